@@ -1,0 +1,1 @@
+"""The Secateur service: HTTP API, use cases, database, storage, command line. Without torch."""

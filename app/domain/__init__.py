@@ -1,0 +1,1 @@
+"""Pure domain: recipes, the job state machine, artifacts, errors. No I/O, no frameworks."""

@@ -1,0 +1,54 @@
+"""Every error a client can meet, each with a stable code.
+
+```
+SecateurError
++-- UserError        the request, the model or the data is at fault; the same call fails again
++-- SystemFaultError the service is at fault; a retry may succeed
+```
+"""
+
+from typing import ClassVar
+
+
+class SecateurError(Exception):
+    """Base of all errors that reach a client. `str(error)` says what happened and what to do."""
+
+    code: ClassVar[str] = "internal"
+
+
+class UserError(SecateurError):
+    """The request, the model or the data is at fault."""
+
+
+class SystemFaultError(SecateurError):
+    """The service is at fault; trying again may succeed."""
+
+
+class UnsupportedArchitectureError(UserError):
+    """The checkpoint's architecture is unknown to transformers or needs code of its own."""
+
+    code = "unsupported_architecture"
+
+
+class ModelLoadError(UserError):
+    """The checkpoint does not load: missing tensors, broken files, wrong shapes."""
+
+    code = "model_load_failed"
+
+
+class CalibrationDataError(UserError):
+    """The calibration set cannot feed this model."""
+
+    code = "calibration_data_invalid"
+
+
+class RecipeError(UserError):
+    """The recipe cannot be carried out on this model."""
+
+    code = "recipe_not_applicable"
+
+
+class NonFiniteError(UserError):
+    """A weight, an activation statistic or a score is NaN or infinite; the message names it."""
+
+    code = "non_finite_values"

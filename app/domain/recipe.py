@@ -1,0 +1,117 @@
+"""What to prune and how: a recipe is allocation x importance x pattern at a target sparsity.
+
+Allocation says how much of each matrix goes, importance which weights go first, the pattern which
+shape the zeros take. A named method (`wanda`, `magnitude`, ...) is a preset of the three.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Strict(BaseModel):
+    """Immutable, and unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Modality(StrEnum):
+    """Which part of a vision-language model a matrix serves."""
+
+    VISION = "vision"
+    BRIDGE = "bridge"
+    TEXT = "text"
+    FUSION = "fusion"
+    LANGUAGE = "language"
+
+
+Sparsity = Annotated[float, Field(ge=0, lt=1, description="share of weights set to zero")]
+
+
+class Uniform(Strict):
+    """Every matrix gets the target sparsity."""
+
+    kind: Literal["uniform"] = "uniform"
+
+
+class Pooled(Strict):
+    """One threshold over all matrices of a pool; matrices inside it end at different sparsities."""
+
+    kind: Literal["pooled"] = "pooled"
+    pool: Literal["global", "modality"] = "global"
+    by: Literal["importance", "magnitude"] = Field(
+        default="importance",
+        description="rank weights of the pool by the recipe's own importance or by magnitude",
+    )
+
+
+Allocation = Annotated[Uniform | Pooled, Field(discriminator="kind")]
+
+
+class Magnitude(Strict):
+    """|w|. Needs no data."""
+
+    kind: Literal["magnitude"] = "magnitude"
+
+
+class Wanda(Strict):
+    """|w_ij| * ||x_j||_2 (Sun et al., ICLR 2024, arXiv 2306.11695, eq. 1)."""
+
+    kind: Literal["wanda"] = "wanda"
+    sequential: bool = Field(
+        default=True, description="calibrate each block on activations of already pruned blocks"
+    )
+
+
+class SparseGPT(Strict):
+    """Optimal brain surgeon with a shared Hessian (Frantar and Alistarh, arXiv 2301.00774)."""
+
+    kind: Literal["sparsegpt"] = "sparsegpt"
+    damping: float = Field(default=0.01, gt=0, le=1, description="share of mean(diag H) added")
+    block_size: int = Field(default=128, ge=1, le=4096, description="columns updated together")
+
+
+Importance = Annotated[Magnitude | Wanda | SparseGPT, Field(discriminator="kind")]
+
+
+class Unstructured(Strict):
+    """Any weight may go; scores are compared inside a row or inside a whole matrix."""
+
+    kind: Literal["unstructured"] = "unstructured"
+    group: Literal["row", "matrix"] = "matrix"
+
+
+class NM(Strict):
+    """N:M pattern: of every m consecutive inputs of an output row, n are kept (2:4, 4:8, 1:4)."""
+
+    kind: Literal["n:m"] = "n:m"
+    n: int = Field(ge=1, description="weights kept per group")
+    m: int = Field(ge=2, le=64, description="group size along the input dimension")
+
+    @model_validator(mode="after")
+    def _keeps_fewer_than_all(self) -> Self:
+        if self.n >= self.m:
+            raise ValueError(f"n:m keeps n of m weights, so n < m; got {self.n}:{self.m}")
+        return self
+
+
+Pattern = Annotated[Unstructured | NM, Field(discriminator="kind")]
+
+
+class Recipe(Strict):
+    """The complete description of one pruning run, model and data aside."""
+
+    allocation: Allocation = Uniform()
+    importance: Importance = Magnitude()
+    pattern: Pattern = Unstructured()
+    sparsity: Sparsity | dict[Modality, Sparsity] = Field(
+        description="one target for all, or one per modality (others stay dense)"
+    )
+    targets: tuple[str, ...] = Field(
+        default=("*",), min_length=1, description="fnmatch patterns of module names to prune"
+    )
+    ignore: tuple[str, ...] = Field(
+        default=(), description="fnmatch patterns of module names to leave alone"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32)

@@ -1,0 +1,1 @@
+"""The Secateur workers: Celery tasks, the pruning pipeline and the pruning library."""

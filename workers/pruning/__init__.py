@@ -1,0 +1,1 @@
+"""The pruning library: torch, transformers and `app.domain` recipe types, nothing else."""

@@ -1,0 +1,1 @@
+"""Model adapters: one family, one file."""

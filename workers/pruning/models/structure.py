@@ -1,0 +1,62 @@
+"""A checkpoint as pruning sees it: towers -> blocks in execution order -> prunable matrices."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from app.domain.recipe import Modality
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matrix:
+    """One prunable weight, always seen as (out_features, in_features).
+
+    Attributes:
+        name: module path of the first caller; a split fused projection appends `[q]`, `[k]`, `[v]`.
+        file_key: name of the tensor in the safetensors files (may differ from the module path).
+        modality: the part of the model it serves.
+        parameter: the stored parameter, in its own layout and dtype.
+        callers: every module that multiplies by it (more than one when weights are tied). Empty
+            when no input can be observed (packed attention): such a matrix has no statistics.
+        rows: the slice of output rows, for one part of a split fused projection; else None.
+        transposed: True where storage is (in, out): transformers' Conv1D.
+    """
+
+    name: str
+    file_key: str
+    modality: Modality
+    parameter: nn.Parameter
+    callers: tuple[nn.Module, ...]
+    rows: slice | None = None
+    transposed: bool = False
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """View (out_features, in_features) on the parameter; writing to it changes the model."""
+        weight = self.parameter.detach()
+        weight = weight.T if self.transposed else weight
+        return weight if self.rows is None else weight[self.rows]
+
+    @property
+    def numel(self) -> int:
+        """Number of weights."""
+        return self.weight.numel()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """One transformer block: the unit of the sequential pass, of resume and of ECoFLaP's groups."""
+
+    name: str
+    module: nn.Module
+    matrices: tuple[Matrix, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tower:
+    """A stack of blocks that pass hidden states on; towers are listed in execution order."""
+
+    name: str
+    modality: Modality
+    blocks: tuple[Block, ...]
