@@ -1,0 +1,158 @@
+"""Everything that can be set, one model per subsystem, read from `SECATEUR_*` variables.
+
+`SECATEUR_WORKER__LEASE_SECONDS=60` sets `settings.worker.lease_seconds`. Only composition roots
+read settings; everything below them is handed values.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Settings of one subsystem; a misspelt name is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    def under(self, data_dir: Path) -> Self:
+        """A copy whose relative paths are resolved under `data_dir`."""
+        return self.model_copy(
+            update={
+                name: (data_dir / value.expanduser()).resolve()
+                for name, value in self
+                if isinstance(value, Path)
+            }
+        )
+
+
+class Database(Section):
+    """PostgreSQL: the truth about jobs."""
+
+    url: str = Field(
+        default="postgresql+psycopg://127.0.0.1/secateur",
+        pattern=r"^postgresql\+psycopg://",
+        description="SQLAlchemy URL of the database, postgresql+psycopg://user:password@host/name",
+    )
+
+
+class Queue(Section):
+    """Redis or Valkey: hints that a job waits."""
+
+    url: str = Field(
+        default="redis://127.0.0.1:6379/0",
+        pattern=r"^(rediss?|unix)://",
+        description="URL of the Celery broker, redis://host:port/database",
+    )
+
+
+class Models(Section):
+    """Where the models to prune may come from."""
+
+    roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(Path("models"),),
+        description="directories under which a job may name a local model, separated by ':' "
+        "(relative ones are under data_dir)",
+    )
+    hub_endpoint: str = Field(
+        default="https://huggingface.co",
+        pattern=r"^https?://",
+        description="base URL of the Hugging Face Hub or of a mirror",
+    )
+    hub_cache: Path = Field(
+        default=Path("hub"), description="where models from the hub are kept (under data_dir)"
+    )
+
+    @field_validator("roots", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return value.split(os.pathsep) if isinstance(value, str) else value
+
+    def under(self, data_dir: Path) -> Self:
+        """As `Section.under`, the roots included."""
+        roots = tuple((data_dir / root.expanduser()).resolve() for root in self.roots)
+        return super().under(data_dir).model_copy(update={"roots": roots})
+
+
+class Storage(Section):
+    """Where finished artifacts are kept."""
+
+    dir: Path = Field(
+        default=Path("artifacts"), description="directory of published artifacts (under data_dir)"
+    )
+
+
+class Api(Section):
+    """The HTTP server."""
+
+    host: str = Field(default="127.0.0.1", description="address the API listens on")
+    port: int = Field(default=8321, ge=1, le=65535, description="port the API listens on")
+    max_body_bytes: int = Field(
+        default=1 << 20, ge=1024, description="largest request body accepted, in bytes"
+    )
+
+
+class Worker(Section):
+    """The processes that prune."""
+
+    lease_seconds: PositiveSeconds = Field(
+        default=20, description="a running job without a heartbeat for this long is given away"
+    )
+    heartbeat_seconds: PositiveSeconds = Field(
+        default=3, description="how often a worker extends the lease of its job"
+    )
+    max_jobs_per_child: int = Field(
+        default=50, ge=1, description="jobs a worker process runs before it is replaced"
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, description="times a job is started before it ends as failed"
+    )
+
+    @field_validator("heartbeat_seconds")
+    @classmethod
+    def _beats_within_lease(cls, value: float, info: ValidationInfo) -> float:
+        if value >= info.data.get("lease_seconds", float("inf")):
+            raise ValueError("heartbeat_seconds must be shorter than lease_seconds")
+        return value
+
+
+class Maintenance(Section):
+    """The loop that relays unsent messages and reaps expired leases."""
+
+    interval_seconds: PositiveSeconds = Field(
+        default=1.0, description="pause between two rounds of maintenance"
+    )
+
+
+class Settings(BaseSettings):
+    """All settings. Relative paths of the subsystems are under `data_dir`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SECATEUR_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    data_dir: Path = Field(
+        default=Path(".secateur"),
+        description="directory of everything the service keeps on this machine",
+    )
+    database: Database = Field(default=Database(), description=Database.__doc__)
+    queue: Queue = Field(default=Queue(), description=Queue.__doc__)
+    models: Models = Field(default=Models(), description=Models.__doc__)
+    storage: Storage = Field(default=Storage(), description=Storage.__doc__)
+    api: Api = Field(default=Api(), description=Api.__doc__)
+    worker: Worker = Field(default=Worker(), description=Worker.__doc__)
+    maintenance: Maintenance = Field(default=Maintenance(), description=Maintenance.__doc__)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("models", "storage")
+    @classmethod
+    def _under_data_dir(cls, value: Section, info: ValidationInfo) -> Section:
+        return value.under(info.data["data_dir"])

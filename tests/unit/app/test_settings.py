@@ -1,0 +1,77 @@
+"""Settings: where they come from, what they refuse, and that each says what it is for."""
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from app.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith("SECATEUR_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_nested_variables_reach_their_subsystem(monkeypatch):
+    monkeypatch.setenv("SECATEUR_WORKER__LEASE_SECONDS", "60")
+    monkeypatch.setenv("SECATEUR_DATABASE__URL", "postgresql+psycopg://u@h/d")
+    settings = Settings()
+    assert settings.worker.lease_seconds == 60
+    assert settings.worker.heartbeat_seconds == 3
+    assert settings.database.url == "postgresql+psycopg://u@h/d"
+
+
+def test_only_a_url_given_by_the_user_counts_as_set(monkeypatch):
+    assert "url" not in Settings().database.model_fields_set
+    monkeypatch.setenv("SECATEUR_DATABASE__URL", "postgresql+psycopg://u@h/d")
+    assert "url" in Settings().database.model_fields_set
+
+
+def test_relative_paths_are_under_the_data_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("SECATEUR_DATA_DIR", "data")
+    monkeypatch.setenv("SECATEUR_STORAGE__DIR", "/elsewhere/artifacts")
+    settings = Settings()
+    assert settings.data_dir == tmp_path / "data"
+    assert settings.models.roots == (tmp_path / "data" / "models",)
+    assert settings.models.hub_cache == tmp_path / "data" / "hub"
+    assert settings.storage.dir == Path("/elsewhere/artifacts")
+
+
+def test_model_roots_are_separated_like_a_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("SECATEUR_MODELS__ROOTS", f"/srv/models:{tmp_path}/more")
+    assert Settings().models.roots == (Path("/srv/models"), tmp_path / "more")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECATEUR_DATABASE__URL", "sqlite:///jobs.db"),
+        ("SECATEUR_QUEUE__URL", "memory://"),
+        ("SECATEUR_WORKER__LEASE_SECOND", "60"),
+        ("SECATEUR_WORKER__HEARTBEAT_SECONDS", "20"),
+        ("SECATEUR_API__PORT", "70000"),
+    ],
+)
+def test_what_cannot_work_is_refused(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=name.rpartition("__")[2].lower()):
+        Settings()
+
+
+def test_every_setting_says_what_it_is_for():
+    def undescribed(model: type[BaseModel], path: str = "") -> list[str]:
+        return [
+            f"{path}{name}" for name, field in model.model_fields.items() if not field.description
+        ] + [
+            inner
+            for name, field in model.model_fields.items()
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+            for inner in undescribed(field.annotation, f"{path}{name}.")
+        ]
+
+    assert undescribed(Settings) == []
