@@ -52,3 +52,51 @@ class NonFiniteError(UserError):
     """A weight, an activation statistic or a score is NaN or infinite; the message names it."""
 
     code = "non_finite_values"
+
+
+class UnknownMethodError(UserError):
+    """No pruning method has that name."""
+
+    code = "unknown_method"
+
+
+class MethodParameterError(UserError):
+    """A method parameter is unknown or out of range."""
+
+    code = "method_parameter_invalid"
+
+
+class JobNotFoundError(UserError):
+    """No job has that id."""
+
+    code = "job_not_found"
+
+
+class JobFinishedError(UserError):
+    """The job has ended; what was asked is no longer possible."""
+
+    code = "job_already_finished"
+
+
+class ArtifactNotFoundError(UserError):
+    """The job has no published file of that path."""
+
+    code = "artifact_not_found"
+
+
+class ArtifactPathError(UserError):
+    """An artifact path is absolute, leaves its directory, or is no path."""
+
+    code = "artifact_path_invalid"
+
+
+class KeyMissingError(UserError):
+    """The request carries no API key."""
+
+    code = "api_key_missing"
+
+
+class KeyInvalidError(UserError):
+    """The API key is unknown."""
+
+    code = "api_key_invalid"
