@@ -100,3 +100,39 @@ class KeyInvalidError(UserError):
     """The API key is unknown."""
 
     code = "api_key_invalid"
+
+
+class ModelSourceError(UserError):
+    """The model reference is neither a path nor a hub id."""
+
+    code = "model_source_invalid"
+
+
+class BodyTooLargeError(UserError):
+    """The request body is larger than the service accepts."""
+
+    code = "body_too_large"
+
+
+class ModelPathError(UserError):
+    """A model path leads outside the directories that models may come from."""
+
+    code = "model_path_not_allowed"
+
+
+class ModelNotFoundError(UserError):
+    """There is no such model directory or hub repository."""
+
+    code = "model_not_found"
+
+
+class UnsafeWeightsError(UserError):
+    """The checkpoint has pickled weights only."""
+
+    code = "model_weights_unsafe"
+
+
+class ModelFilesError(UserError):
+    """The model directory has no config.json or no safetensors file."""
+
+    code = "model_files_missing"

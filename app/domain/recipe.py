@@ -82,12 +82,15 @@ class Unstructured(Strict):
     group: Literal["row", "matrix"] = "matrix"
 
 
+MAX_M = 64
+
+
 class NM(Strict):
     """N:M pattern: of every m consecutive inputs of an output row, n are kept (2:4, 4:8, 1:4)."""
 
     kind: Literal["n:m"] = "n:m"
     n: int = Field(ge=1, description="weights kept per group")
-    m: int = Field(ge=2, le=64, description="group size along the input dimension")
+    m: int = Field(ge=2, le=MAX_M, description="group size along the input dimension")
 
     @model_validator(mode="after")
     def _keeps_fewer_than_all(self) -> Self:

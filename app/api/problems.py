@@ -1,0 +1,138 @@
+"""Errors as RFC 9457 problems. The one table from error to HTTP status is here."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from app.domain import errors
+from app.domain.errors import SecateurError
+
+logger = logging.getLogger("secateur.api")
+
+MEDIA_TYPE = "application/problem+json"
+
+# Errors that are not listed are 422: the request was understood and cannot be carried out.
+STATUS: dict[type[SecateurError], HTTPStatus] = {
+    errors.KeyMissingError: HTTPStatus.UNAUTHORIZED,
+    errors.KeyInvalidError: HTTPStatus.UNAUTHORIZED,
+    errors.JobNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.ArtifactNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.ArtifactPathError: HTTPStatus.BAD_REQUEST,
+    errors.JobFinishedError: HTTPStatus.CONFLICT,
+    errors.SystemFaultError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+# What pydantic and starlette call a thing, and what our clients are told.
+VALIDATION_CODES = {
+    "extra_forbidden": "unknown_field",
+    "missing": "field_missing",
+    "json_invalid": "json_invalid",
+}
+HTTP_CODES = {
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.BAD_REQUEST: "bad_request",
+}
+
+
+def problem(
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    *,
+    issues: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """One problem document; `code` is stable, `detail` is for people."""
+    body: dict[str, Any] = {
+        "type": f"urn:secateur:problem:{code}",
+        "title": status.phrase,
+        "status": status.value,
+        "code": code,
+        "detail": detail,
+    }
+    if issues:
+        body["errors"] = list(issues)
+    return JSONResponse(body, status.value, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def status_of(error: type[SecateurError]) -> HTTPStatus:
+    """The status of an error: its own row of the table, or that of its nearest base class."""
+    listed = [STATUS[base] for base in error.__mro__ if base in STATUS]
+    return listed[0] if listed else HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+def _secateur(_: Request, error: Exception) -> JSONResponse:
+    known = cast("SecateurError", error)
+    status = status_of(type(known))
+    headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else None
+    return problem(status, known.code, str(known), headers=headers)
+
+
+def _pointer(location: Sequence[str | int], body: Any) -> str:
+    """JSON pointer into the body; the names pydantic gives to union branches are left out."""
+    parts: list[str | int] = []
+    for part in location:
+        try:
+            body = body[part]
+        except (KeyError, IndexError, TypeError):
+            if parts or not isinstance(body, dict):
+                continue
+        parts.append(part)
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def _issue(issue: dict[str, Any], body: Any) -> dict[str, str]:
+    where, *rest = issue["loc"]
+    code = VALIDATION_CODES.get(issue["type"], issue["type"])
+    if where == "body":
+        return {"code": code, "detail": issue["msg"], "pointer": _pointer(rest, body)}
+    return {"code": code, "detail": issue["msg"], "parameter": str(rest[0] if rest else where)}
+
+
+def _validation(_: Request, error: Exception) -> JSONResponse:
+    invalid = cast("RequestValidationError", error)
+    issues = [_issue(issue, invalid.body) for issue in invalid.errors()]
+    codes = {issue["code"] for issue in issues}
+    code = codes.pop() if len(codes) == 1 else "request_invalid"
+    status = HTTPStatus.BAD_REQUEST if code == "json_invalid" else HTTPStatus.UNPROCESSABLE_ENTITY
+    named = ((i.get("pointer") or i.get("parameter") or "body", i["detail"]) for i in issues)
+    detail = "; ".join(f"{name}: {text}" for name, text in named)
+    return problem(status, code, detail, issues=issues)
+
+
+def _http(_: Request, error: Exception) -> JSONResponse:
+    raised = cast("HTTPException", error)
+    status = HTTPStatus(raised.status_code)
+    code = HTTP_CODES.get(status, status.phrase.lower().replace(" ", "_"))
+    return problem(status, code, str(raised.detail), headers=raised.headers)
+
+
+def _database(_: Request, error: Exception) -> JSONResponse:
+    logger.error("the database is not reachable: %s", error)
+    detail = "the database is not reachable right now; nothing was changed, try again"
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    return problem(status, "database_unavailable", detail, headers={"Retry-After": "2"})
+
+
+def _unexpected(_: Request, error: Exception) -> JSONResponse:
+    logger.error("unexpected error", exc_info=error)
+    detail = "the service met an unexpected error; its log has the details"
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail)
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of the app answered as a problem."""
+    app.add_exception_handler(SecateurError, _secateur)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OperationalError, _database)
+    app.add_exception_handler(PoolTimeoutError, _database)
+    app.add_exception_handler(Exception, _unexpected)

@@ -1,0 +1,1 @@
+"""Endpoints. A router function parses, calls one use case and answers."""

@@ -1,0 +1,49 @@
+"""The append-only event log of jobs."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, insert, select
+
+from app.db.tables import events
+from app.domain.jobs import Event, EventLevel, EventType, NewEvent
+
+
+def append(connection: Connection, job_id: str, attempt: int, new: Sequence[NewEvent]) -> None:
+    """Add entries to the job's log, in order."""
+    if not new:
+        return
+    rows = [
+        {
+            "job_id": job_id,
+            "attempt": attempt,
+            "level": event.level,
+            "type": event.type,
+            "message": event.message,
+            "data": event.data,
+        }
+        for event in new
+    ]
+    connection.execute(insert(events), rows)
+
+
+def page(connection: Connection, job_id: str, *, after: int, limit: int) -> list[Event]:
+    """Up to `limit` events of the job that follow the event id `after`, in order."""
+    query = (
+        select(events)
+        .where(events.c.job_id == job_id, events.c.id > after)
+        .order_by(events.c.id)
+        .limit(limit)
+    )
+    return [
+        Event(
+            id=row["id"],
+            job_id=row["job_id"],
+            attempt=row["attempt"],
+            at=row["at"],
+            level=EventLevel(row["level"]),
+            type=EventType(row["type"]),
+            message=row["message"],
+            data=row["data"],
+        )
+        for row in connection.execute(query).mappings()
+    ]

@@ -1,0 +1,141 @@
+"""What a client asks for, and the resolved specification that is stored and carried out."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from app.domain.methods import build_recipe, find_method
+from app.domain.recipe import MAX_M, Modality, Recipe, Strict
+
+
+def _in_range(value: float) -> float:
+    if not 0 <= value < 1:
+        raise PydanticCustomError(
+            "sparsity_out_of_range",
+            "sparsity is the share of weights set to zero: at least 0 and below 1",
+        )
+    return value
+
+
+TargetSparsity = Annotated[
+    float,
+    AfterValidator(_in_range),
+    Field(json_schema_extra={"minimum": 0, "exclusiveMaximum": 1}),
+]
+AnySparsity = Annotated[
+    Annotated[TargetSparsity, Tag("all")] | Annotated[dict[Modality, TargetSparsity], Tag("each")],
+    Discriminator(lambda value: "each" if isinstance(value, dict) else "all"),
+]
+
+
+class CalibrationSpec(Strict):
+    """Which data a method looks at, and how much of it."""
+
+    set: Literal["sentences", "shapes"] = Field(
+        default="sentences",
+        description="built-in calibration set: `sentences` (text), `shapes` (drawn images with "
+        "captions)",
+    )
+    samples: int = Field(default=64, ge=1, le=4096, description="rows taken from the set")
+    max_length: int = Field(default=128, ge=4, le=8192, description="tokens a row is cut to")
+    batch_size: int = Field(default=8, ge=1, le=256, description="rows per forward pass")
+
+
+class JobRequest(Strict):
+    """Body of `POST /v1/jobs`."""
+
+    model: str = Field(
+        min_length=1,
+        max_length=512,
+        description="a path under an allowed root, or hf:organisation/name@revision",
+        examples=["minilm", "hf:sentence-transformers/all-MiniLM-L6-v2"],
+    )
+    method: str = Field(max_length=64, examples=["wanda"], description="see GET /v1/methods")
+    sparsity: AnySparsity | None = Field(
+        default=None,
+        description="share of weights set to zero, for all or per modality; an N:M pattern "
+        "implies it",
+        examples=[0.5],
+    )
+    pattern: str = Field(
+        default="unstructured",
+        pattern=r"^(unstructured|[1-9]\d?:[1-9]\d?)$",
+        description="unstructured, or N:M: n of every m consecutive inputs are kept",
+        examples=["unstructured", "2:4"],
+    )
+    parameters: dict[str, Any] = Field(default={}, description="the method's own parameters")
+    targets: tuple[str, ...] = Field(
+        default=("*",),
+        min_length=1,
+        max_length=100,
+        description="fnmatch patterns of module names to prune",
+    )
+    ignore: tuple[str, ...] = Field(
+        default=(), max_length=100, description="fnmatch patterns of module names to leave alone"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    calibration: CalibrationSpec = CalibrationSpec()
+
+    @model_validator(mode="after")
+    def _sparsity_fits_pattern(self) -> Self:
+        implied = self.implied_sparsity()
+        if self.sparsity is None and implied is None:
+            raise PydanticCustomError(
+                "sparsity_missing", "sparsity is needed without an N:M pattern"
+            )
+        if implied is not None and self.sparsity not in (None, implied):
+            raise PydanticCustomError(
+                "sparsity_contradicts_pattern",
+                "{pattern} means sparsity {implied}; leave sparsity out or set it to that",
+                {"pattern": self.pattern, "implied": implied},
+            )
+        return self
+
+    def implied_sparsity(self) -> float | None:
+        """What an N:M pattern means as a share of zeros; None for the unstructured pattern."""
+        match = re.fullmatch(r"(\d+):(\d+)", self.pattern)
+        if match is None:
+            return None
+        n, m = map(int, match.groups())
+        if not 0 < n < m <= MAX_M:
+            raise PydanticCustomError(
+                "pattern_invalid", "an N:M pattern keeps n of m weights, 0 < n < m <= 64"
+            )
+        return 1 - n / m
+
+
+class JobSpec(Strict):
+    """A job as stored: everything that decides its result, with nothing left to look up."""
+
+    model: str
+    method: str
+    recipe: Recipe
+    calibration: CalibrationSpec | None = Field(description="None where the method needs no data")
+
+
+def resolve(request: JobRequest) -> JobSpec:
+    """Turn a request into the specification that is stored.
+
+    Raises:
+        UnknownMethodError: no method has that name.
+        MethodParameterError: a parameter is unknown or out of range.
+    """
+    sparsity = request.sparsity
+    recipe = build_recipe(
+        request.method,
+        request.parameters,
+        request.pattern,
+        sparsity=request.implied_sparsity() if sparsity is None else sparsity,
+        targets=request.targets,
+        ignore=request.ignore,
+        seed=request.seed,
+    )
+    needs_data = find_method(request.method).needs_data
+    return JobSpec(
+        model=request.model,
+        method=request.method,
+        recipe=recipe,
+        calibration=request.calibration if needs_data else None,
+    )

@@ -1,0 +1,103 @@
+"""The maintenance process: relays the outbox, recovers lost messages, reaps expired leases.
+
+`python -m app.maintenance`. Any number may run: rows are taken with SKIP LOCKED.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+
+import psycopg
+from kombu.exceptions import OperationalError as BrokerError
+from redis.exceptions import RedisError
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import OperationalError
+
+from app.db import outbox
+from app.db.engine import make_engine
+from app.queue import CeleryQueue
+from app.services import attempts, dispatch
+from app.settings import Settings
+
+logger = logging.getLogger("secateur.maintenance")
+
+
+def tick(engine: Engine, queue: CeleryQueue) -> None:
+    """One round of everything, each part in its own transactions."""
+    with engine.begin() as connection:
+        if reaped := attempts.reap(connection):
+            logger.warning("reaped %d expired leases", reaped)
+    with engine.begin() as connection:
+        if lost := dispatch.recover_lost(connection, queue):
+            logger.warning("sending %d messages again that the broker has lost", lost)
+    while True:
+        with engine.begin() as connection:
+            if dispatch.relay(connection, queue) < dispatch.BATCH:
+                return
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Work until `stop` is set; wakes on new outbox rows, and at the interval at the latest."""
+    engine = make_engine(settings.database.url, pool_size=2)
+    queue = CeleryQueue(settings.queue.url)
+    interval = settings.maintenance.interval_seconds
+    wake = _Listener(settings.database.url)
+    try:
+        while not stop.is_set():
+            _guarded(lambda: tick(engine, queue))
+            if not _guarded(lambda: wake.wait(interval)):
+                stop.wait(interval)
+    finally:
+        wake.close()
+        queue.close()
+        engine.dispose()
+
+
+def _guarded(step: Callable[[], None]) -> bool:
+    """Run a step; an unreachable database or broker is logged and met again next round."""
+    try:
+        step()
+    except (OperationalError, psycopg.OperationalError, BrokerError, RedisError, OSError) as error:
+        logger.warning("a service is not reachable: %s", error)
+        return False
+    return True
+
+
+class _Listener:
+    """Waits for the NOTIFY that every new outbox row sends on commit."""
+
+    def __init__(self, url: str) -> None:
+        parts = make_url(url).set(drivername="postgresql")
+        self._conninfo = parts.render_as_string(hide_password=False)
+        self._connection: psycopg.Connection | None = None
+
+    def wait(self, timeout: float) -> None:
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = psycopg.connect(self._conninfo, autocommit=True)
+                self._connection.execute(f"LISTEN {outbox.CHANNEL}")
+                return  # rows written before the LISTEN are picked up by a round at once
+            for _ in self._connection.notifies(timeout=timeout, stop_after=1):
+                pass
+        except psycopg.OperationalError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def main() -> None:
+    """Run with the environment's settings until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run(Settings(), stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""The broker: sends Celery messages by task name, so that nothing here imports the workers."""
+
+from celery import Celery
+from redis import Redis
+
+TASK = "secateur.prune"
+QUEUE = "secateur"
+
+
+class CeleryQueue:
+    """Celery's queue on Redis or Valkey. Sending fails fast: the outbox tries again."""
+
+    def __init__(self, url: str) -> None:
+        timeouts = {"socket_connect_timeout": 2, "socket_timeout": 5}
+        self._celery = Celery(broker=url, set_as_current=False)
+        self._celery.conf.broker_transport_options = timeouts
+        self._redis = Redis.from_url(url, **timeouts)
+
+    def send(self, job_id: str) -> None:
+        """Hand over the job's message; raises kombu's OperationalError when the broker is away."""
+        self._celery.send_task(TASK, args=[job_id], queue=QUEUE, ignore_result=True, retry=False)
+
+    def depth(self) -> int:
+        """Messages that no worker has taken; kombu keeps a queue as a list of that name."""
+        return self._redis.llen(QUEUE)
+
+    def ping(self) -> None:
+        """Raise redis' ConnectionError or TimeoutError when the broker does not answer."""
+        self._redis.ping()
+
+    def close(self) -> None:
+        """Drop all connections."""
+        self._celery.close()
+        self._redis.close()

@@ -1,0 +1,47 @@
+"""The relay: carries outbox messages to the broker, and again when the broker has lost them."""
+
+from datetime import timedelta
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from app.db import outbox
+
+BATCH = 200
+# A message that was sent, is not claimed and is not in the broker has been lost with a worker or
+# with the broker's memory. The grace covers the way from the broker to the claim.
+GRACE = timedelta(seconds=5)
+
+
+class MessageQueue(Protocol):
+    """The broker as the relay sees it."""
+
+    def send(self, job_id: str) -> None:
+        """Hand over one message or raise."""
+
+    def depth(self) -> int:
+        """How many messages wait for a worker."""
+
+
+def relay(connection: Connection, queue: MessageQueue) -> int:
+    """Send what is due, in one transaction that holds the rows. Returns how many were sent.
+
+    A crash after the broker took a message and before the commit sends it twice; the second claim
+    finds nothing.
+    """
+    job_ids = outbox.due(connection, limit=BATCH)
+    for job_id in job_ids:
+        queue.send(job_id)
+    if job_ids:
+        outbox.mark_sent(connection, job_ids)
+    return len(job_ids)
+
+
+def recover_lost(connection: Connection, queue: MessageQueue) -> int:
+    """Mark messages as unsent when the broker's queue is empty although jobs are unclaimed.
+
+    The depth is asked only when some message is overdue, so an idle system costs one query.
+    """
+    if not outbox.unclaimed_since(connection, GRACE) or queue.depth() > 0:
+        return 0
+    return outbox.forget_sent(connection, GRACE)

@@ -1,0 +1,82 @@
+"""Artifacts on a local (or shared) disk: staged privately, published by one rename.
+
+```
+<root>/staging/<job>-<attempt>/...    what a worker is writing
+<root>/published/<job>-<attempt>/...  complete; visible to clients once the job row says so
+```
+"""
+
+import hashlib
+import mimetypes
+import os
+import shutil
+from pathlib import Path
+
+from app.domain.jobs import Artifact
+
+
+class LocalStore:
+    """The artifacts of all jobs under one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._staging = root / "staging"
+        self._published = root / "published"
+
+    def stage(self, job_id: str, attempt: int) -> Path:
+        """An empty directory for the attempt to write to."""
+        self.discard(job_id, attempt)
+        directory = self._staging / _name(job_id, attempt)
+        directory.mkdir(parents=True)
+        return directory
+
+    def describe(self, job_id: str, attempt: int) -> list[Artifact]:
+        """Size and SHA-256 of every staged file, by path."""
+        directory = self._staging / _name(job_id, attempt)
+        files = sorted(path for path in directory.rglob("*") if path.is_file())
+        return [
+            Artifact(
+                job_id=job_id,
+                attempt=attempt,
+                path=file.relative_to(directory).as_posix(),
+                size=file.stat().st_size,
+                sha256=sha256_of(file),
+                media_type=mimetypes.guess_type(file.name)[0] or "application/octet-stream",
+            )
+            for file in files
+        ]
+
+    def publish(self, job_id: str, attempt: int) -> None:
+        """Make the staged files durable and move them into place, all at once."""
+        staged = self._staging / _name(job_id, attempt)
+        for path in [*staged.rglob("*"), staged]:
+            _sync(path)
+        self._published.mkdir(parents=True, exist_ok=True)
+        staged.rename(self._published / _name(job_id, attempt))
+        _sync(self._published)
+
+    def discard(self, job_id: str, attempt: int) -> None:
+        """Remove whatever the attempt left."""
+        for parent in (self._staging, self._published):
+            shutil.rmtree(parent / _name(job_id, attempt), ignore_errors=True)
+
+    def path(self, artifact: Artifact) -> Path:
+        """The file of a published artifact."""
+        return self._published / _name(artifact.job_id, artifact.attempt) / artifact.path
+
+
+def _name(job_id: str, attempt: int) -> str:
+    return f"{job_id}-{attempt}"
+
+
+def sha256_of(file: Path) -> str:
+    """Hex digest of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
