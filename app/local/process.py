@@ -112,8 +112,7 @@ class Process:
             leftover = psutil.Process(int(pid))
             if abs(leftover.create_time() - float(started)) <= _CLOCK_TOLERANCE:
                 leftover.send_signal(self.program.stop_signal)
-                with suppress(psutil.TimeoutExpired):
-                    leftover.wait(self.program.grace_seconds)
+                _wait_for_end(leftover, self.program.grace_seconds)
                 _kill_group(leftover.pid)
         self._record.unlink()
 
@@ -147,6 +146,14 @@ def as_user(name: str | None) -> dict[str, Any]:
         return {}
     account = pwd.getpwnam(name)
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _wait_for_end(process: psutil.Process, seconds: float) -> None:
+    # Not psutil's wait: where nobody reaps orphans, a dead one stays as a zombie.
+    deadline = time.monotonic() + seconds
+    with suppress(psutil.NoSuchProcess):
+        while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 def _kill_group(pgid: int) -> None:

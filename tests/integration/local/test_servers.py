@@ -13,6 +13,8 @@ import psutil
 import psycopg
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app.local.errors import LocalError
 from app.local.postgres import Postgres, postgres
@@ -128,7 +130,7 @@ def test_valkey_keeps_nothing_and_asks_for_its_password(data_dir):
         with redis.Redis.from_url(server.url) as client:
             client.set("fruit", "damson")
         with (
-            redis.Redis(port=server.port) as stranger,
+            redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as stranger,
             pytest.raises(redis.AuthenticationError),
         ):
             stranger.ping()
