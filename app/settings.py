@@ -156,3 +156,13 @@ class Settings(BaseSettings):
     @classmethod
     def _under_data_dir(cls, value: Section, info: ValidationInfo) -> Section:
         return value.under(info.data["data_dir"])
+
+    def environment(self) -> dict[str, str]:
+        """Variables that give a child process these settings."""
+        variables = {"SECATEUR_DATA_DIR": str(self.data_dir)}
+        for section, values in self:
+            if isinstance(values, Section):
+                for name, value in values:
+                    text = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else value
+                    variables[f"SECATEUR_{section}__{name}".upper()] = str(text)
+        return variables

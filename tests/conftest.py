@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.local.postgres import postgres
-from app.local.valkey import valkey
+from app.local.postgres import Postgres
+from app.local.process import running
+from app.local.valkey import Valkey
 
 # The data is thrown away: nothing needs to survive a power cut.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -23,11 +24,11 @@ def server_dir():
 
 @pytest.fixture(scope="session")
 def postgres_server(server_dir):
-    with postgres(server_dir, FAST) as server:
+    with running(Postgres(server_dir, FAST)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def valkey_server(server_dir):
-    with valkey(server_dir) as server:
+    with running(Valkey(server_dir)) as server:
         yield server

@@ -7,9 +7,8 @@ import signal
 import stat
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from app.local.errors import LocalError
-from app.local.process import Pause, Process, Program, as_user
+from app.local.process import Process, Program, as_user
 
 _SUPERUSER = "postgres"
 # PostgreSQL refuses to run as root; started by root it runs as this account.
@@ -157,24 +156,6 @@ class Postgres(Process):
             if psutil.Process(int(lock.read_text().splitlines()[0])).name() == "postgres":
                 return
         lock.unlink()
-
-
-@contextmanager
-def postgres(
-    data_dir: Path, options: Mapping[str, str] | None = None, *, pause: Pause = time.sleep
-) -> Iterator[Postgres]:
-    """A running server, stopped at the end.
-
-    Raises:
-        LocalError: it does not start; the message shows its log.
-    """
-    server = Postgres(data_dir, options)
-    try:
-        server.start()
-        server.wait_until(server.ready, pause=pause)
-        yield server
-    finally:
-        server.stop()
 
 
 def _binaries() -> Path:

@@ -6,11 +6,11 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -116,16 +116,18 @@ class Process:
                 _kill_group(leftover.pid)
         self._record.unlink()
 
-    def wait_until(
-        self, ready: Callable[[], bool], *, seconds: float = 30, pause: Pause = time.sleep
-    ) -> None:
-        """Wait until `ready()`.
+    def ready(self) -> bool:
+        """Whether the child does its work; here: whether it runs."""
+        return self.alive
+
+    def wait_until_ready(self, *, seconds: float = 30, pause: Pause = time.sleep) -> None:
+        """Wait until the child is ready.
 
         Raises:
             LocalError: the child ended or was not ready in time; the message shows its last words.
         """
         deadline = time.monotonic() + seconds
-        while not ready():
+        while not self.ready():
             if not self.alive:
                 raise LocalError(f"{self.program.name} ended at once.\n{self.last_words()}")
             if time.monotonic() > deadline:
@@ -138,6 +140,24 @@ class Process:
         """The end of the log, and where the log is."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join([*lines[-_LAST_LINES:], f"(log: {self.log})"])
+
+
+P = TypeVar("P", bound=Process)
+
+
+@contextmanager
+def running(process: P, *, pause: Pause = time.sleep) -> Iterator[P]:
+    """The process started and ready, stopped at the end.
+
+    Raises:
+        LocalError: it does not start; the message shows its log.
+    """
+    try:
+        process.start()
+        process.wait_until_ready(pause=pause)
+        yield process
+    finally:
+        process.stop()
 
 
 def as_user(name: str | None) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 import secrets
 import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.local.errors import LocalError
-from app.local.process import Pause, Process, Program
+from app.local.process import Process, Program
 
 
 class Valkey(Process):
@@ -52,24 +49,6 @@ class Valkey(Process):
                 return bool(client.ping())
             except redis.RedisError:
                 return False
-
-
-@contextmanager
-def valkey(
-    data_dir: Path, port: int | None = None, *, pause: Pause = time.sleep
-) -> Iterator[Valkey]:
-    """A running server, stopped at the end.
-
-    Raises:
-        LocalError: it does not start; the message shows its log.
-    """
-    server = Valkey(data_dir, port)
-    try:
-        server.start()
-        server.wait_until(server.ready, pause=pause)
-        yield server
-    finally:
-        server.stop()
 
 
 def free_port() -> int:

@@ -17,9 +17,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.local.errors import LocalError
-from app.local.postgres import Postgres, postgres
-from app.local.process import Process, Program
-from app.local.valkey import valkey
+from app.local.postgres import Postgres
+from app.local.process import Process, Program, running
+from app.local.valkey import Valkey
 
 
 @pytest.fixture
@@ -63,11 +63,11 @@ def test_postgres_listens_on_no_port(postgres_server):
 
 
 def test_postgres_keeps_its_data_and_leaves_no_process(data_dir):
-    with postgres(data_dir) as first:
+    with running(Postgres(data_dir)) as first:
         rows(first.url(), "CREATE TABLE fruit AS SELECT 'medlar' AS name")
         pid = first.pid
     assert gone(pid, 0)
-    with postgres(data_dir) as second:
+    with running(Postgres(data_dir)) as second:
         assert rows(second.url(), "SELECT name FROM fruit") == [("medlar",)]
 
 
@@ -76,7 +76,7 @@ def test_a_killed_run_blocks_nothing(data_dir):
         "import os, signal, sys; from pathlib import Path\n"
         "from app.local.postgres import Postgres; from app.local.valkey import Valkey\n"
         "for server in (Postgres(Path(sys.argv[1])), Valkey(Path(sys.argv[1]))):\n"
-        "    server.start(); server.wait_until(server.ready); print(server.pid)\n"
+        "    server.start(); server.wait_until_ready(); print(server.pid)\n"
         "sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     killed = subprocess.run(
@@ -89,28 +89,28 @@ def test_a_killed_run_blocks_nothing(data_dir):
     left = [int(pid) for pid in killed.stdout.split()]
     assert len(left) == 2
     assert all(psutil.pid_exists(pid) for pid in left)
-    with postgres(data_dir) as server, valkey(data_dir) as queue:
+    with running(Postgres(data_dir)) as server, running(Valkey(data_dir)) as queue:
         assert rows(server.url(), "SELECT 1") == [(1,)]
         assert queue.ready()
         assert all(gone(pid) for pid in left)
 
 
 def test_a_lock_file_whose_pid_went_to_someone_else_is_no_obstacle(data_dir):
-    with postgres(data_dir):
+    with running(Postgres(data_dir)):
         lock = (data_dir / "postgres/postmaster.pid").read_text().splitlines()
     (data_dir / "postgres/postmaster.pid").write_text("\n".join([str(os.getpid()), *lock[1:]]))
-    with postgres(data_dir) as server:
+    with running(Postgres(data_dir)) as server:
         assert server.ready()
 
 
 def test_a_crashed_postgres_starts_again(data_dir):
-    with postgres(data_dir) as server:
+    with running(Postgres(data_dir)) as server:
         rows(server.url(), "CREATE TABLE fruit AS SELECT 'sloe' AS name")
         os.kill(server.pid, signal.SIGKILL)
         assert gone(server.pid)
         assert not server.alive
         server.start()
-        server.wait_until(server.ready)
+        server.wait_until_ready()
         assert rows(server.url(), "SELECT name FROM fruit") == [("sloe",)]
 
 
@@ -119,14 +119,14 @@ def test_a_long_data_directory_gets_a_short_socket(data_dir):
     deep.mkdir(parents=True)
     server = Postgres(deep)
     try:
-        with postgres(deep) as server:
+        with running(Postgres(deep)) as server:
             assert rows(server.url(), "SELECT 1") == [(1,)]
     finally:
         shutil.rmtree(server.sockets)
 
 
 def test_valkey_keeps_nothing_and_asks_for_its_password(data_dir):
-    with valkey(data_dir) as server:
+    with running(Valkey(data_dir)) as server:
         with redis.Redis.from_url(server.url) as client:
             client.set("fruit", "damson")
         with (
@@ -135,7 +135,7 @@ def test_valkey_keeps_nothing_and_asks_for_its_password(data_dir):
         ):
             stranger.ping()
         server.start()
-        server.wait_until(server.ready)
+        server.wait_until_ready()
         with redis.Redis.from_url(server.url) as client:
             assert client.get("fruit") is None
         pid = server.pid
@@ -145,7 +145,7 @@ def test_valkey_keeps_nothing_and_asks_for_its_password(data_dir):
 def test_a_server_that_cannot_start_says_why(data_dir, valkey_server):
     with (
         pytest.raises(LocalError, match="Address already in use"),
-        valkey(data_dir, valkey_server.port),
+        running(Valkey(data_dir, valkey_server.port)),
     ):
         pass
 
@@ -159,7 +159,8 @@ def test_a_child_that_ignores_the_request_is_killed_with_its_own_children(data_d
     program = Program(name="stubborn", argv=[sys.executable, "-c", stubborn], grace_seconds=0.2)
     process = Process(program, data_dir)
     process.start()
-    process.wait_until(lambda: process.log.read_text().endswith("\n"))
+    while not process.log.read_text().endswith("\n"):
+        time.sleep(0.02)
     grandchild = int(process.log.read_text())
     pid = process.pid
     process.stop()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from app.settings import Settings
+from app.settings import Api, Models, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +75,14 @@ def test_every_setting_says_what_it_is_for():
         ]
 
     assert undescribed(Settings) == []
+
+
+def test_a_child_gets_the_same_settings_through_its_environment(monkeypatch, tmp_path):
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        models=Models(roots=(Path("/srv/a"), Path("/srv/b"))),
+        api=Api(port=9000),
+    )
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == settings

@@ -1,0 +1,27 @@
+"""How the command speaks: facts on standard output, the rest on standard error."""
+
+from enum import IntEnum
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+# Nothing is wrapped, coloured by guess or read as markup: keys and paths stay in one piece.
+out = Console(soft_wrap=True, highlight=False, markup=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+class Exit(IntEnum):
+    """Exit codes of the command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    UNREACHABLE = 4
+
+
+def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
+    """Say what is wrong and end with `code`."""
+    err.print(message, style="red")
+    raise typer.Exit(code)

@@ -1,0 +1,36 @@
+"""Settings as the command line sees them: the environment, overridden by options."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from app.cli.console import Exit, fail
+from app.settings import Settings
+
+DataDir = Annotated[
+    Path | None, typer.Option(help="Directory of everything the service keeps.", show_default=False)
+]
+
+
+def load_settings(data_dir: Path | None = None, **sections: dict[str, Any]) -> Settings:
+    """The settings, with what options say (None: nothing) above the environment.
+
+    A wrong value ends the command with its name and what is accepted.
+    """
+    given: Any = {
+        section: {name: value for name, value in values.items() if value is not None}
+        for section, values in sections.items()
+    }
+    if data_dir is not None:
+        given["data_dir"] = data_dir
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        wrong = [
+            f"SECATEUR_{'__'.join(str(part) for part in issue['loc'])}".upper()
+            + f": {issue['msg']}"
+            for issue in error.errors()
+        ]
+        fail("\n".join(wrong), Exit.USAGE)

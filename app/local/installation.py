@@ -1,0 +1,171 @@
+"""A whole Secateur on this machine: servers, API, maintenance and a worker, as child processes."""
+
+import fcntl
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from app.db import migrate
+from app.db.engine import make_engine
+from app.local.errors import LocalError
+from app.local.postgres import Postgres
+from app.local.process import Process, Program
+from app.local.supervisor import Supervisor
+from app.local.valkey import Valkey
+from app.services import keys
+from app.settings import Settings
+
+DATABASE = "secateur"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What runs, and how to look after it.
+
+    Attributes:
+        settings: those the processes run with.
+        url: address of the API.
+        key: an API key; None where keys exist and this machine has none of them.
+        key_file: where the key of this machine is kept.
+        tend: waits some seconds while dead processes are started again.
+    """
+
+    settings: Settings
+    url: str
+    key: str | None
+    key_file: Path
+    tend: Callable[[float], None]
+
+
+@contextmanager
+def installation(
+    settings: Settings, *, report: Callable[[str], None], worker: bool = True
+) -> Iterator[Installation]:
+    """Start everything that the settings do not place elsewhere; stop it at the end.
+
+    Raises:
+        LocalError: something does not start; the message says what to do.
+        Stopped: a signal came while starting.
+    """
+    data_dir, api = settings.data_dir, settings.api
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with _sole_user_of(data_dir), Supervisor(report) as supervisor:
+        _check_free(api.host, api.port)
+        database_url, queue_url = settings.database.url, settings.queue.url
+        if "url" not in settings.database.model_fields_set:
+            database_url = _start_postgres(supervisor, data_dir)
+        if "url" not in settings.queue.model_fields_set:
+            valkey = Valkey(data_dir)
+            supervisor.run(valkey)
+            queue_url = valkey.url
+        migrate.upgrade(database_url)
+        key_file = data_dir / "key"
+        key = _first_key(database_url, key_file)
+        placed = settings.model_copy(
+            update={
+                "database": settings.database.model_copy(update={"url": database_url}),
+                "queue": settings.queue.model_copy(update={"url": queue_url}),
+            }
+        )
+        environment = placed.environment()
+        url = f"http://{_reachable(api.host)}:{api.port}"
+        supervisor.run(_Api(data_dir, environment, api.host, api.port, url))
+        supervisor.run(Process(_python("maintenance", ["app.maintenance"], environment), data_dir))
+        if worker:
+            supervisor.run(Process(_worker(environment), data_dir))
+        yield Installation(placed, url, key, key_file, supervisor.tend)
+
+
+class _Api(Process):
+    def __init__(
+        self, data_dir: Path, environment: Mapping[str, str], host: str, port: int, url: str
+    ) -> None:
+        arguments = ["uvicorn", "app.main:create_app", "--factory", "--host", host]
+        arguments += ["--port", str(port), "--no-server-header"]
+        arguments += ["--timeout-graceful-shutdown", "3"]
+        super().__init__(_python("api", arguments, environment), data_dir)
+        self._url = url
+
+    def ready(self) -> bool:
+        try:
+            answer = httpx2.get(f"{self._url}/readyz", timeout=5, trust_env=False)
+        except httpx2.TransportError:
+            return False
+        return answer.is_success
+
+
+def _worker(environment: Mapping[str, str]) -> Program:
+    arguments = ["celery", "-A", "workers.celery_app", "worker", "--concurrency=1"]
+    return _python("worker", [*arguments, "--loglevel=INFO"], environment)
+
+
+def _python(name: str, arguments: list[str], environment: Mapping[str, str]) -> Program:
+    # -P: the working directory is no place to import from.
+    argv = [sys.executable, "-P", "-m", *arguments]
+    return Program(name=name, argv=argv, env=environment)
+
+
+def _start_postgres(supervisor: Supervisor, data_dir: Path) -> str:
+    server = Postgres(data_dir)
+    supervisor.run(server)
+    return (
+        server.url(DATABASE) if server.has_database(DATABASE) else server.create_database(DATABASE)
+    )
+
+
+def _first_key(database_url: str, key_file: Path) -> str | None:
+    """The key in `key_file`, or the first key of all, stored there for this account only."""
+    engine = make_engine(database_url)
+    try:
+        with engine.begin() as connection:
+            secret = keys.create_first_key(connection)
+            if secret is not None:
+                key_file.unlink(missing_ok=True)
+                key_file.touch(mode=0o600)
+                key_file.write_text(secret + "\n")
+    finally:
+        engine.dispose()
+    return key_file.read_text().strip() if key_file.exists() else None
+
+
+@contextmanager
+def _sole_user_of(data_dir: Path) -> Iterator[None]:
+    # The kernel drops the lock with our process, however it ends; children do not inherit it.
+    with (data_dir / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise LocalError(
+                f"{data_dir} is in use by a running Secateur (pid {lock.read().strip()}): "
+                "stop it or choose another --data-dir"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _check_free(host: str, port: int) -> None:
+    try:
+        socket.create_server((host, port), family=_family(host)).close()
+    except OSError as error:
+        raise LocalError(
+            f"cannot listen on {host} port {port}: {error.strerror}; choose another --port"
+        ) from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _reachable(host: str) -> str:
+    """The name under which this machine reaches what listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
+    return f"[{host}]" if ":" in host else host
