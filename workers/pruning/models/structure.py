@@ -21,6 +21,7 @@ class Matrix:
             when no input can be observed (packed attention): such a matrix has no statistics.
         rows: the slice of output rows, for one part of a split fused projection; else None.
         transposed: True where storage is (in, out): transformers' Conv1D.
+        copies: further tensors of the files that hold the same weight (tied, saved twice).
     """
 
     name: str
@@ -30,6 +31,7 @@ class Matrix:
     callers: tuple[nn.Module, ...]
     rows: slice | None = None
     transposed: bool = False
+    copies: tuple[str, ...] = ()
 
     @property
     def weight(self) -> torch.Tensor:
@@ -55,8 +57,22 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tower:
-    """A stack of blocks that pass hidden states on; towers are listed in execution order."""
+    """A stack of blocks that pass hidden states on; towers are listed in execution order.
+
+    Attributes:
+        name: module path of the stack.
+        modality: the part of the model it serves.
+        blocks: in execution order.
+        feeds: indices of the blocks whose output is read by anything but the next block. Cached,
+            they replace running the tower again for the towers after it. Empty when unknown.
+        passes: how often one forward of the model runs through the tower; None when unknown.
+        mask: name of the batch entry (batch, tokens) that marks real tokens; None when the tower
+            sees no padding.
+    """
 
     name: str
     modality: Modality
     blocks: tuple[Block, ...]
+    feeds: tuple[int, ...] = ()
+    passes: int | None = None
+    mask: str | None = None

@@ -1,0 +1,22 @@
+"""Every family's checkpoint, built once per test process."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.families import BY_NAME
+
+
+@pytest.fixture(scope="session")
+def family_directory(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Directory of the named family's tiny checkpoint."""
+    root = tmp_path_factory.mktemp("families")
+
+    def build(name: str) -> Path:
+        directory = root / name
+        if not directory.exists():
+            BY_NAME[name].build(directory)
+        return directory
+
+    return build

@@ -1,0 +1,168 @@
+"""Every family: towers, file keys, inputs, replay, loss, export."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.families import BY_NAME, records
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.export import export_checkpoint
+from workers.pruning.models.loading import load_model
+from workers.pruning.models.registry import adapt
+from workers.pruning.models.replay import BatchRun, hidden_of
+from workers.pruning.models.structure import Tower
+
+Directory = Callable[[str], Path]
+EVERY_FAMILY = pytest.mark.parametrize("name", sorted(BY_NAME))
+
+
+def adapter_of(directory: Path, **options: bool) -> Adapter:
+    return adapt(load_model(directory), **options)
+
+
+def batches_of(name: str, adapter: Adapter) -> list[dict[str, Tensor]]:
+    made = records(BY_NAME[name].kind)
+    return list(adapter.batches(made, batch_size=3, max_length=24))
+
+
+@EVERY_FAMILY
+def test_towers_are_the_expected_ones(name: str, family_directory: Directory) -> None:
+    adapter = adapter_of(family_directory(name))
+    assert {
+        tower.name: (
+            tower.modality,
+            len(tower.blocks),
+            sum(len(block.matrices) for block in tower.blocks),
+        )
+        for tower in adapter.towers
+    } == BY_NAME[name].towers
+    assert not any(
+        matrix.modality != t.modality
+        for t in adapter.towers
+        for b in t.blocks
+        for matrix in b.matrices
+    )
+
+
+@EVERY_FAMILY
+def test_file_keys_name_the_tensor_that_was_loaded(name: str, family_directory: Directory) -> None:
+    directory = family_directory(name)
+    adapter = adapter_of(directory)
+    stored = load_file(directory / "model.safetensors")
+    keys = [matrix.file_key for matrix in adapter.matrices]
+    assert len(set(keys)) == len(keys)
+    for matrix in adapter.matrices:
+        for key in (matrix.file_key, *matrix.copies):
+            assert torch.equal(stored[key], matrix.parameter.detach()), matrix.name
+
+
+@EVERY_FAMILY
+def test_replay_block_by_block_equals_the_model(name: str, family_directory: Directory) -> None:
+    adapter = adapter_of(family_directory(name))
+    for batch in batches_of(name, adapter):
+        expected, reached = true_outputs(adapter, batch)
+        run = BatchRun(adapter, batch)
+        for tower in adapter.towers:
+            passes = run.enter(tower)
+            assert len(passes) == reached[tower.name]
+            got = []
+            for step in passes:
+                for index, block in enumerate(tower.blocks):
+                    args, kwargs = step.inputs(index)
+                    with torch.no_grad():
+                        output = block.module(*args, **kwargs)
+                    step.advance(index, output)
+                    got.append(hidden_of(output))
+            assert len(got) == len(expected[tower.name])
+            for mine, theirs in zip(got, expected[tower.name], strict=True):
+                assert torch.equal(mine, theirs), tower.name
+
+
+def true_outputs(
+    adapter: Adapter, batch: dict[str, Tensor]
+) -> tuple[dict[str, list[Tensor]], dict[str, int]]:
+    """Hidden states after every block, and passes per tower, in the model's own forward."""
+    outputs: dict[str, list[Tensor]] = {tower.name: [] for tower in adapter.towers}
+    handles = [
+        block.module.register_forward_hook(
+            lambda _m, _a, out, name=tower.name: outputs[name].append(hidden_of(out).clone())
+        )
+        for tower in adapter.towers
+        for block in tower.blocks
+    ]
+    with torch.no_grad():
+        adapter.forward(batch)
+    for handle in handles:
+        handle.remove()
+    return outputs, {t.name: len(outputs[t.name]) // len(t.blocks) for t in adapter.towers}
+
+
+@EVERY_FAMILY
+def test_every_observable_matrix_is_used_by_a_forward(
+    name: str, family_directory: Directory
+) -> None:
+    adapter = adapter_of(family_directory(name))
+    used: set[str] = set()
+    for matrix in adapter.matrices:
+        for caller in matrix.callers:
+            caller.register_forward_hook(lambda *_, name=matrix.name: used.add(name))
+    with torch.no_grad():
+        adapter.forward(batches_of(name, adapter)[0])
+    assert used == {matrix.name for matrix in adapter.matrices if matrix.callers}
+
+
+@EVERY_FAMILY
+def test_token_masks_cover_padding(name: str, family_directory: Directory) -> None:
+    adapter = adapter_of(family_directory(name))
+    batch = batches_of(name, adapter)[0]
+    run = BatchRun(adapter, batch)
+    for tower in adapter.towers:
+        for step in run.enter(tower):
+            args, kwargs = step.inputs(0)
+            hidden = next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
+            if tower.mask is not None:
+                assert step.mask is not None
+                assert step.mask.shape == hidden.shape[:2]
+                assert step.mask.dtype == torch.bool
+            run_through(tower, step)
+
+
+def run_through(tower: Tower, step) -> None:
+    for index, block in enumerate(tower.blocks):
+        args, kwargs = step.inputs(index)
+        with torch.no_grad():
+            step.advance(index, block.module(*args, **kwargs))
+
+
+@EVERY_FAMILY
+def test_loss_is_finite_and_reaches_every_tower(name: str, family_directory: Directory) -> None:
+    adapter = adapter_of(family_directory(name))
+    loss = adapter.loss(batches_of(name, adapter)[0])
+    loss.backward()
+    assert loss.ndim == 0
+    assert torch.isfinite(loss)
+    for tower in adapter.towers:
+        assert any(m.parameter.grad is not None for m in tower.blocks[0].matrices), tower.name
+
+
+@EVERY_FAMILY
+def test_export_is_what_plain_transformers_loads(
+    name: str, family_directory: Directory, tmp_path: Path
+) -> None:
+    source = family_directory(name)
+    adapter = adapter_of(source, include_bridge=True)
+    for matrix in adapter.matrices:
+        matrix.weight[::2, 1::3] = 0
+    export_checkpoint(source, tmp_path / "out", adapter.matrices)
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "out")
+    plain = getattr(transformers, config.architectures[0]).from_pretrained(tmp_path / "out")
+    expected = adapter.model.state_dict()
+    assert {k: v.dtype for k, v in plain.state_dict().items()} == {
+        k: v.dtype for k, v in expected.items()
+    }
+    assert all(torch.equal(value, expected[key]) for key, value in plain.state_dict().items())

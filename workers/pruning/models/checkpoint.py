@@ -1,0 +1,143 @@
+"""The safetensors files of a checkpoint directory: which tensor lies where.
+
+File format: https://huggingface.co/docs/safetensors (8 bytes little-endian header length, a JSON
+header, then the data; offsets count from the end of the header).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from app.domain.errors import ModelLoadError
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+_HEADER_LIMIT = 100_000_000  # bytes; the limit of the format's own reader
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Place of one tensor: file, dtype as the file spells it, shape, byte range in the file."""
+
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    @property
+    def torch_dtype(self) -> torch.dtype | None:
+        """Floating dtype as torch names it; None for integers and 8-bit floats."""
+        return _DTYPES.get(self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Headers of all safetensors files of a directory; no tensor data is read."""
+
+    directory: Path
+    tensors: dict[str, StoredTensor]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the safetensors files, sorted."""
+        return tuple(sorted({tensor.file for tensor in self.tensors.values()}))
+
+
+def open_checkpoint(directory: Path) -> Checkpoint:
+    """Read the headers of the directory's safetensors files, single or sharded.
+
+    Raises:
+        ModelLoadError: no safetensors, a shard is missing, or a file is broken or truncated.
+    """
+    tensors: dict[str, StoredTensor] = {}
+    if (directory / SINGLE_FILE).exists():
+        return Checkpoint(directory, _read_header(directory, SINGLE_FILE))
+    if not (directory / INDEX_FILE).exists():
+        raise ModelLoadError(
+            f"{directory.name} has neither {SINGLE_FILE} nor {INDEX_FILE}. Only safetensors are "
+            "loaded; convert other weight files with save_pretrained(..., safe_serialization=True)."
+        )
+    weight_map = read_json(directory, INDEX_FILE).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelLoadError(f"{INDEX_FILE} has no weight_map; save the checkpoint again.")
+    for file in sorted(set(map(str, weight_map.values()))):
+        tensors |= _read_header(directory, file)
+    if absent := sorted(set(weight_map) - set(tensors)):
+        raise ModelLoadError(
+            f"{INDEX_FILE} lists tensors that its files do not hold: {', '.join(absent[:5])}. "
+            "Fetch the checkpoint again."
+        )
+    return Checkpoint(directory, {key: tensors[key] for key in weight_map})
+
+
+def resolve_file(directory: Path, name: str) -> Path:
+    """Path of a file of the checkpoint, links followed.
+
+    A link may not lead out of the directory, save for the hub cache's own layout
+    (`snapshots/<revision>/file` -> `blobs/<hash>`).
+
+    Raises:
+        ModelLoadError: the file is missing or lies outside the checkpoint.
+    """
+    root = directory.resolve()
+    path = (root / name).resolve()
+    homes = [root]
+    if root.parent.name == "snapshots":
+        homes.append(root.parent.parent / "blobs")
+    if not any(path.is_relative_to(home) for home in homes):
+        raise ModelLoadError(f"{name} leads out of the checkpoint directory; refused.")
+    if not path.is_file():
+        raise ModelLoadError(f"{name} is missing from the checkpoint. Fetch it again.")
+    return path
+
+
+def read_json(directory: Path, name: str) -> dict[str, Any]:
+    """Parse a JSON object of the checkpoint.
+
+    Raises:
+        ModelLoadError: missing, not JSON, or not an object.
+    """
+    try:
+        value = json.loads(resolve_file(directory, name).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelLoadError(f"{name} is not valid JSON ({error}). Fetch it again.") from error
+    if not isinstance(value, dict):
+        raise ModelLoadError(f"{name} must hold a JSON object.")
+    return value
+
+
+def _read_header(directory: Path, file: str) -> dict[str, StoredTensor]:
+    path = resolve_file(directory, file)
+    try:
+        with safe_open(path, framework="pt"):
+            pass  # the format's own reader checks lengths and offsets
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(min(length, _HEADER_LIMIT)))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelLoadError(
+            f"{file} is broken or truncated ({error}). Fetch it again and compare its checksum."
+        ) from error
+    data = 8 + length
+    return {
+        key: StoredTensor(
+            file=file,
+            dtype=entry["dtype"],
+            shape=tuple(entry["shape"]),
+            begin=data + entry["data_offsets"][0],
+            end=data + entry["data_offsets"][1],
+        )
+        for key, entry in header.items()
+        if key != "__metadata__"
+    }

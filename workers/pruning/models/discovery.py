@@ -1,0 +1,142 @@
+"""Find the block stacks of a model and the weight matrices inside a module."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from app.domain.recipe import Modality
+from workers.pruning.models.file_keys import FileKeys
+from workers.pruning.models.structure import Matrix
+
+# Fused projections whose rows are all queries, then all keys, then all values. Others interleave
+# them per head (GPT-NeoX, BLOOM) or by unequal sizes (Phi-3) and stay one matrix.
+_THIRDS = {"qkv", "c_attn", "in_proj_weight", "Wqkv"}
+_PARTS = ("q", "k", "v")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """A ModuleList of transformer blocks."""
+
+    name: str
+    blocks: tuple[tuple[str, nn.Module], ...]
+
+
+def find_stacks(model: nn.Module) -> list[Stack]:
+    """Outermost ModuleLists whose entries are composite modules of one class with matrices inside.
+
+    Lists inside a block (attention + feed-forward of T5, experts) belong to the block.
+    """
+    stacks: list[Stack] = []
+    for name, module in model.named_modules():
+        if any(name.startswith(f"{stack.name}.") for stack in stacks):
+            continue
+        if isinstance(module, nn.ModuleList) and _is_stack(module):
+            blocks = tuple((f"{name}.{key}", block) for key, block in module.named_children())
+            stacks.append(Stack(name, blocks))
+    return stacks
+
+
+def _is_stack(modules: nn.ModuleList) -> bool:
+    return (
+        len({type(module) for module in modules}) == 1
+        and all(any(module.children()) for module in modules)
+        and all(any(_weights(module)) for module in modules)
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Weight:
+    """A 2-D weight inside a module: path below it, parameter, calling module."""
+
+    path: str
+    parameter: nn.Parameter
+    caller: nn.Module | None
+    transposed: bool
+
+
+def _weights(module: nn.Module) -> Iterator[_Weight]:
+    """Weights of Linear, Conv1D and packed MultiheadAttention at or below `module`."""
+    packed: list[str] = []
+    for path, child in module.named_modules(remove_duplicate=False):
+        inside = any(path.startswith(f"{outer}.") or not outer for outer in packed)
+        prefix = f"{path}." if path else ""
+        if isinstance(child, nn.MultiheadAttention) and child.in_proj_weight is not None:
+            packed.append(path)
+            yield _Weight(f"{prefix}in_proj_weight", child.in_proj_weight, None, transposed=False)
+        elif isinstance(child, nn.Linear | Conv1D) and child.weight.ndim == 2:  # noqa: PLR2004
+            caller = None if inside else child  # packed attention reads the weight itself
+            weight = cast("nn.Parameter", child.weight)
+            yield _Weight(path, weight, caller, isinstance(child, Conv1D))
+
+
+class MatrixFinder:
+    """Turns the weights below a module into matrices, ties and file keys resolved.
+
+    Ties are found by storage over the whole model: one matrix, all its callers. It is reported
+    where it is met first.
+    """
+
+    def __init__(self, model: nn.Module, file_keys: FileKeys, *, split_qkv: bool) -> None:
+        self._file_keys = file_keys
+        self._split_qkv = split_qkv
+        self._seen: set[int] = set()
+        self._names: dict[int, list[str]] = defaultdict(list)
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            self._names[parameter.data_ptr()].append(name)
+        self._callers: dict[int, dict[int, nn.Module]] = defaultdict(dict)
+        self._embeddings: set[int] = set()
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                self._embeddings.add(module.weight.data_ptr())
+        for weight in _weights(model):
+            if weight.caller is not None:
+                self._callers[weight.parameter.data_ptr()][id(weight.caller)] = weight.caller
+
+    def find(
+        self, path: str, module: nn.Module, modality: Callable[[str], Modality] | Modality
+    ) -> tuple[Matrix, ...]:
+        """Matrices of `module` at `path` that no earlier call has returned."""
+        found: list[Matrix] = []
+        for weight in _weights(module):
+            storage = weight.parameter.data_ptr()
+            if storage in self._seen or storage in self._embeddings:
+                continue
+            self._seen.add(storage)
+            name = ".".join(filter(None, (path, weight.path)))
+            kind = modality if isinstance(modality, Modality) else modality(name)
+            first, *copies = self._file_keys.of(tuple(self._names[storage]))
+            found += self._matrices(name, first, tuple(copies), kind, weight)
+        return tuple(found)
+
+    def _matrices(
+        self, name: str, key: str, copies: tuple[str, ...], modality: Modality, weight: _Weight
+    ) -> list[Matrix]:
+        callers = tuple(self._callers[weight.parameter.data_ptr()].values())
+        rows, columns = weight.parameter.shape
+        if weight.transposed:
+            rows, columns = columns, rows
+        fused = name.rpartition(".")[2] in _THIRDS and rows == len(_PARTS) * columns
+        parts: list[tuple[str, slice | None]] = [("", None)]
+        if self._split_qkv and fused:
+            parts = [
+                (f"[{part}]", slice(i * columns, (i + 1) * columns))
+                for i, part in enumerate(_PARTS)
+            ]
+        return [
+            Matrix(
+                name=name + suffix,
+                file_key=key,
+                modality=modality,
+                parameter=weight.parameter,
+                callers=callers,
+                rows=part,
+                transposed=weight.transposed,
+                copies=copies,
+            )
+            for suffix, part in parts
+        ]

@@ -1,0 +1,1 @@
+"""One family, one file; every file here is registered by being here."""

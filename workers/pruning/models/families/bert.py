@@ -1,0 +1,16 @@
+"""BERT: the encoder alone and with any of its heads."""
+
+from app.domain.recipe import Modality
+from workers.pruning.models.adapter import Adapter, Part
+
+
+class BertAdapter(Adapter):
+    """Text encoders of BERT's shape."""
+
+    architectures = (
+        "BertModel",
+        "BertForMaskedLM",
+        "BertForSequenceClassification",
+        "BertForTokenClassification",
+    )
+    parts = (Part("*encoder.layer", Modality.TEXT, mask="attention_mask"),)

@@ -1,0 +1,50 @@
+"""Any other transformers model: towers guessed from module paths, with a warning."""
+
+import re
+from collections.abc import Sequence
+
+from app.domain.recipe import Modality
+from workers.pruning.models.adapter import Adapter, Part
+from workers.pruning.models.discovery import find_stacks
+
+_WORDS = (
+    (Modality.BRIDGE, r"q_?former|connector|projector|resampler|perceiver|merger|abstractor"),
+    (Modality.FUSION, r"cross_modal|multimodal_encoder|multimodal_decoder|fusion"),
+    (Modality.VISION, r"vision|visual|image|pixel|vit\b|patch"),
+)
+_BRIDGES = ("*projector", "*connector", "*merger", "*projection")
+
+
+class GenericAdapter(Adapter):
+    """Walks the modules: every stack of blocks is a tower, its modality told by its path."""
+
+    bridges = _BRIDGES
+
+    def declare(self) -> Sequence[Part]:
+        """One part per stack found; nothing is assumed about what reads its outputs."""
+        self._notes.append(
+            f"{type(self.model).__name__} has no adapter of its own: towers and modalities were "
+            "guessed from module names. Check the plan."
+        )
+        return [
+            Part(stack.name, modality, mask=self._mask(stack.name, modality), feeds=(), passes=None)
+            for stack in find_stacks(self.model)
+            for modality in [self._modality(stack.name)]
+        ]
+
+    def _modality(self, path: str) -> Modality:
+        for modality, words in _WORDS:
+            if re.search(words, path):
+                return modality
+        if self.model.main_input_name == "pixel_values" and not self._reads_text():
+            return Modality.VISION
+        return Modality.LANGUAGE if self.model.can_generate() else Modality.TEXT
+
+    def _reads_text(self) -> bool:
+        return "input_ids" in self.accepted
+
+    def _mask(self, path: str, modality: Modality) -> str | None:
+        if modality in {Modality.VISION, Modality.BRIDGE}:
+            return None
+        written = self.loaded.config.is_encoder_decoder and "decoder" in path
+        return "decoder_attention_mask" if written else "attention_mask"

@@ -1,0 +1,170 @@
+"""Load a checkpoint directory: safetensors only, no remote code, nothing missing."""
+
+import functools
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers.utils import logging as transformers_logging
+
+from app.domain.errors import ModelLoadError, UnsupportedArchitectureError
+from workers.pruning.models.checkpoint import Checkpoint, open_checkpoint, read_json
+from workers.pruning.near import near_names
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A model in eval mode with what belongs to it.
+
+    Attributes:
+        model: every weight read from the files.
+        config: the model's configuration.
+        processor: the checkpoint's own processor, tokenizer or image processor; None without one.
+        checkpoint: headers of the files the model was read from.
+    """
+
+    model: transformers.PreTrainedModel
+    config: transformers.PreTrainedConfig
+    processor: Any
+    checkpoint: Checkpoint
+
+    @property
+    def directory(self) -> Path:
+        """Directory of the checkpoint."""
+        return self.checkpoint.directory
+
+
+def load_model(path: Path, dtype: torch.dtype | None = None) -> LoadedModel:
+    """Load the model named by `config.architectures[0]`.
+
+    Args:
+        path: directory with config.json and safetensors files.
+        dtype: floating dtype to compute in. By default that of the stored weight matrices; where
+            they differ, the narrowest dtype that holds them all. Files keep theirs on export.
+
+    Raises:
+        UnsupportedArchitectureError: transformers has no such class, or it needs its own code.
+        ModelLoadError: files missing, broken or quantised; tensors missing or of another shape.
+    """
+    config = read_json(path, "config.json")
+    model_class = _model_class(config)
+    _refuse_indirections(path, config)
+    checkpoint = open_checkpoint(path)
+    with _quiet():
+        try:
+            # An annotation cannot say so: with output_loading_info two values come back.
+            found: Any = model_class.from_pretrained(
+                path,
+                dtype=dtype or _stored_dtype(checkpoint),
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except ModelLoadError:
+            raise
+        except Exception as error:  # whatever a foreign file made transformers raise
+            raise ModelLoadError(
+                f"{model_class.__name__} does not load from {path.name}: {error}"
+            ) from error
+        processor = _load_processor(path)
+    model, info = found
+    _refuse_incomplete(info)
+    model.eval()
+    return LoadedModel(model, model.config, processor, checkpoint)
+
+
+def _model_class(config: dict[str, Any]) -> type[transformers.PreTrainedModel]:
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names or not isinstance(names[0], str):
+        raise UnsupportedArchitectureError(
+            "config.json names no architecture; add the model class, as in "
+            '"architectures": ["LlamaForCausalLM"].'
+        )
+    found = getattr(transformers, names[0], None)
+    if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+        return found
+    if config.get("auto_map"):
+        raise UnsupportedArchitectureError(
+            f"{names[0]} needs code from the checkpoint (auto_map), which is never run."
+        )
+    raise UnsupportedArchitectureError(
+        f"transformers {transformers.__version__} has no model class {names[0]}."
+        + near_names(names[0], _model_class_names())
+    )
+
+
+@functools.cache
+def _model_class_names() -> tuple[str, ...]:
+    return tuple(name for name in dir(transformers) if "Model" in name or "For" in name)
+
+
+def _refuse_indirections(path: Path, config: dict[str, Any]) -> None:
+    if config.get("quantization_config"):
+        raise ModelLoadError(
+            "The checkpoint is quantised (quantization_config). Prune the original floating-point "
+            "checkpoint and quantise afterwards."
+        )
+    if config.get("transformers_weights"):
+        raise ModelLoadError("config.json redirects to other weight files (transformers_weights).")
+    if (path / "adapter_config.json").exists():
+        raise ModelLoadError("This is a PEFT adapter. Merge it into its base model first.")
+
+
+def _stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
+    matrices = {
+        tensor.torch_dtype
+        for tensor in checkpoint.tensors.values()
+        if tensor.torch_dtype is not None and len(tensor.shape) > 1
+    }
+    if not matrices:
+        raise ModelLoadError("The checkpoint holds no floating-point weight matrix.")
+    return functools.reduce(torch.promote_types, matrices)
+
+
+def _refuse_incomplete(info: dict[str, Any]) -> None:
+    if missing := sorted(info["missing_keys"]):
+        raise ModelLoadError(
+            f"{len(missing)} tensors are missing from the checkpoint and would be random: "
+            f"{', '.join(missing[:5])}. Fetch it again, or correct `architectures` in config.json."
+        )
+    if mismatched := sorted(info["mismatched_keys"]):
+        key, stored, expected = mismatched[0]
+        raise ModelLoadError(
+            f"{len(mismatched)} tensors have another shape than config.json says; "
+            f"{key} is {tuple(stored)}, not {tuple(expected)}."
+        )
+    if errors := info.get("conversion_errors"):
+        raise ModelLoadError(f"Tensors could not be converted: {', '.join(sorted(errors)[:5])}.")
+
+
+def _load_processor(path: Path) -> Any:
+    try:
+        auto: Any = transformers.AutoProcessor  # its methods carry no annotations
+        return auto.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, ImportError, AttributeError, KeyError):
+        return None  # many checkpoints have none; calibration says so when it needs one
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no load report: what matters is raised."""
+    control: Any = transformers_logging  # some of its functions carry no annotations
+    bars = control.is_progress_bar_enabled()
+    verbosity = control.get_verbosity()
+    control.disable_progress_bar()
+    control.set_verbosity(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        control.set_verbosity(verbosity)
+        if bars:
+            control.enable_progress_bar()
