@@ -136,3 +136,21 @@ class ModelFilesError(UserError):
     """The model directory has no config.json or no safetensors file."""
 
     code = "model_files_missing"
+
+
+class ModelGatedError(UserError):
+    """The hub gives this repository only to accounts that have accepted its terms."""
+
+    code = "model_gated"
+
+
+class ModelRevisionError(UserError):
+    """The hub repository has no such branch, tag or commit."""
+
+    code = "model_revision_not_found"
+
+
+class HubUnavailableError(SystemFaultError):
+    """The model hub cannot be reached or is out of order."""
+
+    code = "hub_unavailable"

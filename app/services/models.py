@@ -10,7 +10,7 @@ from app.domain.errors import (
     UnsafeWeightsError,
 )
 
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
@@ -21,7 +21,7 @@ def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
         roots: the directories under which models may lie.
 
     Raises:
-        ModelPathError: the path has `..` or leads outside the roots.
+        ModelPathError: the path has `..`, or it or a file in it leads outside the roots.
         ModelNotFoundError: no directory is there.
         UnsafeWeightsError: its weights are pickled only.
         ModelFilesError: config.json or the safetensors files are missing.
@@ -30,27 +30,52 @@ def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
         raise ModelPathError(f"{path!r} has '..'; name the directory itself")
     allowed = [root.resolve() for root in roots]
     candidates = [(root / path).resolve() for root in allowed]
-    inside = [
-        candidate
-        for candidate in candidates
-        if any(candidate.is_relative_to(root) for root in allowed)
-    ]
+    inside = [candidate for candidate in candidates if _is_under(candidate, allowed)]
     if not inside:
         raise ModelPathError(f"{path!r} is not under a directory that models may come from")
     found = next((candidate for candidate in inside if candidate.is_dir()), None)
     if found is None:
         raise ModelNotFoundError(f"there is no model directory {path!r}")
-    _check_files(found, path)
+    for file in found.rglob("*"):
+        if not _is_under(file.resolve(), allowed):
+            raise ModelPathError(
+                f"{file.name} in {path!r} is a link to where models may not come from"
+            )
+    check_model_files(found, path)
     return found
 
 
-def _check_files(directory: Path, named: str) -> None:
+def _is_under(path: Path, roots: Sequence[Path]) -> bool:
+    return any(path.is_relative_to(root) for root in roots)
+
+
+def check_model_files(directory: Path, named: str) -> None:
+    """Refuse what cannot be a model we load.
+
+    Args:
+        directory: where the files are.
+        named: what the client calls it, for the message.
+
+    Raises:
+        UnsafeWeightsError: the weights are pickled only.
+        ModelFilesError: config.json or the safetensors files are missing.
+    """
     if not any(directory.glob("*.safetensors")):
-        if any(any(directory.glob(pattern)) for pattern in PICKLED):
-            raise UnsafeWeightsError(
-                f"{named!r} has pickled weights only, which can run code when loaded; "
-                "save the model again with safetensors"
-            )
+        if any(is_pickled(file.name) for file in directory.iterdir()):
+            raise pickles_only(named)
         raise ModelFilesError(f"{named!r} has no *.safetensors file")
     if not (directory / "config.json").is_file():
         raise ModelFilesError(f"{named!r} has no config.json")
+
+
+def is_pickled(name: str) -> bool:
+    """Whether a file of this name holds pickled weights, as far as names tell."""
+    return name.endswith(PICKLED)
+
+
+def pickles_only(named: str) -> UnsafeWeightsError:
+    """The refusal of a model without safetensors."""
+    return UnsafeWeightsError(
+        f"{named!r} has pickled weights only, which can run code when loaded; "
+        "save the model again with safetensors"
+    )

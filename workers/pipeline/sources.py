@@ -1,0 +1,111 @@
+"""From a model's name to a local directory with its files. Nothing of a model is loaded here."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from httpx2 import HTTPError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from app.domain.errors import (
+    HubUnavailableError,
+    ModelFilesError,
+    ModelGatedError,
+    ModelNotFoundError,
+    ModelRevisionError,
+    ModelSourceError,
+)
+from app.domain.model_source import HubModel, ModelSource
+from app.services.models import check_model_files, is_pickled, pickles_only, resolve_local_model
+
+# Weights, configuration, tokenizer, processor, licence. No pickles, no Python files.
+ALLOWED = (
+    *("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"),
+    *("README*", "LICENSE*", "NOTICE*"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on this machine.
+
+    Attributes:
+        directory: holds config.json and safetensors files; to be read only.
+        revision: the commit on the hub; None for a local model.
+    """
+
+    directory: Path
+    revision: str | None = None
+
+
+def fetch(
+    source: ModelSource, *, roots: Sequence[Path], hub_endpoint: str, hub_cache: Path
+) -> ModelFiles:
+    """The files of a model, downloaded from the hub if need be.
+
+    A commit that was downloaded before is not asked for again, and a branch falls back to the
+    last commit seen of it while the hub is away.
+
+    Raises:
+        UserError: the model does not exist, may not be had, or is not one we load.
+        HubUnavailableError: the hub does not answer.
+    """
+    if not isinstance(source, HubModel):
+        return ModelFiles(resolve_local_model(source.path, roots))
+    with _hub_errors(source):
+        snapshot = snapshot_download(
+            source.repo_id,
+            revision=source.revision,
+            endpoint=hub_endpoint,
+            cache_dir=hub_cache,
+            allow_patterns=list(ALLOWED),
+        )
+        files = ModelFiles(Path(snapshot), revision=Path(snapshot).name)
+        try:
+            check_model_files(files.directory, f"hf:{source.repo_id}")
+        except ModelFilesError as error:
+            _explain_pickles(source, files, HfApi(endpoint=hub_endpoint), error)
+    return files
+
+
+def _explain_pickles(
+    source: HubModel, files: ModelFiles, hub: HfApi, error: ModelFilesError
+) -> None:
+    """Pickles were not downloaded; ask the hub whether they are all there is."""
+    if any(files.directory.glob("*.safetensors")):
+        raise error
+    if any(map(is_pickled, hub.list_repo_files(source.repo_id, revision=files.revision))):
+        raise pickles_only(f"hf:{source.repo_id}")
+    raise error
+
+
+@contextmanager
+def _hub_errors(source: HubModel) -> Iterator[None]:
+    """Say in our words what the hub's client raises; subclasses come before their bases."""
+    name = f"hf:{source.repo_id}"
+    try:
+        yield
+    except GatedRepoError as error:
+        raise ModelGatedError(
+            f"{name} is gated: accept its terms on the hub with the account whose token (HF_TOKEN) "
+            "the worker has"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelNotFoundError(
+            f"the hub has no model {name}, or shows it to other accounts only"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelRevisionError(f"{name} has no revision {source.revision!r}") from error
+    except HFValidationError as error:
+        raise ModelSourceError(f"{name} is no valid hub id: {error}") from error
+    except (HfHubHTTPError, HTTPError, LocalEntryNotFoundError) as error:
+        raise HubUnavailableError(f"{name} cannot be downloaded now: {error}") from error
