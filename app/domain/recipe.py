@@ -102,6 +102,9 @@ class NM(Strict):
 Pattern = Annotated[Unstructured | NM, Field(discriminator="kind")]
 
 
+_TOLERANCE = 0.005  # 2/3 is written .67
+
+
 class Recipe(Strict):
     """The complete description of one pruning run, model and data aside."""
 
@@ -118,3 +121,28 @@ class Recipe(Strict):
         default=(), description="fnmatch patterns of module names to leave alone"
     )
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if isinstance(self.pattern, NM):
+            kept = self.pattern.m - self.pattern.n
+            asked = self.sparsity.values() if isinstance(self.sparsity, dict) else [self.sparsity]
+            if any(abs(each - kept / self.pattern.m) > _TOLERANCE for each in asked):
+                raise ValueError(
+                    f"{self.pattern.n}:{self.pattern.m} fixes sparsity at {kept / self.pattern.m:g}"
+                )
+            if self.allocation.kind != "uniform":
+                raise ValueError("an n:m pattern fixes every matrix; its allocation is uniform")
+        if (
+            isinstance(self.allocation, Pooled)
+            and self.allocation.pool == "global"
+            and isinstance(self.sparsity, dict)
+        ):
+            raise ValueError("a global pool has one sparsity; pool by modality to give one each")
+        return self
+
+    def sparsity_of(self, modality: Modality) -> float:
+        """Target of a modality; zero where a target per modality leaves it out."""
+        if isinstance(self.sparsity, dict):
+            return self.sparsity.get(modality, 0.0)
+        return self.sparsity

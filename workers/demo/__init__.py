@@ -1,1 +1,0 @@
-"""What `secateur demo` measures with plain transformers, in a process of its own."""

@@ -1,0 +1,25 @@
+"""How much of each matrix goes."""
+
+from collections.abc import Mapping
+
+from app.domain.recipe import Pooled, Recipe, Uniform
+from workers.pruning.allocation.pooled import pooled
+from workers.pruning.allocation.uniform import uniform
+from workers.pruning.kth import Scores
+from workers.pruning.models.structure import Matrix
+
+__all__ = ["allocate"]
+
+
+def allocate(recipe: Recipe, scores: Mapping[Matrix, Scores]) -> dict[Matrix, int]:
+    """Number of weights each matrix loses.
+
+    Args:
+        recipe: the allocation, the pattern and the target.
+        scores: the matrices, each with what ranks its weights in a pool.
+    """
+    match recipe.allocation:
+        case Uniform():
+            return uniform(recipe, list(scores))
+        case Pooled(pool=pool):
+            return pooled(recipe, scores, pool)

@@ -1,0 +1,69 @@
+"""What a criterion offers the engine."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from workers.pruning.selection import Selection, zero
+from workers.pruning.statistics import Statistic
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What pruning one matrix came to.
+
+    Attributes:
+        mask: True where a weight went, (out, in).
+        mean_score: mean score over the matrix.
+        lost_score: share of the matrix's summed scores that went, 0..1.
+        error: squared output error per calibration sample, where the criterion knows it.
+        warnings: what the user should hear about.
+    """
+
+    mask: torch.Tensor
+    mean_score: float
+    lost_score: float
+    error: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Criterion(ABC):
+    """An importance as the engine carries it out; by default it ranks and changes nothing else.
+
+    Attributes:
+        statistic: what it wants summed over the inputs of a matrix; None when it needs no data.
+        sequential: whether a block is calibrated on the activations of already pruned blocks.
+    """
+
+    statistic: ClassVar[type[Statistic] | None] = None
+    sequential: bool = False
+
+    def digest(self, statistic: Any) -> Any:
+        """What `scores` needs of the statistic, small enough to keep for a whole model."""
+        return statistic
+
+    @abstractmethod
+    def scores(self, weight: torch.Tensor, digest: Any) -> torch.Tensor:
+        """Non-negative float32 (out, in), newly made: the smallest go first."""
+
+    def prune(self, weight: torch.Tensor, statistic: Any, selection: Selection) -> Outcome:
+        """Prune (out, in) in place, given the statistic itself."""
+        return self.drop(weight, self.digest(statistic), selection)
+
+    def drop(self, weight: torch.Tensor, digest: Any, selection: Selection) -> Outcome:
+        """Zero the selected weights of (out, in) with the smallest scores, in place."""
+        scores = self.scores(weight, digest)
+        mask = selection.mask(scores)
+        zero(weight, mask)
+        return outcome(scores, mask)
+
+
+def outcome(scores: torch.Tensor, mask: torch.Tensor) -> Outcome:
+    """Score statistics of a finished choice; uses `scores` up."""
+    total = float(scores.sum())
+    mean = total / scores.numel()
+    zero(scores, mask)
+    kept = float(scores.sum())
+    return Outcome(mask, mean, max(0.0, 1 - kept / total) if total else 0.0)

@@ -1,0 +1,93 @@
+"""Keeping the report of a run, and telling about it on the way."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from typing import TypeVar
+
+import torch
+
+from app.domain.recipe import Recipe
+from app.domain.report import MatrixReport, PruningReport, Tally, tally
+from workers.pruning.importance.criterion import Outcome
+from workers.pruning.models.structure import Block, Matrix
+from workers.pruning.progress import Phase, Progress, Report
+from workers.pruning.targets import Targets
+
+_K = TypeVar("_K", bound=Hashable)
+_COLLAPSE = 0.6
+
+
+class Ledger:
+    """Collects what happens to each matrix."""
+
+    def __init__(
+        self, recipe: Recipe, targets: Targets, report: Report, warnings: Iterable[str]
+    ) -> None:
+        """Begin; `warnings` are those known before the run."""
+        self._recipe = recipe
+        self._targets = targets
+        self._report = report
+        self._matrices: list[MatrixReport] = []
+        self._warnings = list(warnings)
+        self._told = 0
+        high = sorted(
+            {m.modality for m in targets.blocks if recipe.sparsity_of(m.modality) > _COLLAPSE}
+        )
+        if high:
+            self._warnings.append(
+                f"above {_COLLAPSE:.0%} sparsity ({', '.join(high)}) quality often collapses "
+                "without retraining"
+            )
+
+    def unseen(self, matrix: Matrix) -> None:
+        """Note that a matrix is ranked by magnitude for want of data."""
+        self._warnings.append(
+            f"{matrix.name} saw no calibration data; its weights are ranked by magnitude"
+        )
+
+    def enter(self, matrix: Matrix, asked: int, outcome: Outcome | None) -> None:
+        """Record a finished matrix."""
+        self._warnings += [f"{matrix.name}: {text}" for text in outcome.warnings] if outcome else []
+        weight = matrix.weight
+        self._matrices.append(
+            MatrixReport(
+                module=matrix.name,
+                file_key=matrix.file_key,
+                block=self._targets.blocks[matrix].name,
+                modality=matrix.modality,
+                shape=(weight.shape[0], weight.shape[1]),
+                weights=weight.numel(),
+                asked=asked,
+                zeros=weight.numel() - int(torch.count_nonzero(weight)),
+                mean_score=outcome.mean_score if outcome else None,
+                lost_score=outcome.lost_score if outcome else None,
+                error=outcome.error if outcome else None,
+            )
+        )
+
+    def progress(self, phase: Phase, block: Block) -> None:
+        """Tell that a block is done, with the warnings since the last time."""
+        place = self._targets.position
+        fresh = tuple(self._warnings[self._told :])
+        self._told = len(self._warnings)
+        self._report(
+            Progress(phase, block.name, place[block] + 1, place[self._targets.last] + 1, fresh)
+        )
+
+    def close(self) -> PruningReport:
+        """The finished report, totals included."""
+        return PruningReport(
+            recipe=self._recipe,
+            matrices=tuple(self._matrices),
+            blocks=_totals(self._matrices, lambda m: m.block),
+            modalities=_totals(self._matrices, lambda m: m.modality),
+            model=tally(self._matrices),
+            warnings=tuple(self._warnings),
+        )
+
+
+def _totals(reports: Iterable[MatrixReport], key: Callable[[MatrixReport], _K]) -> dict[_K, Tally]:
+    groups: dict[_K, list[MatrixReport]] = defaultdict(list)
+    for each in reports:
+        groups[key(each)].append(each)
+    return {name: tally(members) for name, members in groups.items()}

@@ -1,0 +1,135 @@
+"""Carry a recipe out on a model in memory."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from app.domain.errors import CalibrationDataError, NonFiniteError
+from app.domain.recipe import Pooled, Recipe
+from app.domain.report import PruningReport
+from workers.pruning.allocation import allocate
+from workers.pruning.calibration import Calibration
+from workers.pruning.importance import find_criterion
+from workers.pruning.importance.criterion import Criterion
+from workers.pruning.importance.magnitude import MagnitudeCriterion
+from workers.pruning.ledger import Ledger
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.replay import Batch
+from workers.pruning.models.structure import Matrix
+from workers.pruning.progress import Report
+from workers.pruning.selection import Selection
+from workers.pruning.sequential import Step, steps
+from workers.pruning.survey import Rank, by_magnitude, survey
+from workers.pruning.targets import Targets, find_targets
+
+
+def prune(
+    adapter: Adapter,
+    recipe: Recipe,
+    batches: Sequence[Batch] = (),
+    report: Report = lambda _progress: None,
+) -> PruningReport:
+    """Prune the adapter's model in place.
+
+    The model's training mode comes back as it was and no hook stays, whatever happens; after an
+    exception the blocks pruned so far stay pruned.
+
+    Args:
+        adapter: the model.
+        recipe: what to do.
+        batches: calibration inputs from `adapter.batches`; empty where the recipe reads no data.
+        report: told after every block; what it raises ends the run.
+
+    Raises:
+        RecipeError: the recipe does not fit the model.
+        CalibrationDataError: the recipe reads data and there is none.
+        NonFiniteError: a weight, an activation or a score is NaN or infinite; the message names it.
+    """
+    targets = find_targets(adapter.towers, recipe)
+    criterion = find_criterion(recipe.importance)
+    if criterion.statistic is not None and not batches:
+        raise CalibrationDataError(f"{recipe.importance.kind} needs calibration data")
+    for matrix in targets.blocks:
+        _check_finite(matrix)
+    ledger = Ledger(recipe, targets, report, adapter.warnings)
+    with torch.no_grad(), evaluating(adapter.model):
+        ranks = by_magnitude(targets)
+        if not criterion.sequential or _pools_by_importance(recipe):
+            walk = steps(adapter, batches, last=targets.last)
+            ranks = survey(walk, targets, criterion, ledger)
+        counts = allocate(recipe, ranks)
+        selections = {m: Selection(recipe.pattern, count) for m, count in counts.items()}
+        if criterion.sequential:
+            walk = steps(adapter, batches, last=targets.last)
+            _sequentially(walk, targets, criterion, selections, ledger)
+        else:
+            _at_once(targets, ranks, selections, ledger)
+    return ledger.close()
+
+
+def _pools_by_importance(recipe: Recipe) -> bool:
+    return isinstance(recipe.allocation, Pooled) and recipe.allocation.by == "importance"
+
+
+def _sequentially(
+    walk: Iterable[Step],
+    targets: Targets,
+    criterion: Criterion,
+    selections: Mapping[Matrix, Selection],
+    ledger: Ledger,
+) -> None:
+    """Prune each block on what the pruned blocks before it hand over."""
+    if criterion.statistic is None:
+        raise TypeError(f"{type(criterion).__name__} is sequential but watches nothing")
+    calibration = Calibration(criterion.statistic)
+    for step in walk:
+        step.collect(calibration, targets.blocks)
+        due = targets.due.get(step.block, ())
+        for matrix in due:
+            selection = selections[matrix]
+            statistic = calibration.of(matrix)
+            if statistic is None:
+                ledger.unseen(matrix)
+                outcome = MagnitudeCriterion().drop(matrix.weight, None, selection)
+            else:
+                outcome = criterion.prune(matrix.weight, statistic, selection)
+            ledger.enter(matrix, selection.count, outcome)
+        calibration.forget(due)
+        ledger.progress("pruning", step.block)
+
+
+def _at_once(
+    targets: Targets,
+    ranks: Mapping[Matrix, Rank],
+    selections: Mapping[Matrix, Selection],
+    ledger: Ledger,
+) -> None:
+    """Prune every matrix on what the dense model told."""
+    for block, due in targets.due.items():
+        for matrix in due:
+            selection, rank = selections[matrix], ranks[matrix]
+            outcome = rank.criterion.drop(matrix.weight, rank.digest, selection)
+            ledger.enter(matrix, selection.count, outcome)
+        ledger.progress("pruning", block)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; every module's own mode comes back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _check_finite(matrix: Matrix) -> None:
+    # A sum is finite only if every term is, and is several times cheaper than isfinite().all().
+    if not torch.isfinite(matrix.weight.sum(dtype=torch.float32)) and not bool(
+        torch.isfinite(matrix.weight).all()
+    ):
+        raise NonFiniteError(f"{matrix.name} holds NaN or infinite weights")

@@ -1,0 +1,74 @@
+"""Walking a model block by block, every block fed by the (pruned) blocks before it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from workers.pruning.calibration import Calibration
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.replay import Batch, BatchRun, TowerPass
+from workers.pruning.models.structure import Block, Matrix
+
+
+@dataclass(slots=True)
+class Step:
+    """One block with everything it is fed.
+
+    Attributes:
+        block: the block whose turn it is.
+        index: its position in its tower.
+        passes: its inputs and their number of samples, for every batch and pass through the tower.
+    """
+
+    block: Block
+    index: int
+    passes: Sequence[tuple[TowerPass, int]]
+    advanced: bool = field(default=False, init=False)
+
+    def collect(self, calibration: Calibration[Any], matrices: Iterable[Matrix]) -> None:
+        """Show the inputs of `matrices` to `calibration`; nothing is passed on."""
+        with calibration.watching(matrices, self.block.module):
+            for each, samples in self.passes:
+                args, kwargs = each.inputs(self.index)
+                with calibration.call(samples, each.mask, stop=True):
+                    self.block.module(*args, **kwargs)
+
+    def advance(
+        self, calibration: Calibration[Any] | None = None, matrices: Iterable[Matrix] = ()
+    ) -> None:
+        """Run the block as it now is and feed the next one, watched by `calibration` if given."""
+        self.advanced = True
+        with ExitStack() as stack:
+            if calibration is not None:
+                stack.enter_context(calibration.watching(matrices, self.block.module))
+            for each, samples in self.passes:
+                args, kwargs = each.inputs(self.index)
+                with ExitStack() as call:
+                    if calibration is not None:
+                        call.enter_context(calibration.call(samples, each.mask, stop=False))
+                    output = self.block.module(*args, **kwargs)
+                each.advance(self.index, output)
+
+
+def steps(adapter: Adapter, batches: Iterable[Batch], *, last: Block) -> Iterator[Step]:
+    """Every block in execution order up to `last`, fed by the blocks before it as they then are.
+
+    A step that the caller has not advanced itself is advanced when the next one is asked for, so
+    a block pruned in between feeds its successor pruned activations.
+    """
+    runs = [BatchRun(adapter, batch) for batch in batches]
+    for tower in adapter.towers:
+        passes = [(each, _samples(run.batch)) for run in runs for each in run.enter(tower)]
+        for index, block in enumerate(tower.blocks):
+            step = Step(block, index, passes)
+            yield step
+            if block is last:
+                return
+            if not step.advanced:
+                step.advance()
+
+
+def _samples(batch: Batch) -> int:
+    """Number of samples in a batch; image patches may be packed along the first dimension."""
+    return min(len(value) for value in batch.values() if value.ndim)

@@ -1,0 +1,61 @@
+"""One pass over the dense model: what ranks each matrix's weights against those of others."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from workers.pruning.calibration import Calibration
+from workers.pruning.importance.criterion import Criterion
+from workers.pruning.importance.magnitude import MagnitudeCriterion
+from workers.pruning.ledger import Ledger
+from workers.pruning.models.structure import Matrix
+from workers.pruning.sequential import Step
+from workers.pruning.targets import Targets
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """A criterion with what it knows about one matrix."""
+
+    matrix: Matrix
+    criterion: Criterion
+    digest: Any = None
+
+    def __call__(self) -> torch.Tensor:
+        """Scores of the matrix, newly made."""
+        return self.criterion.scores(self.matrix.weight, self.digest)
+
+
+def by_magnitude(targets: Targets) -> dict[Matrix, Rank]:
+    """Rank by |w|; no pass needed."""
+    return {matrix: Rank(matrix, MagnitudeCriterion()) for matrix in targets.blocks}
+
+
+def survey(
+    walk: Iterable[Step], targets: Targets, criterion: Criterion, ledger: Ledger
+) -> dict[Matrix, Rank]:
+    """Rank by the criterion on dense activations.
+
+    A matrix whose inputs were never seen is ranked by magnitude, with a warning.
+    """
+    if criterion.statistic is None:
+        return {matrix: Rank(matrix, criterion) for matrix in targets.blocks}
+    ranks: dict[Matrix, Rank] = {}
+    calibration = Calibration(criterion.statistic)
+    for step in walk:
+        if step.block is targets.last:
+            step.collect(calibration, targets.blocks)
+        else:
+            step.advance(calibration, targets.blocks)
+        for matrix in targets.due.get(step.block, ()):
+            statistic = calibration.of(matrix)
+            if statistic is None:
+                ledger.unseen(matrix)
+                ranks[matrix] = Rank(matrix, MagnitudeCriterion())
+            else:
+                ranks[matrix] = Rank(matrix, criterion, criterion.digest(statistic))
+        calibration.forget(targets.due.get(step.block, ()))
+        ledger.progress("calibrating", step.block)
+    return ranks

@@ -1,0 +1,66 @@
+"""Which matrices a recipe means, and in which block each can be pruned."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from app.domain.errors import RecipeError
+from app.domain.recipe import Recipe
+from workers.pruning.models.structure import Block, Matrix, Tower
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The matrices to prune.
+
+    Attributes:
+        blocks: the block each matrix is listed in, matrices in execution order.
+        position: place of every block of the model in execution order, from 0.
+        due: matrices by the last block that feeds them: tied weights wait for all their callers.
+    """
+
+    blocks: dict[Matrix, Block]
+    position: dict[Block, int]
+    due: dict[Block, list[Matrix]]
+
+    @property
+    def last(self) -> Block:
+        """The last block, in execution order, that has to be looked at."""
+        return list(self.due)[-1]
+
+
+def find_targets(towers: Sequence[Tower], recipe: Recipe) -> Targets:
+    """Matrices that `targets` names, `ignore` does not and the sparsity covers.
+
+    Raises:
+        RecipeError: there are none.
+    """
+    blocks = [block for tower in towers for block in tower.blocks]
+    found = {
+        matrix: block for block in blocks for matrix in block.matrices if _meant(matrix, recipe)
+    }
+    if not found:
+        raise RecipeError(
+            f"no matrix matches targets={list(recipe.targets)} ignore={list(recipe.ignore)}"
+        )
+    order = {
+        module: index for index, block in enumerate(blocks) for module in block.module.modules()
+    }
+    position = {block: index for index, block in enumerate(blocks)}
+    last = {
+        matrix: max([position[block], *(order[c] for c in matrix.callers if c in order)])
+        for matrix, block in found.items()
+    }
+    due: dict[Block, list[Matrix]] = defaultdict(list)
+    for matrix in sorted(found, key=last.__getitem__):
+        due[blocks[last[matrix]]].append(matrix)
+    return Targets(found, position, dict(due))
+
+
+def _meant(matrix: Matrix, recipe: Recipe) -> bool:
+    return (
+        recipe.sparsity_of(matrix.modality) > 0
+        and any(fnmatchcase(matrix.name, pattern) for pattern in recipe.targets)
+        and not any(fnmatchcase(matrix.name, pattern) for pattern in recipe.ignore)
+    )
