@@ -1,0 +1,1 @@
+"""What `secateur demo` measures with plain transformers, in a process of its own."""
