@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
-from app.domain.errors import MethodParameterError, UnknownMethodError
+from app.domain.errors import MethodParameterError, RecipeError, UnknownMethodError
 from app.domain.recipe import (
     NM,
     Allocation,
@@ -151,6 +151,7 @@ def build_recipe(name: str, parameters: dict[str, Any], pattern: str, **common: 
     Raises:
         UnknownMethodError: there is no such method.
         MethodParameterError: a parameter is unknown or out of range.
+        RecipeError: sparsity, pattern and method do not fit together.
     """
     try:
         method = find_method(name)(**parameters)
@@ -158,12 +159,15 @@ def build_recipe(name: str, parameters: dict[str, Any], pattern: str, **common: 
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise MethodParameterError(f"parameter {where!r} of {name!r}: {first['msg']}") from error
-    return Recipe(
-        allocation=method.allocation(),
-        importance=method.importance(),
-        pattern=_pattern(pattern, method),
-        **common,
-    )
+    try:
+        return Recipe(
+            allocation=method.allocation(),
+            importance=method.importance(),
+            pattern=_pattern(pattern, method),
+            **common,
+        )
+    except ValidationError as error:
+        raise RecipeError("; ".join(issue["msg"] for issue in error.errors())) from error
 
 
 def _pattern(text: str, method: Method) -> Pattern:

@@ -15,7 +15,7 @@ from app.domain.errors import (
 from app.domain.jobs import Artifact, Event, EventType, Job, JobStatus, NewEvent, NewJob
 from app.domain.model_source import LocalModel, parse_model_source
 from app.domain.submission import JobRequest, resolve
-from app.services.models import resolve_local_model
+from app.model_directory import resolve_local_model
 
 
 def submit(

@@ -25,7 +25,7 @@ from app.domain.errors import (
     ModelSourceError,
 )
 from app.domain.model_source import HubModel, ModelSource
-from app.services.models import check_model_files, is_pickled, pickles_only, resolve_local_model
+from app.model_directory import check_model_files, is_pickled, pickles_only, resolve_local_model
 
 # Weights, configuration, tokenizer, processor, licence. No pickles, no Python files.
 ALLOWED = (

@@ -8,7 +8,7 @@ from app.domain.errors import (
     ModelPathError,
     UnsafeWeightsError,
 )
-from app.services.models import resolve_local_model
+from app.model_directory import resolve_local_model
 
 
 @pytest.fixture

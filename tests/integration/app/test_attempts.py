@@ -1,0 +1,184 @@
+"""Claim, lease, fencing and reaping on the real database."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+
+from app.db import events, jobs, outbox, tables
+from app.domain.jobs import (
+    Artifact,
+    EventType,
+    FailureKind,
+    JobError,
+    JobStatus,
+    Lease,
+    NewEvent,
+    NewJob,
+    Phase,
+)
+from app.services import attempts
+from app.services import jobs as client
+
+LEASE = timedelta(seconds=30)
+ERROR = JobError(FailureKind.SYSTEM, "storage_failed", "disk gone")
+
+
+@pytest.fixture
+def job_id(engine):
+    with engine.begin() as connection:
+        job = jobs.create(connection, NewJob({}, max_attempts=2))
+        outbox.add(connection, job.id)
+    return job.id
+
+
+@pytest.fixture
+def claim(engine, job_id):
+    def once():
+        with engine.begin() as connection:
+            return attempts.claim(connection, job_id, worker="w", lease=LEASE)
+
+    return once
+
+
+@pytest.fixture
+def look(engine, job_id):
+    def once():
+        with engine.begin() as connection:
+            return jobs.get(connection, job_id)
+
+    return once
+
+
+def beat(engine, job, log=()):
+    with engine.begin() as connection:
+        return attempts.heartbeat(
+            connection, job, lease=LEASE, phase=Phase.PRUNING, progress=0.5, log=log
+        )
+
+
+def expire(engine, job_id):
+    with engine.begin() as connection:
+        past = func.now() - timedelta(seconds=1)
+        connection.execute(
+            update(tables.jobs).where(tables.jobs.c.id == job_id).values(lease_expires_at=past)
+        )
+
+
+def reap(engine):
+    with engine.begin() as connection:
+        return attempts.reap(connection)
+
+
+def waiting(engine):
+    with engine.begin() as connection:
+        return connection.execute(select(tables.outbox.c.job_id)).scalars().all()
+
+
+def messages(engine, job_id):
+    with engine.begin() as connection:
+        return [event.message for event in events.page(connection, job_id, after=0, limit=99)]
+
+
+def test_of_many_claims_one_succeeds(engine, claim, job_id):
+    with ThreadPoolExecutor(8) as pool:
+        claimed = [job for job in pool.map(lambda _: claim(), range(16)) if job]
+    assert [job.attempt for job in claimed] == [1]
+    assert waiting(engine) == []
+
+
+def test_a_heartbeat_stores_progress_and_log(engine, claim, look):
+    job = claim()
+    log = [NewEvent(EventType.BLOCK, "block 1 of 2")]
+    assert beat(engine, job, log) is Lease.HELD
+    stored = look()
+    assert (stored.phase, stored.progress) == (Phase.PRUNING, 0.5)
+    assert messages(engine, job.id) == ["running", "block 1 of 2"]
+
+
+def test_an_expired_lease_is_given_to_the_next_attempt(engine, claim, look, job_id):
+    first = claim()
+    assert reap(engine) == 0
+    expire(engine, job_id)
+    assert reap(engine) == 1
+    assert (look().status, waiting(engine)) == (JobStatus.QUEUED, [job_id])
+    second = claim()
+    assert second.attempt == 2
+    log = [NewEvent(EventType.BLOCK, "from the past")]
+    assert beat(engine, first, log) is Lease.LOST
+    assert "from the past" not in messages(engine, job_id)
+    artifact = Artifact(job_id, 1, "a", 1, "0", "text/plain")
+    with engine.begin() as connection:
+        assert not attempts.succeed(connection, first, result={}, files=[artifact], log=())
+        attempts.fail(connection, first, ERROR, log=())
+    assert (look().status, look().attempt) == (JobStatus.RUNNING, 2)
+    with engine.begin() as connection:
+        assert client.list_artifacts(connection, job_id) == []
+
+
+def test_the_last_attempt_that_is_lost_fails_the_job(engine, claim, look, job_id):
+    for _ in range(2):
+        claim()
+        expire(engine, job_id)
+        reap(engine)
+    job = look()
+    assert (job.status, job.error.code) == (JobStatus.FAILED, "worker_lost")
+    assert waiting(engine) == []
+
+
+def test_a_passing_fault_is_retried_later_and_then_fails(engine, claim, look, job_id):
+    with engine.begin() as connection:
+        attempts.retry(connection, claim(), ERROR, log=())
+    assert look().status is JobStatus.QUEUED
+    with engine.begin() as connection:
+        assert outbox.due(connection, limit=9) == []
+    assert waiting(engine) == [job_id]
+    with engine.begin() as connection:
+        attempts.retry(connection, claim(), ERROR, log=())
+    job = look()
+    assert (job.status, job.error) == (JobStatus.FAILED, ERROR)
+
+
+def cancel(engine, job_id):
+    with engine.begin() as connection:
+        return client.cancel(connection, job_id)
+
+
+def test_cancelling_a_running_job_reaches_its_worker(engine, claim, look, job_id):
+    job = claim()
+    assert cancel(engine, job_id).status is JobStatus.CANCELLING
+    assert beat(engine, job) is Lease.CANCEL_REQUESTED
+    with engine.begin() as connection:
+        assert not attempts.succeed(connection, job, result={}, files=[], log=())
+        attempts.end_cancelled(connection, job)
+    assert look().status is JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize("end", [attempts.fail, attempts.retry])
+def test_an_error_while_cancelling_ends_as_cancelled(engine, claim, look, job_id, end):
+    job = claim()
+    cancel(engine, job_id)
+    with engine.begin() as connection:
+        end(connection, job, ERROR, log=())
+    assert (look().status, look().error) == (JobStatus.CANCELLED, None)
+
+
+def test_a_cancelling_job_whose_worker_is_lost_ends_as_cancelled(engine, claim, look, job_id):
+    claim()
+    cancel(engine, job_id)
+    expire(engine, job_id)
+    reap(engine)
+    assert look().status is JobStatus.CANCELLED
+
+
+def test_success_shows_status_result_and_files_together(engine, claim, look, job_id):
+    job = claim()
+    files = [Artifact(job_id, 1, name, 1, "0", "text/plain") for name in ("b", "a")]
+    with engine.begin() as connection:
+        assert attempts.succeed(connection, job, result={"sparsity": 0.5}, files=files, log=())
+    stored = look()
+    assert (stored.status, stored.progress, stored.phase) == (JobStatus.SUCCEEDED, 1, None)
+    assert stored.result == {"sparsity": 0.5}
+    with engine.begin() as connection:
+        assert [a.path for a in client.list_artifacts(connection, job_id)] == ["a", "b"]

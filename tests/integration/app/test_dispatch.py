@@ -1,0 +1,89 @@
+"""Outbox, relay and recovery on the real database and broker."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+
+from app.db import jobs, outbox, tables
+from app.domain.jobs import NewJob
+from app.maintenance import tick
+from app.queue import QUEUE, CeleryQueue
+from app.services import attempts
+
+
+@pytest.fixture
+def queue(valkey_server):
+    queue = CeleryQueue(valkey_server.url)
+    queue._redis.flushall()
+    yield queue
+    queue.close()
+
+
+def queued(engine, count=1):
+    with engine.begin() as connection:
+        made = [jobs.create(connection, NewJob({}, max_attempts=2)).id for _ in range(count)]
+        for job_id in made:
+            outbox.add(connection, job_id)
+    return made
+
+
+def age(engine, seconds):
+    with engine.begin() as connection:
+        past = func.now() - timedelta(seconds=seconds)
+        connection.execute(update(tables.outbox).values(sent_at=past))
+
+
+def unsent(engine):
+    query = select(func.count()).select_from(tables.outbox).where(tables.outbox.c.sent_at.is_(None))
+    with engine.begin() as connection:
+        return connection.execute(query).scalar_one()
+
+
+def test_messages_are_sent_once(engine, queue):
+    queued(engine, 450)
+    tick(engine, queue)
+    tick(engine, queue)
+    assert (queue.depth(), unsent(engine)) == (450, 0)
+
+
+def test_a_claimed_job_leaves_the_outbox(engine, queue):
+    (job_id,) = queued(engine)
+    tick(engine, queue)
+    with engine.begin() as connection:
+        attempts.claim(connection, job_id, worker="w", lease=timedelta(seconds=9))
+        assert connection.execute(select(tables.outbox)).all() == []
+
+
+def test_a_broker_that_lost_its_memory_is_told_again(engine, queue):
+    queued(engine, 3)
+    tick(engine, queue)
+    queue._redis.flushall()
+    tick(engine, queue)
+    assert queue.depth() == 0, "a message on its way is given some time"
+    age(engine, 10)
+    tick(engine, queue)
+    assert queue.depth() == 3
+
+
+def test_waiting_messages_are_not_sent_again(engine, queue):
+    queued(engine, 3)
+    tick(engine, queue)
+    age(engine, 10)
+    tick(engine, queue)
+    assert queue.depth() == 3
+
+
+def test_a_message_the_broker_does_not_take_stays(engine):
+    away = CeleryQueue("redis://127.0.0.1:1/0")
+    queued(engine)
+    with pytest.raises(Exception, match="refused"):
+        tick(engine, away)
+    assert unsent(engine) == 1
+    away.close()
+
+
+def test_the_message_is_the_job_id(engine, queue):
+    (job_id,) = queued(engine)
+    tick(engine, queue)
+    assert job_id in queue._redis.lindex(QUEUE, 0).decode()
