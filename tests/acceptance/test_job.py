@@ -1,0 +1,102 @@
+"""One job over HTTP, from the submit to the checkpoint in plain transformers."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+import transformers
+
+MAGNITUDE = {"model": "minilm", "method": "magnitude", "sparsity": 0.5}
+WANDA = MAGNITUDE | {"method": "wanda", "calibration": {"samples": 16}}
+
+
+@pytest.fixture(scope="module", params=[MAGNITUDE, WANDA], ids=["magnitude", "wanda"])
+def done(request, service):
+    job = service.finish(service.submit(**request.param))
+    assert job["status"] == "succeeded", job
+    return job
+
+
+def test_the_result_tells_what_was_achieved(done):
+    assert done["result"]["sparsity"] == pytest.approx(0.5, abs=1e-4)
+    assert done["progress"] == 1
+    assert done["phase"] is None
+
+
+def test_events_tell_phases_and_blocks(service, done):
+    messages = service.messages(done["id"])
+    phases = ["loading", "pruning", "exporting", "verifying", "publishing", "succeeded"]
+    assert [message for message in messages if message in phases] == phases
+    assert sum("encoder.layer" in message for message in messages) >= 6
+
+
+def test_downloads_match_manifest_and_listing(service, done, tmp_path):
+    directory = service.download(done["id"], tmp_path)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    listed = {file["path"]: file for file in service.artifacts(done["id"])}
+    assert set(listed) == {*manifest["files"], "manifest.json"}
+    for path, file in listed.items():
+        content = (directory / path).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
+        assert len(content) == file["size"]
+        if path in manifest["files"]:
+            assert manifest["files"][path] == {"size": file["size"], "sha256": file["sha256"]}
+
+
+def test_plain_transformers_loads_the_checkpoint(service, done, tmp_path, models):
+    directory = service.download(done["id"], tmp_path)
+    pruned, info = transformers.AutoModel.from_pretrained(directory, output_loading_info=True)
+    assert not info["missing_keys"]
+    dense = dict(transformers.AutoModel.from_pretrained(models / "minilm").named_parameters())
+    pruned_names = set()
+    for name, weight in pruned.named_parameters():
+        if torch.equal(weight, dense[name]):
+            continue
+        pruned_names.add(name)
+        assert (weight == 0).float().mean().item() == pytest.approx(0.5, abs=1e-3)
+        kept = weight != 0
+        assert torch.equal(weight[kept], dense[name][kept])
+    assert len(pruned_names) == 36
+    assert "sparsity_config" not in json.loads((directory / "config.json").read_text())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    assert pruned(**tokenizer("hello", return_tensors="pt")).last_hidden_state.isfinite().all()
+
+
+def test_ranges_resume_a_download(service, done):
+    path = f"/v1/jobs/{done['id']}/artifacts/model.safetensors"
+    head = service.http.head(path)
+    size, etag = int(head.headers["content-length"]), head.headers["etag"]
+    first = service.http.get(path, headers={"Range": "bytes=0-999"})
+    rest = service.http.get(path, headers={"Range": "bytes=1000-", "If-Range": etag})
+    assert (first.status_code, rest.status_code) == (206, 206)
+    assert rest.headers["content-range"] == f"bytes 1000-{size - 1}/{size}"
+    digest = hashlib.sha256(first.content + rest.content).hexdigest()
+    assert etag == f'"{digest}"'
+    changed = service.http.get(path, headers={"Range": "bytes=1000-", "If-Range": '"other"'})
+    assert (changed.status_code, len(changed.content)) == (200, size)
+    assert service.http.get(path, headers={"If-None-Match": etag}).status_code == 304
+    beyond = service.http.get(path, headers={"Range": f"bytes={size}-"})
+    assert beyond.status_code == 416
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"architectures": ["NoSuchModel"]}, "unsupported_architecture"),
+        ({"num_hidden_layers": 7}, "model_load_failed"),
+    ],
+)
+def test_a_model_that_does_not_load_ends_as_a_user_error(service, models, change, code):
+    broken = models / f"broken-{code}"
+    broken.mkdir(exist_ok=True)
+    for file in (models / "bert").iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | change))
+    job = service.finish(service.submit(**MAGNITUDE | {"model": broken.name}))
+    assert job["status"] == "failed"
+    assert (job["error"]["kind"], job["error"]["code"]) == ("user_error", code)
+    assert job["error"]["message"]
+    assert job["attempt"] == 1, "trying again would not help"
+    assert service.artifacts(job["id"]) == []

@@ -1,0 +1,125 @@
+"""One attempt at a job: keeps the lease alive and carries progress and events to the database."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.domain.jobs import Artifact, EventType, Job, JobError, Lease, NewEvent, Phase
+from app.services import attempts
+from workers.pipeline.context import StoppedError
+
+logger = logging.getLogger("secateur.worker")
+
+
+class Attempt:
+    """The live side of a claimed job; a reporter for the pipeline.
+
+    A thread extends the lease every `heartbeat` seconds, and with it stores what was reported
+    since. Whether to go on is learnt on the way: the pipeline's next report raises
+    `StoppedError` once a client has cancelled, or once the lease was given to somebody else.
+    """
+
+    def __init__(self, engine: Engine, job: Job, *, lease: float, heartbeat: float) -> None:
+        self.job = job
+        self._engine = engine
+        self._lease = timedelta(seconds=lease)
+        self._heartbeat = heartbeat
+        self._phase = Phase.LOADING
+        self._progress = 0.0
+        self._log: list[NewEvent] = []
+        self._lock = threading.Lock()
+        self._state = Lease.HELD
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start the heartbeat."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the heartbeat."""
+        self._ended.set()
+        self._thread.join()
+
+    def phase(self, phase: Phase) -> None:
+        """Enter a phase."""
+        self.event(NewEvent(EventType.PHASE, phase.value))
+        self._phase = phase
+        self._flush()
+        self.check()
+
+    def progress(self, share: float) -> None:
+        """Tell how much of the whole job is done, 0 to 1."""
+        self._progress = share
+        self.check()
+
+    def event(self, event: NewEvent) -> None:
+        """Add an entry to the job's event log."""
+        with self._lock:
+            self._log.append(event)
+
+    def check(self) -> None:
+        """Raise `StoppedError` where the attempt should not go on."""
+        if self._state is not Lease.HELD:
+            raise StoppedError(self._state)
+
+    def succeed(self, result: dict[str, Any], files: Sequence[Artifact]) -> bool:
+        """Commit the result; False where the job was cancelled or lost meanwhile."""
+        with self._lock, self._engine.begin() as connection:
+            return attempts.succeed(
+                connection, self.job, result=result, files=files, log=self._take()
+            )
+
+    def fail(self, error: JobError) -> None:
+        """End the job with an error that would come again."""
+        with self._lock, self._engine.begin() as connection:
+            attempts.fail(connection, self.job, error, log=self._take())
+
+    def retry(self, error: JobError) -> None:
+        """Give the job back after a fault that may pass."""
+        with self._lock, self._engine.begin() as connection:
+            attempts.retry(connection, self.job, error, log=self._take())
+
+    def end_cancelled(self) -> None:
+        """End the job as cancelled, if that is what a client asked for."""
+        with self._lock, self._engine.begin() as connection:
+            attempts.end_cancelled(connection, self.job, log=self._take())
+
+    def _take(self) -> list[NewEvent]:
+        taken, self._log = self._log, []
+        return taken
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._heartbeat):
+            self._flush()
+
+    def _flush(self) -> None:
+        with self._lock:
+            log = self._take()
+            try:
+                with self._engine.begin() as connection:
+                    self._state = attempts.heartbeat(
+                        connection,
+                        self.job,
+                        lease=self._lease,
+                        phase=self._phase,
+                        progress=self._progress,
+                        log=log,
+                    )
+            except SQLAlchemyError as error:
+                # The database may be away for a moment; if it stays away longer than the lease,
+                # the fencing token keeps this attempt from writing anything.
+                logger.warning("heartbeat of %s failed: %s", self.job.id, error)
+                self._log = log + self._log

@@ -1,0 +1,53 @@
+"""Composition root of a worker: `celery -A workers.celery_app worker --concurrency=1`.
+
+The parent process receives messages and never imports torch: a child forked after torch has
+computed hangs on its first matrix product. Each child imports torch once, when it starts, and
+stays warm from job to job; it is replaced after a failure, a cancel or a number of jobs.
+"""
+
+import logging
+
+from celery import Celery
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
+
+from app.queue import QUEUE
+from app.settings import Settings
+
+settings = Settings()
+celery = Celery("secateur", broker=settings.queue.url, include=["workers.tasks.prune"])
+celery.conf.update(
+    task_default_queue=QUEUE,
+    task_ignore_result=True,
+    # One message at a time: the one being worked on is acknowledged when its job has ended, so
+    # no job waits behind a busy worker while another idles. Redelivery is harmless.
+    task_acks_late=True,
+    worker_prefetch_multiplier=1,
+    worker_concurrency=1,
+    worker_max_tasks_per_child=settings.worker.max_jobs_per_child,
+    # A child reports in once torch and transformers are imported, which takes seconds.
+    worker_proc_alive_timeout=120,
+    # The broker may be away at any time; jobs wait in the database.
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    worker_enable_remote_control=True,
+)
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]  # celery has no types
+def _configure_logging(**_: object) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]  # celery has no types
+def _start_child(**_: object) -> None:
+    from workers import child  # noqa: PLC0415 - torch belongs into the child only
+
+    child.start(settings)
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # celery has no types
+def _stop_child(**_: object) -> None:
+    from workers import child  # noqa: PLC0415 - torch belongs into the child only
+
+    child.stop()

@@ -1,0 +1,37 @@
+"""What a worker's child process owns: one runner, made when the process starts."""
+
+from app.db.engine import make_engine
+from app.settings import Settings
+from app.storage.local import LocalStore
+from workers.pipeline.context import ModelAccess
+from workers.runner import Runner
+
+_running: list[Runner] = []
+
+
+def start(settings: Settings) -> None:
+    """Make the runner; importing this module has imported torch."""
+    _running.append(
+        Runner(
+            engine=make_engine(settings.database.url, pool_size=2),
+            store=LocalStore(settings.storage.dir),
+            models=ModelAccess(
+                roots=settings.models.roots,
+                hub_endpoint=settings.models.hub_endpoint,
+                hub_cache=settings.models.hub_cache,
+            ),
+            lease_seconds=settings.worker.lease_seconds,
+            heartbeat_seconds=settings.worker.heartbeat_seconds,
+        )
+    )
+
+
+def runner() -> Runner:
+    """The runner of this process."""
+    return _running[0]
+
+
+def stop() -> None:
+    """Close what the runner holds."""
+    while _running:
+        _running.pop().close()

@@ -1,0 +1,50 @@
+"""What a run is given: the specification, where to write, where models come from, who listens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from app.domain.jobs import Lease, NewEvent, Phase
+from app.domain.submission import JobSpec
+
+
+class StoppedError(Exception):
+    """The run should not go on: a client cancelled, or another worker has the job now."""
+
+    def __init__(self, reason: Lease = Lease.CANCEL_REQUESTED) -> None:
+        super().__init__(reason.value)
+
+
+class Reporter(Protocol):
+    """Who listens to a run. Every call may raise `StoppedError`."""
+
+    def phase(self, phase: Phase) -> None:
+        """Enter a phase."""
+
+    def progress(self, share: float) -> None:
+        """Tell how much of the whole job is done, 0 to 1."""
+
+    def event(self, event: NewEvent) -> None:
+        """Add an entry to the job's event log."""
+
+    def check(self) -> None:
+        """Raise `StoppedError` where the run should not go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAccess:
+    """Where models may come from."""
+
+    roots: tuple[Path, ...]
+    hub_endpoint: str
+    hub_cache: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """One run of the pipeline."""
+
+    spec: JobSpec
+    staging: Path
+    models: ModelAccess
+    report: Reporter

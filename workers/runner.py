@@ -1,0 +1,98 @@
+"""Runs one job in this process: claim, pipeline, publish, commit; exceptions become outcomes."""
+
+import logging
+import os
+import socket
+from datetime import timedelta
+
+from sqlalchemy import Engine
+
+from app.domain.errors import SystemFaultError, UserError
+from app.domain.jobs import FailureKind, Job, JobError, Phase
+from app.domain.submission import JobSpec
+from app.services import attempts
+from app.storage.local import LocalStore
+from workers.attempt import Attempt
+from workers.pipeline import run as pipeline
+from workers.pipeline.context import ModelAccess, RunContext, StoppedError
+
+logger = logging.getLogger("secateur.worker")
+
+
+class Runner:
+    """The warm part of a worker process."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        store: LocalStore,
+        models: ModelAccess,
+        lease_seconds: float,
+        heartbeat_seconds: float,
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._models = models
+        self._lease = lease_seconds
+        self._heartbeat = heartbeat_seconds
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+
+    def run(self, job_id: str) -> bool:
+        """Run the job if it still waits.
+
+        Returns:
+            True where this process is as good as new: nothing was claimed, or the job succeeded.
+        """
+        with self._engine.begin() as connection:
+            lease = timedelta(seconds=self._lease)
+            job = attempts.claim(connection, job_id, worker=self._name, lease=lease)
+        if job is None:
+            logger.info("job %s does not wait any more", job_id)
+            return True
+        logger.info("job %s attempt %d starts", job.id, job.attempt)
+        with Attempt(self._engine, job, lease=self._lease, heartbeat=self._heartbeat) as attempt:
+            good = self._run(job, attempt)
+        logger.info("job %s attempt %d %s", job.id, job.attempt, "succeeded" if good else "ended")
+        return good
+
+    def close(self) -> None:
+        """Close the database connections."""
+        self._engine.dispose()
+
+    def _run(self, job: Job, attempt: Attempt) -> bool:
+        try:
+            self._prune_and_publish(job, attempt)
+        except StoppedError:
+            attempt.end_cancelled()
+        except UserError as error:
+            attempt.fail(JobError(FailureKind.USER, error.code, str(error)))
+        except SystemFaultError as error:
+            attempt.retry(JobError(FailureKind.SYSTEM, error.code, str(error)))
+        except MemoryError:
+            message = "the worker ran out of memory; ask for a worker with more, or a smaller batch"
+            attempt.fail(JobError(FailureKind.SYSTEM, "out_of_memory", message))
+        except OSError as error:
+            logger.exception("job %s met an operating system error", job.id)
+            attempt.retry(JobError(FailureKind.SYSTEM, "storage_failed", str(error)))
+        except Exception:
+            logger.exception("job %s met an unexpected error", job.id)
+            message = "the worker met an unexpected error; its log has the details"
+            attempt.fail(JobError(FailureKind.SYSTEM, "internal", message))
+        else:
+            return True
+        self._store.discard(job.id, job.attempt)
+        return False
+
+    def _prune_and_publish(self, job: Job, attempt: Attempt) -> None:
+        for earlier in range(1, job.attempt):
+            self._store.discard(job.id, earlier)
+        staging = self._store.stage(job.id, job.attempt)
+        spec = JobSpec.model_validate(job.spec)
+        outcome = pipeline.run(RunContext(spec, staging, self._models, attempt))
+        attempt.phase(Phase.PUBLISHING)
+        self._store.publish(job.id, job.attempt)
+        files = [file.published(job.id, job.attempt) for file in outcome.files]
+        if not attempt.succeed(outcome.result, files):
+            attempt.check()
+            raise StoppedError

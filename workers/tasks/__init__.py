@@ -1,0 +1,1 @@
+"""Celery tasks: each hands its message to the runner."""
