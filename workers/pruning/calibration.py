@@ -1,6 +1,6 @@
 """Watching the inputs of matrices while a block runs: hooks that live inside `with` only."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,11 @@ class _SeenAll(Exception):  # noqa: N818 (control flow: the rest of the block is
 
 
 S = TypeVar("S", bound=Statistic)
+MaskOf = Callable[[torch.Tensor], torch.Tensor | None]
+
+
+def _all_real(_inputs: torch.Tensor) -> None:
+    return None
 
 
 class Calibration(Generic[S]):
@@ -34,7 +39,7 @@ class Calibration(Generic[S]):
         self._unseen: set[nn.Module] = set()
         self._pending: tuple[torch.Tensor, list[nn.Module]] | None = None
         self._samples = 0
-        self._mask: torch.Tensor | None = None
+        self._mask_of: MaskOf = _all_real
         self._stop = False
 
     @contextmanager
@@ -51,18 +56,17 @@ class Calibration(Generic[S]):
                 handle.remove()
 
     @contextmanager
-    def call(self, samples: int, mask: torch.Tensor | None, *, stop: bool) -> Iterator[None]:
+    def call(self, samples: int, mask_of: MaskOf, *, stop: bool) -> Iterator[None]:
         """Around one call of the block.
 
         Args:
             samples: how many calibration samples the call holds.
-            mask: True at real tokens, of the shape of the block's input without its last
-                dimension; None when there is no padding. Inputs of another number of tokens
-                (encoder states) are taken whole.
+            mask_of: tells which tokens of a matrix's input are real: True at these, of the shape
+                of the input without its last dimension; None when all are.
             stop: leave the `with` before the projection whose input is seen last is multiplied out.
         """
         self._unseen = set(self._callers)
-        self._samples, self._mask, self._stop = samples, mask, stop
+        self._samples, self._mask_of, self._stop = samples, mask_of, stop
         with suppress(_SeenAll):
             yield
         self._reduce()
@@ -107,9 +111,8 @@ class Calibration(Generic[S]):
             return
         inputs, modules = self._pending
         self._pending = None
-        tokens = inputs.reshape(-1, inputs.shape[-1])
-        if self._mask is not None and self._mask.numel() == len(tokens):
-            tokens = tokens[self._mask.flatten()]
+        mask = self._mask_of(inputs)
+        tokens = inputs.reshape(-1, inputs.shape[-1]) if mask is None else inputs[mask]
         group = tuple(modules)
         if group not in self._sums:
             self._sums[group] = self._statistic(inputs.shape[-1], inputs.device)

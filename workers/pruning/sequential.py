@@ -31,7 +31,7 @@ class Step:
         with calibration.watching(matrices, self.block.module):
             for each, samples in self.passes:
                 args, kwargs = each.inputs(self.index)
-                with calibration.call(samples, each.mask, stop=True):
+                with calibration.call(samples, each.mask_of, stop=True):
                     self.block.module(*args, **kwargs)
 
     def advance(
@@ -46,7 +46,7 @@ class Step:
                 args, kwargs = each.inputs(self.index)
                 with ExitStack() as call:
                     if calibration is not None:
-                        call.enter_context(calibration.call(samples, each.mask, stop=False))
+                        call.enter_context(calibration.call(samples, each.mask_of, stop=False))
                     output = self.block.module(*args, **kwargs)
                 each.advance(self.index, output)
 

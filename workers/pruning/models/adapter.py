@@ -17,7 +17,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from app.domain.errors import CalibrationDataError, UnsupportedArchitectureError
 from app.domain.recipe import Modality
 from workers.pruning.models import inputs
-from workers.pruning.models.discovery import MatrixFinder, Stack, find_stacks
+from workers.pruning.models.discovery import MatrixFinder, Stack, find_stacks, stack_of
 from workers.pruning.models.file_keys import map_file_keys
 from workers.pruning.models.loading import LoadedModel
 from workers.pruning.models.losses import training_loss
@@ -33,9 +33,11 @@ class Part:
     """Declares one tower.
 
     Attributes:
-        path: fnmatch pattern of the ModuleList's module path.
+        path: fnmatch pattern of module paths; a ModuleList is a stack of blocks, any other module
+            (a projector) one block.
         modality: the part of the model it serves.
         mask: batch entry that marks real tokens; None when the tower sees no padding.
+        source_mask: the same for the encoder states its cross-attention reads.
         feeds: blocks whose output is read outside the tower; negative counts from the end, empty
             when unknown.
         passes: runs through the tower per forward of the model; None when unknown.
@@ -44,6 +46,7 @@ class Part:
     path: str
     modality: Modality
     mask: str | None = None
+    source_mask: str | None = None
     feeds: tuple[int, ...] = (-1,)
     passes: int | None = 1
 
@@ -59,7 +62,6 @@ class Adapter:
 
     architectures: ClassVar[tuple[str, ...]] = ()
     parts: ClassVar[tuple[Part, ...]] = ()
-    bridges: ClassVar[tuple[str, ...]] = ()  # fnmatch patterns of projector modules
 
     def __init__(
         self, loaded: LoadedModel, *, split_qkv: bool = False, include_bridge: bool = False
@@ -88,8 +90,6 @@ class Adapter:
             for stack, part in self._declared()
             if include_bridge or part.modality is not Modality.BRIDGE
         ]
-        if include_bridge:
-            towers += self._projectors(finder)
         self.towers = tuple(
             sorted(
                 (tower for tower in towers if any(block.matrices for block in tower.blocks)),
@@ -125,27 +125,36 @@ class Adapter:
     def encode(self, record: CalibrationRecord, max_length: int) -> inputs.Sample:
         """Inputs of one record, each entry with a leading dimension of one.
 
+        Encoder-decoders read one part of the text and write the other, see `split`.
+
         Raises:
             CalibrationDataError: the record cannot feed this model.
         """
-        if isinstance(self.processor, PreTrainedTokenizerBase):
-            if self.loaded.config.is_encoder_decoder:
-                return inputs.encode_halves(self.processor, record, max_length)
-            return inputs.encode_text(self.processor, record, max_length)
         if isinstance(self.processor, BaseImageProcessor):
             return inputs.encode_image(self.processor, record)
-        if getattr(self.processor, "image_processor", None) is None:
-            raise CalibrationDataError(
-                f"{type(self.processor).__name__} takes neither text nor images."
-            )
-        return inputs.encode_pair(self.processor, self.prompt(record), record, max_length)
+        read, written = inputs.text_of(record), None
+        if self.loaded.config.is_encoder_decoder:
+            read, written = self.split(read)
+        if isinstance(self.processor, PreTrainedTokenizerBase):
+            inputs.refuse_image(record)
+            sample = inputs.encode_text(self.processor, read, max_length)
+        else:
+            image = inputs.image_of(record)
+            sample = inputs.encode_pair(self.processor, self.prompt(read), image, max_length)
+        if written is not None:
+            sample |= inputs.encode_target(self.tokenizer, written, max_length)
+        return sample
 
-    def prompt(self, record: CalibrationRecord) -> str:
+    def prompt(self, text: str) -> str:
         """Text for a multimodal processor, with its image placeholder where it wants one."""
         for name in ("boi_token", "image_token"):
             if isinstance(token := getattr(self.processor, name, None), str):
-                return f"{token}{inputs.text_of(record)}"
-        return inputs.text_of(record)
+                return f"{token}{text}"
+        return text
+
+    def split(self, text: str) -> tuple[str, str]:
+        """What an encoder-decoder reads, and what it writes."""
+        return inputs.halves(text)
 
     def forward(self, batch: Batch) -> Any:
         """Run every tower the batch feeds."""
@@ -159,23 +168,28 @@ class Adapter:
         """
         return training_loss(self, batch)
 
-    def token_mask(self, tower: Tower, batch: Batch, hidden: Tensor) -> Tensor | None:
-        """Which tokens of a block's input are real.
+    def token_mask(
+        self, tower: Tower, batch: Batch, seen: Tensor, *, source: bool
+    ) -> Tensor | None:
+        """Which tokens of a tensor seen inside a block are real.
 
         Args:
             tower: whose block.
             batch: the batch on its way.
-            hidden: the block's input, (batch, tokens, features) or (tokens, features).
+            seen: input of a block or of a matrix in it, (batch, tokens, features) or
+                (batch x tokens, features).
+            source: it is the encoder states that cross-attention reads.
 
         Returns:
-            Bool (batch, tokens), or None when all are real.
+            Bool of the shape of `seen` without its last dimension, or None when all are real.
         """
-        if tower.mask is None or tower.mask not in batch:
+        key = tower.source_mask if source else tower.mask
+        if key is None or key not in batch:
             return None
-        mask = batch[tower.mask].bool()
-        if mask.shape != hidden.shape[:2]:
-            return None
-        return None if bool(mask.all()) else mask
+        mask = batch[key].bool()
+        if seen.ndim == 2 and len(seen) == mask.numel():  # noqa: PLR2004 (tokens in a row)
+            mask = mask.flatten()
+        return None if mask.shape != seen.shape[:-1] or bool(mask.all()) else mask
 
     # -- services to families and callers --------------------------------------------------
 
@@ -225,12 +239,17 @@ class Adapter:
 
     def _declared(self) -> Iterator[tuple[Stack, Part]]:
         parts = self.declare()
-        for stack in find_stacks(self.model):
-            part = next((p for p in parts if fnmatchcase(stack.name, p.path)), None)
-            if part is None:
-                self._notes.append(f"{stack.name} is of no known kind and is left alone.")
-            else:
-                yield stack, part
+        known: set[str] = set()
+        for name, module in self.model.named_modules():
+            part = next((p for p in parts if fnmatchcase(name, p.path)), None)
+            if part is not None:
+                known.add(name)
+                yield stack_of(name, module), part
+        self._notes += [
+            f"{stack.name} is of no known kind and is left alone."
+            for stack in find_stacks(self.model)
+            if stack.name not in known
+        ]
 
     def _tower(self, stack: Stack, part: Part, finder: MatrixFinder) -> Tower:
         count = len(stack.blocks)
@@ -244,19 +263,8 @@ class Adapter:
             feeds=tuple(sorted({index % count for index in part.feeds})),
             passes=part.passes,
             mask=part.mask,
+            source_mask=part.source_mask,
         )
-
-    def _projectors(self, finder: MatrixFinder) -> Iterator[Tower]:
-        for name, module in self.model.named_modules():
-            if any(fnmatchcase(name, pattern) for pattern in self.bridges):
-                matrices = finder.find(name, module, Modality.BRIDGE)
-                yield Tower(
-                    name=name,
-                    modality=Modality.BRIDGE,
-                    blocks=(Block(name, module, matrices),),
-                    feeds=(0,),
-                    passes=1,
-                )
 
     def _takes(self, key: str) -> bool:
         """Tokenizers offer segment ids to models that know of none."""

@@ -1,7 +1,7 @@
 """Find the block stacks of a model and the weight matrices inside a module."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -26,6 +26,13 @@ class Stack:
     blocks: tuple[tuple[str, nn.Module], ...]
 
 
+def stack_of(name: str, module: nn.Module) -> Stack:
+    """The entries of a ModuleList; any other module as a stack of one block."""
+    if isinstance(module, nn.ModuleList):
+        return Stack(name, tuple((f"{name}.{k}", block) for k, block in module.named_children()))
+    return Stack(name, ((name, module),))
+
+
 def find_stacks(model: nn.Module) -> list[Stack]:
     """Outermost ModuleLists whose entries are composite modules of one class with matrices inside.
 
@@ -36,8 +43,7 @@ def find_stacks(model: nn.Module) -> list[Stack]:
         if any(name.startswith(f"{stack.name}.") for stack in stacks):
             continue
         if isinstance(module, nn.ModuleList) and _is_stack(module):
-            blocks = tuple((f"{name}.{key}", block) for key, block in module.named_children())
-            stacks.append(Stack(name, blocks))
+            stacks.append(stack_of(name, module))
     return stacks
 
 
@@ -97,9 +103,7 @@ class MatrixFinder:
             if weight.caller is not None:
                 self._callers[weight.parameter.data_ptr()][id(weight.caller)] = weight.caller
 
-    def find(
-        self, path: str, module: nn.Module, modality: Callable[[str], Modality] | Modality
-    ) -> tuple[Matrix, ...]:
+    def find(self, path: str, module: nn.Module, modality: Modality) -> tuple[Matrix, ...]:
         """Matrices of `module` at `path` that no earlier call has returned."""
         found: list[Matrix] = []
         for weight in _weights(module):
@@ -108,9 +112,8 @@ class MatrixFinder:
                 continue
             self._seen.add(storage)
             name = ".".join(filter(None, (path, weight.path)))
-            kind = modality if isinstance(modality, Modality) else modality(name)
             first, *copies = self._file_keys.of(tuple(self._names[storage]))
-            found += self._matrices(name, first, tuple(copies), kind, weight)
+            found += self._matrices(name, first, tuple(copies), modality, weight)
         return tuple(found)
 
     def _matrices(

@@ -12,13 +12,10 @@ _WORDS = (
     (Modality.FUSION, r"cross_modal|multimodal_encoder|multimodal_decoder|fusion"),
     (Modality.VISION, r"vision|visual|image|pixel|vit\b|patch"),
 )
-_BRIDGES = ("*projector", "*connector", "*merger", "*projection")
 
 
 class GenericAdapter(Adapter):
     """Walks the modules: every stack of blocks is a tower, its modality told by its path."""
-
-    bridges = _BRIDGES
 
     def declare(self) -> Sequence[Part]:
         """One part per stack found; nothing is assumed about what reads its outputs."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -60,47 +61,33 @@ def chunks(records: Sequence[CalibrationRecord], size: int) -> Iterator[list[Cal
 
 def pad_id_of(tokenizer: Any) -> int:
     """Id to pad with: any will do, masked as it is."""
-    for value in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if value is not None:
-            return int(value)
-    return 0
+    known = (getattr(tokenizer, name, None) for name in ("pad_token_id", "eos_token_id"))
+    return next((int(value) for value in known if value is not None), 0)
 
 
-def encode_text(tokenizer: Any, record: CalibrationRecord, max_length: int) -> Sample:
-    """Tokenise a text alone.
+def encode_text(tokenizer: Any, text: str, max_length: int) -> Sample:
+    """Tokenise one text with the tokenizer's special tokens, cut at `max_length`.
 
     Raises:
-        CalibrationDataError: no text, or an image that this model could not see.
+        CalibrationDataError: it has no tokens.
     """
-    if record.image is not None:
-        raise CalibrationDataError("This model reads text only; calibrate it on texts, not images.")
-    return encode_string(tokenizer, text_of(record), max_length)
-
-
-def encode_string(tokenizer: Any, text: str, max_length: int) -> Sample:
-    """Tokenise one string with the tokenizer's special tokens, cut at `max_length`."""
     encoded = tokenizer([text], truncation=True, max_length=max_length, return_tensors="pt")
     if encoded["input_ids"].shape[1] == 0:
         raise CalibrationDataError("A calibration text has no tokens.")
     return dict(encoded)
 
 
-def encode_halves(tokenizer: Any, record: CalibrationRecord, max_length: int) -> Sample:
-    """Prefix language modelling for encoder-decoders: the first half is read, the second written.
+def encode_target(tokenizer: Any, text: str, max_length: int) -> Sample:
+    """What an encoder-decoder shall write: labels, and a mask of the decoder's real inputs."""
+    labels = encode_text(tokenizer, text, max_length)["input_ids"]
+    return {"labels": labels, "decoder_attention_mask": torch.ones_like(labels)}
 
-    Raises:
-        CalibrationDataError: no text, or an image that this model could not see.
-    """
-    whole = encode_text(tokenizer, record, max_length)["input_ids"]
-    middle = (whole.shape[1] + 1) // 2
-    prefix, labels = whole[:, :middle], whole[:, middle:]
-    labels = labels if labels.numel() else prefix  # a single token is both
-    return {
-        "input_ids": prefix,
-        "attention_mask": torch.ones_like(prefix),
-        "labels": labels,
-        "decoder_attention_mask": torch.ones_like(labels),
-    }
+
+def halves(text: str) -> tuple[str, str]:
+    """Cut a text in two at the space nearest its middle; a single word is both halves."""
+    words = text.split()
+    middle = (len(words) + 1) // 2
+    return " ".join(words[:middle]), " ".join(words[middle:] or words)
 
 
 def encode_image(image_processor: Any, record: CalibrationRecord) -> Sample:
@@ -116,14 +103,12 @@ def encode_image(image_processor: Any, record: CalibrationRecord) -> Sample:
     return dict(image_processor(images=[image_of(record)], return_tensors="pt"))
 
 
-def encode_pair(processor: Any, prompt: str, record: CalibrationRecord, max_length: int) -> Sample:
-    """Run a multimodal processor on one prompt and image; cut the text, never the image tokens.
-
-    Raises:
-        CalibrationDataError: the record has no image.
-    """
-    sample = dict(processor(text=[prompt], images=[image_of(record)], return_tensors="pt"))
-    return cut(sample, max_length, getattr(processor, "image_token_id", None))
+def encode_pair(
+    processor: Any, prompt: str, image: Image.Image, max_length: int, **options: Any
+) -> Sample:
+    """Run a multimodal processor on one prompt and image; cut the text, never the image tokens."""
+    encoded = processor(text=[prompt], images=[image], **options).convert_to_tensors("pt")
+    return cut(dict(encoded), max_length, getattr(processor, "image_token_id", None))
 
 
 def cut(sample: Sample, max_length: int, image_token_id: int | None = None) -> Sample:
@@ -151,14 +136,22 @@ def text_of(record: CalibrationRecord) -> str:
     return record.text
 
 
-def image_of(record: CalibrationRecord) -> Any:
+def image_of(record: CalibrationRecord) -> Image.Image:
     """Image of a record as RGB.
 
     Raises:
         CalibrationDataError: it has none.
     """
     if record.image is None:
-        raise CalibrationDataError(
-            "A calibration record has no image; this model needs pairs of image and text."
-        )
+        raise CalibrationDataError("A calibration record has no image; this model needs one.")
     return record.image.convert("RGB")
+
+
+def refuse_image(record: CalibrationRecord) -> None:
+    """Raise where a text-only model is given an image.
+
+    Raises:
+        CalibrationDataError: the record has an image.
+    """
+    if record.image is not None:
+        raise CalibrationDataError("This model reads text only; calibrate it on texts, not images.")

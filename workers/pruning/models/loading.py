@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from app.domain.errors import ModelLoadError, UnsupportedArchitectureError
 from workers.pruning.models.checkpoint import Checkpoint, open_checkpoint, read_json
+from workers.pruning.models.processors import load_processor
 from workers.pruning.near import near_names
 
 
@@ -73,7 +74,7 @@ def load_model(path: Path, dtype: torch.dtype | None = None) -> LoadedModel:
             raise ModelLoadError(
                 f"{model_class.__name__} does not load from {path.name}: {error}"
             ) from error
-        processor = _load_processor(path)
+        processor = load_processor(path)
     model, info = found
     _refuse_incomplete(info)
     model.eval()
@@ -142,14 +143,6 @@ def _refuse_incomplete(info: dict[str, Any]) -> None:
         )
     if errors := info.get("conversion_errors"):
         raise ModelLoadError(f"Tensors could not be converted: {', '.join(sorted(errors)[:5])}.")
-
-
-def _load_processor(path: Path) -> Any:
-    try:
-        auto: Any = transformers.AutoProcessor  # its methods carry no annotations
-        return auto.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, ImportError, AttributeError, KeyError):
-        return None  # many checkpoints have none; calibration says so when it needs one
 
 
 @contextmanager

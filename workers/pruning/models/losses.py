@@ -51,7 +51,7 @@ def training_loss(adapter: Trainable, batch: Batch) -> Tensor:
     if "labels" in batch:
         return _loss_of(adapter.call(batch))
     if "return_loss" in adapter.accepted:
-        _needs_pairs(batch)
+        needs_pairs(batch)
         return _loss_of(adapter.call(batch, return_loss=True))
     if name.endswith("ForMaskedLM"):
         return _masked(adapter, batch)
@@ -109,7 +109,7 @@ def _own_decision(adapter: Trainable, batch: Batch) -> Tensor:
 
 
 def _halves_contrastive(adapter: Trainable, batch: Batch) -> Tensor:
-    _needs_pairs(batch)
+    needs_pairs(batch)
     mask = batch["attention_mask"].bool()
     position = torch.arange(mask.shape[1], device=mask.device)
     middle = (mask.sum(1, keepdim=True) + 1) // 2
@@ -121,7 +121,12 @@ def _halves_contrastive(adapter: Trainable, batch: Batch) -> Tensor:
     return symmetric_contrastive(pooled[0], pooled[1], _TEMPERATURE)
 
 
-def _needs_pairs(batch: Batch) -> None:
+def needs_pairs(batch: Batch) -> None:
+    """Refuse a batch with nothing to contrast.
+
+    Raises:
+        CalibrationDataError: fewer than two records.
+    """
     if len(next(iter(batch.values()))) < 2:  # noqa: PLR2004 (a contrast needs two)
         raise CalibrationDataError(
             "A contrastive loss compares the records of a batch; give at least two records."

@@ -39,8 +39,10 @@ class Runner(Protocol):
     def forward(self, batch: Batch) -> Any:
         """Run the whole model."""
 
-    def token_mask(self, tower: Tower, batch: Batch, hidden: Tensor) -> Tensor | None:
-        """Real tokens of a block's input."""
+    def token_mask(
+        self, tower: Tower, batch: Batch, seen: Tensor, *, source: bool
+    ) -> Tensor | None:
+        """Real tokens of a tensor seen inside a block."""
 
 
 class _Stop(Exception):  # noqa: N818 (control flow: leave the model's forward)
@@ -104,10 +106,18 @@ class TowerPass:
         self._calls = dict(enumerate(calls))
         self._hidden: Any = calls[0].hidden
         self._output: Any = None
-        self.mask = run.adapter.token_mask(tower, run.batch, calls[0].hidden)
+        self._given: list[Tensor] = []  # tensors of the current call beside hidden states
         self.kept: dict[int, Any] = {}
         for call in calls[1:]:
             call.put(call.slot, None)
+
+    def mask_of(self, seen: Tensor) -> Tensor | None:
+        """Which tokens of a matrix's input are real: bool, or None when all are.
+
+        Encoder states are told from the block's own hidden states by identity, not by length.
+        """
+        source = any(seen is value for value in self._given)
+        return self._run.adapter.token_mask(self._tower, self._run.batch, seen, source=source)
 
     def inputs(self, index: int) -> tuple[Args, Kwargs]:
         """Arguments of block `index`, given what `advance` received for the block before it."""
@@ -119,6 +129,7 @@ class TowerPass:
                     call.put(slot, self._output[entry])
         else:
             call = self._run.fetch(self._tower, self._number, index, self.kept)
+        self._given = [v for s, v in call.slots() if s != call.slot and isinstance(v, Tensor)]
         return call.args, dict(call.kwargs)
 
     def advance(self, index: int, output: Any) -> None:

@@ -68,6 +68,7 @@ class Tower:
         passes: how often one forward of the model runs through the tower; None when unknown.
         mask: name of the batch entry (batch, tokens) that marks real tokens; None when the tower
             sees no padding.
+        source_mask: the same for the encoder states its cross-attention reads.
     """
 
     name: str
@@ -76,3 +77,4 @@ class Tower:
     feeds: tuple[int, ...] = ()
     passes: int | None = None
     mask: str | None = None
+    source_mask: str | None = None

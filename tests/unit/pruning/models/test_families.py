@@ -1,6 +1,7 @@
 """Every family: towers, file keys, inputs, replay, loss, export."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,7 @@ from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import export_checkpoint
 from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt
-from workers.pruning.models.replay import BatchRun, hidden_of
-from workers.pruning.models.structure import Tower
+from workers.pruning.models.replay import BatchRun, TowerPass, hidden_of
 
 Directory = Callable[[str], Path]
 EVERY_FAMILY = pytest.mark.parametrize("name", sorted(BY_NAME))
@@ -117,26 +117,46 @@ def test_every_observable_matrix_is_used_by_a_forward(
 
 
 @EVERY_FAMILY
-def test_token_masks_cover_padding(name: str, family_directory: Directory) -> None:
-    adapter = adapter_of(family_directory(name))
-    batch = batches_of(name, adapter)[0]
-    run = BatchRun(adapter, batch)
-    for tower in adapter.towers:
-        for step in run.enter(tower):
-            args, kwargs = step.inputs(0)
-            hidden = next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
-            if tower.mask is not None:
-                assert step.mask is not None
-                assert step.mask.shape == hidden.shape[:2]
-                assert step.mask.dtype == torch.bool
-            run_through(tower, step)
+def test_padding_is_excluded_everywhere(name: str, family_directory: Directory) -> None:
+    """Every input of a matrix has as many real tokens alone as in a padded batch."""
+    adapter = adapter_of(family_directory(name), include_bridge=True)
+    made = records(BY_NAME[name].kind)
+    one = real_tokens(adapter, adapter.batches(made, batch_size=1, max_length=24))
+    many = real_tokens(adapter, adapter.batches(made, batch_size=len(made), max_length=24))
+    assert one == many
 
 
-def run_through(tower: Tower, step) -> None:
-    for index, block in enumerate(tower.blocks):
-        args, kwargs = step.inputs(index)
-        with torch.no_grad():
-            step.advance(index, block.module(*args, **kwargs))
+def real_tokens(adapter: Adapter, batches: Iterable[dict[str, Tensor]]) -> Counter[str]:
+    """Real tokens every matrix is shown in a run over all towers."""
+    seen: Counter[str] = Counter()
+    steps: list[TowerPass] = []
+
+    def count(name: str) -> Callable[..., None]:
+        def hook(_module: object, args: tuple[Tensor, ...]) -> None:
+            if steps:
+                mask = steps[-1].mask_of(args[0])
+                seen[name] += args[0][..., 0].numel() if mask is None else int(mask.sum())
+
+        return hook
+
+    handles = [
+        caller.register_forward_pre_hook(count(matrix.name))
+        for matrix in adapter.matrices
+        for caller in matrix.callers
+    ]
+    for batch in batches:
+        run = BatchRun(adapter, batch)
+        for tower in adapter.towers:
+            for step in run.enter(tower):
+                for index, block in enumerate(tower.blocks):
+                    args, kwargs = step.inputs(index)
+                    steps.append(step)
+                    with torch.no_grad():
+                        step.advance(index, block.module(*args, **kwargs))
+                    steps.clear()
+    for handle in handles:
+        handle.remove()
+    return seen
 
 
 @EVERY_FAMILY

@@ -1,0 +1,38 @@
+"""CLIP and SigLIP: an image tower and a text tower trained to agree."""
+
+from app.domain.recipe import Modality
+from workers.pruning.models import inputs
+from workers.pruning.models.adapter import Adapter, Part
+from workers.pruning.models.records import CalibrationRecord
+
+
+class ClipAdapter(Adapter):
+    """Dual encoder; its projections into the common space count as bridge."""
+
+    architectures = ("CLIPModel",)
+    parts = (
+        Part("vision_model.encoder.layers", Modality.VISION),
+        Part("text_model.encoder.layers", Modality.TEXT, mask="attention_mask"),
+        Part("visual_projection", Modality.BRIDGE),
+        Part("text_projection", Modality.BRIDGE),
+    )
+
+
+class SiglipAdapter(Adapter):
+    """As CLIP, with a packed attention that pools the patches.
+
+    SigLIP was trained on texts padded to full length without a mask, so every position is real.
+    """
+
+    architectures = ("SiglipModel",)
+    parts = (
+        Part("vision_model.encoder.layers", Modality.VISION),
+        Part("vision_model.head", Modality.VISION),
+        Part("text_model.encoder.layers", Modality.TEXT),
+    )
+
+    def encode(self, record: CalibrationRecord, max_length: int) -> inputs.Sample:
+        """Text padded to the length the model was trained on."""
+        text, image = inputs.text_of(record), inputs.image_of(record)
+        options = {"padding": "max_length", "truncation": True, "max_length": max_length}
+        return dict(self.processor(text=[text], images=[image], return_tensors="pt", **options))

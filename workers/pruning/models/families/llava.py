@@ -1,0 +1,56 @@
+"""LLaVA, LLaVA-NeXT, PaliGemma, Idefics3 and SmolVLM: vision tower, projector, decoder."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from app.domain.recipe import Modality
+from workers.pruning.models import inputs
+from workers.pruning.models.adapter import Adapter, Part
+from workers.pruning.models.records import CalibrationRecord
+
+_VISION = Part("model.vision_tower*encoder.layers", Modality.VISION)
+_LANGUAGE = Part("model.language_model.layers", Modality.LANGUAGE, mask="attention_mask")
+
+
+class LlavaAdapter(Adapter):
+    """Image features come from the layers `vision_feature_layer` names, often not the last."""
+
+    architectures = ("LlavaForConditionalGeneration", "LlavaNextForConditionalGeneration")
+    parts = (_VISION, Part("model.multi_modal_projector", Modality.BRIDGE), _LANGUAGE)
+
+    def declare(self) -> Sequence[Part]:
+        """The vision tower feeds the projector from the configured layers."""
+        layers = self.loaded.config.vision_feature_layer
+        states = [layers] if isinstance(layers, int) else list(layers)
+        # Hidden state 0 is the embedding, so state k is the output of block k - 1.
+        blocks = {state - 1 if state >= 0 else state for state in states} - {-1}
+        vision, *others = self.parts
+        return [replace(vision, feeds=(-1, *sorted(blocks))), *others]
+
+
+class PaliGemmaAdapter(Adapter):
+    """Prefix language model: the image is the prefix, the text is written."""
+
+    architectures = ("PaliGemmaForConditionalGeneration",)
+    parts = (_VISION, Part("model.multi_modal_projector", Modality.BRIDGE), _LANGUAGE)
+
+    def encode(self, record: CalibrationRecord, max_length: int) -> inputs.Sample:
+        """The processor makes labels and segment ids from prefix and suffix."""
+        return inputs.encode_pair(
+            self.processor,
+            self.prompt(""),
+            inputs.image_of(record),
+            max_length,
+            suffix=[inputs.text_of(record)],
+        )
+
+
+class Idefics3Adapter(Adapter):
+    """Images are cut into tiles; padding tiles are dropped by the model itself."""
+
+    architectures = ("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration")
+    parts = (
+        Part("model.vision_model.encoder.layers", Modality.VISION),
+        Part("model.connector", Modality.BRIDGE),
+        Part("model.text_model.layers", Modality.LANGUAGE, mask="attention_mask"),
+    )

@@ -1,0 +1,19 @@
+"""T5: encoder and decoder; the position bias of the first block serves all."""
+
+from app.domain.recipe import Modality
+from workers.pruning.models.adapter import Adapter, Part
+
+
+class T5Adapter(Adapter):
+    """Prefix language modelling: the first half of a text is read, the second written."""
+
+    architectures = ("T5ForConditionalGeneration",)
+    parts = (
+        Part("encoder.block", Modality.LANGUAGE, mask="attention_mask"),
+        Part(
+            "decoder.block",
+            Modality.LANGUAGE,
+            mask="decoder_attention_mask",
+            source_mask="attention_mask",
+        ),
+    )

@@ -1,0 +1,11 @@
+"""ViT: images alone."""
+
+from app.domain.recipe import Modality
+from workers.pruning.models.adapter import Adapter, Part
+
+
+class ViTAdapter(Adapter):
+    """Vision transformer, bare or with a classifier."""
+
+    architectures = ("ViTModel", "ViTForImageClassification")
+    parts = (Part("*layers", Modality.VISION),)
