@@ -1,4 +1,4 @@
-"""The maintenance process: relays the outbox, recovers lost messages, reaps expired leases.
+"""The maintenance process: relays the outbox, recovers lost messages, reaps leases, tidies.
 
 `python -m app.maintenance`. Any number may run: rows are taken with SKIP LOCKED.
 """
@@ -6,6 +6,7 @@
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import psycopg
@@ -18,9 +19,13 @@ from app.db import outbox
 from app.db.engine import make_engine
 from app.queue import CeleryQueue
 from app.services import attempts, dispatch
+from app.services.sweep import sweep
 from app.settings import Settings
+from app.storage.local import LocalStore
 
 logger = logging.getLogger("secateur.maintenance")
+
+SWEEP_SECONDS = 600.0
 
 
 def tick(engine: Engine, queue: CeleryQueue) -> None:
@@ -37,15 +42,27 @@ def tick(engine: Engine, queue: CeleryQueue) -> None:
                 return
 
 
+def tidy(engine: Engine, store: LocalStore) -> None:
+    """Discard files that belong to no job any more."""
+    with engine.begin() as connection:
+        if discarded := sweep(connection, store):
+            logger.info("discarded the files of %d attempts", discarded)
+
+
 def run(settings: Settings, stop: threading.Event) -> None:
     """Work until `stop` is set; wakes on new outbox rows, and at the interval at the latest."""
     engine = make_engine(settings.database.url, pool_size=2)
     queue = CeleryQueue(settings.queue.url)
+    store = LocalStore(settings.storage.dir)
+    next_sweep = time.monotonic()
     interval = settings.maintenance.interval_seconds
     wake = _Listener(settings.database.url)
     try:
         while not stop.is_set():
             _guarded(lambda: tick(engine, queue))
+            if time.monotonic() >= next_sweep:
+                _guarded(lambda: tidy(engine, store))
+                next_sweep = time.monotonic() + SWEEP_SECONDS
             if not _guarded(lambda: wake.wait(interval)):
                 stop.wait(interval)
     finally:

@@ -192,3 +192,12 @@ def expired(connection: Connection, *, limit: int) -> Sequence[Job]:
         .with_for_update(skip_locked=True)
     )
     return [_job(row) for row in connection.execute(query).mappings()]
+
+
+def owners(connection: Connection, job_ids: Sequence[str]) -> set[tuple[str, int]]:
+    """The (job id, attempt) pairs that may have files: attempts at work, and those that made it."""
+    owning = (JobStatus.RUNNING, JobStatus.CANCELLING, JobStatus.SUCCEEDED)
+    query = select(jobs.c.id, jobs.c.attempt).where(
+        jobs.c.id.in_(job_ids), jobs.c.status.in_(owning)
+    )
+    return {(row.id, row.attempt) for row in connection.execute(query)}

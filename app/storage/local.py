@@ -59,6 +59,15 @@ class LocalStore:
         for parent in (self._staging, self._published):
             shutil.rmtree(parent / _name(job_id, attempt), ignore_errors=True)
 
+    def attempts(self) -> set[tuple[str, int]]:
+        """Every (job id, attempt) that has files here, staged or published."""
+        found = set()
+        for parent in (self._staging, self._published):
+            for directory in parent.iterdir() if parent.is_dir() else ():
+                job_id, _, attempt = directory.name.rpartition("-")
+                found.add((job_id, int(attempt)))
+        return found
+
     def path(self, artifact: Artifact) -> Path:
         """The file of a published artifact."""
         return self._published / _name(artifact.job_id, artifact.attempt) / artifact.path

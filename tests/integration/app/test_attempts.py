@@ -20,6 +20,8 @@ from app.domain.jobs import (
 )
 from app.services import attempts
 from app.services import jobs as client
+from app.services.sweep import sweep
+from app.storage.local import LocalStore
 
 LEASE = timedelta(seconds=30)
 ERROR = JobError(FailureKind.SYSTEM, "storage_failed", "disk gone")
@@ -182,3 +184,28 @@ def test_success_shows_status_result_and_files_together(engine, claim, look, job
     assert stored.result == {"sparsity": 0.5}
     with engine.begin() as connection:
         assert [a.path for a in client.list_artifacts(connection, job_id)] == ["a", "b"]
+
+
+def test_files_are_swept_once_no_attempt_owns_them(engine, claim, job_id, tmp_path):
+    store = LocalStore(tmp_path)
+
+    def swept():
+        with engine.begin() as connection:
+            return sweep(connection, store)
+
+    first = claim()
+    store.stage(job_id, first.attempt)
+    store.stage("job_unknown", 1)
+    assert swept() == 1, "the running attempt keeps its files"
+    expire(engine, job_id)
+    reap(engine)
+    assert swept() == 1, "a lost attempt does not"
+    second = claim()
+    store.stage(job_id, second.attempt)
+    store.publish(job_id, second.attempt)
+    with engine.begin() as connection:
+        attempts.succeed(
+            connection, second, result={}, files=[Artifact(job_id, 2, "a", 1, "0", "t")], log=()
+        )
+    assert swept() == 0
+    assert store.attempts() == {(job_id, 2)}
