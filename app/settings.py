@@ -95,6 +95,13 @@ class Api(Section):
         default=1 << 20, ge=1024, description="largest request body accepted, in bytes"
     )
 
+    @property
+    def url(self) -> str:
+        """Where this machine reaches what listens on `host` and `port`."""
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
+        host = everywhere.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
 
 class Worker(Section):
     """The processes that prune."""

@@ -2,8 +2,12 @@
 
 import typer
 
+from app.cli.demo import demo
+from app.cli.download import download
 from app.cli.keys import keys
+from app.cli.submit import submit
 from app.cli.up import up
+from app.cli.watch import watch
 
 app = typer.Typer(
     name="secateur",
@@ -11,5 +15,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command()(up)
+for command in (up, demo, submit, watch, download):
+    app.command()(command)
 app.add_typer(keys, name="keys")

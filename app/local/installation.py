@@ -74,23 +74,21 @@ def installation(
             }
         )
         environment = placed.environment()
-        url = f"http://{_reachable(api.host)}:{api.port}"
-        supervisor.run(_Api(data_dir, environment, api.host, api.port, url))
+        supervisor.run(_Api(placed, environment))
         supervisor.run(Process(_python("maintenance", ["app.maintenance"], environment), data_dir))
         if worker:
             supervisor.run(Process(_worker(environment), data_dir))
-        yield Installation(placed, url, key, key_file, supervisor.tend)
+        yield Installation(placed, api.url, key, key_file, supervisor.tend)
 
 
 class _Api(Process):
-    def __init__(
-        self, data_dir: Path, environment: Mapping[str, str], host: str, port: int, url: str
-    ) -> None:
-        arguments = ["uvicorn", "app.main:create_app", "--factory", "--host", host]
-        arguments += ["--port", str(port), "--no-server-header"]
+    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+        api = settings.api
+        arguments = ["uvicorn", "app.main:create_app", "--factory", "--host", api.host]
+        arguments += ["--port", str(api.port), "--no-server-header"]
         arguments += ["--timeout-graceful-shutdown", "3"]
-        super().__init__(_python("api", arguments, environment), data_dir)
-        self._url = url
+        super().__init__(_python("api", arguments, environment), settings.data_dir)
+        self._url = api.url
 
     def ready(self) -> bool:
         try:
@@ -163,9 +161,3 @@ def _check_free(host: str, port: int) -> None:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _reachable(host: str) -> str:
-    """The name under which this machine reaches what listens on `host`."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
-    return f"[{host}]" if ":" in host else host

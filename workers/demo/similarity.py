@@ -1,6 +1,7 @@
 """How close a pruned sentence encoder stays to the dense one, with transformers alone.
 
-`python -m workers.demo.similarity DENSE PRUNED...` prints one JSON object per pruned directory.
+`python -m workers.demo.similarity ANSWER DENSE PRUNED...` writes a JSON list to the file ANSWER,
+one object per pruned directory.
 """
 
 import json
@@ -36,15 +37,16 @@ def zero_share(model: nn.Module) -> float:
     return sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
 
 
-def main(dense_directory: str, *pruned_directories: str) -> None:
-    """Print the mean cosine similarity of pruned to dense embeddings on the held-out sentences."""
+def main(answer: str, dense_directory: str, *pruned_directories: str) -> None:
+    """Mean cosine similarity of pruned to dense embeddings on the held-out sentences."""
     sentences = HELD_OUT.read_text().splitlines()
     dense, _ = embed(Path(dense_directory), sentences)
+    found = []
     for directory in pruned_directories:
         pruned, model = embed(Path(directory), sentences)
         cosine = (pruned * dense).sum(1).mean().item()
-        found = {"directory": directory, "cosine": cosine, "sparsity": zero_share(model)}
-        print(json.dumps(found))  # noqa: T201  this is the program's output
+        found.append({"cosine": cosine, "sparsity": zero_share(model)})
+    Path(answer).write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

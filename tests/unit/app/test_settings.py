@@ -63,6 +63,19 @@ def test_what_cannot_work_is_refused(monkeypatch, name, value):
         Settings()
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8321"),
+        ("0.0.0.0", "http://127.0.0.1:8321"),
+        ("::", "http://[::1]:8321"),
+        ("pruner.example", "http://pruner.example:8321"),
+    ],
+)
+def test_the_api_is_reached_where_it_listens(host, url):
+    assert Api(host=host).url == url
+
+
 def test_every_setting_says_what_it_is_for():
     def undescribed(model: type[BaseModel], path: str = "") -> list[str]:
         return [

@@ -1,0 +1,157 @@
+"""The service as the command line sees it: plain HTTP, problems as exceptions."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Annotated, Any, Self
+from urllib.parse import quote
+
+import httpx2
+import typer
+
+from app.cli.console import Exit, fail
+from app.cli.settings import load_settings
+
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="SECATEUR_URL", help="Address of the service.", show_default=False),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SECATEUR_KEY",
+        help="API key; by default the one `secateur up` has kept on this machine.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+
+Json = dict[str, Any]
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+_POLL_SECONDS = 0.3
+# A watch outlives a restart of the service of this length (seconds).
+_PATIENCE = 30.0
+
+
+class RefusedError(Exception):
+    """The service answered with a problem."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+
+
+class UnreachableError(Exception):
+    """The service did not answer."""
+
+
+class Client:
+    """One service, one key.
+
+    Raises:
+        RefusedError: from every method; the service said no.
+        UnreachableError: from every method; it said nothing.
+    """
+
+    def __init__(self, url: str, key: str | None) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx2.Client(base_url=url, headers=headers, timeout=30)
+
+    def __enter__(self) -> Self:
+        """Nothing is sent yet."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(self, request: Json) -> Json:
+        """Queue a job."""
+        return self._json("POST", "/v1/jobs", json=request)
+
+    def job(self, job_id: str) -> Json:
+        """Look at a job."""
+        return self._json("GET", f"/v1/jobs/{quote(job_id, safe='')}")
+
+    def artifacts(self, job_id: str) -> list[Json]:
+        """List the files of a job: path, size in bytes, sha256."""
+        listing = self._json("GET", f"/v1/jobs/{quote(job_id, safe='')}/artifacts")
+        artifacts: list[Json] = listing["artifacts"]
+        return artifacts
+
+    @contextmanager
+    def file(self, job_id: str, path: str, headers: dict[str, str]) -> Iterator[httpx2.Response]:
+        """Stream one file of a job."""
+        address = f"/v1/jobs/{quote(job_id, safe='')}/artifacts/{quote(path)}"
+        with _transport_errors(), self._http.stream("GET", address, headers=headers) as response:
+            if response.is_error:
+                response.read()
+                raise _refusal(response)
+            yield response
+
+    def _json(self, method: str, path: str, **arguments: Any) -> Json:
+        with _transport_errors():
+            response = self._http.request(method, path, **arguments)
+        if response.is_error:
+            raise _refusal(response)
+        body: Json = response.json()
+        return body
+
+
+def follow(client: Client, job_id: str, *, pause: Callable[[float], None]) -> Iterator[Json]:
+    """The job again and again, until it has ended; a short absence of the service is waited out."""
+    absent = 0.0
+    while True:
+        try:
+            job = client.job(job_id)
+        except UnreachableError:
+            absent += _POLL_SECONDS
+            if absent > _PATIENCE:
+                raise
+        else:
+            absent = 0.0
+            yield job
+            if job["status"] in TERMINAL:
+                return
+        pause(_POLL_SECONDS)
+
+
+@contextmanager
+def connected(url: str | None, key: str | None) -> Iterator[Client]:
+    """A client; what goes wrong inside ends the command with `code: detail` and its exit code."""
+    settings = load_settings()
+    kept = settings.data_dir / "key"
+    if key is None and kept.exists():
+        key = kept.read_text().strip()
+    try:
+        with Client(url or settings.api.url, key) as client:
+            yield client
+    except RefusedError as error:
+        fail(str(error), Exit.REFUSED)
+    except UnreachableError as error:
+        fail(f"service_unreachable: {error}", Exit.UNREACHABLE)
+
+
+@contextmanager
+def _transport_errors() -> Iterator[None]:
+    try:
+        yield
+    except (httpx2.TransportError, httpx2.InvalidURL) as error:
+        raise UnreachableError(
+            f"{error or type(error).__name__}; is `secateur up` running?"
+        ) from error
+
+
+def _refusal(response: httpx2.Response) -> RefusedError:
+    try:
+        problem = response.json()
+        return RefusedError(problem["code"], problem["detail"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return RefusedError(f"http_{response.status_code}", response.text.strip()[:200])

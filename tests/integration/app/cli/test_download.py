@@ -1,0 +1,126 @@
+"""download: verified, resumed, shared between several at once."""
+
+import hashlib
+import os
+import threading
+
+import pytest
+
+from app.cli.client import Client, RefusedError, UnreachableError
+from app.cli.download import DownloadError, download_bars, fetch
+
+WEIGHTS = os.urandom(3_000_000)
+FILES = {"model.safetensors": WEIGHTS, "config.json": b"{}", "1_Pooling/config.json": b"[]"}
+
+
+@pytest.fixture
+def finished(hand, job_id):
+    hand.succeed(hand.claim(job_id), FILES)
+    return job_id
+
+
+@pytest.fixture
+def served(house):
+    """Status codes with which weights were answered since the test began."""
+    log = house.settings.data_dir / "logs" / "api.log"
+    start = log.stat().st_size
+
+    def statuses():
+        lines = log.read_bytes()[start:].decode().splitlines()
+        return [line.split('"')[2].split()[0] for line in lines if "model.safetensors" in line]
+
+    return statuses
+
+
+def contents(directory):
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def interrupted(directory, content):
+    """Leave what a download that was cut off leaves."""
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    (directory / f".model.safetensors.{digest[:12]}.partial").write_bytes(content)
+
+
+def test_every_file_arrives(secateur, finished, tmp_path):
+    ran = secateur("download", finished, tmp_path / "out")
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout == f"3 files in {tmp_path / 'out'}\n"
+    assert contents(tmp_path / "out") == FILES
+
+
+def test_what_is_there_is_not_sent_again(secateur, finished, tmp_path, served):
+    secateur("download", finished, tmp_path)
+    assert secateur("download", finished, tmp_path).exit_code == 0
+    assert served() == ["200"]
+    assert contents(tmp_path) == FILES
+
+
+def test_a_damaged_file_is_replaced(secateur, finished, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * len(WEIGHTS))
+    assert secateur("download", finished, tmp_path).exit_code == 0
+    assert contents(tmp_path) == FILES
+
+
+@pytest.mark.parametrize("have", [1, 1_000_000, len(WEIGHTS)])
+def test_an_interrupted_download_goes_on(secateur, finished, tmp_path, served, have):
+    interrupted(tmp_path, WEIGHTS[:have])
+    assert secateur("download", finished, tmp_path).exit_code == 0
+    assert contents(tmp_path) == FILES
+    assert served() == ["206"] * (have < len(WEIGHTS))
+
+
+def test_a_damaged_start_is_noticed_and_thrown_away(secateur, finished, tmp_path):
+    interrupted(tmp_path, b"\0" * 1000)
+    ran = secateur("download", finished, tmp_path)
+    assert ran.exit_code == 1
+    assert "model.safetensors arrived damaged" in ran.stderr
+    assert not (tmp_path / "model.safetensors").exists()
+    assert secateur("download", finished, tmp_path).exit_code == 0
+    assert contents(tmp_path) == FILES
+
+
+def test_several_at_once_end_with_whole_files(house, finished, tmp_path):
+    errors = []
+
+    def one():
+        try:
+            with Client(house.url, house.key) as client, download_bars() as bars:
+                fetch(client, finished, tmp_path, bars)
+        except (DownloadError, RefusedError, UnreachableError, OSError) as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert contents(tmp_path) == FILES
+
+
+def test_a_job_without_files_is_refused(secateur, job_id, tmp_path):
+    ran = secateur("download", job_id, tmp_path / "out")
+    assert ran.exit_code == 3
+    assert f"artifacts_missing: job {job_id} has no files; it is queued" in ran.stderr
+    assert not (tmp_path / "out").exists()
+
+
+class Liar:
+    """A service that names a file outside the destination."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def artifacts(self, _):
+        return [{"path": self.path, "size": 0, "sha256": ""}]
+
+
+@pytest.mark.parametrize("path", ["../evil", "/etc/passwd", "a/../../evil", ""])
+def test_a_service_cannot_write_elsewhere(tmp_path, path):
+    with download_bars() as bars, pytest.raises(DownloadError, match="outside the destination"):
+        fetch(Liar(path), "job", tmp_path / "out", bars)

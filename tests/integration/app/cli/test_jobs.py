@@ -1,0 +1,109 @@
+"""submit, watch and keys: what they print and how they exit."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from app.domain.jobs import Phase
+from app.local.valkey import free_port
+
+
+def test_submit_prints_the_id_alone(job_id):
+    assert job_id.startswith("job_")
+    assert len(job_id.split()) == 1
+
+
+def test_submit_sends_what_was_given(secateur):
+    ran = secateur(
+        *("submit", "tiny", "--method", "sparsegpt", "--pattern", "2:4", "--json"),
+        *("--param", "damping=0.02", "--param", "block_size=64", "--seed", 7),
+        *("--target", "encoder.*", "--ignore", "*.pooler", "--ignore", "head"),
+        *("--calibration", "sentences", "--samples", 16),
+    )
+    assert ran.exit_code == 0, ran.output
+    job = json.loads(ran.stdout)
+    recipe = job["recipe"]
+    assert (recipe["importance"]["damping"], recipe["importance"]["block_size"]) == (0.02, 64)
+    assert (recipe["pattern"]["n"], recipe["pattern"]["m"]) == (2, 4)
+    assert (recipe["seed"], recipe["targets"]) == (7, ["encoder.*"])
+    assert recipe["ignore"] == ["*.pooler", "head"]
+    assert (job["calibration"]["set"], job["calibration"]["samples"]) == ("sentences", 16)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "says"),
+    [
+        (("tiny", "--method", "wnada", "--sparsity", 0.5), 3, "unknown_method: "),
+        (("tiny", "--method", "wanda", "--sparsity", 1.5), 3, "sparsity_out_of_range: "),
+        (("../tiny", "--method", "wanda", "--sparsity", 0.5), 3, "model_path_not_allowed: "),
+        (("tiny", "--method", "wanda", "--param", "damping"), 2, "is not name=value"),
+        (("tiny",), 2, "--method"),
+        (("tiny", "--method", "wanda", "--sparsity", 0.5, "--key", "no"), 3, "api_key_invalid: "),
+    ],
+)
+def test_submit_says_what_is_wrong(secateur, arguments, exit_code, says):
+    ran = secateur("submit", *arguments)
+    assert (ran.exit_code, ran.stdout) == (exit_code, "")
+    assert says in ran.stderr
+
+
+def test_a_service_that_is_not_there_has_its_own_exit_code(secateur):
+    url = f"http://127.0.0.1:{free_port()}"
+    ran = secateur("submit", "tiny", "--method", "wanda", "--sparsity", 0.5, "--url", url)
+    assert ran.exit_code == 4
+    assert ran.stderr.startswith("service_unreachable: ")
+
+
+def test_an_answer_that_is_no_problem_document_is_refused_too(secateur, house):
+    ran = secateur("watch", "job_x", "--url", f"{house.url}/docs#")
+    assert ran.exit_code == 3
+    assert "not_found: " in ran.stderr
+
+
+def test_watch_shows_the_phases_and_the_result(secateur, hand, job_id):
+    def work():
+        job = hand.claim(job_id)
+        for phase, progress in ((Phase.LOADING, 0.05), (Phase.PRUNING, 0.5)):
+            hand.heartbeat(job, phase, progress)
+            time.sleep(0.5)
+        hand.succeed(job)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    ran = secateur("watch", job_id)
+    worker.join()
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout == f"{job_id} succeeded: sparsity 0.5000, 1.2 s\n"
+    assert "pruning" in ran.stderr
+
+
+def test_watch_tells_why_a_job_failed(secateur, hand, job_id):
+    hand.fail(hand.claim(job_id))
+    ran = secateur("watch", job_id)
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert "model_load_failed: tensor is missing" in ran.stderr
+    as_json = secateur("watch", job_id, "--json")
+    assert as_json.exit_code == 1
+    assert json.loads(as_json.stdout)["error"]["code"] == "model_load_failed"
+
+
+def test_watch_of_an_unknown_job_is_refused(secateur):
+    ran = secateur("watch", "job_unknown")
+    assert ran.exit_code == 3
+    assert ran.stderr.startswith("job_not_found: ")
+
+
+def test_a_created_key_opens_the_service(secateur, job_id, hand):
+    hand.succeed(hand.claim(job_id))
+    created = secateur("keys", "create", "laptop")
+    assert created.exit_code == 0, created.output
+    assert secateur("watch", job_id, "--key", created.stdout.strip()).exit_code == 0
+
+
+def test_keys_need_the_database(secateur, monkeypatch):
+    monkeypatch.setenv("SECATEUR_DATABASE__URL", "postgresql+psycopg://127.0.0.1:9/none")
+    ran = secateur("keys", "create", "laptop")
+    assert ran.exit_code == 4
+    assert ran.stderr.startswith("database_unavailable: ")
