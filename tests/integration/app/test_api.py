@@ -35,7 +35,7 @@ def assert_problem(answer, status, code):
         ({"model": "/etc"}, "model_path_not_allowed"),
         ({"model": "absent"}, "model_not_found"),
         ({"model": "hf:a/b/c"}, "model_source_invalid"),
-        ({"model": None}, "string_type"),
+        ({"model": None}, "field_invalid"),
     ],
 )
 def test_bad_jobs_are_refused_each_with_its_code(client, change, code):
@@ -72,7 +72,7 @@ def test_issues_point_into_the_body(client):
     ("content", "status", "code"),
     [
         (b"{", 400, "json_invalid"),
-        (b"[1]", 422, "model_attributes_type"),
+        (b"[1]", 422, "body_not_an_object"),
         (b"", 422, "field_missing"),
     ],
 )

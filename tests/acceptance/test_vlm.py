@@ -1,0 +1,21 @@
+"""Jobs on vision-language models."""
+
+import transformers
+
+
+def test_a_vision_language_model_is_pruned_with_image_and_text(service, tmp_path):
+    calibration = {"set": "shapes", "samples": 4, "batch_size": 2}
+    job = {"model": "llava", "method": "wanda", "pattern": "2:4", "calibration": calibration}
+    done = service.finish(service.submit(**job))
+    assert done["status"] == "succeeded", done
+    assert done["result"]["modalities"] == {"vision": 0.5, "language": 0.5}
+    directory = service.download(done["id"], tmp_path)
+    _, info = transformers.AutoModelForImageTextToText.from_pretrained(
+        directory, output_loading_info=True
+    )
+    assert not info["missing_keys"]
+
+
+def test_text_only_data_cannot_feed_a_vision_language_model(service):
+    job = service.finish(service.submit(model="llava", method="wanda", sparsity=0.5))
+    assert (job["status"], job["error"]["code"]) == ("failed", "calibration_data_invalid")
