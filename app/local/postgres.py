@@ -68,8 +68,7 @@ class Postgres(Process):
         Raises:
             LocalError: the cluster cannot be created or belongs to someone else.
         """
-        self.stop()
-        self.end_leftover()
+        self.clear()
         self._own(self._cluster)
         self._own(self.sockets)
         if not (self._cluster / "PG_VERSION").exists():

@@ -67,8 +67,7 @@ class Process:
         Raises:
             LocalError: the program cannot be executed.
         """
-        self.stop()
-        self.end_leftover()
+        self.clear()
         for path in (self.log, self._record):
             path.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log, tempfile.TemporaryFile() as stdin:
@@ -88,7 +87,8 @@ class Process:
             except OSError as error:
                 raise LocalError(f"cannot run {self.program.argv[0]}: {error}") from error
         started = psutil.Process(self._child.pid).create_time()
-        self._record.write_text(f"{self._child.pid} {started}")
+        how = f"{self.program.stop_signal:d} {self.program.grace_seconds}"
+        self._record.write_text(f"{self._child.pid} {started} {how}")
 
     def stop(self) -> None:
         """Ask the child to end, wait for its grace, then kill what is left of its group."""
@@ -103,18 +103,10 @@ class Process:
         child.wait()
         self._record.unlink(missing_ok=True)
 
-    def end_leftover(self) -> None:
-        """End the child that an earlier, killed run left behind, if there is one."""
-        if not self._record.exists():
-            return
-        with suppress(psutil.NoSuchProcess, ValueError):
-            pid, started = self._record.read_text().split()
-            leftover = psutil.Process(int(pid))
-            if abs(leftover.create_time() - float(started)) <= _CLOCK_TOLERANCE:
-                leftover.send_signal(self.program.stop_signal)
-                _wait_for_end(leftover, self.program.grace_seconds)
-                _kill_group(leftover.pid)
-        self._record.unlink()
+    def clear(self) -> None:
+        """End the child, ours or that of an earlier run that was killed."""
+        self.stop()
+        _end_leftover(self._record)
 
     def ready(self) -> bool:
         """Whether the child does its work; here: whether it runs."""
@@ -158,6 +150,26 @@ def running(process: P, *, pause: Pause = time.sleep) -> Iterator[P]:
         yield process
     finally:
         process.stop()
+
+
+def end_leftovers(data_dir: Path) -> None:
+    """End what an earlier, killed run left behind in `data_dir`, the last started first."""
+    records = (data_dir / "run").glob("*")
+    for record in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True):
+        _end_leftover(record)
+
+
+def _end_leftover(record: Path) -> None:
+    if not record.exists():
+        return
+    with suppress(psutil.NoSuchProcess, ValueError):
+        pid, started, stop_signal, grace_seconds = record.read_text().split()
+        leftover = psutil.Process(int(pid))
+        if abs(leftover.create_time() - float(started)) <= _CLOCK_TOLERANCE:
+            leftover.send_signal(int(stop_signal))
+            _wait_for_end(leftover, float(grace_seconds))
+            _kill_group(leftover.pid)
+    record.unlink()
 
 
 def as_user(name: str | None) -> dict[str, Any]:
