@@ -6,17 +6,19 @@ from pathlib import Path
 import pytest
 
 from tests.families import BY_NAME
+from tests.unseen import UNSEEN
 
 
 @pytest.fixture(scope="session")
 def family_directory(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Directory of the named family's tiny checkpoint."""
     root = tmp_path_factory.mktemp("families")
+    rows = BY_NAME | {family.name: family for family in UNSEEN}
 
     def build(name: str) -> Path:
         directory = root / name
         if not directory.exists():
-            BY_NAME[name].build(directory)
+            rows[name].build(directory)
         return directory
 
     return build

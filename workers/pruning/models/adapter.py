@@ -17,7 +17,13 @@ from transformers.image_processing_utils import BaseImageProcessor
 from app.domain.errors import CalibrationDataError, UnsupportedArchitectureError
 from app.domain.recipe import Modality
 from workers.pruning.models import inputs
-from workers.pruning.models.discovery import MatrixFinder, Stack, find_stacks, stack_of
+from workers.pruning.models.discovery import (
+    MatrixFinder,
+    Stack,
+    find_stacks,
+    stack_of,
+    unread_weights,
+)
 from workers.pruning.models.file_keys import map_file_keys
 from workers.pruning.models.loading import LoadedModel
 from workers.pruning.models.losses import training_loss
@@ -101,6 +107,11 @@ class Adapter:
                 f"{type(self.model).__name__} has no stack of blocks with weight matrices."
             )
         self._notes += [
+            f"{tower.name}: left alone, not weights of linear layers: {', '.join(sorted(names))}."
+            for tower in self.towers
+            if (names := {n for block in tower.blocks for n in unread_weights(block.module)})
+        ]
+        self._notes += [
             f"{matrix.name} is read by packed attention: no input statistics, magnitude only."
             for matrix in self.matrices
             if not matrix.callers
@@ -138,6 +149,8 @@ class Adapter:
         if isinstance(self.processor, PreTrainedTokenizerBase):
             inputs.refuse_image(record)
             sample = inputs.encode_text(self.processor, read, max_length)
+        elif getattr(self.processor, "image_processor", None) is None:
+            raise CalibrationDataError(f"{type(self.processor).__name__} sees no images.")
         else:
             image = inputs.image_of(record)
             sample = inputs.encode_pair(self.processor, self.prompt(read), image, max_length)

@@ -9,13 +9,25 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from app.domain.recipe import Modality
-from workers.pruning.models.file_keys import FileKeys
+from workers.pruning.models.file_keys import FileKeys, Place
 from workers.pruning.models.structure import Matrix
 
 # Fused projections whose rows are all queries, then all keys, then all values. Others interleave
 # them per head (GPT-NeoX, BLOOM) or by unequal sizes (Phi-3) and stay one matrix.
 _THIRDS = {"qkv", "c_attn", "in_proj_weight", "Wqkv"}
 _PARTS = ("q", "k", "v")
+
+# Modules whose weights are matrices, or are never pruned.
+_KNOWN = (
+    nn.Linear,
+    Conv1D,
+    nn.MultiheadAttention,
+    nn.Embedding,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.LayerNorm,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +46,7 @@ def stack_of(name: str, module: nn.Module) -> Stack:
 
 
 def find_stacks(model: nn.Module) -> list[Stack]:
-    """Outermost ModuleLists whose entries are composite modules of one class with matrices inside.
+    """Outermost ModuleLists of composite modules with matrices inside, heads excepted.
 
     Lists inside a block (attention + feed-forward of T5, experts) belong to the block.
     """
@@ -42,17 +54,24 @@ def find_stacks(model: nn.Module) -> list[Stack]:
     for name, module in model.named_modules():
         if any(name.startswith(f"{stack.name}.") for stack in stacks):
             continue
-        if isinstance(module, nn.ModuleList) and _is_stack(module):
+        if isinstance(module, nn.ModuleList) and _is_stack(module) and "head" not in name:
             stacks.append(stack_of(name, module))
     return stacks
 
 
 def _is_stack(modules: nn.ModuleList) -> bool:
-    return (
-        len({type(module) for module in modules}) == 1
-        and all(any(module.children()) for module in modules)
-        and all(any(_weights(module)) for module in modules)
-    )
+    composite = all(any(module.children()) for module in modules)
+    return composite and any(any(_weights(module)) for module in modules)
+
+
+def unread_weights(module: nn.Module) -> Iterator[str]:
+    """Names of weights below `module` that no MatrixFinder finds: packed experts and the like."""
+    for path, child in module.named_modules():
+        if isinstance(child, _KNOWN):
+            continue
+        for name, parameter in child.named_parameters(recurse=False):
+            if parameter.ndim > 1 and min(parameter.shape[-2:]) > 1:
+                yield f"{path}.{name}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,11 +132,13 @@ class MatrixFinder:
             self._seen.add(storage)
             name = ".".join(filter(None, (path, weight.path)))
             first, *copies = self._file_keys.of(tuple(self._names[storage]))
-            found += self._matrices(name, first, tuple(copies), modality, weight)
+            found += self._matrices(
+                name, first, tuple(place.key for place in copies), modality, weight
+            )
         return tuple(found)
 
     def _matrices(
-        self, name: str, key: str, copies: tuple[str, ...], modality: Modality, weight: _Weight
+        self, name: str, place: Place, copies: tuple[str, ...], modality: Modality, weight: _Weight
     ) -> list[Matrix]:
         callers = tuple(self._callers[weight.parameter.data_ptr()].values())
         rows, columns = weight.parameter.shape
@@ -133,12 +154,13 @@ class MatrixFinder:
         return [
             Matrix(
                 name=name + suffix,
-                file_key=key,
+                file_key=place.key,
                 modality=modality,
                 parameter=weight.parameter,
                 callers=callers,
                 rows=part,
                 transposed=weight.transposed,
+                file_row=place.row,
                 copies=copies,
             )
             for suffix, part in parts

@@ -14,6 +14,7 @@ from workers.pruning.models.checkpoint import (
     open_checkpoint,
     resolve_file,
 )
+from workers.pruning.models.file_keys import Place
 from workers.pruning.models.structure import Matrix
 
 # Config, tokenizer, processor, generation config, chat templates, licences. Never pickles,
@@ -46,21 +47,29 @@ def export_checkpoint(source: Path, destination: Path, matrices: Iterable[Matrix
         target = destination / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(resolve_file(source, name), target)
-    written: set[str] = set()
+    written: set[Place] = set()
     for matrix in matrices:
-        for key in (matrix.file_key, *matrix.copies):
-            if key not in written:  # parts of one fused projection share a tensor
-                _overwrite(checkpoint, destination, key, matrix.parameter.detach())
-                written.add(key)
+        for place in (Place(matrix.file_key, matrix.file_row), *map(Place, matrix.copies)):
+            if place not in written:  # parts of one fused projection share a tensor
+                _overwrite(checkpoint, destination, place, matrix.parameter.detach())
+                written.add(place)
 
 
-def _overwrite(checkpoint: Checkpoint, destination: Path, key: str, weight: torch.Tensor) -> None:
-    stored = checkpoint.tensors.get(key)
-    if stored is None or stored.torch_dtype is None or stored.shape != tuple(weight.shape):
-        raise ModelLoadError(f"The source checkpoint no longer holds {key} as it was loaded.")
+def _overwrite(
+    checkpoint: Checkpoint, destination: Path, place: Place, weight: torch.Tensor
+) -> None:
+    stored = checkpoint.tensors.get(place.key)
+    if (
+        stored is None
+        or stored.torch_dtype is None
+        or stored.shape[1:] != tuple(weight.shape[1:])
+        or stored.shape[0] < place.row + len(weight)
+    ):
+        raise ModelLoadError(f"The source checkpoint no longer holds {place.key} as it was loaded.")
+    row_bytes = (stored.end - stored.begin) // stored.shape[0]
     raw = weight.to("cpu", stored.torch_dtype).contiguous().view(torch.uint8).numpy()
     with (destination / stored.file).open("r+b") as stream:
-        stream.seek(stored.begin)
+        stream.seek(stored.begin + place.row * row_bytes)
         stream.write(raw.tobytes())
 
 

@@ -5,12 +5,14 @@ splits tensors. The mapping here runs its own renaming over the keys that are re
 so it holds for old and new layouts alike.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import (
+    Chunk,
+    Split,
     WeightConverter,
     WeightRenaming,
     dot_natural_key,
@@ -21,31 +23,39 @@ from app.domain.errors import UnsupportedArchitectureError
 from workers.pruning.models.checkpoint import Checkpoint
 
 
+class Place(NamedTuple):
+    """Where a parameter lies: a tensor of the files, and its first row there."""
+
+    key: str
+    row: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class FileKeys:
-    """Parameter name -> names of its tensors in the files.
+    """Parameter name -> its place in the files.
 
     Attributes:
-        by_parameter: one-to-one mappings; a tied parameter has one entry per name it goes by.
-        converted: parameters made of several tensors or of a part of one.
+        places: parameters that are a file tensor, or consecutive rows of one. A tied parameter
+            has one entry per name it goes by.
+        converted: parameters put together or computed from file tensors.
     """
 
-    by_parameter: dict[str, str]
+    places: dict[str, Place]
     converted: frozenset[str]
 
-    def of(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """File tensors of a parameter known under all of `names` (several when tied).
+    def of(self, names: tuple[str, ...]) -> tuple[Place, ...]:
+        """Places of a parameter known under all of `names` (several when tied, saved twice).
 
         Raises:
-            UnsupportedArchitectureError: no tensor of the files is this parameter alone.
+            UnsupportedArchitectureError: its values cannot be written back one to one.
         """
-        keys = tuple(dict.fromkeys(self.by_parameter[n] for n in names if n in self.by_parameter))
-        if not keys or not self.converted.isdisjoint(names):
+        places = tuple(dict.fromkeys(self.places[name] for name in names if name in self.places))
+        if not places or not self.converted.isdisjoint(names):
             raise UnsupportedArchitectureError(
-                f"{names[0]} is merged from, or split off, other tensors of the files when loaded, "
-                "so its zeros cannot be written back. Save the checkpoint in the current layout."
+                f"{names[0]} is computed from other tensors of the files when loaded, so its "
+                "zeros cannot be written back. Save the checkpoint in the current layout."
             )
-        return keys
+        return places
 
 
 def map_file_keys(model: PreTrainedModel, checkpoint: Checkpoint) -> FileKeys:
@@ -53,21 +63,37 @@ def map_file_keys(model: PreTrainedModel, checkpoint: Checkpoint) -> FileKeys:
     conversions = get_model_conversion_mapping(model)
     renamings = [entry for entry in conversions if isinstance(entry, WeightRenaming)]
     converters = [entry for entry in conversions if isinstance(entry, WeightConverter)]
-    targets_of: dict[str, list[str]] = defaultdict(list)
-    for converter in converters:
-        for source in converter.source_patterns:
-            targets_of[source] = converter.target_patterns
+    by_pattern = {source: entry for entry in converters for source in entry.source_patterns}
     parameters = model.state_dict()
     prefix = model.base_model_prefix
-    by_parameter: dict[str, str] = {}
+    places: dict[str, Place] = {}
     converted: set[str] = set()
     for key in sorted(checkpoint.tensors, key=dot_natural_key):
         name, pattern = rename_source_key(key, renamings, converters, prefix, parameters)
         if name not in parameters and key in parameters:
             name, pattern = rename_source_key(key, [], [], prefix, parameters)
         if pattern is None:
-            by_parameter[name] = key
-        else:
-            first, *others = targets_of[pattern]
-            converted |= {name, *(name.replace(first, other) for other in others)}
-    return FileKeys(by_parameter, frozenset(converted))
+            places[name] = Place(key)
+            continue
+        converter = by_pattern[pattern]
+        first = converter.target_patterns[0]
+        targets = [name.replace(first, target) for target in converter.target_patterns]
+        if not _cuts_rows(converter) or not parameters.keys() >= set(targets):
+            converted.update(targets)
+            continue
+        row = 0
+        for target in targets:
+            places[target] = Place(key, row)
+            row += len(parameters[target])
+    return FileKeys(places, frozenset(converted))
+
+
+def _cuts_rows(converter: WeightConverter) -> bool:
+    """Whether one file tensor is cut into parameters by rows and nothing else."""
+    operations = converter.operations
+    return (
+        len(converter.source_patterns) == len(operations) == 1
+        and isinstance(operations[0], Chunk | Split)
+        and operations[0].dim == 0
+        and getattr(operations[0], "num_shards_attribute", None) is None
+    )

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from torch import nn
+
 from app.domain.recipe import Modality
 from workers.pruning.models.adapter import Adapter, Part
 from workers.pruning.models.discovery import find_stacks
@@ -14,6 +16,9 @@ _WORDS = (
 )
 
 
+_PROJECTOR = re.compile(r"(^|\.)\w*(projector|connector|merger)$")
+
+
 class GenericAdapter(Adapter):
     """Walks the modules: every stack of blocks is a tower, its modality told by its path."""
 
@@ -23,10 +28,26 @@ class GenericAdapter(Adapter):
             f"{type(self.model).__name__} has no adapter of its own: towers and modalities were "
             "guessed from module names. Check the plan."
         )
+        stacks = [stack.name for stack in find_stacks(self.model)]
+        projectors = [
+            name
+            for name, module in self.model.named_modules()
+            if _PROJECTOR.search(name)
+            and not isinstance(module, nn.ModuleList)
+            and not any(name.startswith(f"{stack}.") for stack in stacks)
+        ]
+        parts = [(name, self._modality(name)) for name in stacks]
+        parts += [(name, Modality.BRIDGE) for name in projectors]
         return [
-            Part(stack.name, modality, mask=self._mask(stack.name, modality), feeds=(), passes=None)
-            for stack in find_stacks(self.model)
-            for modality in [self._modality(stack.name)]
+            Part(
+                name,
+                modality,
+                mask=self._mask(name, modality),
+                source_mask="attention_mask" if self._writes(name) else None,
+                feeds=(),
+                passes=None,
+            )
+            for name, modality in parts
         ]
 
     def _modality(self, path: str) -> Modality:
@@ -41,7 +62,11 @@ class GenericAdapter(Adapter):
         return "input_ids" in self.accepted
 
     def _mask(self, path: str, modality: Modality) -> str | None:
-        if modality in {Modality.VISION, Modality.BRIDGE}:
+        if modality is Modality.VISION:
+            return "pixel_attention_mask"
+        if modality is Modality.BRIDGE:
             return None
-        written = self.loaded.config.is_encoder_decoder and "decoder" in path
-        return "decoder_attention_mask" if written else "attention_mask"
+        return "decoder_attention_mask" if self._writes(path) else "attention_mask"
+
+    def _writes(self, path: str) -> bool:
+        return bool(self.loaded.config.is_encoder_decoder) and "decoder" in path

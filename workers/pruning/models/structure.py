@@ -21,6 +21,8 @@ class Matrix:
             when no input can be observed (packed attention): such a matrix has no statistics.
         rows: the slice of output rows, for one part of a split fused projection; else None.
         transposed: True where storage is (in, out): transformers' Conv1D.
+        file_row: row of the file tensor where the parameter begins; above 0 where transformers
+            splits one tensor of the files into several parameters.
         copies: further tensors of the files that hold the same weight (tied, saved twice).
     """
 
@@ -31,6 +33,7 @@ class Matrix:
     callers: tuple[nn.Module, ...]
     rows: slice | None = None
     transposed: bool = False
+    file_row: int = 0
     copies: tuple[str, ...] = ()
 
     @property

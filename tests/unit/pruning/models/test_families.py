@@ -1,5 +1,6 @@
 """Every family: towers, file keys, inputs, replay, loss, export."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,7 +11,8 @@ import transformers
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.families import BY_NAME, records
+from tests.families import FAMILIES, records
+from tests.unseen import UNSEEN
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import export_checkpoint
 from workers.pruning.models.loading import load_model
@@ -18,52 +20,54 @@ from workers.pruning.models.registry import adapt
 from workers.pruning.models.replay import BatchRun, TowerPass, hidden_of
 
 Directory = Callable[[str], Path]
-EVERY_FAMILY = pytest.mark.parametrize("name", sorted(BY_NAME))
+Dense = Callable[[str], Adapter]
+ROWS = {family.name: family for family in (*FAMILIES, *UNSEEN)}
+EVERY_FAMILY = pytest.mark.parametrize("name", sorted(ROWS))
 
 
-def adapter_of(directory: Path, **options: bool) -> Adapter:
-    return adapt(load_model(directory), **options)
+@pytest.fixture(scope="module")
+def dense(family_directory: Directory) -> Callable[[str], Adapter]:
+    """Adapter of the named family, loaded once; tests leave its model as it was."""
+    return functools.cache(lambda name: adapt(load_model(family_directory(name))))
 
 
 def batches_of(name: str, adapter: Adapter) -> list[dict[str, Tensor]]:
-    made = records(BY_NAME[name].kind)
+    made = records(ROWS[name].kind)
     return list(adapter.batches(made, batch_size=3, max_length=24))
 
 
 @EVERY_FAMILY
-def test_towers_are_the_expected_ones(name: str, family_directory: Directory) -> None:
-    adapter = adapter_of(family_directory(name))
+def test_towers_are_the_expected_ones(name: str, dense: Dense) -> None:
+    towers = dense(name).towers
     assert {
         tower.name: (
             tower.modality,
             len(tower.blocks),
             sum(len(block.matrices) for block in tower.blocks),
         )
-        for tower in adapter.towers
-    } == BY_NAME[name].towers
-    assert not any(
-        matrix.modality != t.modality
-        for t in adapter.towers
-        for b in t.blocks
-        for matrix in b.matrices
-    )
+        for tower in towers
+    } == ROWS[name].towers
+    for tower in towers:
+        assert {m.modality for block in tower.blocks for m in block.matrices} == {tower.modality}
 
 
 @EVERY_FAMILY
-def test_file_keys_name_the_tensor_that_was_loaded(name: str, family_directory: Directory) -> None:
-    directory = family_directory(name)
-    adapter = adapter_of(directory)
-    stored = load_file(directory / "model.safetensors")
-    keys = [matrix.file_key for matrix in adapter.matrices]
-    assert len(set(keys)) == len(keys)
-    for matrix in adapter.matrices:
-        for key in (matrix.file_key, *matrix.copies):
+def test_file_keys_name_the_tensor_that_was_loaded(
+    name: str, dense: Dense, family_directory: Directory
+) -> None:
+    matrices = dense(name).matrices
+    stored = load_file(family_directory(name) / "model.safetensors")
+    assert len({(m.file_key, m.file_row) for m in matrices}) == len(matrices)
+    for matrix in matrices:
+        rows = slice(matrix.file_row, matrix.file_row + len(matrix.parameter))
+        assert torch.equal(stored[matrix.file_key][rows], matrix.parameter.detach()), matrix.name
+        for key in matrix.copies:
             assert torch.equal(stored[key], matrix.parameter.detach()), matrix.name
 
 
 @EVERY_FAMILY
-def test_replay_block_by_block_equals_the_model(name: str, family_directory: Directory) -> None:
-    adapter = adapter_of(family_directory(name))
+def test_replay_block_by_block_equals_the_model(name: str, dense: Dense) -> None:
+    adapter = dense(name)
     for batch in batches_of(name, adapter):
         expected, reached = true_outputs(adapter, batch)
         run = BatchRun(adapter, batch)
@@ -103,24 +107,26 @@ def true_outputs(
 
 
 @EVERY_FAMILY
-def test_every_observable_matrix_is_used_by_a_forward(
-    name: str, family_directory: Directory
-) -> None:
-    adapter = adapter_of(family_directory(name))
+def test_every_observable_matrix_is_used_by_a_forward(name: str, dense: Dense) -> None:
+    adapter = dense(name)
     used: set[str] = set()
-    for matrix in adapter.matrices:
-        for caller in matrix.callers:
-            caller.register_forward_hook(lambda *_, name=matrix.name: used.add(name))
+    handles = [
+        caller.register_forward_hook(lambda *_, name=matrix.name: used.add(name))
+        for matrix in adapter.matrices
+        for caller in matrix.callers
+    ]
     with torch.no_grad():
         adapter.forward(batches_of(name, adapter)[0])
+    for handle in handles:
+        handle.remove()
     assert used == {matrix.name for matrix in adapter.matrices if matrix.callers}
 
 
 @EVERY_FAMILY
 def test_padding_is_excluded_everywhere(name: str, family_directory: Directory) -> None:
     """Every input of a matrix has as many real tokens alone as in a padded batch."""
-    adapter = adapter_of(family_directory(name), include_bridge=True)
-    made = records(BY_NAME[name].kind)
+    adapter = adapt(load_model(family_directory(name)), include_bridge=True)
+    made = records(ROWS[name].kind)
     one = real_tokens(adapter, adapter.batches(made, batch_size=1, max_length=24))
     many = real_tokens(adapter, adapter.batches(made, batch_size=len(made), max_length=24))
     assert one == many
@@ -160,8 +166,8 @@ def real_tokens(adapter: Adapter, batches: Iterable[dict[str, Tensor]]) -> Count
 
 
 @EVERY_FAMILY
-def test_loss_is_finite_and_reaches_every_tower(name: str, family_directory: Directory) -> None:
-    adapter = adapter_of(family_directory(name))
+def test_loss_is_finite_and_reaches_every_tower(name: str, dense: Dense) -> None:
+    adapter = dense(name)
     loss = adapter.loss(batches_of(name, adapter)[0])
     loss.backward()
     assert loss.ndim == 0
@@ -175,7 +181,7 @@ def test_export_is_what_plain_transformers_loads(
     name: str, family_directory: Directory, tmp_path: Path
 ) -> None:
     source = family_directory(name)
-    adapter = adapter_of(source, include_bridge=True)
+    adapter = adapt(load_model(source), include_bridge=True)
     for matrix in adapter.matrices:
         matrix.weight[::2, 1::3] = 0
     export_checkpoint(source, tmp_path / "out", adapter.matrices)
