@@ -11,7 +11,6 @@ from pathlib import Path
 
 import httpx2
 
-from app.db import migrate
 from app.db.engine import make_engine
 from app.local.errors import LocalError
 from app.local.postgres import Postgres
@@ -53,6 +52,9 @@ def installation(
         LocalError: something does not start; the message says what to do.
         Stopped: a signal came while starting.
     """
+    # Alembic takes a second to import; the commands that only talk HTTP do without.
+    from app.db import migrate  # noqa: PLC0415  see above
+
     data_dir, api = settings.data_dir, settings.api
     data_dir.mkdir(parents=True, exist_ok=True)
     with _sole_user_of(data_dir), Supervisor(report) as supervisor:

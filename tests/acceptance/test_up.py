@@ -116,11 +116,11 @@ def test_two_of_them_do_not_share_a_data_directory_or_a_port(data_dir):
     with up(data_dir, "--port", port, "--no-worker") as first:
         first.wait_for("Press Ctrl-C")
         with up(data_dir, "--no-worker") as second:
-            assert second.process.wait(30) == 1
+            assert second.process.wait(60) == 1
             assert f"is in use by a running Secateur (pid {first.process.pid})" in second.says()
         (data_dir / "other").mkdir()
         with up(data_dir / "other", "--port", port, "--no-worker") as third:
-            assert third.process.wait(30) == 1
+            assert third.process.wait(60) == 1
             assert (
                 f"cannot listen on 127.0.0.1 port {port}: Address already in use;" in third.says()
             )
