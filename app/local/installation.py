@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+from sqlalchemy.exc import OperationalError
 
 from app.db.engine import make_engine
 from app.local.errors import LocalError
@@ -67,7 +68,10 @@ def installation(
             valkey = Valkey(data_dir)
             supervisor.run(valkey)
             queue_url = valkey.url
-        migrate.upgrade(database_url)
+        try:
+            migrate.upgrade(database_url)
+        except OperationalError as error:
+            raise LocalError(f"the database cannot be used: {error.orig}") from error
         key_file = data_dir / "key"
         key = _first_key(database_url, key_file)
         placed = settings.model_copy(

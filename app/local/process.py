@@ -112,7 +112,7 @@ class Process:
         """Whether the child does its work; here: whether it runs."""
         return self.alive
 
-    def wait_until_ready(self, *, seconds: float = 30, pause: Pause = time.sleep) -> None:
+    def wait_until_ready(self, *, seconds: float = 60, pause: Pause = time.sleep) -> None:
         """Wait until the child is ready.
 
         Raises:
