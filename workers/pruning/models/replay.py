@@ -14,15 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
-from transformers.cache_utils import Cache
+from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
+from workers.pruning.models.forwards import Args, Kwargs, replaced, without_cache
 from workers.pruning.models.structure import Tower
 
 Batch = Mapping[str, Tensor]
-Args = tuple[Any, ...]
-Kwargs = dict[str, Any]
 Slot = int | str  # a positional index or a keyword
 
 
@@ -297,8 +295,7 @@ class _Replayer:
 
 def _call(index: int, args: Args, kwargs: Kwargs) -> _Call:
     """A call with its hidden states located and caches removed (a cache would grow per call)."""
-    args = tuple(None if isinstance(value, Cache) else value for value in args)
-    kwargs = {key: None if isinstance(value, Cache) else value for key, value in kwargs.items()}
+    args, kwargs = without_cache(args, kwargs)
     slots: list[Slot] = [0, "hidden_states", *range(1, len(args)), *kwargs]
     given: dict[Slot, Any] = dict(enumerate(args))
     given.update(kwargs.items())
@@ -322,17 +319,8 @@ def _with_hidden(like: Any, hidden: Tensor) -> Any:
 def _replaced(tower: Tower, forward: _Forward) -> Iterator[None]:
     """Blocks of the tower call `forward(index, original, args, kwargs)`; restored on exit."""
 
-    def stand_in(index: int, module: nn.Module) -> Callable[..., Any]:
-        original = module.forward
+    def stand_in(index: int, original: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *args, **kwargs: forward(index, original, args, kwargs)
 
-    before = [block.module.__dict__.get("forward") for block in tower.blocks]
-    try:
-        for index, block in enumerate(tower.blocks):
-            block.module.__dict__["forward"] = stand_in(index, block.module)
+    with replaced([block.module for block in tower.blocks], stand_in):
         yield
-    finally:
-        for block, own in zip(tower.blocks, before, strict=True):
-            block.module.__dict__.pop("forward", None)
-            if own is not None:
-                block.module.__dict__["forward"] = own

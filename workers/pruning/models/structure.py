@@ -39,9 +39,12 @@ class Matrix:
     @property
     def weight(self) -> torch.Tensor:
         """View (out_features, in_features) on the parameter; writing to it changes the model."""
-        weight = self.parameter.detach()
-        weight = weight.T if self.transposed else weight
-        return weight if self.rows is None else weight[self.rows]
+        return self.part_of(self.parameter.detach())
+
+    def part_of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """View (out_features, in_features) on a tensor laid out as the parameter: its gradient."""
+        tensor = tensor.T if self.transposed else tensor
+        return tensor if self.rows is None else tensor[self.rows]
 
     @property
     def numel(self) -> int:

@@ -1,0 +1,74 @@
+"""Gradients handed over one by one equal those of a plain backward pass, for every family."""
+
+import pytest
+import torch
+
+from tests.families import BY_NAME, records
+from workers.pruning.gradients import each_gradient
+from workers.pruning.models.loading import load_model
+from workers.pruning.models.registry import adapt
+
+
+def prepared(directory, family, **options):
+    adapter = adapt(load_model(directory), **options)
+    adapter.model.eval()
+    batches = adapter.batches(records(BY_NAME[family].kind), batch_size=3, max_length=24)
+    return adapter, next(iter(batches))
+
+
+FUSED = ("gpt2", "blip_vqa", "qwen2_vl", "siglip")
+
+
+@pytest.mark.parametrize(
+    ("family", "split_qkv"),
+    [(name, False) for name in sorted(BY_NAME)] + [(name, True) for name in FUSED],
+)
+def test_gradients_equal_a_plain_backward_pass(family, split_qkv, family_directory):
+    adapter, batch = prepared(family_directory(family), family, split_qkv=split_qkv)
+    adapter.loss(batch).backward()
+    expected = {
+        m.name: m.part_of(m.parameter.grad).clone() if m.parameter.grad is not None else 0
+        for m in adapter.matrices
+    }
+    kept = {
+        name: p.grad.clone() for name, p in adapter.model.named_parameters() if p.grad is not None
+    }
+    frozen = next(adapter.model.parameters()).requires_grad_(False)
+
+    seen = {}
+    with torch.no_grad():
+        loss = each_gradient(
+            adapter, batch, adapter.matrices, lambda m, g: seen.update({m.name: g.clone()})
+        )
+
+    with torch.no_grad():
+        assert loss == pytest.approx(float(adapter.loss(batch)), rel=1e-5)
+    for name, gradient in expected.items():
+        if name in seen:
+            assert torch.allclose(seen[name], gradient, rtol=1e-4, atol=1e-6), name
+        else:
+            assert gradient is 0 or not gradient.any(), name  # noqa: F632 - the marker above
+    assert not frozen.requires_grad
+    assert all(
+        torch.equal(p.grad, kept[name])
+        for name, p in adapter.model.named_parameters()
+        if name in kept
+    )
+    assert all("forward" not in module.__dict__ for module in adapter.model.modules())
+
+
+def test_gradients_are_freed_and_nothing_stays_after_an_error(family_directory):
+    adapter, batch = prepared(family_directory("llama"), "llama")
+
+    def fail(matrix, gradient):
+        assert sum(p.grad is not None for p in adapter.model.parameters()) == 0
+        if matrix is adapter.matrices[3]:
+            raise InterruptedError
+
+    before = {name: p.requires_grad for name, p in adapter.model.named_parameters()}
+    with pytest.raises(InterruptedError):
+        each_gradient(adapter, batch, adapter.matrices, fail)
+    assert before == {name: p.requires_grad for name, p in adapter.model.named_parameters()}
+    assert all(p.grad is None for p in adapter.model.parameters())
+    assert not any(p._post_accumulate_grad_hooks for p in adapter.model.parameters())
+    assert all("forward" not in module.__dict__ for module in adapter.model.modules())

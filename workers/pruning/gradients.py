@@ -1,0 +1,109 @@
+"""Gradients of the loss, one matrix at a time.
+
+Only the wanted matrices require a gradient. Every block is checkpointed (Chen et al., 2016,
+arXiv 1604.06174): its activations are made again when the backward pass arrives at it. Each
+matrix's gradient is handed over the moment it is complete and freed before the next one is made,
+so that a batch costs about four forward passes, and beyond the block inputs of the batch the
+memory of one block's activations and one gradient. Where a forward runs through a tower several
+times, gradients wait for the last contribution.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from app.domain.errors import NonFiniteError
+from workers.pruning.models.forwards import Forward, replaced, without_cache
+from workers.pruning.models.replay import Batch
+from workers.pruning.models.structure import Matrix, Tower
+
+Take: TypeAlias = Callable[[Matrix, Tensor], None]
+"""Given a matrix and its gradient (out_features, in_features); must not keep the gradient."""
+
+
+class Differentiable(Protocol):
+    """What a gradient needs of an adapter."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, in evaluation mode."""
+
+    @property
+    def towers(self) -> Sequence[Tower]:
+        """Its towers."""
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Scalar loss of one batch."""
+
+
+def each_gradient(
+    adapter: Differentiable, batch: Batch, matrices: Iterable[Matrix], take: Take
+) -> float:
+    """Differentiate the loss of one batch; `take` sees the gradient of every matrix it depends on.
+
+    A matrix that the loss does not depend on is not shown. Gradients that parameters hold and
+    their `requires_grad` come back as they were.
+
+    Returns:
+        The loss.
+
+    Raises:
+        NonFiniteError: the loss is NaN or infinite.
+    """
+    owners: dict[nn.Parameter, list[Matrix]] = defaultdict(list)
+    for matrix in matrices:
+        owners[matrix.parameter].append(matrix)
+
+    def hand_over(parameter: Tensor) -> None:
+        gradient, parameter.grad = parameter.grad, None
+        if gradient is not None:
+            for matrix in owners[parameter]:  # type: ignore[index]  # torch types hooks by Tensor
+                take(matrix, matrix.part_of(gradient))
+
+    with ExitStack() as stack:
+        stack.enter_context(_only(adapter.model, owners))
+        blocks = [block.module for tower in adapter.towers for block in tower.blocks]
+        stack.enter_context(replaced(blocks, _forgetting))
+        for parameter in owners:
+            handle = parameter.register_post_accumulate_grad_hook(hand_over)  # type: ignore[no-untyped-call]  # torch's
+            stack.callback(handle.remove)
+        stack.enter_context(torch.enable_grad())
+        loss = adapter.loss(batch)
+        value = float(loss.detach())
+        if not torch.isfinite(loss.detach()):
+            raise NonFiniteError(f"the loss of a calibration batch is {value}")
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's
+    return value
+
+
+@contextmanager
+def _only(model: nn.Module, wanted: Iterable[nn.Parameter]) -> Iterator[None]:
+    """The wanted parameters require a gradient, all others do not."""
+    chosen = set(wanted)
+    before = [(p, p.requires_grad, p.grad) for p in {*model.parameters(), *chosen}]
+    try:
+        for parameter, _, _ in before:
+            parameter.grad = None
+            if parameter.is_floating_point():
+                parameter.requires_grad_(parameter in chosen)
+        yield
+    finally:
+        for parameter, required, gradient in before:
+            parameter.requires_grad_(required)
+            parameter.grad = gradient
+
+
+def _forgetting(_index: int, forward: Forward) -> Forward:
+    """A block's forward that keeps its inputs alone and runs again in the backward pass."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = without_cache(args, kwargs)
+        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+    return run
