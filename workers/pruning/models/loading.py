@@ -66,6 +66,7 @@ def load_model(path: Path, dtype: torch.dtype | None = None) -> LoadedModel:
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # refused below, by name
                 output_loading_info=True,
             )
         except ModelLoadError:
