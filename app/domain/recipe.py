@@ -55,6 +55,33 @@ class Magnitude(Strict):
     kind: Literal["magnitude"] = "magnitude"
 
 
+class L2Normalised(Strict):
+    """|w| / ||W||_F: magnitude on the scale of its own matrix. Needs no data."""
+
+    kind: Literal["l2-normalised"] = "l2-normalised"
+
+
+class Lamp(Strict):
+    """u_(i) / sum_{j >= i} u_(j), u = w^2 sorted (Lee et al., ICLR 2021, arXiv 2010.07611).
+
+    Needs no data.
+    """
+
+    kind: Literal["lamp"] = "lamp"
+
+
+class Random(Strict):
+    """Uniform in [0, 1), drawn by the recipe's seed. Needs no data."""
+
+    kind: Literal["random"] = "random"
+
+
+class Flow(Strict):
+    """|w_ij| * O_i * I_j, information flow of MULTIFLOW (Farina et al., arXiv 2404.05621)."""
+
+    kind: Literal["flow"] = "flow"
+
+
 class Wanda(Strict):
     """|w_ij| * ||x_j||_2 (Sun et al., ICLR 2024, arXiv 2306.11695, eq. 1)."""
 
@@ -72,7 +99,10 @@ class SparseGPT(Strict):
     block_size: int = Field(default=128, ge=1, le=4096, description="columns updated together")
 
 
-Importance = Annotated[Magnitude | Wanda | SparseGPT, Field(discriminator="kind")]
+Importance = Annotated[
+    Magnitude | L2Normalised | Lamp | Random | Flow | Wanda | SparseGPT,
+    Field(discriminator="kind"),
+]
 
 
 class Unstructured(Strict):

@@ -48,18 +48,18 @@ def prune(
         NonFiniteError: a weight, an activation or a score is NaN or infinite; the message names it.
     """
     targets = find_targets(adapter.towers, recipe)
-    criterion = find_criterion(recipe.importance)
+    criterion = find_criterion(recipe)
     if criterion.statistic is not None and not batches:
         raise CalibrationDataError(f"{recipe.importance.kind} needs calibration data")
     for matrix in targets.blocks:
         _check_finite(matrix)
     ledger = Ledger(recipe, targets, report, adapter.warnings)
     with torch.no_grad(), evaluating(adapter.model):
-        ranks = by_magnitude(targets)
+        ranks = magnitudes = by_magnitude(targets)
         if not criterion.sequential or _pools_by_importance(recipe):
             walk = steps(adapter, batches, last=targets.last)
             ranks = survey(walk, targets, criterion, ledger)
-        counts = allocate(recipe, ranks)
+        counts = allocate(recipe, ranks if _pools_by_importance(recipe) else magnitudes)
         selections = {m: Selection(recipe.pattern, count) for m, count in counts.items()}
         if criterion.sequential:
             walk = steps(adapter, batches, last=targets.last)

@@ -41,7 +41,7 @@ def survey(
     A matrix whose inputs were never seen is ranked by magnitude, with a warning.
     """
     if criterion.statistic is None:
-        return {matrix: Rank(matrix, criterion) for matrix in targets.blocks}
+        return {m: Rank(m, criterion, criterion.unseen_digest(m)) for m in targets.blocks}
     ranks: dict[Matrix, Rank] = {}
     calibration = Calibration(criterion.statistic)
     for step in walk:

@@ -1,18 +1,30 @@
 """Which weights go first: one criterion, one file."""
 
-from app.domain.recipe import Importance, Magnitude, SparseGPT, Wanda
+from app.domain.recipe import Random, Recipe, SparseGPT, Wanda
 from workers.pruning.importance.criterion import Criterion
+from workers.pruning.importance.l2_normalised import L2NormalisedCriterion
+from workers.pruning.importance.lamp import LampCriterion
 from workers.pruning.importance.magnitude import MagnitudeCriterion
+from workers.pruning.importance.multiflow import FlowCriterion
+from workers.pruning.importance.random import RandomCriterion
 from workers.pruning.importance.sparsegpt import SparseGPTCriterion
 from workers.pruning.importance.wanda import WandaCriterion
 
+_PLAIN: dict[str, type[Criterion]] = {
+    "magnitude": MagnitudeCriterion,
+    "l2-normalised": L2NormalisedCriterion,
+    "lamp": LampCriterion,
+    "flow": FlowCriterion,
+}
 
-def find_criterion(importance: Importance) -> Criterion:
-    """The criterion that carries out a recipe's importance."""
-    match importance:
-        case Magnitude():
-            return MagnitudeCriterion()
+
+def find_criterion(recipe: Recipe) -> Criterion:
+    """The criterion that carries out the recipe's importance."""
+    match importance := recipe.importance:
         case Wanda():
             return WandaCriterion(sequential=importance.sequential)
         case SparseGPT():
             return SparseGPTCriterion(importance)
+        case Random():
+            return RandomCriterion(recipe.seed)
+    return _PLAIN[importance.kind]()

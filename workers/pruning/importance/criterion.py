@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from workers.pruning.models.structure import Matrix
 from workers.pruning.selection import Selection, zero
 from workers.pruning.statistics import Statistic
 
@@ -43,6 +44,10 @@ class Criterion(ABC):
     def digest(self, statistic: Any) -> Any:
         """What `scores` needs of the statistic, small enough to keep for a whole model."""
         return statistic
+
+    def unseen_digest(self, matrix: Matrix) -> Any:
+        """What `scores` needs to know of a matrix where no data is read."""
+        del matrix
 
     @abstractmethod
     def scores(self, weight: torch.Tensor, digest: Any) -> torch.Tensor:

@@ -1,0 +1,49 @@
+"""Methods that look at one matrix at a time, block after block."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from app.domain.methods.method import Method
+from app.domain.recipe import Allocation, Importance, SparseGPT, Uniform, Wanda
+
+
+class WandaMethod(Method):
+    """Wanda."""
+
+    name = "wanda"
+    summary = "|weight| x input norm, compared per output row, block after block."
+    paper = "Sun et al., ICLR 2024, arXiv 2306.11695"
+    needs_data = True
+
+    def allocation(self) -> Allocation:
+        """The same share of every row."""
+        return Uniform()
+
+    def importance(self) -> Importance:
+        """|w_ij| * ||x_j||."""
+        return Wanda()
+
+    def group(self) -> Literal["row", "matrix"]:
+        """Per output row, as in the paper."""
+        return "row"
+
+
+class SparseGPTMethod(Method):
+    """SparseGPT."""
+
+    name = "sparsegpt"
+    summary = "Second-order choice with an update of the surviving weights, block after block."
+    paper = "Frantar and Alistarh, ICML 2023, arXiv 2301.00774"
+    needs_data = True
+    updates_weights = True
+    damping: float = Field(default=0.01, gt=0, le=1, description="share of mean(diag H) added")
+    block_size: int = Field(default=128, ge=1, le=4096, description="columns updated together")
+
+    def allocation(self) -> Allocation:
+        """The same share of every matrix."""
+        return Uniform()
+
+    def importance(self) -> Importance:
+        """w^2 / diag(H^-1)^2."""
+        return SparseGPT(damping=self.damping, block_size=self.block_size)
