@@ -15,6 +15,7 @@ import httpx2
 import psutil
 import pytest
 
+from app.local.process import end_leftovers
 from app.local.valkey import free_port
 
 NAMES = {"postgres", "valkey", "api", "maintenance", "worker"}
@@ -24,6 +25,7 @@ NAMES = {"postgres", "valkey", "api", "maintenance", "worker"}
 def data_dir():
     directory = Path(tempfile.mkdtemp(prefix="secateur-test-"))
     yield directory
+    end_leftovers(directory)
     shutil.rmtree(directory)
 
 

@@ -18,7 +18,7 @@ from redis.retry import Retry
 
 from app.local.errors import LocalError
 from app.local.postgres import Postgres
-from app.local.process import Process, Program, running
+from app.local.process import Process, Program, end_leftovers, running
 from app.local.valkey import Valkey
 
 
@@ -26,6 +26,7 @@ from app.local.valkey import Valkey
 def data_dir():
     directory = Path(tempfile.mkdtemp(prefix="secateur-test-"))
     yield directory
+    end_leftovers(directory)
     shutil.rmtree(directory)
 
 
