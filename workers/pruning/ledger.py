@@ -4,13 +4,12 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
-import torch
-
 from app.domain.recipe import Recipe
 from app.domain.report import MatrixReport, PruningReport, Tally, tally
 from workers.pruning.importance.criterion import Outcome
 from workers.pruning.models.structure import Block, Matrix
 from workers.pruning.progress import Phase, Progress, Report
+from workers.pruning.selection import zeros
 from workers.pruning.targets import Targets
 
 _K = TypeVar("_K", bound=Hashable)
@@ -58,7 +57,7 @@ class Ledger:
                 shape=(weight.shape[0], weight.shape[1]),
                 weights=weight.numel(),
                 asked=asked,
-                zeros=weight.numel() - int(torch.count_nonzero(weight)),
+                zeros=zeros(weight),
                 mean_score=outcome.mean_score if outcome else None,
                 lost_score=outcome.lost_score if outcome else None,
                 error=outcome.error if outcome else None,

@@ -40,6 +40,9 @@ def budget(shape: tuple[int, int], sparsity: float, pattern: Pattern) -> int:
     return share(rows * columns, sparsity)
 
 
+_GROUPS = 1 << 12  # groups compared at a time: stays in cache
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """A pattern with the number of weights that must go."""
@@ -76,6 +79,7 @@ def smallest(scores: torch.Tensor, count: int) -> torch.Tensor:
     """Mask of the `count` smallest scores of a tensor of any shape."""
     if count == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
+    scores = scores.contiguous()
     threshold = kth_smallest([lambda: scores], count)
     mask = scores <= threshold
     surplus = int(torch.count_nonzero(mask)) - count
@@ -109,7 +113,7 @@ def _lowest(values: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
     # partition is vectorised (x86-simd-sort); a bare threshold overshoots where values tie.
     threshold = np.partition(values, count - 1, axis=1)[:, count - 1 : count]
     mask: NDArray[np.bool_] = values <= threshold
-    tied = np.flatnonzero(np.count_nonzero(mask, axis=1) > count)
+    tied = np.flatnonzero(mask.sum(axis=1, dtype=np.int32) > count)
     if tied.size:
         below = values[tied] < threshold[tied]
         equal = values[tied] == threshold[tied]
@@ -119,18 +123,34 @@ def _lowest(values: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
 
 
 def smallest_of_group(scores: torch.Tensor, count: int, size: int) -> torch.Tensor:
-    """Mask of the `count` smallest of every `size` consecutive scores of a row of (out, in).
+    """Mask of the `count` smallest of every `size` consecutive scores of a row of (out, in)."""
+    groups = scores.cpu().numpy().reshape(-1, size)
+    mask = np.empty(groups.shape, np.bool_)
+    for start in range(0, len(groups), _GROUPS):
+        part = slice(start, start + _GROUPS)
+        mask[part] = smallest_of_lanes(np.ascontiguousarray(groups[part].T), count).T
+    return torch.from_numpy(mask.reshape(scores.shape)).to(scores.device)
+
+
+def smallest_of_lanes(lanes: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
+    """Mask of the `count` smallest of every column of (size, groups), first lane among equals.
 
     A network of size*(size-1)/2 comparisons counts how many of its group go before each score.
     """
-    lanes = scores.reshape(-1, size).T.contiguous()  # (size, groups)
-    before = torch.zeros(lanes.shape, dtype=torch.int8, device=scores.device)
-    for low in range(size):
-        for high in range(low + 1, size):
-            first = lanes[low] <= lanes[high]
-            before[high] += first
-            before[low] += ~first
-    return (before < count).T.reshape(scores.shape)
+    size = len(lanes)
+    before = np.empty(lanes.shape, np.int8)
+    before[:] = np.arange(size - 1, -1, -1, dtype=np.int8)[:, None]
+    for gap in range(1, size):  # compares every lane with the one `gap` further on
+        first = (lanes[:-gap] <= lanes[gap:]).view(np.int8)
+        before[gap:] += first
+        before[:-gap] -= first
+    mask: NDArray[np.bool_] = before < count
+    return mask
+
+
+def zeros(weight: torch.Tensor) -> int:
+    """Number of weights that are zero; torch.count_nonzero is slow on irregular patterns."""
+    return int(np.count_nonzero((weight == 0).cpu().numpy()))
 
 
 def zero(weight: torch.Tensor, mask: torch.Tensor) -> None:
