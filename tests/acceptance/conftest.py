@@ -52,6 +52,11 @@ class Service:
         answer = self.http.get(f"/v1/jobs/{job_id}/events?limit=1000").json()
         return [event["message"] for event in answer["events"]]
 
+    def workers(self, job_id):
+        """The worker process of each attempt."""
+        answer = self.http.get(f"/v1/jobs/{job_id}/events?limit=1000").json()
+        return [e["data"]["worker"] for e in answer["events"] if e["message"] == "running"]
+
     def artifacts(self, job_id):
         return self.http.get(f"/v1/jobs/{job_id}/artifacts").json()["artifacts"]
 

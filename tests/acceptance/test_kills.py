@@ -70,6 +70,14 @@ def test_a_running_job_is_cancelled_and_its_process_replaced(service):
     assert list(left) == []
 
 
+def test_a_process_is_kept_after_a_success_and_replaced_after_a_failure(service):
+    refused = TINY | {"targets": ["no.such.module"]}
+    jobs = [service.finish(service.submit(**job)) for job in (TINY, TINY, refused, TINY)]
+    assert [job["status"] for job in jobs] == ["succeeded", "succeeded", "failed", "succeeded"]
+    first, second, failing, fresh = (service.workers(job["id"])[0] for job in jobs)
+    assert first == second == failing != fresh
+
+
 def test_two_hundred_jobs_from_eight_clients(service):
     def client(_):
         return [service.submit(**TINY) for _ in range(25)]
@@ -82,5 +90,9 @@ def test_two_hundred_jobs_from_eight_clients(service):
     assert Counter(job["attempt"] for job in jobs) == {1: 200}
     # One worker runs them one after the other: what lies between two ends is a whole job.
     ends = sorted(datetime.fromisoformat(job["finished_at"]) for job in jobs)
+    served = Counter(worker for job_id in job_ids for worker in service.workers(job_id))
+    limit = service.running.settings.worker.max_jobs_per_child
+    assert max(served.values()) <= limit
+    assert len(served) <= 200 // limit + 2, "a process stays warm from job to job"
     gaps = sorted((later - earlier).total_seconds() for earlier, later in pairwise(ends))
     assert gaps[len(gaps) // 2] < 1
