@@ -150,6 +150,12 @@ class Recipe(Strict):
     ignore: tuple[str, ...] = Field(
         default=(), description="fnmatch patterns of module names to leave alone"
     )
+    split_qkv: bool = Field(
+        default=False, description="see a fused query-key-value projection as three matrices"
+    )
+    include_bridge: bool = Field(
+        default=False, description="prune projectors and Q-Former too, which are left alone else"
+    )
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     @model_validator(mode="after")

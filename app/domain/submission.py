@@ -75,6 +75,12 @@ class JobRequest(Strict):
     ignore: tuple[str, ...] = Field(
         default=(), max_length=100, description="fnmatch patterns of module names to leave alone"
     )
+    split_qkv: bool = Field(
+        default=False, description="see a fused query-key-value projection as three matrices"
+    )
+    include_bridge: bool = Field(
+        default=False, description="prune projectors and Q-Former too, which are left alone else"
+    )
     seed: int = Field(default=0, ge=0, lt=2**32)
     calibration: CalibrationSpec = CalibrationSpec()
 
@@ -130,6 +136,8 @@ def resolve(request: JobRequest) -> JobSpec:
         sparsity=request.implied_sparsity() if sparsity is None else sparsity,
         targets=request.targets,
         ignore=request.ignore,
+        split_qkv=request.split_qkv,
+        include_bridge=request.include_bridge,
         seed=request.seed,
     )
     needs_data = find_method(request.method).needs_data

@@ -53,13 +53,17 @@ def run(context: RunContext) -> Outcome:
         hub_endpoint=access.hub_endpoint,
         hub_cache=access.hub_cache,
     )
-    adapter = adapt(load_model(source.directory))
-    _warn(report, adapter.warnings)
+    recipe = context.spec.recipe
+    adapter = adapt(
+        load_model(source.directory),
+        split_qkv=recipe.split_qkv,
+        include_bridge=recipe.include_bridge,
+    )
     report.progress(LOADED)
     batches = _calibration(context, adapter)
     report.progress(CALIBRATED)
     report.phase(Phase.PRUNING)
-    pruned = prune(adapter, context.spec.recipe, batches, _BlockReporter(report))
+    pruned = prune(adapter, recipe, batches, _BlockReporter(report))
     report.progress(PRUNED)
     files_out = _export(context, source, adapter, pruned)
     seconds = round(time.monotonic() - started, 3)
