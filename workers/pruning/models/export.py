@@ -22,7 +22,8 @@ from workers.pruning.models.structure import Matrix
 _SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".spm"}
 _NAMES = {"LICENSE", "NOTICE", "LICENSE.md"}
 _LEFT_OUT = {"trainer_state.json", "training_args.json", "adapter_config.json"}
-_TEMPLATES = "additional_chat_templates"
+# Folders beside the weights: chat templates; pooling and dense layers of sentence-transformers.
+_FOLDERS = ("additional_chat_templates/*.jinja", "[0-9]_*/*.json", "[0-9]_*/*.safetensors")
 
 
 def export_checkpoint(source: Path, destination: Path, matrices: Iterable[Matrix]) -> None:
@@ -84,8 +85,8 @@ def _companions(source: Path) -> list[str]:
         and (path.name in _NAMES or path.suffix in _SUFFIXES)
         and not _is_stray_index(path)
     ]
-    templates = sorted((source / _TEMPLATES).glob("*.jinja"))
-    return names + [f"{_TEMPLATES}/{path.name}" for path in templates]
+    nested = [path for pattern in _FOLDERS for path in sorted(source.glob(pattern))]
+    return names + [str(path.relative_to(source)) for path in nested]
 
 
 def _is_stray_index(path: Path) -> bool:

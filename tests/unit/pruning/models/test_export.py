@@ -105,6 +105,8 @@ def test_what_does_not_belong_to_a_checkpoint_stays_behind(family_directory, tmp
     (source / "chat_template.jinja").write_text("{{ messages }}")
     (source / "additional_chat_templates").mkdir()
     (source / "additional_chat_templates" / "tools.jinja").write_text("{{ tools }}")
+    (source / "1_Pooling").mkdir()
+    (source / "1_Pooling" / "config.json").write_text("{}")
     (source / "LICENSE").write_text("terms")
     _, some = pruned(source)
     export_checkpoint(source, out, some)
@@ -112,6 +114,7 @@ def test_what_does_not_belong_to_a_checkpoint_stays_behind(family_directory, tmp
         *files(family_directory("llama")),
         "chat_template.jinja",
         "additional_chat_templates/tools.jinja",
+        "1_Pooling/config.json",
         "LICENSE",
     }
 
