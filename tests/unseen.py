@@ -7,8 +7,8 @@ import transformers as tf
 
 from app.domain.recipe import Modality
 from tests import vision_language as vl
-from tests.families import ENCODER, LLAMA, PLAIN_DECODER, VISION, VIT, Family, pair, text
-from tests.tiny import BERT, DECODER, SQUARE, VISION_CONFIG, VOCABULARY, save
+from tests.families import ENCODER, GPT2, LLAMA, PLAIN_DECODER, VISION, VIT, Family, pair, text
+from tests.tiny import BERT, DECODER, SQUARE, T5, VISION_CONFIG, VOCABULARY, save, tokenizer
 
 LANGUAGE, TEXT = Modality.LANGUAGE, Modality.TEXT
 ROBERTA = {**BERT, "max_position_embeddings": 70}
@@ -46,7 +46,38 @@ SWIN = tf.SwinConfig(
     image_size=32, patch_size=4, embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=4
 )
 
+
+def trocr(directory: Path) -> None:
+    """Reads images, writes text."""
+    decoder = tf.GPT2Config(
+        vocab_size=VOCABULARY, bos_token_id=1, add_cross_attention=True, is_decoder=True, **GPT2
+    )
+    config = tf.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        tf.ViTConfig(**VISION_CONFIG), decoder
+    )
+    config.decoder_start_token_id, config.pad_token_id = 1, 0
+    processor = tf.TrOCRProcessor(tf.ViTImageProcessorPil(**SQUARE), tokenizer())
+    save(directory, tf.VisionEncoderDecoderModel, config, processor)
+
+
 UNSEEN: tuple[Family, ...] = (
+    pair(
+        "trocr",
+        trocr,
+        {"encoder.layers": VIT, "decoder.transformer.h": (LANGUAGE, 2, 14)},
+    ),
+    text(
+        "t5_model",
+        tf.T5Model,
+        tf.T5Config(**T5),
+        {"encoder.block": ENCODER, "decoder.block": (TEXT, 2, 20)},
+    ),
+    text(
+        "bart_classifier",
+        tf.BartForSequenceClassification,
+        tf.BartConfig(**SEQ2SEQ, max_position_embeddings=64, num_labels=3),
+        {"model.encoder.layers": ENCODER, "model.decoder.layers": (TEXT, 2, 20)},
+    ),
     text(
         "roberta",
         tf.RobertaForMaskedLM,

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
 from app.domain.errors import CalibrationDataError, UnsupportedArchitectureError
@@ -136,26 +136,40 @@ class Adapter:
     def encode(self, record: CalibrationRecord, max_length: int) -> inputs.Sample:
         """Inputs of one record, each entry with a leading dimension of one.
 
-        Encoder-decoders read one part of the text and write the other, see `split`.
+        Encoder-decoders read one part of the text and write the other, see `split`; those that
+        read no text write all of it.
 
         Raises:
             CalibrationDataError: the record cannot feed this model.
         """
-        if isinstance(self.processor, BaseImageProcessor):
-            return inputs.encode_image(self.processor, record)
-        read, written = inputs.text_of(record), None
-        if self.loaded.config.is_encoder_decoder:
+        reads, sees = "input_ids" in self.accepted, "pixel_values" in self.accepted
+        if not (reads or sees):
+            raise CalibrationDataError(
+                f"{type(self.model).__name__} takes neither text nor images, so no calibration set "
+                "can feed it; choose a method that needs none."
+            )
+        if not (reads or self._writes):
+            inputs.refuse_text(record)
+            return inputs.encode_image(self.image_processor, inputs.image_of(record))
+        read = written = inputs.text_of(record)
+        if reads and self._writes:
             read, written = self.split(read)
-        if isinstance(self.processor, PreTrainedTokenizerBase):
+        if not sees:
             inputs.refuse_image(record)
-            sample = inputs.encode_text(self.processor, read, max_length)
-        elif getattr(self.processor, "image_processor", None) is None:
-            raise CalibrationDataError(f"{type(self.processor).__name__} sees no images.")
+            sample = inputs.encode_text(self.tokenizer, read, max_length)
+        elif not reads:
+            sample = inputs.encode_image(self.image_processor, inputs.image_of(record))
         else:
-            image = inputs.image_of(record)
-            sample = inputs.encode_pair(self.processor, self.prompt(read), image, max_length)
-        if written is not None:
-            sample |= inputs.encode_target(self.tokenizer, written, max_length)
+            image, prompt = inputs.image_of(record), self.prompt(read)
+            sample = inputs.encode_pair(self.image_text_processor, prompt, image, max_length)
+        if self._writes:
+            target = inputs.encode_target(self.tokenizer, written, max_length)
+            if "labels" not in self.accepted:  # a bare encoder-decoder
+                target["decoder_input_ids"] = target.pop("labels")
+            sample |= target
+        elif "decoder_attention_mask" in self.accepted and "attention_mask" in sample:
+            # A classifying encoder-decoder reads the text in its decoder too, moved on by one.
+            sample["decoder_attention_mask"] = sample["attention_mask"]
         return sample
 
     def prompt(self, text: str) -> str:
@@ -229,13 +243,45 @@ class Adapter:
         limit = min(max_length, self._longest())
         for group in inputs.chunks(records, batch_size):
             samples = [self.encode(record, limit) for record in group]
-            batch = inputs.collate(samples, inputs.pad_id_of(self.tokenizer))
+            batch = inputs.collate(samples, inputs.pad_id_of(self.processor))
             yield {key: self._placed(value) for key, value in batch.items() if self._takes(key)}
 
     @property
-    def tokenizer(self) -> Any:
-        """The tokenizer: the processor's own, or the processor itself."""
-        return getattr(self.processor, "tokenizer", self.processor)
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The checkpoint's tokenizer.
+
+        Raises:
+            CalibrationDataError: it has none.
+        """
+        found = getattr(self.processor, "tokenizer", self.processor)
+        if not isinstance(found, PreTrainedTokenizerBase):
+            raise CalibrationDataError("The checkpoint has no tokenizer; add its files.")
+        return found
+
+    @property
+    def image_processor(self) -> BaseImageProcessor:
+        """The checkpoint's image processor.
+
+        Raises:
+            CalibrationDataError: it has none.
+        """
+        found = getattr(self.processor, "image_processor", self.processor)
+        if not isinstance(found, BaseImageProcessor):
+            raise CalibrationDataError("The checkpoint has no image processor; add its files.")
+        return found
+
+    @property
+    def image_text_processor(self) -> ProcessorMixin:
+        """The checkpoint's processor of images and texts.
+
+        Raises:
+            CalibrationDataError: it has none.
+        """
+        if not isinstance(self.processor, ProcessorMixin):
+            raise CalibrationDataError(
+                "The checkpoint has no processor for images and texts together; add its files."
+            )
+        return self.processor
 
     @property
     def accepted(self) -> frozenset[str]:
@@ -283,6 +329,12 @@ class Adapter:
         """Tokenizers offer segment ids to models that know of none."""
         return key != "token_type_ids" or key in self.accepted
 
+    @property
+    def _writes(self) -> bool:
+        """Whether a decoder of its own is to be fed."""
+        bare = "labels" not in self.accepted and "decoder_input_ids" in self.accepted
+        return bool(self.loaded.config.is_encoder_decoder) and (bare or self.model.can_generate())
+
     def _placed(self, value: Tensor) -> Tensor:
         value = value.to(self.model.device)
         return value.to(self.model.dtype) if value.is_floating_point() else value
@@ -290,4 +342,5 @@ class Adapter:
     def _longest(self) -> int:
         """Tokens the text side has positions for."""
         config = self.loaded.config.get_text_config()
-        return int(getattr(config, "max_position_embeddings", None) or 2**31)
+        positions = getattr(config, "max_position_embeddings", None) or 0
+        return positions if positions > 0 else 2**31

@@ -39,10 +39,11 @@ class Stack:
 
 
 def stack_of(name: str, module: nn.Module) -> Stack:
-    """The entries of a ModuleList; any other module as a stack of one block."""
-    if isinstance(module, nn.ModuleList):
-        return Stack(name, tuple((f"{name}.{k}", block) for k, block in module.named_children()))
-    return Stack(name, ((name, module),))
+    """The entries of a ModuleList (nested lists flattened), or one module as a single block."""
+    if not isinstance(module, nn.ModuleList):
+        return Stack(name, ((name, module),))
+    entries = [stack_of(f"{name}.{key}", entry) for key, entry in module.named_children()]
+    return Stack(name, tuple(block for entry in entries for block in entry.blocks))
 
 
 def find_stacks(model: nn.Module) -> list[Stack]:

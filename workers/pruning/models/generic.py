@@ -43,7 +43,7 @@ class GenericAdapter(Adapter):
                 name,
                 modality,
                 mask=self._mask(name, modality),
-                source_mask="attention_mask" if self._writes(name) else None,
+                source_mask="attention_mask" if self._is_decoder(name) else None,
                 feeds=(),
                 passes=None,
             )
@@ -54,19 +54,17 @@ class GenericAdapter(Adapter):
         for modality, words in _WORDS:
             if re.search(words, path):
                 return modality
-        if self.model.main_input_name == "pixel_values" and not self._reads_text():
+        written = "decoder" in path and self.model.can_generate()
+        if "pixel_values" in self.accepted and "input_ids" not in self.accepted and not written:
             return Modality.VISION
         return Modality.LANGUAGE if self.model.can_generate() else Modality.TEXT
-
-    def _reads_text(self) -> bool:
-        return "input_ids" in self.accepted
 
     def _mask(self, path: str, modality: Modality) -> str | None:
         if modality is Modality.VISION:
             return "pixel_attention_mask"
         if modality is Modality.BRIDGE:
             return None
-        return "decoder_attention_mask" if self._writes(path) else "attention_mask"
+        return "decoder_attention_mask" if self._is_decoder(path) else "attention_mask"
 
-    def _writes(self, path: str) -> bool:
+    def _is_decoder(self, path: str) -> bool:
         return bool(self.loaded.config.is_encoder_decoder) and "decoder" in path

@@ -34,23 +34,26 @@ _SEQUENCES = {
 def collate(samples: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
     """Join samples along the first dimension.
 
-    Token sequences are padded on the right. Other entries (pixels) are padded with zeros where
-    their second dimension (patches, images of one record) differs.
+    Token sequences are padded on the right; other entries (pixels) with zeros, behind, in every
+    dimension in which they differ (patches, images of one record, height, width).
     """
     batch: dict[str, Tensor] = {}
     for key in samples[0]:
         parts = [sample[key] for sample in samples]
         if parts[0].ndim > 1 and len({part.shape[1:] for part in parts}) > 1:
             fill = pad_id if key.endswith("input_ids") else _FILL.get(key, 0)
-            longest = max(part.shape[1] for part in parts)
-            parts = [_pad(part, longest, fill) for part in parts]
+            largest = [max(sizes) for sizes in zip(*(p.shape for p in parts), strict=True)]
+            parts = [_pad(part, largest, fill) for part in parts]
         batch[key] = torch.cat(parts)
     return batch
 
 
-def _pad(part: Tensor, length: int, fill: int) -> Tensor:
-    behind = [0, 0] * (part.ndim - 2)
-    return functional.pad(part, [*behind, 0, length - part.shape[1]], value=fill)
+def _pad(part: Tensor, shape: list[int], fill: int) -> Tensor:
+    """Pad behind, in every dimension but the first; torch counts from the last dimension."""
+    amounts: list[int] = []
+    for wanted, given in zip(reversed(shape[1:]), reversed(part.shape[1:]), strict=True):
+        amounts += [0, wanted - given]
+    return functional.pad(part, amounts, value=fill)
 
 
 def chunks(records: Sequence[CalibrationRecord], size: int) -> Iterator[list[CalibrationRecord]]:
@@ -59,8 +62,9 @@ def chunks(records: Sequence[CalibrationRecord], size: int) -> Iterator[list[Cal
         yield list(records[start : start + size])
 
 
-def pad_id_of(tokenizer: Any) -> int:
+def pad_id_of(processor: Any) -> int:
     """Id to pad with: any will do, masked as it is."""
+    tokenizer = getattr(processor, "tokenizer", processor)
     known = (getattr(tokenizer, name, None) for name in ("pad_token_id", "eos_token_id"))
     return next((int(value) for value in known if value is not None), 0)
 
@@ -90,17 +94,9 @@ def halves(text: str) -> tuple[str, str]:
     return " ".join(words[:middle]), " ".join(words[middle:] or words)
 
 
-def encode_image(image_processor: Any, record: CalibrationRecord) -> Sample:
-    """Preprocess an image alone.
-
-    Raises:
-        CalibrationDataError: no image, or a text that this model could not read.
-    """
-    if record.text is not None:
-        raise CalibrationDataError(
-            "This model sees images only; calibrate it on images, not texts."
-        )
-    return dict(image_processor(images=[image_of(record)], return_tensors="pt"))
+def encode_image(image_processor: Any, image: Image.Image) -> Sample:
+    """Preprocess an image alone."""
+    return dict(image_processor(images=[image], return_tensors="pt"))
 
 
 def encode_pair(
@@ -145,6 +141,16 @@ def image_of(record: CalibrationRecord) -> Image.Image:
     if record.image is None:
         raise CalibrationDataError("A calibration record has no image; this model needs one.")
     return record.image.convert("RGB")
+
+
+def refuse_text(record: CalibrationRecord) -> None:
+    """Raise where an image-only model is given a text.
+
+    Raises:
+        CalibrationDataError: the record has a text.
+    """
+    if record.text is not None:
+        raise CalibrationDataError("This model sees images only; leave the texts out.")
 
 
 def refuse_image(record: CalibrationRecord) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from app.domain.errors import CalibrationDataError, RecipeError
 from workers.pruning.models.inputs import IGNORED_LABEL
@@ -60,7 +60,7 @@ def training_loss(adapter: Trainable, batch: Batch) -> Tensor:
     if "labels" in adapter.accepted and adapter.model.can_generate():
         image_token = getattr(adapter.model.config, "image_token_id", None)
         return _loss_of(adapter.call(batch, labels=next_token_labels(batch, image_token)))
-    if isinstance(adapter.tokenizer, PreTrainedTokenizerBase) and name.endswith("Model"):
+    if "input_ids" in adapter.accepted and name.endswith("Model"):
         return _halves_contrastive(adapter, batch)
     raise RecipeError(
         f"{name} has no training loss here; choose an allocation and an importance that need no "
@@ -134,7 +134,7 @@ def needs_pairs(batch: Batch) -> None:
 
 
 def _loss_of(output: Any) -> Tensor:
-    loss = output.loss
+    loss = getattr(output, "loss", None)
     if not isinstance(loss, Tensor):
         raise RecipeError(f"{type(output).__name__} carries no loss.")
     return loss

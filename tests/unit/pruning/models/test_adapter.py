@@ -163,6 +163,16 @@ def test_embeddings_norms_heads_and_biases_are_never_pruned(name, family_directo
         assert not any(isinstance(c, torch.nn.Embedding) for c in matrix.callers)
 
 
+def test_lists_of_lists_of_blocks_are_one_tower(tmp_path):
+    options = {"vocab_size": 64, "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 24}
+    config = transformers.FunnelConfig(**options, block_sizes=[1, 2], num_decoder_layers=1)
+    save(tmp_path, transformers.FunnelModel, config, None)
+    encoder, decoder = adapt(load_model(tmp_path)).towers
+    names = [block.name for block in encoder.blocks]
+    assert names == ["encoder.blocks.0.0", "encoder.blocks.1.0", "encoder.blocks.1.1"]
+    assert len(decoder.blocks) == 1
+
+
 def test_a_model_without_blocks_is_refused(family_directory, tmp_path):
     config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1])
     save(tmp_path, transformers.ResNetModel, config, None)

@@ -1,5 +1,7 @@
 """CLIP and SigLIP: an image tower and a text tower trained to agree."""
 
+from typing import Any
+
 from app.domain.recipe import Modality
 from workers.pruning.models import inputs
 from workers.pruning.models.adapter import Adapter, Part
@@ -35,4 +37,5 @@ class SiglipAdapter(Adapter):
         """Text padded to the length the model was trained on."""
         text, image = inputs.text_of(record), inputs.image_of(record)
         options = {"padding": "max_length", "truncation": True, "max_length": max_length}
-        return dict(self.processor(text=[text], images=[image], return_tensors="pt", **options))
+        processor: Any = self.image_text_processor
+        return dict(processor(text=[text], images=[image], return_tensors="pt", **options))

@@ -37,7 +37,7 @@ class PaliGemmaAdapter(Adapter):
     def encode(self, record: CalibrationRecord, max_length: int) -> inputs.Sample:
         """The processor makes labels and segment ids from prefix and suffix."""
         return inputs.encode_pair(
-            self.processor,
+            self.image_text_processor,
             self.prompt(""),
             inputs.image_of(record),
             max_length,
