@@ -82,10 +82,20 @@ class Attempt:
                 connection, self.job, result=result, files=files, log=self._take()
             )
 
-    def fail(self, error: JobError) -> None:
-        """End the job with an error that would come again."""
+    def fail(
+        self,
+        error: JobError,
+        result: dict[str, Any] | None = None,
+        files: Sequence[Artifact] = (),
+    ) -> bool:
+        """End the job with an error that would come again; True where it did end as failed.
+
+        A job that its quality gate refused has a result all the same, and files if it asked so.
+        """
         with self._lock, self._engine.begin() as connection:
-            attempts.fail(connection, self.job, error, log=self._take())
+            return attempts.fail(
+                connection, self.job, error, log=self._take(), result=result, files=files
+            )
 
     def retry(self, error: JobError) -> None:
         """Give the job back after a fault that may pass."""

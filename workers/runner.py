@@ -90,9 +90,17 @@ class Runner:
         staging = self._store.stage(job.id, job.attempt)
         spec = JobSpec.model_validate(job.spec)
         outcome = pipeline.run(RunContext(spec, staging, self._models, attempt))
-        attempt.phase(Phase.PUBLISHING)
-        self._store.publish(job.id, job.attempt)
+        if outcome.files:
+            attempt.phase(Phase.PUBLISHING)
+            self._store.publish(job.id, job.attempt)
+        else:
+            self._store.discard(job.id, job.attempt)
         files = [file.published(job.id, job.attempt) for file in outcome.files]
-        if not attempt.succeed(outcome.result, files):
+        if outcome.refused is not None:
+            error = JobError(FailureKind.USER, outcome.refused.code, str(outcome.refused))
+            stored = attempt.fail(error, outcome.result, files)
+        else:
+            stored = attempt.succeed(outcome.result, files)
+        if not stored:
             attempt.check()
             raise StoppedError

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, case, func, insert, null, select, update
+from sqlalchemy import Connection, RowMapping, case, exists, func, insert, null, or_, select, update
 
-from app.db.tables import jobs
+from app.db.tables import artifacts, jobs
 from app.domain.ids import new_id
 from app.domain.jobs import (
     FailureKind,
@@ -158,10 +158,17 @@ def succeed(connection: Connection, job_id: str, attempt: int, result: dict[str,
     return _end_attempt(connection, job_id, attempt, JobStatus.SUCCEEDED, **values)
 
 
-def fail(connection: Connection, job_id: str, attempt: int, error: JobError) -> bool:
+def fail(
+    connection: Connection,
+    job_id: str,
+    attempt: int,
+    error: JobError,
+    result: dict[str, Any] | None = None,
+) -> bool:
     """End a running attempt with its error. False where the attempt no longer owns the job."""
     values = _finish(
         JobStatus.FAILED,
+        result=null() if result is None else result,
         error_kind=error.kind,
         error_code=error.code,
         error_message=error.message,
@@ -195,9 +202,11 @@ def expired(connection: Connection, *, limit: int) -> Sequence[Job]:
 
 
 def owners(connection: Connection, job_ids: Sequence[str]) -> set[tuple[str, int]]:
-    """The (job id, attempt) pairs that may have files: attempts at work, and those that made it."""
-    owning = (JobStatus.RUNNING, JobStatus.CANCELLING, JobStatus.SUCCEEDED)
-    query = select(jobs.c.id, jobs.c.attempt).where(
-        jobs.c.id.in_(job_ids), jobs.c.status.in_(owning)
-    )
+    """The (job id, attempt) pairs that may have files: attempts at work, and those with artifacts.
+
+    A failed attempt has artifacts where its quality gate refused what the client asked to keep.
+    """
+    at_work = jobs.c.status.in_([JobStatus.RUNNING, JobStatus.CANCELLING])
+    published = exists().where(artifacts.c.job_id == jobs.c.id)
+    query = select(jobs.c.id, jobs.c.attempt).where(jobs.c.id.in_(job_ids), or_(at_work, published))
     return {(row.id, row.attempt) for row in connection.execute(query)}

@@ -42,6 +42,30 @@ class CalibrationDataError(UserError):
     code = "calibration_data_invalid"
 
 
+class EvaluationDataError(UserError):
+    """The evaluation set cannot be given to this model."""
+
+    code = "evaluation_data_invalid"
+
+
+class EvaluationOverlapError(UserError):
+    """A record serves calibration and evaluation: the figures would be flattered."""
+
+    code = "evaluation_data_overlaps"
+
+
+class MetricNotApplicableError(UserError):
+    """A metric was asked for that this model, or these records, do not allow."""
+
+    code = "metric_not_applicable"
+
+
+class QualityGateError(UserError):
+    """The pruned model is worse than the quality gate allows."""
+
+    code = "quality_gate_failed"
+
+
 class RecipeError(UserError):
     """The recipe cannot be carried out on this model."""
 

@@ -51,11 +51,12 @@ def sources(target: JobStatus) -> tuple[JobStatus, ...]:
 
 
 class Phase(StrEnum):
-    """What a running job is doing, in order."""
+    """What a running job is doing, in order; evaluating comes before and after pruning."""
 
     LOADING = "loading"
     CALIBRATING = "calibrating"
     PRUNING = "pruning"
+    EVALUATING = "evaluating"
     EXPORTING = "exporting"
     VERIFYING = "verifying"
     PUBLISHING = "publishing"
@@ -82,6 +83,7 @@ class EventType(StrEnum):
     STATUS = "status"
     PHASE = "phase"
     BLOCK = "block"
+    METRIC = "metric"
     WARNING = "warning"
 
 

@@ -1,5 +1,6 @@
 """What a pruning run did, matrix by matrix."""
 
+from app.domain.evaluation import EvaluationReport
 from app.domain.recipe import Modality, Recipe, Strict
 
 
@@ -39,7 +40,7 @@ class MatrixReport(Tally):
 
 
 class PruningReport(Strict):
-    """The whole run."""
+    """The whole run; `evaluation` is None where none was asked for."""
 
     recipe: Recipe
     matrices: tuple[MatrixReport, ...]
@@ -47,6 +48,7 @@ class PruningReport(Strict):
     modalities: dict[Modality, Tally]
     model: Tally
     warnings: tuple[str, ...]
+    evaluation: EvaluationReport | None = None
 
 
 def tally(reports: list[MatrixReport]) -> Tally:

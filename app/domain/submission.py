@@ -1,11 +1,13 @@
 """What a client asks for, and the resolved specification that is stored and carried out."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.domain.datasets import DatasetName
+from app.domain.evaluation import Judged
 from app.domain.methods import build_recipe, find_method
 from app.domain.recipe import MAX_M, Modality, Recipe, Strict
 
@@ -33,17 +35,13 @@ AnySparsity = Annotated[
 class CalibrationSpec(Strict):
     """Which data a method looks at, and how much of it."""
 
-    set: Literal["sentences", "shapes"] = Field(
-        default="sentences",
-        description="built-in calibration set: `sentences` (text), `shapes` (drawn images with "
-        "captions)",
-    )
+    set: DatasetName = "sentences"
     samples: int = Field(default=64, ge=1, le=4096, description="rows taken from the set")
     max_length: int = Field(default=128, ge=4, le=8192, description="tokens a row is cut to")
     batch_size: int = Field(default=8, ge=1, le=256, description="rows per forward pass")
 
 
-class JobRequest(Strict):
+class JobRequest(Judged):
     """Body of `POST /v1/jobs`."""
 
     model: str = Field(
@@ -112,7 +110,7 @@ class JobRequest(Strict):
         return 1 - n / m
 
 
-class JobSpec(Strict):
+class JobSpec(Judged):
     """A job as stored: everything that decides its result, with nothing left to look up."""
 
     model: str
@@ -146,4 +144,6 @@ def resolve(request: JobRequest) -> JobSpec:
         method=request.method,
         recipe=recipe,
         calibration=request.calibration if needs_data else None,
+        evaluation=request.evaluation,
+        quality_gate=request.quality_gate,
     )

@@ -73,14 +73,37 @@ def succeed(
     return True
 
 
-def fail(connection: Connection, job: Job, error: JobError, *, log: Sequence[NewEvent]) -> None:
-    """End the attempt with an error; an attempt asked to cancel ends as cancelled instead."""
-    if jobs.fail(connection, job.id, job.attempt, error):
-        data = {"code": error.code, "kind": error.kind}
-        final = NewEvent(EventType.STATUS, f"failed: {error.message}", EventLevel.ERROR, data)
-        events.append(connection, job.id, job.attempt, [*log, final])
-    else:
+def fail(
+    connection: Connection,
+    job: Job,
+    error: JobError,
+    *,
+    log: Sequence[NewEvent],
+    result: dict[str, Any] | None = None,
+    files: Sequence[Artifact] = (),
+) -> bool:
+    """End the attempt with an error; an attempt asked to cancel ends as cancelled instead.
+
+    Args:
+        connection: a transaction.
+        job: as it was claimed.
+        error: why.
+        log: last events.
+        result: figures of a job that was refused for them.
+        files: what it publishes nonetheless.
+
+    Returns:
+        False where the attempt lost its lease or was asked to cancel.
+    """
+    if not jobs.fail(connection, job.id, job.attempt, error, result):
         end_cancelled(connection, job, log=log)
+        return False
+    if files:
+        artifacts.add(connection, files)
+    data = {"code": error.code, "kind": error.kind}
+    final = NewEvent(EventType.STATUS, f"failed: {error.message}", EventLevel.ERROR, data)
+    events.append(connection, job.id, job.attempt, [*log, final])
+    return True
 
 
 def retry(connection: Connection, job: Job, error: JobError, *, log: Sequence[NewEvent]) -> None:

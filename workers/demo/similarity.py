@@ -6,13 +6,14 @@ one object per pruned directory.
 
 import json
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
-HELD_OUT = Path(__file__).with_name("held_out.txt")
+HELD_OUT = files("workers.pipeline").joinpath("data/held_out.txt")
 
 
 @torch.inference_mode()

@@ -1,16 +1,24 @@
-"""The pipeline: load -> calibrate -> prune -> export -> verify."""
+"""The pipeline: load -> calibrate -> evaluate -> prune -> evaluate -> export -> verify."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from app.domain.errors import QualityGateError
+from app.domain.evaluation import EvaluationReport, GateReport
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.model_source import parse_model_source
 from app.domain.report import PruningReport
-from workers.pipeline import calibration_sets, files
+from workers.pipeline import files
+from workers.pipeline.card import write_card
 from workers.pipeline.context import Reporter, RunContext
+from workers.pipeline.datasets.builtin import Part
+from workers.pipeline.datasets.source import Dataset, load_dataset
+from workers.pipeline.evaluation.stage import Evaluation, refuse_overlap
+from workers.pipeline.evaluation.subject import Subject
 from workers.pipeline.files import OutputFile
 from workers.pipeline.sources import ModelFiles, fetch
 from workers.pipeline.verify import verify_sparsity
@@ -23,20 +31,26 @@ from workers.pruning.progress import Progress
 from workers.pruning.prune import prune
 
 REPORT = "pruning_report.json"
-# Shares of a job's time at which the phases start; pruning is nearly all of it.
-LOADED, CALIBRATED, PRUNED, EXPORTED, VERIFIED = 0.05, 0.1, 0.85, 0.93, 0.97
+# Shares of a job's time at which the phases end; pruning is nearly all of it.
+LOADED, CALIBRATED, DENSE, PRUNED, EVALUATED, EXPORTED, VERIFIED = (
+    *(0.05, 0.1, 0.2, 0.75),
+    *(0.85, 0.93, 0.97),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run leaves: the job's result and the staged files."""
+    """What a run leaves: the job's result, the staged files, and why the job fails nonetheless."""
 
     result: dict[str, Any]
     files: Sequence[OutputFile]
+    refused: QualityGateError | None = None
 
 
 def run(context: RunContext) -> Outcome:
     """Carry out one job.
+
+    Where the quality gate fails the job, its files are made only if it asks for them.
 
     Raises:
         StoppedError: the reporter said so.
@@ -45,8 +59,31 @@ def run(context: RunContext) -> Outcome:
     """
     started = time.monotonic()
     report = context.report
+    source, adapter = _load(context)
+    data = _datasets(context)
+    batches = _calibration(context, adapter, data)
+    with _evaluation(context, adapter, data) or nullcontext() as evaluation:
+        if evaluation is not None:
+            report.phase(Phase.EVALUATING)
+            evaluation.before()
+            report.progress(DENSE)
+        report.phase(Phase.PRUNING)
+        pruned = prune(adapter, context.spec.recipe, batches, _BlockReporter(report))
+        report.progress(PRUNED)
+        if evaluation is not None:
+            report.phase(Phase.EVALUATING)
+            pruned = pruned.model_copy(update={"evaluation": evaluation.after()})
+            _tell(report, pruned.evaluation)
+            report.progress(EVALUATED)
+    gate = pruned.evaluation.gate if pruned.evaluation else None
+    files_out = _export(context, source, adapter, pruned, data) if _wanted(gate) else []
+    seconds = round(time.monotonic() - started, 3)
+    return Outcome(_result(pruned, seconds), files_out, _refusal(gate))
+
+
+def _load(context: RunContext) -> tuple[ModelFiles, Adapter]:
+    report, access = context.report, context.models
     report.phase(Phase.LOADING)
-    access = context.models
     source = fetch(
         parse_model_source(context.spec.model),
         roots=access.roots,
@@ -60,13 +97,77 @@ def run(context: RunContext) -> Outcome:
         include_bridge=recipe.include_bridge,
     )
     report.progress(LOADED)
-    batches = _calibration(context, adapter)
-    report.progress(CALIBRATED)
-    report.phase(Phase.PRUNING)
-    pruned = prune(adapter, recipe, batches, _BlockReporter(report))
-    report.progress(PRUNED)
-    files_out = _export(context, source, adapter, pruned)
-    seconds = round(time.monotonic() - started, 3)
+    return source, adapter
+
+
+def _datasets(context: RunContext) -> dict[Part, Dataset]:
+    """The records of the job.
+
+    Raises:
+        EvaluationOverlapError: a record would serve both purposes.
+    """
+    spec, found = context.spec, {}
+    if (calibration := spec.calibration) is not None:
+        context.report.phase(Phase.CALIBRATING)
+        found[Part.CALIBRATION] = load_dataset(
+            calibration.set,
+            Part.CALIBRATION,
+            samples=calibration.samples,
+            seed=spec.recipe.seed,
+        )
+    if (evaluation := spec.evaluation) is not None:
+        found[Part.EVALUATION] = load_dataset(
+            evaluation.set, Part.EVALUATION, samples=evaluation.samples, seed=evaluation.seed
+        )
+    if len(found) == len(Part):
+        refuse_overlap(found[Part.CALIBRATION], found[Part.EVALUATION])
+    return found
+
+
+def _calibration(
+    context: RunContext, adapter: Adapter, data: Mapping[Part, Dataset]
+) -> list[Batch]:
+    spec = context.spec.calibration
+    if spec is None:
+        return []
+    records = [record.calibration for record in data[Part.CALIBRATION].records]
+    made = list(adapter.batches(records, batch_size=spec.batch_size, max_length=spec.max_length))
+    context.report.progress(CALIBRATED)
+    return list(made)
+
+
+def _evaluation(
+    context: RunContext, adapter: Adapter, data: Mapping[Part, Dataset]
+) -> Evaluation | None:
+    spec = context.spec.evaluation
+    if spec is None:
+        return None
+    dataset = data[Part.EVALUATION]
+    subject = Subject(adapter, dataset.records, spec, context.report.check)
+    return Evaluation(subject, dataset, context.spec.quality_gate)
+
+
+def _tell(report: Reporter, found: EvaluationReport | None) -> None:
+    for name, measured in found.metrics.items() if found else ():
+        message = f"{name} {measured.before.value:.4g} -> {measured.after.value:.4g}"
+        data = {"metric": name, **measured.model_dump()}
+        report.event(NewEvent(EventType.METRIC, message, data=data))
+
+
+def _wanted(gate: GateReport | None) -> bool:
+    return gate is None or gate.passed or gate.keep_artifacts
+
+
+def _refusal(gate: GateReport | None) -> QualityGateError | None:
+    if gate is None or gate.passed:
+        return None
+    kept = "its files were kept" if gate.keep_artifacts else "its files were not kept"
+    return QualityGateError(
+        f"{gate.metric} got {gate.drop:.4g} worse and may get {gate.max_drop:g} worse; {kept}"
+    )
+
+
+def _result(pruned: PruningReport, seconds: float) -> dict[str, Any]:
     result = {
         "sparsity": pruned.model.sparsity,
         "weights": pruned.model.weights,
@@ -75,21 +176,17 @@ def run(context: RunContext) -> Outcome:
         "seconds": seconds,
         "warnings": list(pruned.warnings),
     }
-    return Outcome(result, files_out)
-
-
-def _calibration(context: RunContext, adapter: Adapter) -> list[Batch]:
-    spec = context.spec.calibration
-    if spec is None:
-        return []
-    context.report.phase(Phase.CALIBRATING)
-    records = calibration_sets.load(spec, context.spec.recipe.seed)
-    made = adapter.batches(records, batch_size=spec.batch_size, max_length=spec.max_length)
-    return list(made)
+    if pruned.evaluation is not None:
+        result["evaluation"] = pruned.evaluation.model_dump(mode="json")
+    return result
 
 
 def _export(
-    context: RunContext, source: ModelFiles, adapter: Adapter, pruned: PruningReport
+    context: RunContext,
+    source: ModelFiles,
+    adapter: Adapter,
+    pruned: PruningReport,
+    data: Mapping[Part, Dataset],
 ) -> list[OutputFile]:
     report, staging = context.report, context.staging
     report.phase(Phase.EXPORTING)
@@ -99,14 +196,18 @@ def _export(
     verify_sparsity(staging, pruned.matrices)
     report.progress(VERIFIED)
     files.write_json(staging, REPORT, pruned.model_dump(mode="json"))
-    return files.close_run(staging, _provenance(context, source))
+    write_card(staging, context.spec, pruned)
+    return files.close_run(staging, _provenance(context, source, data))
 
 
-def _provenance(context: RunContext, source: ModelFiles) -> dict[str, Any]:
+def _provenance(
+    context: RunContext, source: ModelFiles, data: Mapping[Part, Dataset]
+) -> dict[str, Any]:
     libraries = ("secateur", "torch", "transformers", "safetensors")
     return {
         "job": context.spec.model_dump(mode="json"),
         "model_revision": source.revision,
+        "datasets": {part: dataset.provenance for part, dataset in data.items()},
         "versions": {name: version(name) for name in libraries},
     }
 
@@ -127,5 +228,5 @@ class _BlockReporter:
         message = f"{progress.phase} {progress.block}"
         data = {"block": progress.block, "done": progress.done, "total": progress.total}
         self._report.event(NewEvent(EventType.BLOCK, message, data=data))
-        share = CALIBRATED + (PRUNED - CALIBRATED) * progress.done / max(progress.total, 1)
+        share = DENSE + (PRUNED - DENSE) * progress.done / max(progress.total, 1)
         self._report.progress(share)

@@ -36,6 +36,17 @@ def assert_problem(answer, status, code):
         ({"model": "absent"}, "model_not_found"),
         ({"model": "hf:a/b/c"}, "model_source_invalid"),
         ({"model": None}, "field_invalid"),
+        ({"calibration": {"set": "../x"}}, "dataset_name_invalid"),
+        ({"evaluation": {"set": "hf:a/b"}}, "dataset_name_invalid"),
+        ({"evaluation": {"set": "shapes", "metrics": ["bleu"]}}, "field_invalid"),
+        ({"quality_gate": {"metric": "kl", "max_drop": 1}}, "quality_gate_without_evaluation"),
+        (
+            {
+                "evaluation": {"set": "shapes", "metrics": ["accuracy"]},
+                "quality_gate": {"metric": "kl", "max_drop": 1},
+            },
+            "quality_gate_not_measured",
+        ),
     ],
 )
 def test_bad_jobs_are_refused_each_with_its_code(client, change, code):

@@ -11,7 +11,7 @@ def sentences(package: str, name: str) -> list[str]:
 
 
 CALIBRATION = sentences("workers.pipeline", "data/sentences.txt")
-HELD_OUT = sentences("workers.demo", "held_out.txt")
+HELD_OUT = sentences("workers.pipeline", "data/held_out.txt")
 
 
 def word_runs(sentence: str, length: int) -> set[tuple[str, ...]]:

@@ -1,0 +1,90 @@
+"""The gate, the overlap check, and what is left behind."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.errors import (
+    EvaluationDataError,
+    EvaluationOverlapError,
+    MetricNotApplicableError,
+    NonFiniteError,
+)
+from app.domain.evaluation import MetricName, QualityGate
+from workers.pipeline.datasets.source import Dataset
+from workers.pipeline.evaluation.stage import Evaluation, refuse_overlap
+
+
+def evaluate(subject, dataset, gate, change=lambda model: None):
+    with Evaluation(subject, dataset(subject), gate) as evaluation:
+        evaluation.before()
+        change(subject.adapter.model)
+        return evaluation.after()
+
+
+def shrink(model):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.5)
+
+
+@pytest.mark.parametrize(("max_drop", "passed"), [(0.0, False), (1e6, True)])
+@pytest.mark.parametrize("metric", [MetricName.KL, MetricName.AGREEMENT])
+def test_the_gate_counts_what_got_worse_whichever_way_is_better(
+    subject, dataset, metric, max_drop, passed
+):
+    gate = QualityGate(metric=metric, max_drop=max_drop)
+    report = evaluate(subject("llama"), dataset, gate, shrink)
+    change = report.metrics[metric].change.value
+    assert report.gate.drop == abs(change) > 0
+    assert report.gate.passed is passed
+
+
+def test_a_gate_on_what_does_not_fit_is_refused_before_anything_runs(subject, dataset):
+    gate = QualityGate(metric="accuracy", max_drop=0)
+    made = subject("llama")
+    with pytest.raises(MetricNotApplicableError, match="quality gate"):
+        Evaluation(made, dataset(made), gate)
+
+
+def test_a_model_that_answers_nan_is_an_error(subject, dataset):
+    def spoil(model):
+        with torch.no_grad():
+            next(model.parameters()).fill_(float("nan"))
+
+    with pytest.raises(NonFiniteError, match="perplexity"):
+        evaluate(subject("llama"), dataset, None, spoil)
+
+
+def test_nothing_is_left_behind(subject, dataset):
+    made = subject("llama")
+    made.adapter.model.train()
+    with Evaluation(made, dataset(made)) as evaluation:
+        scratch = Path(evaluation._scratch.name)
+        evaluation.before()
+        assert any(scratch.iterdir())
+    assert not scratch.exists()
+    assert all(module.training for module in made.adapter.model.modules())
+
+
+def test_an_empty_set_is_refused(subject, dataset):
+    made = subject("llama")
+    made.records.clear()
+    with pytest.raises(EvaluationDataError):
+        Evaluation(made, Dataset("empty", (), ()))
+
+
+DIGESTS = st.lists(st.sampled_from("abcdefgh"), max_size=6).map(tuple)
+
+
+@given(DIGESTS, DIGESTS)
+def test_overlap_is_refused_exactly_where_there_is_one(left, right):
+    calibration, evaluation = Dataset("c", (), left), Dataset("e", (), right)
+    if set(left) & set(right):
+        with pytest.raises(EvaluationOverlapError):
+            refuse_overlap(calibration, evaluation)
+    else:
+        refuse_overlap(calibration, evaluation)

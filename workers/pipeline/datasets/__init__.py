@@ -1,0 +1,1 @@
+"""Records to calibrate and to evaluate on, from wherever a job says."""

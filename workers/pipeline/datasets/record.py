@@ -1,0 +1,54 @@
+"""One row of a data set."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from PIL import Image
+
+from workers.pruning.models.records import CalibrationRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A text, an image, or both; a question with its answer; something with a label.
+
+    Attributes:
+        text: what belongs to the image, or stands alone; None where there is a prompt.
+        image: any mode and size.
+        prompt: what is asked.
+        answer: what should be said to the prompt.
+        label: the class of the text or image.
+    """
+
+    text: str | None = None
+    image: Image.Image | None = None
+    prompt: str | None = None
+    answer: str | None = None
+    label: str | None = None
+
+    @property
+    def full_text(self) -> str | None:
+        """The text, or the prompt followed by its answer."""
+        if self.prompt is None:
+            return self.text
+        return f"{self.prompt} {self.answer}".strip()
+
+    @property
+    def calibration(self) -> CalibrationRecord:
+        """The record as methods see it."""
+        return CalibrationRecord(text=self.full_text, image=self.image)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what a model is shown: text and RGB pixels, not their file format."""
+        found = hashlib.sha256(repr(self.full_text).encode("utf-8", "backslashreplace"))
+        if self.image is not None:
+            found.update(repr(self.image.size).encode())
+            found.update(self.image.convert("RGB").tobytes())
+        return found.hexdigest()
+
+
+def digest_of(digests: Iterable[str]) -> str:
+    """SHA-256 of a whole set, from the digests of its records in order."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Measure a model before and after pruning. One metric, one file; `metrics` lists them."""

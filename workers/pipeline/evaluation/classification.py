@@ -1,0 +1,56 @@
+"""Classification accuracy: by the model's own head, or zero-shot by the names of the classes."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.domain.errors import EvaluationDataError
+from app.domain.evaluation import MetricName
+from workers.pipeline.evaluation.interval import Scores
+from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
+from workers.pipeline.evaluation.pairs import embed_pairs
+from workers.pipeline.evaluation.subject import Subject
+from workers.pruning.models.records import CalibrationRecord
+
+
+class Classification(OwnMetric):
+    """Is the highest score on the record's label?
+
+    Zero-shot (Radford et al., ICML 2021, section 3.1) compares an image with the labels of the set
+    as they are written; a prompt template belongs into the labels.
+    """
+
+    names = (MetricName.CLASSIFICATION,)
+
+    @staticmethod
+    def fits(subject: Subject) -> bool:
+        """Classifiers and dual encoders on labelled records."""
+        if not subject.every("label"):
+            return False
+        return subject.classifies or (subject.matches_pairs and subject.every("image"))
+
+    def measure(self, subject: Subject) -> ScoresOf:
+        """A hit or a miss per record."""
+        labels = [str(record.label) for record in subject.records]
+        if subject.classifies:
+            classes = subject.adapter.model.config.id2label or {}
+            known = {str(label): int(number) for number, label in classes.items()}
+            if unknown := sorted(set(labels) - set(known)):
+                raise EvaluationDataError(f"the model has no class {unknown[0]!r}")
+            chosen = torch.cat(
+                [subject.adapter.call(b).logits.argmax(-1).cpu() for b in subject.batches()]
+            )
+        else:
+            known = {label: n for n, label in enumerate(sorted(set(labels)))}
+            chosen = _zero_shot(subject, list(known))
+        hits = np.array([known[label] for label in labels]) == chosen.numpy()
+        return {MetricName.CLASSIFICATION: Scores(hits.astype(np.float64), np.ones(len(hits)))}
+
+
+def _zero_shot(subject: Subject, classes: list[str]) -> Tensor:
+    # The adapters read pairs: each image goes with any class, each class with any image.
+    pictures = [CalibrationRecord(classes[0], record.image) for record in subject.records]
+    images, _ = embed_pairs(subject, pictures)
+    names = [CalibrationRecord(name, subject.records[0].image) for name in classes]
+    _, texts = embed_pairs(subject, names)
+    return (images @ texts.T).argmax(-1)

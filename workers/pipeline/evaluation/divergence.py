@@ -1,0 +1,62 @@
+"""How far the pruned model's predictions are from the dense model's."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.domain.evaluation import MetricName
+from workers.pipeline.evaluation.interval import Scores
+from workers.pipeline.evaluation.logits import mean_by_row, predict
+from workers.pipeline.evaluation.metric import Metric, ScoresOf
+from workers.pipeline.evaluation.subject import Subject
+
+
+class Divergence(Metric):
+    """KL(dense || pruned) in nats, and how often both rank the same class first.
+
+    Means over real positions. The dense log-probabilities wait on disk, one file per batch: they
+    take 4 bytes per position and class.
+    """
+
+    names = (MetricName.KL, MetricName.AGREEMENT)
+
+    @staticmethod
+    def fits(subject: Subject) -> bool:
+        """Language models and classifiers."""
+        return subject.predicts_tokens or subject.classifies
+
+    def before(self, subject: Subject) -> ScoresOf:
+        """Keep the dense predictions; the dense model agrees with itself."""
+        for index, batch in enumerate(subject.batches()):
+            torch.save(predict(subject, batch).log_probs, self._file(index))
+        ones = np.ones(len(subject.records))
+        return {
+            MetricName.KL: Scores(np.zeros_like(ones), ones),
+            MetricName.AGREEMENT: Scores(ones, ones),
+        }
+
+    def after(self, subject: Subject) -> ScoresOf:
+        """Compare record by record, weighted by positions."""
+        divergence: list[Tensor] = []
+        agreement: list[Tensor] = []
+        sizes: list[Tensor] = []
+        for index, batch in enumerate(subject.batches()):
+            found = predict(subject, batch)
+            dense = torch.load(self._file(index), weights_only=True)
+            count = len(next(iter(batch.values())))
+            kl = (dense.exp() * (dense - found.log_probs)).sum(-1).clamp(min=0)
+            same = (dense.argmax(-1) == found.log_probs.argmax(-1)).double()
+            mean, size = mean_by_row(kl, found.rows, count)
+            divergence.append(mean)
+            agreement.append(mean_by_row(same, found.rows, count)[0])
+            sizes.append(size)
+        weights = torch.cat(sizes).numpy()
+        return {
+            MetricName.KL: Scores(torch.cat(divergence).numpy(), weights),
+            MetricName.AGREEMENT: Scores(torch.cat(agreement).numpy(), weights),
+        }
+
+    def _file(self, index: int) -> Path:
+        return self.scratch / f"log-probs-{index}.pt"

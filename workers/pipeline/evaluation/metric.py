@@ -1,0 +1,57 @@
+"""What a metric is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from app.domain.evaluation import MetricName
+from workers.pipeline.evaluation.interval import Scores
+from workers.pipeline.evaluation.subject import Subject
+
+ScoresOf = Mapping[MetricName, Scores]
+
+
+class Metric(ABC):
+    """Measures one thing, or a few that fall out of the same forward passes.
+
+    One instance sees the dense model first and the pruned one later.
+
+    Attributes:
+        names: what it measures.
+    """
+
+    names: ClassVar[tuple[MetricName, ...]]
+
+    def __init__(self, scratch: Path) -> None:
+        """Keep large things from the dense to the pruned model in `scratch`, a directory."""
+        self.scratch = scratch
+
+    @staticmethod
+    @abstractmethod
+    def fits(subject: Subject) -> bool:
+        """The model and the records allow it."""
+
+    @abstractmethod
+    def before(self, subject: Subject) -> ScoresOf:
+        """Measure the dense model."""
+
+    @abstractmethod
+    def after(self, subject: Subject) -> ScoresOf:
+        """Measure the pruned model."""
+
+
+class OwnMetric(Metric):
+    """A metric of one model alone."""
+
+    @abstractmethod
+    def measure(self, subject: Subject) -> ScoresOf:
+        """Measure a model."""
+
+    def before(self, subject: Subject) -> ScoresOf:
+        """As any model."""
+        return self.measure(subject)
+
+    def after(self, subject: Subject) -> ScoresOf:
+        """As any model."""
+        return self.measure(subject)

@@ -1,0 +1,50 @@
+"""Retrieval among the evaluation records: R@1 and R@5 both ways."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.domain.evaluation import MetricName
+from workers.pipeline.evaluation.interval import Scores
+from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
+from workers.pipeline.evaluation.pairs import embed_pairs
+from workers.pipeline.evaluation.subject import Subject
+
+_K = {
+    1: (MetricName.TEXT_RECALL_1, MetricName.IMAGE_RECALL_1),
+    5: (MetricName.TEXT_RECALL_5, MetricName.IMAGE_RECALL_5),
+}
+
+
+class Recall(OwnMetric):
+    """Text recall: an image finds its text among all texts; image recall the other way.
+
+    A text that several records share is right for each of their images, and the other way round.
+    The gallery is the whole set; the interval resamples the queries.
+    """
+
+    names = tuple(name for both in _K.values() for name in both)
+
+    @staticmethod
+    def fits(subject: Subject) -> bool:
+        """Dual encoders on image-text pairs."""
+        return subject.matches_pairs and subject.every("image") and subject.every("text")
+
+    def measure(self, subject: Subject) -> ScoresOf:
+        """A hit or a miss per record, direction and k."""
+        images, texts = embed_pairs(subject)
+        index = {text: n for n, text in enumerate(dict.fromkeys(r.text for r in subject.records))}
+        group = torch.tensor([index[record.text] for record in subject.records])
+        right = group[:, None] == group[None, :]  # (images, texts)
+        similarity = images @ texts.T
+        found: dict[MetricName, Scores] = {}
+        for k, (text_recall, image_recall) in _K.items():
+            found[text_recall] = _hits(similarity, right, k)
+            found[image_recall] = _hits(similarity.T, right.T, k)
+        return found
+
+
+def _hits(similarity: Tensor, right: Tensor, k: int) -> Scores:
+    best = similarity.topk(min(k, similarity.shape[1])).indices
+    hits = right.gather(1, best).any(1).double().numpy()
+    return Scores(hits, np.ones_like(hits))

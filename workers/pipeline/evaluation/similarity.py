@@ -1,0 +1,54 @@
+"""How close a sentence's embedding stays to the dense model's."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from app.domain.evaluation import MetricName
+from workers.pipeline.evaluation.interval import Scores
+from workers.pipeline.evaluation.metric import Metric, ScoresOf
+from workers.pipeline.evaluation.subject import Subject
+
+
+class Similarity(Metric):
+    """Cosine between the mean-pooled last hidden states of the pruned and the dense model."""
+
+    names = (MetricName.SIMILARITY,)
+
+    def __init__(self, scratch: Path) -> None:
+        """Nothing is kept yet."""
+        super().__init__(scratch)
+        self._dense = torch.empty(0)
+
+    @staticmethod
+    def fits(subject: Subject) -> bool:
+        """Text encoders on texts."""
+        return subject.embeds_text and all(record.full_text for record in subject.records)
+
+    def before(self, subject: Subject) -> ScoresOf:
+        """Keep the dense embeddings; each is its own likeness."""
+        self._dense = embeddings(subject)
+        return self._scores(torch.ones(len(self._dense)))
+
+    def after(self, subject: Subject) -> ScoresOf:
+        """Compare."""
+        return self._scores((embeddings(subject) * self._dense).sum(-1))
+
+    def _scores(self, cosine: Tensor) -> ScoresOf:
+        values = cosine.double().numpy()
+        return {MetricName.SIMILARITY: Scores(values, torch.ones_like(cosine).double().numpy())}
+
+
+def embeddings(subject: Subject) -> Tensor:
+    """Normalised embeddings, (records, hidden), float32."""
+    return torch.cat(list(_pooled(subject)))
+
+
+def _pooled(subject: Subject) -> Iterator[Tensor]:
+    for batch in subject.batches():
+        hidden = subject.adapter.call(batch).last_hidden_state.float()  # (records, tokens, hidden)
+        mask = batch["attention_mask"].unsqueeze(-1).float()
+        yield functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1).cpu()

@@ -1,0 +1,126 @@
+"""The evaluation of one run: the dense model first, the pruned one later, then the gate."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+import numpy as np
+import torch
+
+from app.domain.errors import (
+    EvaluationDataError,
+    EvaluationOverlapError,
+    MetricNotApplicableError,
+    NonFiniteError,
+)
+from app.domain.evaluation import (
+    EvaluationReport,
+    GateReport,
+    Measured,
+    MetricName,
+    QualityGate,
+)
+from workers.pipeline.datasets.source import Dataset
+from workers.pipeline.evaluation.interval import Scores, compare
+from workers.pipeline.evaluation.metric import Metric, ScoresOf
+from workers.pipeline.evaluation.metrics import choose
+from workers.pipeline.evaluation.subject import Subject
+from workers.pruning.prune import evaluating
+
+
+def refuse_overlap(calibration: Dataset, evaluation: Dataset) -> None:
+    """Calibration data cannot be evaluation data.
+
+    Raises:
+        EvaluationOverlapError: a record is in both; the message says which.
+    """
+    seen = set(calibration.digests)
+    shared = [place for place, digest in enumerate(evaluation.digests) if digest in seen]
+    if shared:
+        raise EvaluationOverlapError(
+            f"{len(shared)} of {len(evaluation.digests)} evaluation records are calibration "
+            f"records too, the first is number {shared[0] + 1} of {evaluation.name}"
+        )
+
+
+class Evaluation:
+    """Two measurements of one model. Use it in a `with`: metrics keep files in between."""
+
+    def __init__(self, subject: Subject, dataset: Dataset, gate: QualityGate | None = None) -> None:
+        """Choose the metrics.
+
+        Raises:
+            EvaluationDataError: there are no records.
+            MetricNotApplicableError: the model or the records do not allow what was asked for.
+        """
+        if not subject.records:
+            raise EvaluationDataError(f"{dataset.name} has no records")
+        self._subject = subject
+        self._dataset = dataset
+        self._gate = gate
+        chosen = choose(subject)
+        if gate and not any(gate.metric in metric.names for metric in chosen):
+            raise MetricNotApplicableError(
+                f"the quality gate is on {gate.metric}, which does not apply to "
+                f"{subject.architecture} on the records of {dataset.name}"
+            )
+        self._scratch = TemporaryDirectory(prefix="secateur-evaluation-")
+        self._metrics = [metric(Path(self._scratch.name)) for metric in chosen]
+        self._before: ScoresOf = {}
+
+    def __enter__(self) -> Self:
+        """Nothing to do: the files come with the first measurement."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what was kept between the measurements."""
+        self._scratch.cleanup()
+
+    def before(self) -> None:
+        """Measure the dense model.
+
+        Raises:
+            EvaluationDataError: a record cannot be given to the model.
+            NonFiniteError: the model's outputs are NaN or infinite.
+        """
+        self._before = self._measure(lambda metric: metric.before(self._subject))
+
+    def after(self) -> EvaluationReport:
+        """Measure the pruned model and compare; `before` comes first.
+
+        Raises:
+            NonFiniteError: the model's outputs are NaN or infinite.
+        """
+        found = self._measure(lambda metric: metric.after(self._subject))
+        seed, asked = self._subject.spec.seed, self._subject.spec.metrics
+        metrics = {
+            name: compare(self._before[name], scores, seed)
+            for name, scores in found.items()
+            if not asked or name in asked
+        }
+        return EvaluationReport(
+            set=self._dataset.name,
+            sha256=self._dataset.sha256,
+            samples=len(self._dataset.records),
+            metrics=metrics,
+            gate=_judged(self._gate, metrics) if self._gate else None,
+        )
+
+    def _measure(self, measure: Callable[[Metric], ScoresOf]) -> ScoresOf:
+        found: dict[MetricName, Scores] = {}
+        with torch.no_grad(), evaluating(self._subject.adapter.model):
+            for metric in self._metrics:
+                found |= measure(metric)
+        for name, scores in found.items():
+            if not np.isfinite(scores.values).all():
+                raise NonFiniteError(f"{name} is NaN or infinite: the model's outputs are")
+            if not scores.weights.any():
+                raise EvaluationDataError(f"{self._dataset.name} has nothing to measure {name} on")
+        return found
+
+
+def _judged(gate: QualityGate, metrics: Mapping[MetricName, Measured]) -> GateReport:
+    change = metrics[gate.metric].change.value
+    drop = change if gate.metric.lower_is_better else -change
+    return GateReport(**gate.model_dump(), drop=drop, passed=drop <= gate.max_drop)
