@@ -5,7 +5,7 @@ shape the zeros take. A named method (`wanda`, `magnitude`, ...) is a preset of 
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -99,8 +99,31 @@ class SparseGPT(Strict):
     block_size: int = Field(default=128, ge=1, le=4096, description="columns updated together")
 
 
+class Staged(Strict):
+    """An importance measured anew on the pruned model, stage by stage.
+
+    Stage t of T ends at sparsity 1 - (1 - s)^(t / T); what is pruned stays pruned.
+    """
+
+    stages: int = Field(default=1, ge=1, le=100, description="how often to measure and prune")
+
+
+class Snip(Staged):
+    """|g * w|, g the gradient of the loss (Lee et al., ICLR 2019, arXiv 1810.02340, eq. 4)."""
+
+    kind: Literal["snip"] = "snip"
+
+
+class Chita(Staged):
+    """Block-wise Fisher quadratic (Benbaki et al., ICML 2023, arXiv 2302.14623)."""
+
+    kind: Literal["chita"] = "chita"
+    damping: float = Field(default=1e-5, gt=0, le=1, description="ridge lambda per batch")
+    block_size: int = Field(default=10_000, ge=1, le=100_000, description="weights solved together")
+
+
 Importance = Annotated[
-    Magnitude | L2Normalised | Lamp | Random | Flow | Wanda | SparseGPT,
+    Magnitude | L2Normalised | Lamp | Random | Flow | Snip | Chita | Wanda | SparseGPT,
     Field(discriminator="kind"),
 ]
 
@@ -169,6 +192,8 @@ class Recipe(Strict):
                 )
             if self.allocation.kind != "uniform":
                 raise ValueError("an n:m pattern fixes every matrix; its allocation is uniform")
+            if isinstance(self.importance, Staged) and self.importance.stages > 1:
+                raise ValueError("an n:m pattern fixes sparsity, so there are no stages towards it")
         if (
             isinstance(self.allocation, Pooled)
             and self.allocation.pool == "global"
@@ -182,3 +207,14 @@ class Recipe(Strict):
         if isinstance(self.sparsity, dict):
             return self.sparsity.get(modality, 0.0)
         return self.sparsity
+
+    def stages(self) -> tuple[Self, ...]:
+        """This recipe at the sparsity of every stage; the last is the recipe itself."""
+        count = self.importance.stages if isinstance(self.importance, Staged) else 1
+        early = (self.model_copy(update=self._at(stage / count)) for stage in range(1, count))
+        return (*early, self)
+
+    def _at(self, share: float) -> dict[str, Any]:
+        if isinstance(self.sparsity, dict):
+            return {"sparsity": {m: 1 - (1 - s) ** share for m, s in self.sparsity.items()}}
+        return {"sparsity": 1 - (1 - self.sparsity) ** share}

@@ -26,7 +26,7 @@ class Ledger:
         self._recipe = recipe
         self._targets = targets
         self._report = report
-        self._matrices: list[MatrixReport] = []
+        self._matrices: dict[Matrix, MatrixReport] = {}
         self._warnings = list(warnings)
         self._told = 0
         high = sorted(
@@ -44,24 +44,28 @@ class Ledger:
             f"{matrix.name} saw no calibration data; its weights are ranked by magnitude"
         )
 
+    def unused(self, matrix: Matrix) -> None:
+        """Note that the loss does not depend on a matrix."""
+        text = f"the loss does not depend on {matrix.name}; its weights go before all others"
+        if text not in self._warnings:  # every stage finds out anew
+            self._warnings.append(text)
+
     def enter(self, matrix: Matrix, asked: int, outcome: Outcome | None) -> None:
-        """Record a finished matrix."""
+        """Record a finished matrix; a later stage replaces an earlier one."""
         self._warnings += [f"{matrix.name}: {text}" for text in outcome.warnings] if outcome else []
         weight = matrix.weight
-        self._matrices.append(
-            MatrixReport(
-                module=matrix.name,
-                file_key=matrix.file_key,
-                block=self._targets.blocks[matrix].name,
-                modality=matrix.modality,
-                shape=(weight.shape[0], weight.shape[1]),
-                weights=weight.numel(),
-                asked=asked,
-                zeros=zeros(weight),
-                mean_score=outcome.mean_score if outcome else None,
-                lost_score=outcome.lost_score if outcome else None,
-                error=outcome.error if outcome else None,
-            )
+        self._matrices[matrix] = MatrixReport(
+            module=matrix.name,
+            file_key=matrix.file_key,
+            block=self._targets.blocks[matrix].name,
+            modality=matrix.modality,
+            shape=(weight.shape[0], weight.shape[1]),
+            weights=weight.numel(),
+            asked=asked,
+            zeros=zeros(weight),
+            mean_score=outcome.mean_score if outcome else None,
+            lost_score=outcome.lost_score if outcome else None,
+            error=outcome.error if outcome else None,
         )
 
     def progress(self, phase: Phase, block: Block) -> None:
@@ -73,14 +77,19 @@ class Ledger:
             Progress(phase, block.name, place[block] + 1, place[self._targets.last] + 1, fresh)
         )
 
+    def batch(self, done: int, total: int) -> None:
+        """Tell that a batch is differentiated."""
+        self._report(Progress("calibrating", f"gradients of batch {done}", done, total))
+
     def close(self) -> PruningReport:
         """The finished report, totals included."""
+        matrices = list(self._matrices.values())
         return PruningReport(
             recipe=self._recipe,
-            matrices=tuple(self._matrices),
-            blocks=_totals(self._matrices, lambda m: m.block),
-            modalities=_totals(self._matrices, lambda m: m.modality),
-            model=tally(self._matrices),
+            matrices=tuple(matrices),
+            blocks=_totals(matrices, lambda m: m.block),
+            modalities=_totals(matrices, lambda m: m.modality),
+            model=tally(matrices),
             warnings=tuple(self._warnings),
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -10,9 +11,12 @@ from app.domain.errors import CalibrationDataError, NonFiniteError
 from app.domain.recipe import Pooled, Recipe
 from app.domain.report import PruningReport
 from workers.pruning.allocation import allocate
+from workers.pruning.backward import Backward
 from workers.pruning.calibration import Calibration
 from workers.pruning.importance import find_criterion
-from workers.pruning.importance.criterion import Criterion
+from workers.pruning.importance.chita import ChitaCriterion
+from workers.pruning.importance.criterion import Criterion, Outcome
+from workers.pruning.importance.gradient import GradientCriterion
 from workers.pruning.importance.magnitude import MagnitudeCriterion
 from workers.pruning.ledger import Ledger
 from workers.pruning.models.adapter import Adapter
@@ -21,7 +25,7 @@ from workers.pruning.models.structure import Matrix
 from workers.pruning.progress import Report
 from workers.pruning.selection import Selection
 from workers.pruning.sequential import Step, steps
-from workers.pruning.survey import Rank, by_magnitude, survey
+from workers.pruning.survey import Rank, by_magnitude, survey, survey_gradients
 from workers.pruning.targets import Targets, find_targets
 
 
@@ -49,24 +53,42 @@ def prune(
     """
     targets = find_targets(adapter.towers, recipe)
     criterion = find_criterion(recipe)
-    if criterion.statistic is not None and not batches:
+    if not batches and (criterion.statistic or isinstance(criterion, GradientCriterion)):
         raise CalibrationDataError(f"{recipe.importance.kind} needs calibration data")
     for matrix in targets.blocks:
         _check_finite(matrix)
     ledger = Ledger(recipe, targets, report, adapter.warnings)
     with torch.no_grad(), evaluating(adapter.model):
-        ranks = magnitudes = by_magnitude(targets)
-        if not criterion.sequential or _pools_by_importance(recipe):
-            walk = steps(adapter, batches, last=targets.last)
-            ranks = survey(walk, targets, criterion, ledger)
-        counts = allocate(recipe, ranks if _pools_by_importance(recipe) else magnitudes)
-        selections = {m: Selection(recipe.pattern, count) for m, count in counts.items()}
-        if criterion.sequential:
-            walk = steps(adapter, batches, last=targets.last)
-            _sequentially(walk, targets, criterion, selections, ledger)
-        else:
-            _at_once(targets, ranks, selections, ledger)
+        for stage in recipe.stages():
+            _stage(adapter, stage, batches, targets=targets, criterion=criterion, ledger=ledger)
     return ledger.close()
+
+
+def _stage(
+    adapter: Adapter,
+    recipe: Recipe,
+    batches: Sequence[Batch],
+    *,
+    targets: Targets,
+    criterion: Criterion,
+    ledger: Ledger,
+) -> None:
+    """Measure and prune once."""
+    backward = Backward(adapter, batches, ledger.batch)
+    ranks = magnitudes = by_magnitude(targets)
+    if isinstance(criterion, GradientCriterion):
+        ranks = survey_gradients(backward, recipe, targets, criterion, ledger)
+    elif not criterion.sequential or _pools_by_importance(recipe):
+        ranks = survey(steps(adapter, batches, last=targets.last), targets, criterion, ledger)
+    counts = allocate(recipe, ranks if _pools_by_importance(recipe) else magnitudes)
+    selections = {m: Selection(recipe.pattern, count) for m, count in counts.items()}
+    if criterion.sequential:
+        walk = steps(adapter, batches, last=targets.last)
+        _sequentially(walk, targets, criterion, selections, ledger)
+    elif isinstance(criterion, ChitaCriterion):
+        _solved(backward, targets, criterion, ranks=ranks, selections=selections, ledger=ledger)
+    else:
+        _at_once(targets, ranks, selections, ledger)
 
 
 def _pools_by_importance(recipe: Recipe) -> bool:
@@ -113,6 +135,29 @@ def _at_once(
             outcome = rank.criterion.drop(matrix.weight, rank.digest, selection)
             ledger.enter(matrix, selection.count, outcome)
         ledger.progress("pruning", block)
+
+
+def _solved(
+    backward: Backward,
+    targets: Targets,
+    criterion: ChitaCriterion,
+    *,
+    ranks: Mapping[Matrix, Rank],
+    selections: Mapping[Matrix, Selection],
+    ledger: Ledger,
+) -> None:
+    """Solve block by block on gradients of the model as it is; then put the weights in place."""
+    silent = replace(backward, done=lambda _done, _total: None)
+    solved: dict[Matrix, tuple[torch.Tensor, Outcome]] = {}
+    for block, due in targets.due.items():
+        rows = silent.rows(due)
+        for matrix in due:
+            digest, selection = ranks[matrix].digest, selections[matrix]
+            solved[matrix] = criterion.solve(matrix.weight, rows.pop(matrix), digest, selection)
+        ledger.progress("pruning", block)
+    for matrix, (weight, outcome) in solved.items():
+        matrix.weight.copy_(weight)
+        ledger.enter(matrix, selections[matrix].count, outcome)
 
 
 @contextmanager

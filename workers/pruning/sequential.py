@@ -59,7 +59,7 @@ def steps(adapter: Adapter, batches: Iterable[Batch], *, last: Block) -> Iterato
     """
     runs = [BatchRun(adapter, batch) for batch in batches]
     for tower in adapter.towers:
-        passes = [(each, _samples(run.batch)) for run in runs for each in run.enter(tower)]
+        passes = [(each, samples_of(run.batch)) for run in runs for each in run.enter(tower)]
         for index, block in enumerate(tower.blocks):
             step = Step(block, index, passes)
             yield step
@@ -69,6 +69,6 @@ def steps(adapter: Adapter, batches: Iterable[Batch], *, last: Block) -> Iterato
                 step.advance()
 
 
-def _samples(batch: Batch) -> int:
+def samples_of(batch: Batch) -> int:
     """Number of samples in a batch; image patches may be packed along the first dimension."""
     return min(len(value) for value in batch.values() if value.ndim)

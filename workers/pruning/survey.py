@@ -1,16 +1,21 @@
 """One pass over the dense model: what ranks each matrix's weights against those of others."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from app.domain.recipe import Modality, Recipe
+from workers.pruning.backward import Backward
 from workers.pruning.calibration import Calibration
 from workers.pruning.importance.criterion import Criterion
+from workers.pruning.importance.gradient import GradientCriterion
 from workers.pruning.importance.magnitude import MagnitudeCriterion
 from workers.pruning.ledger import Ledger
 from workers.pruning.models.structure import Matrix
+from workers.pruning.selection import share
 from workers.pruning.sequential import Step
 from workers.pruning.targets import Targets
 
@@ -59,3 +64,22 @@ def survey(
         calibration.forget(targets.due.get(step.block, ()))
         ledger.progress("calibrating", step.block)
     return ranks
+
+
+def survey_gradients(
+    backward: Backward,
+    recipe: Recipe,
+    targets: Targets,
+    criterion: GradientCriterion,
+    ledger: Ledger,
+) -> dict[Matrix, Rank]:
+    """Rank by gradients of the loss; a matrix that it does not depend on comes with a warning."""
+    weights = Counter[Modality]()
+    for matrix in targets.blocks:
+        weights[matrix.modality] += matrix.numel
+    pruned = sum(share(count, recipe.sparsity_of(each)) for each, count in weights.items())
+    digests = criterion.digests(backward, list(targets.blocks), pruned)
+    for matrix in targets.blocks:
+        if digests.get(matrix) is None:
+            ledger.unused(matrix)
+    return {matrix: Rank(matrix, criterion, digests.get(matrix)) for matrix in targets.blocks}

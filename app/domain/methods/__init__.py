@@ -6,6 +6,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.domain.errors import MethodParameterError, RecipeError, UnknownMethodError
+from app.domain.methods.gradient import (
+    ChitaMethod,
+    ChitaPlusPlusMethod,
+    IterativeSnipMethod,
+    SnipMethod,
+)
 from app.domain.methods.local import SparseGPTMethod, WandaMethod
 from app.domain.methods.magnitude import (
     L2NormalisedMethod,
@@ -27,6 +33,10 @@ METHODS: dict[str, type[Method]] = {
         LampMethod,
         RandomMethod,
         MultiflowMethod,
+        SnipMethod,
+        IterativeSnipMethod,
+        ChitaMethod,
+        ChitaPlusPlusMethod,
         WandaMethod,
         SparseGPTMethod,
     )

@@ -1,12 +1,14 @@
 """Which weights go first: one criterion, one file."""
 
-from app.domain.recipe import Random, Recipe, SparseGPT, Wanda
+from app.domain.recipe import Chita, Random, Recipe, SparseGPT, Wanda
+from workers.pruning.importance.chita import ChitaCriterion
 from workers.pruning.importance.criterion import Criterion
 from workers.pruning.importance.l2_normalised import L2NormalisedCriterion
 from workers.pruning.importance.lamp import LampCriterion
 from workers.pruning.importance.magnitude import MagnitudeCriterion
 from workers.pruning.importance.multiflow import FlowCriterion
 from workers.pruning.importance.random import RandomCriterion
+from workers.pruning.importance.snip import SnipCriterion
 from workers.pruning.importance.sparsegpt import SparseGPTCriterion
 from workers.pruning.importance.wanda import WandaCriterion
 
@@ -15,6 +17,7 @@ _PLAIN: dict[str, type[Criterion]] = {
     "l2-normalised": L2NormalisedCriterion,
     "lamp": LampCriterion,
     "flow": FlowCriterion,
+    "snip": SnipCriterion,
 }
 
 
@@ -25,6 +28,8 @@ def find_criterion(recipe: Recipe) -> Criterion:
             return WandaCriterion(sequential=importance.sequential)
         case SparseGPT():
             return SparseGPTCriterion(importance)
+        case Chita():
+            return ChitaCriterion(importance)
         case Random():
             return RandomCriterion(recipe.seed)
     return _PLAIN[importance.kind]()

@@ -1,0 +1,34 @@
+"""SNIP (Lee et al., ICLR 2019, arXiv 1810.02340), in one stage or several."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from workers.pruning.backward import Backward
+from workers.pruning.importance.gradient import GradientCriterion
+from workers.pruning.models.structure import Matrix
+
+_BELOW_ALL = 2.0**-100
+_TINY = torch.finfo(torch.float32).tiny
+
+
+class SnipCriterion(GradientCriterion):
+    """|g_ij w_ij|, g the gradient summed over the batches (eq. 4).
+
+    The paper divides by the sum over the model, which changes no order. The gradients of all
+    matrices are held at once, in float32. A zero weight goes first, so that in later stages of
+    iterative SNIP (Verdenius et al., 2020, arXiv 2006.00896) what is pruned stays pruned.
+    """
+
+    def digests(
+        self, backward: Backward, matrices: Sequence[Matrix], pruned: int
+    ) -> Mapping[Matrix, Any]:
+        """Summed gradients, (out, in), float32."""
+        del pruned
+        return backward.sums(matrices)
+
+    def scores(self, weight: torch.Tensor, digest: Any) -> torch.Tensor:
+        """|g w| in float32; without a gradient, magnitude far below all other scores."""
+        gradient = _BELOW_ALL if digest is None else digest
+        return weight.float().mul(gradient).abs_().clamp_(min=_TINY).mul_(weight != 0)
