@@ -84,7 +84,8 @@ def test_every_cell(family, cell, prepared, family_directory, tmp_path):
     method, pattern = cell
     adapter, batches, before = prepared(family)
     sparsity = PATTERNS[pattern]
-    recipe = build_recipe(method, {}, pattern, sparsity=sparsity, ignore=("*.1.*",))
+    few = {"stages": 2} if "stages" in METHODS[method].model_fields else {}
+    recipe = build_recipe(method, few, pattern, sparsity=sparsity, ignore=("*.1.*",))
     hooked = hooks(adapter.model)
     watched = METHODS[method].needs_data
 
