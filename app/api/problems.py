@@ -27,6 +27,8 @@ STATUS: dict[type[SecateurError], HTTPStatus] = {
     errors.JobNotFoundError: HTTPStatus.NOT_FOUND,
     errors.ArtifactNotFoundError: HTTPStatus.NOT_FOUND,
     errors.ArtifactPathError: HTTPStatus.BAD_REQUEST,
+    errors.RepositoryNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.RevisionNotFoundError: HTTPStatus.NOT_FOUND,
     errors.JobFinishedError: HTTPStatus.CONFLICT,
     errors.SystemFaultError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -184,3 +184,15 @@ class VerificationError(SystemFaultError):
     """The exported files do not hold what was asked for."""
 
     code = "verification_failed"
+
+
+class RepositoryNotFoundError(UserError):
+    """No finished job stands behind this repository name."""
+
+    code = "repository_not_found"
+
+
+class RevisionNotFoundError(UserError):
+    """The repository has no such branch, version or commit."""
+
+    code = "revision_not_found"

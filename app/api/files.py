@@ -1,0 +1,64 @@
+"""Published files over HTTP: validators, digests, ranges."""
+
+import base64
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Depends, Header
+from fastapi.responses import FileResponse, Response
+
+from app.api.deps import WithResources
+from app.domain.jobs import Artifact
+
+ONE_MEBIBYTE = 1 << 20
+FOR_EVER = "private, immutable, max-age=31536000"
+
+
+class _File(FileResponse):
+    # Starlette reads 64 KiB at a time, each by a hop to a thread.
+    chunk_size = ONE_MEBIBYTE
+
+
+class Sender:
+    """Answers a request with a file; honours Range, If-Range and If-None-Match."""
+
+    def __init__(
+        self,
+        resources: WithResources,
+        if_none_match: Annotated[str | None, Header(description="ETags the client has")] = None,
+    ) -> None:
+        self._store = resources.store
+        self._known = if_none_match
+
+    def send(self, artifact: Artifact, extra: Mapping[str, str] | None = None) -> Response:
+        """The file, or that the client has it. The ETag is the SHA-256 of the whole file."""
+        headers = {
+            "ETag": etag(artifact),
+            "Repr-Digest": repr_digest(artifact),
+            "Cache-Control": FOR_EVER,
+            **(extra or {}),
+        }
+        if self._known is not None and _matches(self._known, etag(artifact)):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        file = self._store.path(artifact)
+        return _File(file, media_type=artifact.media_type, filename=file.name, headers=headers)
+
+
+WithSender = Annotated[Sender, Depends()]
+
+
+def etag(artifact: Artifact) -> str:
+    """The strong validator of a file (RFC 9110, section 8.8.3)."""
+    return f'"{artifact.sha256}"'
+
+
+def repr_digest(artifact: Artifact) -> str:
+    """The digest of the whole file, also where a range of it is sent (RFC 9530, section 3)."""
+    return f"sha-256=:{base64.b64encode(bytes.fromhex(artifact.sha256)).decode()}:"
+
+
+def _matches(if_none_match: str, tag: str) -> bool:
+    """Weak comparison, as If-None-Match asks for (RFC 9110, section 13.1.2)."""
+    listed = (known.strip().removeprefix("W/") for known in if_none_match.split(","))
+    return any(known in {tag, "*"} for known in listed)

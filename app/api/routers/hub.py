@@ -1,0 +1,63 @@
+"""The reading half of the Hugging Face Hub's API, so that its clients download from here.
+
+With `HF_ENDPOINT=http://host:port` and an API key as `HF_TOKEN`, `jobs/<job id>` is a model
+repository for `huggingface_hub`, `transformers` and everything built on them.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from app.api.deps import Transaction
+from app.api.files import WithSender, etag
+from app.api.hub_route import HubRoute, refuse
+from app.api.schemas.hub import Entry, FileEntry, FolderEntry, ModelInfo
+from app.domain.errors import ArtifactNotFoundError
+from app.services.hub import BRANCH, Repository, open_repository
+
+router = APIRouter(tags=["hub"], route_class=HubRoute)
+
+MODEL = "/api/models/{namespace}/{name}"
+FILE = "/{namespace}/{name}/resolve/{revision}/{path:path}"
+
+
+def _repository(
+    namespace: str, name: str, transaction: Transaction, revision: str = BRANCH
+) -> Repository:
+    return open_repository(transaction, namespace, name, revision)
+
+
+Opened = Annotated[Repository, Depends(_repository)]
+
+
+@router.get(MODEL)
+@router.get(MODEL + "/revision/{revision}")
+def info(repository: Opened) -> ModelInfo:
+    """Tell the commit and the names of the files."""
+    return ModelInfo.of(repository)
+
+
+@router.get(MODEL + "/tree/{revision}")
+@router.get(MODEL + "/tree/{revision}/{folder:path}")
+def tree(repository: Opened, folder: str = "", *, recursive: bool = False) -> list[Entry]:
+    """List a folder: its folders, then its files."""
+    files, folders = repository.under(folder), repository.folders(folder)
+    if not files:
+        raise ArtifactNotFoundError(f"{repository.id} has no folder {folder!r}")
+    entries = [FolderEntry(path=path, oid=repository.oid(path)) for path in folders]
+    listed: list[Entry] = [*entries, *(FileEntry.of(file) for file in files)]
+    depth = folder.rstrip("/").count("/") + 1 if folder else 0
+    return [entry for entry in listed if recursive or entry.path.count("/") == depth]
+
+
+@router.head(FILE, include_in_schema=False)
+@router.get(FILE, response_class=Response)
+def resolve(repository: Opened, path: str, sender: WithSender) -> Response:
+    """Download one file; honours Range and If-Range."""
+    commit = {"X-Repo-Commit": repository.commit}
+    for file in repository.files:
+        if file.path == path:
+            linked = {"X-Linked-Etag": etag(file), "X-Linked-Size": str(file.size)}
+            return sender.send(file, commit | linked)
+    # With the commit beside it, clients remember that there is no such file.
+    return refuse(ArtifactNotFoundError(f"{repository.id} has no file {path!r}"), **commit)

@@ -1,0 +1,108 @@
+"""A real HTTP server over a job that was finished by hand, and clients' surroundings."""
+
+import os
+import shutil
+import threading
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from app.db import jobs
+from app.domain.jobs import NewJob
+from app.local.valkey import free_port
+from app.main import create_app
+from app.services import attempts, keys
+from app.storage.local import LocalStore
+from tests.families import BY_NAME
+from workers.pipeline.files import close_run
+
+
+@dataclass
+class Served:
+    """A running API.
+
+    Attributes:
+        repo: `jobs/<id>` of a finished job.
+        commit: its revision.
+        directory: the files it holds.
+    """
+
+    url: str
+    key: str
+    repo: str
+    commit: str
+    directory: Path
+
+
+@pytest.fixture(scope="session")
+def llava(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("hub") / "llava"
+    BY_NAME["llava"].build(directory)
+    (directory / "notes").mkdir()
+    (directory / "notes" / "read me.txt").write_text("a file in a folder\n")
+    return directory
+
+
+@pytest.fixture
+def publish(engine, settings):
+    """Finish a job whose files are those of a directory; returns its id and manifest's digest."""
+    store = LocalStore(settings.storage.dir)
+
+    def finish(directory):
+        with engine.begin() as connection:
+            job_id = jobs.create(connection, NewJob({}, max_attempts=1)).id
+            job = attempts.claim(connection, job_id, worker="hand", lease=timedelta(minutes=1))
+        staging = store.stage(job.id, job.attempt)
+        shutil.copytree(directory, staging, dirs_exist_ok=True)
+        files = close_run(staging, {"job": {}})
+        store.publish(job.id, job.attempt)
+        published = [file.published(job.id, job.attempt) for file in files]
+        with engine.begin() as connection:
+            attempts.succeed(connection, job, result={}, files=published, log=())
+        return job.id, {file.path: file.sha256 for file in files}["manifest.json"]
+
+    return finish
+
+
+@pytest.fixture
+def unfinished(engine):
+    with engine.begin() as connection:
+        return jobs.create(connection, NewJob({}, max_attempts=1)).id
+
+
+@pytest.fixture
+def serving(settings):
+    port = free_port()
+    config = uvicorn.Config(create_app(settings), port=port, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def served(serving, engine, publish, llava):
+    with engine.begin() as connection:
+        key = keys.create(connection, "hub")
+    job_id, manifest = publish(llava)
+    return Served(serving, key, f"jobs/{job_id}", manifest[:40], llava)
+
+
+@pytest.fixture
+def surroundings(served, tmp_path):
+    """The environment of a client, with a cache of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    return kept | {
+        "HF_ENDPOINT": served.url,
+        "HF_TOKEN": served.key,
+        "HF_HOME": str(tmp_path / "home"),
+        "NO_PROXY": "127.0.0.1",
+    }
