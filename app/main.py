@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 from app.api import problems
 from app.api.body_limit import BodyLimit
 from app.api.deps import Resources, State, authenticated
-from app.api.routers import artifacts, health, hub, jobs, methods
+from app.api.routers import archive, artifacts, health, hub, jobs, methods
 from app.db.engine import make_engine
 from app.queue import CeleryQueue
 from app.settings import Settings
@@ -40,6 +40,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(health.router)
     guarded = [Depends(authenticated)]
-    for router in (methods.router, jobs.router, artifacts.router, hub.router):
+    for router in (methods.router, jobs.router, artifacts.router, archive.router, hub.router):
         app.include_router(router, dependencies=guarded)
     return app

@@ -94,6 +94,19 @@ def list_artifacts(connection: Connection, job_id: str) -> list[Artifact]:
     return artifacts.of_job(connection, job_id)
 
 
+def require_artifacts(connection: Connection, job_id: str) -> list[Artifact]:
+    """Published files of a job that has some.
+
+    Raises:
+        JobNotFoundError: no job has that id.
+        ArtifactNotFoundError: the job has no files (yet).
+    """
+    found = list_artifacts(connection, job_id)
+    if not found:
+        raise ArtifactNotFoundError(f"job {job_id!r} has no files; has it succeeded?")
+    return found
+
+
 def get_artifact(connection: Connection, job_id: str, path: str) -> Artifact:
     """One published file.
 

@@ -10,9 +10,12 @@ import hashlib
 import mimetypes
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from app.domain.jobs import Artifact
+
+PIECE = 1 << 20
 
 
 class LocalStore:
@@ -71,6 +74,12 @@ class LocalStore:
     def path(self, artifact: Artifact) -> Path:
         """The file of a published artifact."""
         return self._published / _name(artifact.job_id, artifact.attempt) / artifact.path
+
+    def read(self, artifact: Artifact) -> Iterator[bytes]:
+        """The content of a published artifact, piece by piece."""
+        with self.path(artifact).open("rb") as file:
+            while piece := file.read(PIECE):
+                yield piece
 
 
 def _name(job_id: str, attempt: int) -> str:

@@ -1,0 +1,24 @@
+"""`/v1/jobs/{id}/archive`: all files of a job as one stream."""
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from app.api.deps import Transaction, WithResources
+from app.services import jobs
+from app.storage.tar import tar_size, tar_stream
+
+router = APIRouter(prefix="/v1/jobs/{job_id}/archive", tags=["artifacts"])
+
+MEDIA_TYPE = "application/x-tar"
+
+
+@router.get("", response_class=StreamingResponse, responses={200: {"content": {MEDIA_TYPE: {}}}})
+def archive(job_id: str, resources: WithResources, transaction: Transaction) -> StreamingResponse:
+    """Download the job's files as one tar archive, without Range: single files resume, this not."""
+    files = jobs.require_artifacts(transaction, job_id)
+    headers = {
+        "Content-Length": str(tar_size(files, job_id)),
+        "Content-Disposition": f'attachment; filename="{job_id}.tar"',
+    }
+    stream = tar_stream(files, job_id, resources.store.read)
+    return StreamingResponse(stream, media_type=MEDIA_TYPE, headers=headers)

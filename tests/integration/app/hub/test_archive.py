@@ -1,0 +1,48 @@
+"""One stream with everything, and what a single file says about itself."""
+
+import base64
+import hashlib
+import io
+import tarfile
+
+import httpx2
+import pytest
+
+
+@pytest.fixture
+def http(served):
+    headers = {"Authorization": f"Bearer {served.key}"}
+    with httpx2.Client(base_url=served.url, headers=headers, trust_env=False) as client:
+        yield client
+
+
+def test_the_archive_holds_every_file(served, http):
+    job_id = served.repo.removeprefix("jobs/")
+    answer = http.get(f"/v1/jobs/{job_id}/archive")
+    assert answer.status_code == 200
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
+        got = {member.name: archive.extractfile(member).read() for member in archive}
+    listed = http.get(f"/v1/jobs/{job_id}/artifacts").json()["artifacts"]
+    assert got.keys() == {f"{job_id}/{file['path']}" for file in listed}
+    for file in listed:
+        content = got[f"{job_id}/{file['path']}"]
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
+
+
+def test_a_job_without_files_has_no_archive(http, unfinished):
+    answer = http.get(f"/v1/jobs/{unfinished}/archive")
+    assert (answer.status_code, answer.json()["code"]) == (404, "artifact_not_found")
+
+
+def test_a_range_carries_the_digest_of_the_whole_file(served, http):
+    content = (served.directory / "model.safetensors").read_bytes()
+    path = f"/v1/{served.repo}/artifacts/model.safetensors"
+    part = http.get(path, headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, content[10:20])
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    assert part.headers["repr-digest"] == f"sha-256=:{digest}:"
+    etag = part.headers["etag"]
+    for known in (etag, f'"other", W/{etag}', "*"):
+        assert http.get(path, headers={"If-None-Match": known}).status_code == 304
+    assert http.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
