@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 from app.api import problems
 from app.api.body_limit import BodyLimit
 from app.api.deps import Resources, State, authenticated
-from app.api.routers import archive, artifacts, health, hub, jobs, methods
+from app.api.routers import archive, artifacts, datasets, health, hub, jobs, methods
 from app.db.engine import make_engine
 from app.queue import CeleryQueue
 from app.settings import Settings
@@ -36,10 +36,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="1",
         lifespan=lifespan,
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes, streamed={datasets.PATH})
     problems.install(app)
     app.include_router(health.router)
     guarded = [Depends(authenticated)]
-    for router in (methods.router, jobs.router, artifacts.router, archive.router, hub.router):
+    for router in (
+        methods.router,
+        jobs.router,
+        artifacts.router,
+        archive.router,
+        datasets.router,
+        hub.router,
+    ):
         app.include_router(router, dependencies=guarded)
     return app

@@ -11,6 +11,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.uploads.limits import UploadLimits
+
 PositiveSeconds = Annotated[float, Field(gt=0)]
 
 
@@ -86,6 +88,31 @@ class Storage(Section):
     )
 
 
+class Datasets(Section):
+    """What an uploaded data set may hold."""
+
+    max_upload_bytes: int = Field(
+        default=256 << 20, ge=1024, description="largest upload accepted, in bytes"
+    )
+    max_unpacked_bytes: int = Field(
+        default=1 << 30, ge=1024, description="largest data set stored, rows and images, in bytes"
+    )
+    max_rows: int = Field(default=100_000, ge=1, description="most rows of a data set")
+    max_image_pixels: int = Field(
+        default=1 << 24, ge=1, description="largest image accepted, width times height"
+    )
+
+    @property
+    def limits(self) -> UploadLimits:
+        """The same as the code below the settings wants it."""
+        return UploadLimits(
+            bytes=self.max_upload_bytes,
+            unpacked_bytes=self.max_unpacked_bytes,
+            rows=self.max_rows,
+            image_pixels=self.max_image_pixels,
+        )
+
+
 class Api(Section):
     """The HTTP server."""
 
@@ -150,6 +177,7 @@ class Settings(BaseSettings):
     queue: Queue = Field(default=Queue(), description=Queue.__doc__)
     models: Models = Field(default=Models(), description=Models.__doc__)
     storage: Storage = Field(default=Storage(), description=Storage.__doc__)
+    datasets: Datasets = Field(default=Datasets(), description=Datasets.__doc__)
     api: Api = Field(default=Api(), description=Api.__doc__)
     worker: Worker = Field(default=Worker(), description=Worker.__doc__)
     maintenance: Maintenance = Field(default=Maintenance(), description=Maintenance.__doc__)

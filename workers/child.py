@@ -2,6 +2,7 @@
 
 from app.db.engine import make_engine
 from app.settings import Settings
+from app.storage.datasets import DatasetStore
 from app.storage.local import LocalStore
 from workers.pipeline.context import ModelAccess
 from workers.runner import Runner
@@ -20,6 +21,7 @@ def start(settings: Settings) -> None:
                 hub_endpoint=settings.models.hub_endpoint,
                 hub_cache=settings.models.hub_cache,
             ),
+            datasets=DatasetStore(settings.storage.dir).directory,
             lease_seconds=settings.worker.lease_seconds,
             heartbeat_seconds=settings.worker.heartbeat_seconds,
         )

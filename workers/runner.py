@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -28,12 +29,14 @@ class Runner:
         engine: Engine,
         store: LocalStore,
         models: ModelAccess,
+        datasets: Path,
         lease_seconds: float,
         heartbeat_seconds: float,
     ) -> None:
         self._engine = engine
         self._store = store
         self._models = models
+        self._datasets = datasets
         self._lease = lease_seconds
         self._heartbeat = heartbeat_seconds
         self._name = f"{socket.gethostname()}:{os.getpid()}"
@@ -89,7 +92,7 @@ class Runner:
             self._store.discard(job.id, earlier)
         staging = self._store.stage(job.id, job.attempt)
         spec = JobSpec.model_validate(job.spec)
-        outcome = pipeline.run(RunContext(spec, staging, self._models, attempt))
+        outcome = pipeline.run(RunContext(spec, staging, self._models, self._datasets, attempt))
         if outcome.files:
             attempt.phase(Phase.PUBLISHING)
             self._store.publish(job.id, job.attempt)

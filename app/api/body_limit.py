@@ -1,5 +1,6 @@
 """Refuses request bodies above a size, announced or streamed, before they fill the memory."""
 
+from collections.abc import Collection
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -17,13 +18,16 @@ class BodyLimit:
     as a whole, so nothing is lost by not streaming.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, streamed: Collection[str] = ()) -> None:
+        """Guard every path but those of `streamed`, whose endpoints count for themselves."""
         self.app = app
+        self.streamed = streamed
         self.max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 413."""
-        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
+        small = scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}
+        if small or scope["path"] in self.streamed:
             await self.app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from app.domain import errors
+from app.domain import dataset_errors, errors
 from app.domain.errors import SecateurError
 
 logger = logging.getLogger("secateur.api")
@@ -30,6 +30,8 @@ STATUS: dict[type[SecateurError], HTTPStatus] = {
     errors.RepositoryNotFoundError: HTTPStatus.NOT_FOUND,
     errors.RevisionNotFoundError: HTTPStatus.NOT_FOUND,
     errors.JobFinishedError: HTTPStatus.CONFLICT,
+    dataset_errors.DatasetNotFoundError: HTTPStatus.NOT_FOUND,
+    dataset_errors.DatasetTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.SystemFaultError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 # What pydantic and starlette call a thing, and what our clients are told. Pydantic's other types
@@ -78,7 +80,10 @@ def _secateur(_: Request, error: Exception) -> JSONResponse:
     known = cast("SecateurError", error)
     status = status_of(type(known))
     headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else None
-    return problem(status, known.code, str(known), headers=headers)
+    issues = []
+    if isinstance(known, dataset_errors.DatasetRowError):
+        issues = [{"code": known.code, "detail": str(known), "row": str(known.row)}]
+    return problem(status, known.code, str(known), issues=issues, headers=headers)
 
 
 def _pointer(location: Sequence[str | int], body: Any) -> str:

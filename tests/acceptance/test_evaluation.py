@@ -60,3 +60,22 @@ def test_a_vision_language_model_answers_questions(service):
     done = service.finish(service.submit(**job))
     assert done["status"] == "succeeded", done
     assert {"accuracy", "kl", "agreement"} == set(done["result"]["evaluation"]["metrics"])
+
+
+def test_uploaded_records_calibrate_and_judge_but_not_both(service):
+    def upload(name, numbers):
+        rows = "\n".join(json.dumps({"text": f"{name} number {n} of the list"}) for n in numbers)
+        answer = service.http.post("/v1/datasets", content=rows)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["id"]
+
+    job = {"model": "bert", "method": "wanda", "sparsity": 0.5}
+    calibration = {"set": upload("apple", range(9)), "samples": 9}
+    apart = job | {"calibration": calibration, "evaluation": {"set": upload("pear", range(9))}}
+    done = service.finish(service.submit(**apart))
+    assert done["status"] == "succeeded", done
+    assert done["result"]["evaluation"]["samples"] == 9
+    overlapping = {"set": upload("apple", range(8, 12))}
+    refused = service.finish(service.submit(**apart | {"evaluation": overlapping}))
+    assert (refused["status"], refused["error"]["code"]) == ("failed", "evaluation_data_overlaps")
+    assert "1 of 4" in refused["error"]["message"]

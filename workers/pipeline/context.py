@@ -42,9 +42,18 @@ class ModelAccess:
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """One run of the pipeline."""
+    """One run of the pipeline.
+
+    Attributes:
+        spec: what to do.
+        staging: an empty directory for the job's files.
+        models: where models may come from.
+        datasets: where uploaded data sets lie.
+        report: who listens.
+    """
 
     spec: JobSpec
     staging: Path
     models: ModelAccess
+    datasets: Path
     report: Reporter

@@ -114,10 +114,15 @@ def _datasets(context: RunContext) -> dict[Part, Dataset]:
             Part.CALIBRATION,
             samples=calibration.samples,
             seed=spec.recipe.seed,
+            uploads=context.datasets,
         )
     if (evaluation := spec.evaluation) is not None:
         found[Part.EVALUATION] = load_dataset(
-            evaluation.set, Part.EVALUATION, samples=evaluation.samples, seed=evaluation.seed
+            evaluation.set,
+            Part.EVALUATION,
+            samples=evaluation.samples,
+            seed=evaluation.seed,
+            uploads=context.datasets,
         )
     if len(found) == len(Part):
         refuse_overlap(found[Part.CALIBRATION], found[Part.EVALUATION])

@@ -9,7 +9,8 @@ from app.api.deps import Transaction, WithResources
 from app.api.schemas.jobs import EventOut, EventPage, JobOut, JobPage
 from app.domain.jobs import JobStatus
 from app.domain.submission import JobRequest
-from app.services import jobs
+from app.services import datasets, jobs
+from app.storage.datasets import DatasetStore
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -20,6 +21,7 @@ def submit(
 ) -> JobOut:
     """Queue a pruning job; `Location` is where to watch it."""
     settings = resources.settings
+    datasets.check_named(DatasetStore(settings.storage.dir), request)
     job = jobs.submit(
         transaction,
         request,

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, cycle, islice
+from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
-from app.domain.datasets import Builtin, parse_dataset
+from app.domain.dataset_errors import DatasetNotFoundError
+from app.domain.datasets import Builtin, HubSet, parse_dataset
 from workers.pipeline.datasets.builtin import Part, builtin_records
+from workers.pipeline.datasets.hub import hub_records
 from workers.pipeline.datasets.record import Record, digest_of
+from workers.pipeline.datasets.uploaded import uploaded_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +39,37 @@ class Dataset:
         return {"set": self.name, "records": len(self.records), "sha256": self.sha256}
 
 
-def load_dataset(name: str, part: Part, *, samples: int, seed: int) -> Dataset:
+def load_dataset(
+    name: str, part: Part, *, samples: int, seed: int, uploads: Path | None = None
+) -> Dataset:
     """The first `samples` records of the part.
 
     A calibration set that is shorter starts over; an evaluation set counts every record once.
+
+    Args:
+        name: as a job spells it.
+        part: which part of a built-in set; others are what they were named for.
+        samples: how many records.
+        seed: of built-in sets; others are read in their own order.
+        uploads: directory of the uploaded sets.
+
+    Raises:
+        DatasetNotFoundError: there is no such upload.
+        DatasetSourceError: there is no such set on the hub, or its columns are not ours.
+        DatasetsExtraError: sets of the hub need a package that is not installed.
     """
-    found = list(islice(_records(name, part, seed), samples))
+    found = list(islice(_records(name, part, seed, uploads), samples))
     if part is Part.CALIBRATION:
         found = list(islice(cycle(found), samples))
     return Dataset(name, tuple(found), tuple(record.digest for record in found))
 
 
-def _records(name: str, part: Part, seed: int) -> Iterator[Record]:
+def _records(name: str, part: Part, seed: int, uploads: Path | None) -> Iterator[Record]:
     source = parse_dataset(name)
     if isinstance(source, Builtin):
         return builtin_records(source, part, seed)
-    return chain()
+    if isinstance(source, HubSet):
+        return hub_records(source)
+    if uploads is None:
+        raise DatasetNotFoundError(f"no directory of uploads to look for {name} in")
+    return uploaded_records(uploads, source.id)

@@ -1,0 +1,85 @@
+"""`/v1/datasets`: upload records to calibrate or to evaluate on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from app.api.deps import WithResources
+from app.api.schemas.datasets import DatasetOut
+from app.domain.dataset_errors import DatasetTooLargeError
+from app.services import datasets
+from app.storage.datasets import DatasetStore
+from app.uploads.limits import UploadLimits
+
+PATH = "/v1/datasets"
+
+router = APIRouter(prefix=PATH, tags=["datasets"])
+
+
+def _store(resources: WithResources) -> DatasetStore:
+    return DatasetStore(resources.settings.storage.dir)
+
+
+def _limits(resources: WithResources) -> UploadLimits:
+    return resources.settings.datasets.limits
+
+
+Store = Annotated[DatasetStore, Depends(_store)]
+Limits = Annotated[UploadLimits, Depends(_limits)]
+
+
+async def _received(request: Request, limits: Limits) -> AsyncIterator[Path]:
+    """The request's body in a file, for as long as the request lasts."""
+    too_large = DatasetTooLargeError(f"the upload is larger than {limits.bytes} bytes")
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > limits.bytes:
+        raise too_large
+    with NamedTemporaryFile(prefix="secateur-upload-") as file:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limits.bytes:
+                raise too_large
+            await asyncio.to_thread(file.write, chunk)
+        file.flush()
+        yield Path(file.name)
+
+
+_BODY = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    responses={HTTPStatus.OK.value: {"model": DatasetOut, "description": "It was there already"}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/jsonl": _BODY, "application/zip": _BODY},
+        }
+    },
+)
+def upload(
+    file: Annotated[Path, Depends(_received)], store: Store, limits: Limits, response: Response
+) -> DatasetOut:
+    """Upload JSON lines, or a zip archive of one JSONL file and the images that it names.
+
+    A row has `text`, or `prompt` and `answer`; `image`, a path in the archive; `label`. All rows
+    have the same fields. Everything is checked before anything is stored.
+    """
+    found, new = datasets.upload(store, file, limits)
+    response.headers["Location"] = f"{PATH}/{found.id}"
+    if not new:
+        response.status_code = HTTPStatus.OK
+    return DatasetOut.of(found)
+
+
+@router.get("/{dataset_id}")
+def get(dataset_id: str, store: Store) -> DatasetOut:
+    """Look at an uploaded data set."""
+    return DatasetOut.of(datasets.get(store, dataset_id))

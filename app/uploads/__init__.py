@@ -1,0 +1,1 @@
+"""Reads uploaded data sets and trusts none of it: rows, archives, images."""
