@@ -40,7 +40,11 @@ def write_card(directory: Path, spec: JobSpec, report: PruningReport) -> None:
     ]
     if report.evaluation is not None:
         body += ["", *_evaluation(report.evaluation)]
-    body += ["", "The recipe and every matrix are in `pruning_report.json`."]
+    body += [
+        "",
+        "The recipe and every matrix are in `pruning_report.json`.",
+        "To train on with the zeros kept (`masks.safetensors`), see `keep_sparse.py`.",
+    ]
     (directory / CARD).write_text("\n".join([*head, "", *body, ""]), encoding="utf-8")
 
 

@@ -20,6 +20,7 @@ from workers.pipeline.datasets.source import Dataset, load_dataset
 from workers.pipeline.evaluation.stage import Evaluation, refuse_overlap
 from workers.pipeline.evaluation.subject import Subject
 from workers.pipeline.files import OutputFile
+from workers.pipeline.masks import write_masks
 from workers.pipeline.sources import ModelFiles, fetch
 from workers.pipeline.verify import verify_sparsity
 from workers.pruning.models.adapter import Adapter
@@ -199,6 +200,7 @@ def _export(
     report.progress(EXPORTED)
     report.phase(Phase.VERIFYING)
     verify_sparsity(staging, pruned.matrices)
+    write_masks(staging, adapter, pruned.matrices)
     report.progress(VERIFIED)
     files.write_json(staging, REPORT, pruned.model_dump(mode="json"))
     write_card(staging, context.spec, pruned)
