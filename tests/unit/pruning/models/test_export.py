@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 
 import pytest
 import torch
@@ -170,5 +171,42 @@ def test_checkpoints_in_the_new_layout_keep_it(name, family_directory, tmp_path)
     export_checkpoint(source, out, some)
     architecture = json.loads((out / "config.json").read_text())["architectures"][0]
     plain = getattr(transformers, architecture).from_pretrained(out)
+    expected = adapter.model.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in plain.state_dict().items())
+
+
+# How hub checkpoints of these models spell their keys: (pattern, replacement) on what is written
+# today, and tensors that hub files hold beside the model's own.
+HUB_LAYOUTS = {
+    "llava": ([(r"^vision_tower\.", "vision_tower.vision_model.")], {}),
+    "paligemma": ([(r"^vision_tower\.", "vision_tower.vision_model.")], {}),
+    "gpt2": ([(r"^transformer\.", "")], {"h.0.attn.bias": torch.ones(1, 1, 8, 8)}),
+    "bert": ([(r"^", "bert."), ("LayerNorm.weight", "LayerNorm.gamma")], {}),
+    "bert_mlm": ([], {"cls.seq_relationship.weight": torch.ones(2, 16)}),
+    "opt": ([(r"^model\.", "")], {}),
+}
+
+
+@pytest.mark.parametrize("name", sorted(HUB_LAYOUTS))
+def test_checkpoints_in_the_hubs_layout_keep_it(name, family_directory, tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    for file, content in files(family_directory(name)).items():
+        (source / file).write_bytes(content)
+    renames, extra = HUB_LAYOUTS[name]
+    tensors = dict(extra)
+    for key, value in load_file(source / "model.safetensors").items():
+        for pattern, replacement in renames:
+            key = re.sub(pattern, replacement, key)  # noqa: PLW2901 (one rename after another)
+        tensors[key] = value
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+
+    adapter, some = pruned(source)
+    export_checkpoint(source, out, some)
+    stored = load_file(out / "model.safetensors")
+    assert stored.keys() == tensors.keys()
+    for matrix in adapter.matrices:
+        assert torch.equal(stored[matrix.file_key], matrix.parameter.detach())
+    plain = load_model(out).model
     expected = adapter.model.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in plain.state_dict().items())
