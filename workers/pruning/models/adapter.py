@@ -208,7 +208,8 @@ class Adapter:
             source: it is the encoder states that cross-attention reads.
 
         Returns:
-            Bool of the shape of `seen` without its last dimension, or None when all are real.
+            Bool of the shape of `seen` without its last dimension. None when all are real, or
+            when `seen` has other tokens than the mask (pooled, merged).
         """
         key = tower.source_mask if source else tower.mask
         if key is None or key not in batch:
@@ -238,7 +239,7 @@ class Adapter:
         if self.processor is None:
             raise CalibrationDataError(
                 "The checkpoint has no usable tokenizer or processor; add its files, or choose a "
-                "method that needs no calibration data."
+                f"method that needs no calibration data. ({self.loaded.processor_problem})"
             )
         limit = min(max_length, self._longest())
         for group in inputs.chunks(records, batch_size):

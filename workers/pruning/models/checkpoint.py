@@ -117,6 +117,11 @@ def read_json(directory: Path, name: str) -> dict[str, Any]:
     return value
 
 
+def foreign_words(error: Exception, directory: Path) -> str:
+    """Message of somebody else's error in one line, without this machine's paths."""
+    return " ".join(str(error).replace(str(directory), directory.name).split())
+
+
 def _read_header(directory: Path, file: str) -> dict[str, StoredTensor]:
     path = resolve_file(directory, file)
     try:

@@ -14,7 +14,12 @@ import transformers
 from transformers.utils import logging as transformers_logging
 
 from app.domain.errors import ModelLoadError, UnsupportedArchitectureError
-from workers.pruning.models.checkpoint import Checkpoint, open_checkpoint, read_json
+from workers.pruning.models.checkpoint import (
+    Checkpoint,
+    foreign_words,
+    open_checkpoint,
+    read_json,
+)
 from workers.pruning.models.processors import load_processor
 from workers.pruning.near import near_names
 
@@ -28,12 +33,14 @@ class LoadedModel:
         config: the model's configuration.
         processor: the checkpoint's own processor, tokenizer or image processor; None without one.
         checkpoint: headers of the files the model was read from.
+        processor_problem: why there is no processor, in transformers' words.
     """
 
     model: transformers.PreTrainedModel
     config: transformers.PreTrainedConfig
     processor: Any
     checkpoint: Checkpoint
+    processor_problem: str | None = None
 
     @property
     def directory(self) -> Path:
@@ -73,13 +80,13 @@ def load_model(path: Path, dtype: torch.dtype | None = None) -> LoadedModel:
             raise
         except Exception as error:  # whatever a foreign file made transformers raise
             raise ModelLoadError(
-                f"{model_class.__name__} does not load from {path.name}: {error}"
+                f"{model_class.__name__} does not load: {foreign_words(error, path)}"
             ) from error
-        processor = load_processor(path)
+        processor, problem = load_processor(path)
     model, info = found
     _refuse_incomplete(info)
     model.eval()
-    return LoadedModel(model, model.config, processor, checkpoint)
+    return LoadedModel(model, model.config, processor, checkpoint, problem)
 
 
 def _model_class(config: dict[str, Any]) -> type[transformers.PreTrainedModel]:

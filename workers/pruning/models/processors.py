@@ -6,14 +6,14 @@ from typing import Any
 import transformers
 from transformers import ProcessorMixin
 
-from workers.pruning.models.checkpoint import read_json
+from workers.pruning.models.checkpoint import foreign_words, read_json
 
 _FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 _ERRORS = (OSError, ValueError, TypeError, ImportError, AttributeError, KeyError)
 
 
-def load_processor(directory: Path) -> Any:
-    """What turns records into model inputs; None where the checkpoint has nothing usable.
+def load_processor(directory: Path) -> tuple[Any, str | None]:
+    """What turns records into model inputs, or None and the reason why there is nothing.
 
     Video processors need torchvision. Calibration sets hold no videos, so a processor that cannot
     get its video part is put together without it.
@@ -21,13 +21,13 @@ def load_processor(directory: Path) -> Any:
     auto: Any = transformers.AutoProcessor  # auto classes carry no annotations
     options = {"local_files_only": True, "trust_remote_code": False}
     try:
-        return auto.from_pretrained(directory, **options)
-    except _ERRORS:
-        pass
+        return auto.from_pretrained(directory, **options), None
+    except _ERRORS as error:
+        reason = foreign_words(error, directory)
     try:
-        return _without_video(directory, options)
+        return _without_video(directory, options), reason
     except _ERRORS:
-        return None
+        return None, reason
 
 
 def _without_video(directory: Path, options: dict[str, Any]) -> Any:

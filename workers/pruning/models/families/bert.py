@@ -5,7 +5,7 @@ from workers.pruning.models.adapter import Adapter, Part
 
 
 class BertAdapter(Adapter):
-    """Text encoders of BERT's shape."""
+    """Text encoders of BERT's shape; what reads a text without writing one is modality text."""
 
     architectures = (
         "BertModel",

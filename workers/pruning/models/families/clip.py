@@ -38,4 +38,6 @@ class SiglipAdapter(Adapter):
         text, image = inputs.text_of(record), inputs.image_of(record)
         options = {"padding": "max_length", "truncation": True, "max_length": max_length}
         processor: Any = self.image_text_processor
-        return dict(processor(text=[text], images=[image], return_tensors="pt", **options))
+        sample = dict(processor(text=[text], images=[image], return_tensors="pt", **options))
+        sample.pop("attention_mask", None)
+        return sample
