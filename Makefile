@@ -5,7 +5,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test
+.PHONY: help install demo check test bench-engine
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,3 +30,11 @@ check: install ## lint, types, import contracts
 
 test: check ## everything that must pass
 	$(BIN)/pytest -n 2
+
+.venv-llmcompressor/installed:
+	$(PYTHON) -m venv .venv-llmcompressor
+	.venv-llmcompressor/bin/pip install --quiet 'llmcompressor==0.14.0.1' 'torch>=2.13,<2.14'
+	touch $@
+
+bench-engine: install .venv-llmcompressor/installed ## speed and memory of the pruning engine
+	$(BIN)/python benchmarks/engine.py --peer .venv-llmcompressor/bin/python

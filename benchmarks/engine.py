@@ -1,0 +1,214 @@
+"""Speed and memory of the pruning engine, each figure beside its target; last line is JSON.
+
+    make bench-engine                 # builds llm-compressor's environment, then runs this
+    python benchmarks/engine.py --rounds 5 --peer .venv-llmcompressor/bin/python
+
+Times are CPU seconds of one thread. Sides take turns, every run of ours is bracketed by two dense
+forwards of the same calibration set, and medians are quoted: machines drift by several per cent.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+from engine_models import BATCH, LENGTH, SAMPLES, batches, build_llama, build_llava, token_ids
+
+from app.domain.methods import build_recipe
+from workers.pruning.kth import pool_counts
+from workers.pruning.models.loading import load_model
+from workers.pruning.models.registry import adapt
+from workers.pruning.prune import prune
+from workers.pruning.selection import smallest, zero
+
+RUNS = [(method, p) for method in ("wanda", "sparsegpt") for p in ("unstructured", "2:4")]
+HERE = Path(__file__).parent
+
+
+class Peer:
+    """llm-compressor in a process of its own, idle between questions."""
+
+    def __init__(self, python: Path, model: Path, ids: Path) -> None:
+        command = [python, HERE / "engine_peer.py", model, ids, BATCH]
+        self._process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def seconds(self, method: str, structure: str) -> float:
+        self._process.stdin.write(f"{method} {structure}\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith("ANSWER "):
+                answer = json.loads(line.removeprefix("ANSWER "))
+                if abs(answer["sparsity"] - 0.5) > 0.01:
+                    raise RuntimeError(f"llm-compressor left {answer['sparsity']} sparsity")
+                return answer["seconds"]
+        raise RuntimeError("llm-compressor ended without an answer")
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+class Ours:
+    """The engine on one model, weights restored before every run."""
+
+    def __init__(self, directory: Path) -> None:
+        self.adapter = adapt(load_model(directory))
+        self._dense = {k: v.clone() for k, v in self.adapter.model.state_dict().items()}
+        self._batches = batches(self.adapter, SAMPLES)
+
+    def forward(self) -> float:
+        self.adapter.model.load_state_dict(self._dense)
+        with torch.no_grad():
+            return timed(lambda: [self.adapter.forward(batch) for batch in self._batches])
+
+    def run(self, method: str, pattern: str) -> tuple[float, float]:
+        """CPU seconds, and the same in dense forwards."""
+        recipe = build_recipe(method, {}, pattern, sparsity=0.5)
+        before = self.forward()
+        seconds = timed(lambda: prune(self.adapter, recipe, self._batches))
+        after = self.forward()
+        return seconds, 2 * seconds / (before + after)
+
+
+def speed(ours: Ours, peer: Peer | None, rounds: int) -> dict[str, list[float]]:
+    seen: dict[str, list[float]] = defaultdict(list)
+    ours.run("wanda", "unstructured")  # warm-up
+    for number in range(rounds):
+        for method, pattern in RUNS:
+            seconds, forwards = ours.run(method, pattern)
+            seen[f"{method} {pattern}"].append(seconds)
+            seen[f"{method} {pattern} / forward"].append(forwards)
+            note = (
+                f"round {number + 1} {method} {pattern}: {seconds:.2f} s, {forwards:.2f} forwards"
+            )
+            if peer:
+                theirs = peer.seconds(method, pattern)
+                seen[f"{method} {pattern} speed-up"].append(theirs / seconds)
+                note += f"; llm-compressor {theirs:.2f} s"
+            print(note, flush=True)
+        for method in ("wanda", "sparsegpt"):
+            pair = [seen[f"{method} {p} / forward"][-1] for p in ("2:4", "unstructured")]
+            seen[f"{method} 2:4 / unstructured"].append(pair[0] / pair[1])
+    return seen
+
+
+def selection() -> dict[str, float]:
+    """Global selection of 10^8 weights, against one pass of abs + histogram in torch."""
+    matrices = [torch.randn(2500, 2000) for _ in range(20)]
+    pool = [lambda w=w: w.abs() for w in matrices]
+    count = sum(w.numel() for w in matrices) // 2
+
+    def histogram() -> None:
+        for w in matrices:
+            for chunk in torch.split(w.view(-1), 1 << 18):
+                torch.histc(chunk.abs(), 2048, 0, 8)
+
+    def bit_histogram() -> None:
+        for w in matrices:
+            for chunk in torch.split(w.view(-1), 1 << 18):
+                torch.bincount(chunk.abs().view(torch.int32) >> 16, minlength=1 << 15)
+
+    def choose() -> None:
+        pool_counts(pool, count)
+
+    def masks() -> None:
+        for w, gone in zip(matrices, pool_counts(pool, count), strict=True):
+            zero(w, smallest(w.abs(), gone))
+
+    rows = [[timed(f) for f in (histogram, bit_histogram, choose)] for _ in range(3)]
+    whole = timed(masks)
+    one, bits, chosen = (statistics.median(column) for column in zip(*rows, strict=True))
+    return {
+        "selection of 1e8 / (abs + histc)": chosen / one,
+        "selection of 1e8 / (abs + bit histogram)": chosen / bits,
+        "selection and masks of 1e8, seconds": whole,
+    }
+
+
+def memory(directory: Path, method: str, samples: int) -> dict[str, float]:
+    """Peak resident memory above the loaded model, MiB, in a fresh process."""
+    command = [sys.executable, HERE / "engine_memory.py", directory, method, samples]
+    done = subprocess.run(
+        [str(part) for part in command],
+        check=True,
+        capture_output=True,
+        text=True,
+        # Freed memory goes back at once, so that the peak is what is held and not fragments.
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report(figures: dict[str, tuple[float, float | None, str]]) -> bool:
+    """Print a table and the JSON line; True where every target holds."""
+    rows = {}
+    for name, (value, target, sense) in figures.items():
+        ok = target is None or (value <= target if sense == "<=" else value >= target)
+        rows[name] = {"value": round(value, 3), "target": target, "ok": ok}
+        aim = "" if target is None else f"{sense} {target:g}  {'ok' if ok else 'MISSED'}"
+        print(f"{name:44s} {value:9.3f}  {aim}")
+    print(json.dumps(rows))
+    return all(row["ok"] for row in rows.values())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer", type=Path, help="python of llm-compressor's environment")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    figures: dict[str, tuple[float, float | None, str]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        llama, llava, ids = Path(scratch, "llama"), Path(scratch, "llava"), Path(scratch, "ids.pt")
+        build_llama(llama)
+        build_llava(llava)
+        torch.save(token_ids(SAMPLES), ids)
+        peer = Peer(options.peer, llama, ids) if options.peer else None
+        ours = Ours(llama)
+        weights = sum(matrix.numel for matrix in ours.adapter.matrices)
+        print(f"{weights / 1e6:.1f}M prunable weights, {SAMPLES} x {LENGTH} tokens", flush=True)
+        seen = {name: statistics.median(v) for name, v in speed(ours, peer, options.rounds).items()}
+        figures["wanda / forward"] = (seen["wanda unstructured / forward"], 1.85, "<=")
+        figures["sparsegpt / forward"] = (seen["sparsegpt unstructured / forward"], None, "<=")
+        for method in ("wanda", "sparsegpt"):
+            if peer:
+                name = f"{method} speed-up"
+                figures[name] = (seen[f"{method} unstructured speed-up"], 1.7, ">=")
+                figures[f"{method} 2:4 speed-up"] = (seen[f"{method} 2:4 speed-up"], None, ">=")
+            ratio = seen[f"{method} 2:4 / unstructured"]
+            figures[f"{method} 2:4 / unstructured"] = (ratio, 1.0, "<=")
+        for name, model in (("llama", llama), ("llava", llava)):
+            for method in ("wanda", "sparsegpt"):
+                few, many = (memory(model, method, count) for count in (8, 32))
+                share = few["peak"] / few["allowed"]
+                figures[f"{name} {method} peak MiB"] = (few["peak"], None, "<=")
+                figures[f"{name} {method} peak / block + statistics"] = (share, 1.0, "<=")
+                growth = (many["peak"] - few["peak"]) / (many["inputs"] - few["inputs"])
+                figures[f"{name} {method} growth / cached inputs"] = (growth, 1.1, "<=")
+        chosen = selection()
+        figures |= {name: (value, None, "<=") for name, value in chosen.items()}
+        name = "selection of 1e8 / (abs + histc)"
+        figures[name] = (chosen[name], 1.5, "<=")
+    return 0 if report(figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
