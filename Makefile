@@ -5,10 +5,10 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test bench-engine
+.PHONY: help install demo check test bench-engine train-scenes-llava train-scenes-clip score-scenes
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 install: .venv/installed ## build .venv with everything
 
@@ -38,3 +38,13 @@ test: check ## everything that must pass
 
 bench-engine: install .venv-llmcompressor/installed ## speed and memory of the pruning engine
 	$(BIN)/python benchmarks/engine.py --peer .venv-llmcompressor/bin/python
+
+train-scenes-llava: install ## train the reference LLaVA from scratch
+	$(BIN)/python -m benchmarks.models.train_llava benchmarks/models/scenes-llava
+
+train-scenes-clip: install ## train the reference CLIP from scratch
+	$(BIN)/python -m benchmarks.models.train_clip benchmarks/models/scenes-clip
+
+score-scenes: install ## score both on held-out scenes, dense and magnitude-pruned
+	$(BIN)/python -m benchmarks.models.report benchmarks/models/scenes-llava --sparsity 0 .5 .7
+	$(BIN)/python -m benchmarks.models.report benchmarks/models/scenes-clip --sparsity 0 .5 .7

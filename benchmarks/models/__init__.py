@@ -1,0 +1,1 @@
+"""Small vision-language models trained from scratch on generated scenes (`workers.scenes`)."""
