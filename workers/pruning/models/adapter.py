@@ -31,12 +31,10 @@ from workers.pruning.models.records import CalibrationRecord
 from workers.pruning.models.replay import Batch
 from workers.pruning.models.structure import Block, Matrix, Tower
 
-_ORDER = tuple(Modality)  # vision, bridge, text, fusion, language: each may feed the later ones
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Declares one tower.
+    """Declares one tower; parts stand in execution order.
 
     Attributes:
         path: fnmatch pattern of module paths; a ModuleList is a stack of blocks, any other module
@@ -96,12 +94,7 @@ class Adapter:
             for stack, part in self._declared()
             if include_bridge or part.modality is not Modality.BRIDGE
         ]
-        self.towers = tuple(
-            sorted(
-                (tower for tower in towers if any(block.matrices for block in tower.blocks)),
-                key=lambda tower: _ORDER.index(tower.modality),
-            )
-        )
+        self.towers = tuple(t for t in towers if any(block.matrices for block in t.blocks))
         if not self.towers:
             raise UnsupportedArchitectureError(
                 f"{type(self.model).__name__} has no stack of blocks with weight matrices."
@@ -130,7 +123,7 @@ class Adapter:
     # -- what families override ------------------------------------------------------------
 
     def declare(self) -> Sequence[Part]:
-        """Towers of this model; the first part whose path matches a stack describes it."""
+        """Towers of this model in execution order; a module belongs to the first that matches."""
         return self.parts
 
     def encode(self, record: CalibrationRecord, max_length: int) -> inputs.Sample:
@@ -297,19 +290,21 @@ class Adapter:
 
     # -- construction ----------------------------------------------------------------------
 
-    def _declared(self) -> Iterator[tuple[Stack, Part]]:
+    def _declared(self) -> list[tuple[Stack, Part]]:
+        """What each part matches, in the order of the parts; a module belongs to the first."""
         parts = self.declare()
-        known: set[str] = set()
+        found: list[tuple[int, Stack]] = []
         for name, module in self.model.named_modules():
-            part = next((p for p in parts if fnmatchcase(name, p.path)), None)
-            if part is not None:
-                known.add(name)
-                yield stack_of(name, module), part
+            matching = (at for at, part in enumerate(parts) if fnmatchcase(name, part.path))
+            if (at := next(matching, None)) is not None:
+                found.append((at, stack_of(name, module)))
+        known = {stack.name for _, stack in found}
         self._notes += [
             f"{stack.name} is of no known kind and is left alone."
             for stack in find_stacks(self.model)
             if stack.name not in known
         ]
+        return [(stack, parts[at]) for at, stack in sorted(found, key=lambda pair: pair[0])]
 
     def _tower(self, stack: Stack, part: Part, finder: MatrixFinder) -> Tower:
         count = len(stack.blocks)

@@ -94,7 +94,7 @@ def _weights(module: nn.Module) -> Iterator[_Weight]:
         if isinstance(child, nn.MultiheadAttention) and child.in_proj_weight is not None:
             packed.append(path)
             yield _Weight(f"{prefix}in_proj_weight", child.in_proj_weight, None, transposed=False)
-        elif isinstance(child, nn.Linear | Conv1D) and child.weight.ndim == 2:  # noqa: PLR2004
+        elif isinstance(child, nn.Linear | Conv1D) and child.weight.ndim == 2:  # noqa: PLR2004 (matrices)
             caller = None if inside else child  # packed attention reads the weight itself
             weight = cast("nn.Parameter", child.weight)
             yield _Weight(path, weight, caller, isinstance(child, Conv1D))

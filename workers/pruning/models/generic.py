@@ -9,6 +9,7 @@ from app.domain.recipe import Modality
 from workers.pruning.models.adapter import Adapter, Part
 from workers.pruning.models.discovery import find_stacks
 
+_ORDER = tuple(Modality)  # vision, bridge, text, fusion, language: each may feed the later ones
 _WORDS = (
     (Modality.BRIDGE, r"q_?former|connector|projector|resampler|perceiver|merger|abstractor"),
     (Modality.FUSION, r"cross_modal|multimodal_encoder|multimodal_decoder|fusion"),
@@ -38,6 +39,7 @@ class GenericAdapter(Adapter):
         ]
         parts = [(name, self._modality(name)) for name in stacks]
         parts += [(name, Modality.BRIDGE) for name in projectors]
+        parts.sort(key=lambda part: _ORDER.index(part[1]))
         return [
             Part(
                 name,
