@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from app.domain.errors import CalibrationDataError, NonFiniteError, RecipeError
+from app.domain.methods import build_recipe
 from app.domain.recipe import NM, Magnitude, Pooled, Recipe, SparseGPT, Unstructured, Wanda
 from tests.families import BY_NAME, records
 from tests.unit.pruning import references
@@ -233,3 +234,19 @@ def test_refusals_name_the_cause_and_change_nothing(make, recipe, error, words):
     with pytest.raises(error, match=words):
         prune(adapter, recipe)
     assert all(torch.equal(weight, before[name]) for name, weight in weights(adapter).items())
+
+
+@pytest.mark.parametrize("scope", ["row", "matrix", "modality", "global"])
+def test_magnitude_scopes_prune_the_smallest_of_each_scope(make, scope):
+    adapter, _ = make("llava")
+    before = {name: weight.abs() for name, weight in weights(adapter).items()}
+    prune(adapter, build_recipe("magnitude", {"scope": scope}, "unstructured", sparsity=0.5))
+    pools = {}
+    for matrix in adapter.matrices:
+        for index, (old, new) in enumerate(zip(before[matrix.name], matrix.weight, strict=True)):
+            key = {"row": (matrix, index), "matrix": matrix, "modality": matrix.modality}
+            pools.setdefault(key.get(scope), []).append((old, new == 0))
+    for pool in pools.values():
+        old, gone = (torch.cat(part) for part in zip(*pool, strict=True))
+        assert int(gone.sum()) == len(old) // 2
+        assert old[gone].max() <= old[~gone].min()
