@@ -72,6 +72,12 @@ class RecipeError(UserError):
     code = "recipe_not_applicable"
 
 
+class AllocationScoreError(UserError):
+    """A score that decides how much of a matrix goes is missing, zero, negative or not finite."""
+
+    code = "allocation_score_invalid"
+
+
 class NonFiniteError(UserError):
     """A weight, an activation statistic or a score is NaN or infinite; the message names it."""
 

@@ -5,6 +5,8 @@ shape the zeros take. A named method (`wanda`, `magnitude`, ...) is a preset of 
 """
 
 from enum import StrEnum
+from fractions import Fraction
+from math import ceil
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -46,7 +48,81 @@ class Pooled(Strict):
     )
 
 
-Allocation = Annotated[Uniform | Pooled, Field(discriminator="kind")]
+class _Measured(Strict):
+    samples: int = Field(
+        default=32, ge=1, le=4096, description="calibration samples scores are measured on"
+    )
+
+
+class GradientNorm(_Measured):
+    """||dL/dW||_F, summed over batches: what the paper's estimate converges to, without noise."""
+
+    kind: Literal["gradient-norm"] = "gradient-norm"
+
+
+class ZerothOrder(_Measured):
+    """|L(W + eps Z) - L(W - eps Z)| / (2 eps), Z ~ N(0, 1), summed over batches: the paper's."""
+
+    kind: Literal["zeroth-order"] = "zeroth-order"
+    draws: int = Field(default=1, ge=1, le=64, description="draws of Z per matrix and batch")
+    epsilon: float = Field(default=1e-3, gt=0, le=1, description="size of the perturbation")
+
+
+class FirstOrder(_Measured):
+    """Sums over a matrix of |W| |g|, W^2 g^2 or |g|, mean over batches: the official variant."""
+
+    kind: Literal["first-order"] = "first-order"
+    form: Literal["magnitude", "squared", "gradient"] = Field(
+        default="magnitude", description="|W| |g|, W^2 g^2 or |g|"
+    )
+
+
+class Reused(Strict):
+    """The scores an earlier job has measured."""
+
+    kind: Literal["reused"] = "reused"
+    job: str = Field(max_length=64, description="id of that job")
+
+
+Estimator = Annotated[GradientNorm | ZerothOrder | FirstOrder, Field(discriminator="kind")]
+
+
+class ECoFLaP(Strict):
+    """Blocks the loss depends on keep more (Sung et al., ICLR 2024, arXiv 2310.02998).
+
+    keep_i = min(n_i, n_i (1 - max_sparsity) + lambda s_i), lambda such that the budget is met.
+    """
+
+    kind: Literal["ecoflap"] = "ecoflap"
+    scores: Annotated[
+        GradientNorm | ZerothOrder | FirstOrder | Reused, Field(discriminator="kind")
+    ] = GradientNorm()
+    granularity: Literal["block", "matrix", "tower"] = Field(
+        default="block", description="what gets a sparsity of its own"
+    )
+    aggregate: Literal["sum", "avg"] = Field(
+        default="sum", description="a group's score: sum over its matrices, or that per weight"
+    )
+    budget: Literal["model", "modality"] = Field(
+        default="model", description="all groups compete, or those of each modality"
+    )
+    max_sparsity: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="no group loses more; by default 0.1 above the target, and with an n:m "
+        "pattern at least one step of it",
+    )
+
+    def cap(self, sparsity: float, step: float = 0.0) -> float:
+        """The largest sparsity of a group at a target, given the pattern's step."""
+        default = min(round(sparsity + max(_ROOM, step), 9), 1.0)
+        return default if self.max_sparsity is None else self.max_sparsity
+
+
+_ROOM = 0.1  # above the target, in every script of the paper's authors
+
+Allocation = Annotated[Uniform | Pooled | ECoFLaP, Field(discriminator="kind")]
 
 
 class Magnitude(Strict):
@@ -151,6 +227,10 @@ class NM(Strict):
             raise ValueError(f"n:m keeps n of m weights, so n < m; got {self.n}:{self.m}")
         return self
 
+    def kept_at(self, sparsity: float) -> int:
+        """The fewest weights of a group of m that stay at or below a sparsity; at least one."""
+        return max(1, ceil(self.m * (1 - Fraction(repr(sparsity)))))
+
 
 Pattern = Annotated[Unstructured | NM, Field(discriminator="kind")]
 
@@ -190,8 +270,8 @@ class Recipe(Strict):
                 raise ValueError(
                     f"{self.pattern.n}:{self.pattern.m} fixes sparsity at {kept / self.pattern.m:g}"
                 )
-            if self.allocation.kind != "uniform":
-                raise ValueError("an n:m pattern fixes every matrix; its allocation is uniform")
+            if self.allocation.kind == "pooled":
+                raise ValueError("an n:m pattern fixes every matrix; it cannot be pooled")
             if isinstance(self.importance, Staged) and self.importance.stages > 1:
                 raise ValueError("an n:m pattern fixes sparsity, so there are no stages towards it")
         if (
@@ -200,7 +280,25 @@ class Recipe(Strict):
             and isinstance(self.sparsity, dict)
         ):
             raise ValueError("a global pool has one sparsity; pool by modality to give one each")
+        if isinstance(self.allocation, ECoFLaP):
+            self._ecoflap_has_room(self.allocation)
         return self
+
+    def _ecoflap_has_room(self, allocation: ECoFLaP) -> None:
+        each = isinstance(self.sparsity, dict)
+        if each and allocation.budget == "model":
+            raise ValueError("a sparsity per modality needs a budget per modality")
+        targets = self.sparsity.values() if isinstance(self.sparsity, dict) else [self.sparsity]
+        step = 1 / self.pattern.m if isinstance(self.pattern, NM) else 0.0
+        for target in targets:
+            cap = allocation.cap(target, step)
+            if cap < target:
+                raise ValueError(f"max_sparsity {cap:g} is below the target {target:g}")
+            if isinstance(self.pattern, NM) and self.pattern.kept_at(cap) >= self.pattern.n:
+                raise ValueError(
+                    f"with max_sparsity {cap:g} every block would be {self.pattern.n}:"
+                    f"{self.pattern.m}; raise it, choose a larger m, or allocate uniformly"
+                )
 
     def sparsity_of(self, modality: Modality) -> float:
         """Target of a modality; zero where a target per modality leaves it out."""

@@ -1,7 +1,11 @@
 """What a pruning run did, matrix by matrix."""
 
+from app.domain.allocation_scores import AllocationScores
 from app.domain.evaluation import EvaluationReport
 from app.domain.recipe import Modality, Recipe, Strict
+
+REPORT_FILE = "pruning_report.json"
+"""Where a job's files have its report."""
 
 
 class Tally(Strict):
@@ -39,6 +43,43 @@ class MatrixReport(Tally):
     error: float | None = None
 
 
+class GroupReport(Strict):
+    """One group of matrices that shares a sparsity.
+
+    Attributes:
+        name: of the block, matrix or tower.
+        score: how much the loss depends on it, summed over (first-order: mean of) batches.
+        stderr: standard error of the score over the batches; None where there was one batch.
+        pruned: weights the group loses.
+    """
+
+    name: str
+    weights: int
+    score: float
+    stderr: float | None
+    pruned: int
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the weights that goes."""
+        return self.pruned / self.weights
+
+
+class AllocationReport(Strict):
+    """How ECoFLaP shared the budget out.
+
+    Attributes:
+        scores: what was measured; another job can start from it.
+        groups: in execution order; matrices the loss does not depend on are in none.
+        resolved: share of the pairs of groups whose order is significant (95 %, Student's t over
+            the batches); None where there was one batch or one group.
+    """
+
+    scores: AllocationScores
+    groups: tuple[GroupReport, ...]
+    resolved: float | None
+
+
 class PruningReport(Strict):
     """The whole run; `evaluation` is None where none was asked for."""
 
@@ -49,6 +90,7 @@ class PruningReport(Strict):
     model: Tally
     warnings: tuple[str, ...]
     evaluation: EvaluationReport | None = None
+    allocation: AllocationReport | None = None
 
 
 def tally(reports: list[MatrixReport]) -> Tally:

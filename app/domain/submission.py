@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.domain.allocation_scores import AllocationScores
 from app.domain.datasets import DatasetName
 from app.domain.evaluation import Judged
 from app.domain.methods import build_recipe, find_method
@@ -116,6 +117,9 @@ class JobSpec(Judged):
     model: str
     method: str
     recipe: Recipe
+    scores: AllocationScores | None = Field(
+        default=None, description="measured by the earlier job whose scores are used again"
+    )
     calibration: CalibrationSpec | None = Field(description="None where the method needs no data")
 
 

@@ -16,12 +16,15 @@ from app.domain.jobs import Artifact, Event, EventType, Job, JobStatus, NewEvent
 from app.domain.model_source import LocalModel, parse_model_source
 from app.domain.submission import JobRequest, resolve
 from app.model_directory import resolve_local_model
+from app.services.earlier_scores import with_scores
+from app.storage.local import LocalStore
 
 
 def submit(
     connection: Connection,
     request: JobRequest,
     *,
+    store: LocalStore,
     model_roots: Sequence[Path],
     max_attempts: int,
 ) -> Job:
@@ -33,7 +36,7 @@ def submit(
     source = parse_model_source(request.model)
     if isinstance(source, LocalModel):
         resolve_local_model(source.path, model_roots)
-    spec = resolve(request)
+    spec = with_scores(connection, store, resolve(request))
     job = jobs.create(connection, NewJob(spec.model_dump(mode="json"), max_attempts))
     outbox.add(connection, job.id)
     events.append(connection, job.id, 0, [NewEvent(EventType.STATUS, "queued")])

@@ -11,7 +11,7 @@ from app.domain.errors import QualityGateError
 from app.domain.evaluation import EvaluationReport, GateReport
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.model_source import parse_model_source
-from app.domain.report import PruningReport
+from app.domain.report import REPORT_FILE, PruningReport
 from workers.pipeline import files
 from workers.pipeline.card import write_card
 from workers.pipeline.context import Reporter, RunContext
@@ -31,7 +31,6 @@ from workers.pruning.models.replay import Batch
 from workers.pruning.progress import Progress
 from workers.pruning.prune import prune
 
-REPORT = "pruning_report.json"
 # Shares of a job's time at which the phases end; pruning is nearly all of it.
 LOADED, CALIBRATED, DENSE, PRUNED, EVALUATED, EXPORTED, VERIFIED = (
     *(0.05, 0.1, 0.2, 0.75),
@@ -69,7 +68,8 @@ def run(context: RunContext) -> Outcome:
             evaluation.before()
             report.progress(DENSE)
         report.phase(Phase.PRUNING)
-        pruned = prune(adapter, context.spec.recipe, batches, _BlockReporter(report))
+        recipe, scores = context.spec.recipe, context.spec.scores
+        pruned = prune(adapter, recipe, batches, _BlockReporter(report), scores)
         report.progress(PRUNED)
         if evaluation is not None:
             report.phase(Phase.EVALUATING)
@@ -202,7 +202,7 @@ def _export(
     verify_sparsity(staging, pruned.matrices)
     write_masks(staging, adapter, pruned.matrices)
     report.progress(VERIFIED)
-    files.write_json(staging, REPORT, pruned.model_dump(mode="json"))
+    files.write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
     write_card(staging, context.spec, pruned)
     return files.close_run(staging, _provenance(context, source, data))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
 from app.domain.recipe import Recipe
-from app.domain.report import MatrixReport, PruningReport, Tally, tally
+from app.domain.report import AllocationReport, MatrixReport, PruningReport, Tally, tally
 from workers.pruning.importance.criterion import Outcome
 from workers.pruning.models.structure import Block, Matrix
 from workers.pruning.progress import Phase, Progress, Report
@@ -28,6 +28,7 @@ class Ledger:
         self._report = report
         self._matrices: dict[Matrix, MatrixReport] = {}
         self._warnings = list(warnings)
+        self._allocation: AllocationReport | None = None
         self._told = 0
         high = sorted(
             {m.modality for m in targets.blocks if recipe.sparsity_of(m.modality) > _COLLAPSE}
@@ -68,14 +69,28 @@ class Ledger:
             error=outcome.error if outcome else None,
         )
 
+    def share_out(self, allocation: AllocationReport, warnings: Iterable[str]) -> None:
+        """Record how the budget was shared out."""
+        self._allocation = allocation
+        self._warnings += warnings
+
+    def measured(self, batch: int, batches: int, matrix: Matrix) -> None:
+        """Tell that the blocks up to that of `matrix` are scored on a batch."""
+        block = self._targets.blocks[matrix]
+        place, last = self._place(block), self._place(self._targets.last)
+        self._tell("allocating", block, batch * last + min(place, last), batches * last)
+
     def progress(self, phase: Phase, block: Block) -> None:
         """Tell that a block is done, with the warnings since the last time."""
-        place = self._targets.position
+        self._tell(phase, block, self._place(block), self._place(self._targets.last))
+
+    def _place(self, block: Block) -> int:
+        return self._targets.position[block] + 1
+
+    def _tell(self, phase: Phase, block: Block, done: int, total: int) -> None:
         fresh = tuple(self._warnings[self._told :])
         self._told = len(self._warnings)
-        self._report(
-            Progress(phase, block.name, place[block] + 1, place[self._targets.last] + 1, fresh)
-        )
+        self._report(Progress(phase, block.name, done, total, fresh))
 
     def batch(self, done: int, total: int) -> None:
         """Tell that a batch is differentiated."""
@@ -91,6 +106,7 @@ class Ledger:
             modalities=_totals(matrices, lambda m: m.modality),
             model=tally(matrices),
             warnings=tuple(self._warnings),
+            allocation=self._allocation,
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Phase: TypeAlias = Literal["calibrating", "pruning"]
+Phase: TypeAlias = Literal["allocating", "calibrating", "pruning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,8 @@ class Progress:
     """One block is done.
 
     Attributes:
-        phase: `calibrating` while the dense model is surveyed, then `pruning`.
+        phase: `allocating` while scores are measured, `calibrating` while the dense model is
+            surveyed, then `pruning`.
         block: name of the block.
         done: number of blocks up to this one.
         total: number of blocks up to the last that is pruned.

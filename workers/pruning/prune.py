@@ -7,10 +7,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from app.domain.errors import CalibrationDataError, NonFiniteError
-from app.domain.recipe import Pooled, Recipe
+from app.domain.allocation_scores import AllocationScores
+from app.domain.errors import AllocationScoreError, CalibrationDataError, NonFiniteError
+from app.domain.recipe import ECoFLaP, Pooled, Recipe, Reused
 from app.domain.report import PruningReport
 from workers.pruning.allocation import allocate
+from workers.pruning.allocation.ecoflap import measure, share_out
 from workers.pruning.backward import Backward
 from workers.pruning.calibration import Calibration
 from workers.pruning.importance import find_criterion
@@ -24,7 +26,7 @@ from workers.pruning.models.replay import Batch
 from workers.pruning.models.structure import Matrix
 from workers.pruning.progress import Report
 from workers.pruning.selection import Selection
-from workers.pruning.sequential import Step, steps
+from workers.pruning.sequential import Step, samples_of, steps
 from workers.pruning.survey import Rank, by_magnitude, survey, survey_gradients
 from workers.pruning.targets import Targets, find_targets
 
@@ -34,6 +36,7 @@ def prune(
     recipe: Recipe,
     batches: Sequence[Batch] = (),
     report: Report = lambda _progress: None,
+    scores: AllocationScores | None = None,
 ) -> PruningReport:
     """Prune the adapter's model in place.
 
@@ -45,9 +48,11 @@ def prune(
         recipe: what to do.
         batches: calibration inputs from `adapter.batches`; empty where the recipe reads no data.
         report: told after every block; what it raises ends the run.
+        scores: measured before; where the allocation needs some, they are not measured again.
 
     Raises:
         RecipeError: the recipe does not fit the model.
+        AllocationScoreError: a matrix has no usable score; the message names it.
         CalibrationDataError: the recipe reads data and there is none.
         NonFiniteError: a weight, an activation or a score is NaN or infinite; the message names it.
     """
@@ -59,8 +64,20 @@ def prune(
         _check_finite(matrix)
     ledger = Ledger(recipe, targets, report, adapter.warnings)
     with torch.no_grad(), evaluating(adapter.model):
+        if isinstance(recipe.allocation, ECoFLaP) and scores is None:
+            scores = _measure(
+                adapter, recipe.allocation, batches, targets, seed=recipe.seed, ledger=ledger
+            )
         for stage in recipe.stages():
-            _stage(adapter, stage, batches, targets=targets, criterion=criterion, ledger=ledger)
+            _stage(
+                adapter,
+                stage,
+                batches,
+                targets=targets,
+                criterion=criterion,
+                scores=scores,
+                ledger=ledger,
+            )
     return ledger.close()
 
 
@@ -71,6 +88,7 @@ def _stage(
     *,
     targets: Targets,
     criterion: Criterion,
+    scores: AllocationScores | None,
     ledger: Ledger,
 ) -> None:
     """Measure and prune once."""
@@ -80,8 +98,13 @@ def _stage(
         ranks = survey_gradients(backward, recipe, targets, criterion, ledger)
     elif not criterion.sequential or _pools_by_importance(recipe):
         ranks = survey(steps(adapter, batches, last=targets.last), targets, criterion, ledger)
-    counts = allocate(recipe, ranks if _pools_by_importance(recipe) else magnitudes)
-    selections = {m: Selection(recipe.pattern, count) for m, count in counts.items()}
+    if isinstance(recipe.allocation, ECoFLaP) and scores is not None:
+        shared = share_out(recipe, recipe.allocation, targets.blocks, adapter.towers, scores)
+        ledger.share_out(shared.report, shared.warnings)
+        selections = shared.selections
+    else:
+        counts = allocate(recipe, ranks if _pools_by_importance(recipe) else magnitudes)
+        selections = {m: Selection(recipe.pattern, count) for m, count in counts.items()}
     if criterion.sequential:
         walk = steps(adapter, batches, last=targets.last)
         _sequentially(walk, targets, criterion, selections, ledger)
@@ -89,6 +112,36 @@ def _stage(
         _solved(backward, targets, criterion, ranks=ranks, selections=selections, ledger=ledger)
     else:
         _at_once(targets, ranks, selections, ledger)
+
+
+def _measure(
+    adapter: Adapter,
+    allocation: ECoFLaP,
+    batches: Sequence[Batch],
+    targets: Targets,
+    *,
+    seed: int,
+    ledger: Ledger,
+) -> AllocationScores:
+    """Score the matrices on the first batches that hold the samples asked for."""
+    settings = allocation.scores
+    if isinstance(settings, Reused):
+        raise AllocationScoreError(f"the scores of job {settings.job} were not given")
+    chosen: list[Batch] = []
+    found = 0
+    for batch in batches:
+        if found >= settings.samples:
+            break
+        chosen.append(batch)
+        found += samples_of(batch)
+    return measure(
+        adapter,
+        settings,
+        enumerate(chosen),
+        list(targets.blocks),
+        seed=seed,
+        tick=lambda index, matrix: ledger.measured(index, len(chosen), matrix),
+    )
 
 
 def _pools_by_importance(recipe: Recipe) -> bool:

@@ -25,6 +25,7 @@ def submit(
     job = jobs.submit(
         transaction,
         request,
+        store=resources.store,
         model_roots=settings.models.roots,
         max_attempts=settings.worker.max_attempts,
     )

@@ -4,8 +4,9 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from app.domain.allocation_scores import AllocationScores
 from app.domain.jobs import (
     Artifact,
     Event,
@@ -30,6 +31,8 @@ class JobErrorOut(BaseModel):
 class JobOut(JobSpec):
     """One job."""
 
+    # One number per matrix and batch: the report of the job they come from has them.
+    scores: AllocationScores | None = Field(default=None, exclude=True)
     id: str
     status: JobStatus
     phase: Phase | None

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.domain.errors import MethodParameterError, RecipeError, UnknownMethodError
+from app.domain.methods.ecoflap import ECoFLaPMethod
 from app.domain.methods.gradient import (
     ChitaMethod,
     ChitaPlusPlusMethod,
@@ -39,6 +40,7 @@ METHODS: dict[str, type[Method]] = {
         ChitaPlusPlusMethod,
         WandaMethod,
         SparseGPTMethod,
+        ECoFLaPMethod,
     )
 }
 

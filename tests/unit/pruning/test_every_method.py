@@ -9,7 +9,7 @@ from transformers.utils import ModelOutput
 
 from app.domain.errors import RecipeError
 from app.domain.methods import METHODS, build_recipe
-from app.domain.recipe import Uniform
+from app.domain.recipe import ECoFLaP, Uniform
 from tests.families import BY_NAME, records
 from workers.pruning.models.export import export_checkpoint
 from workers.pruning.models.loading import load_model
@@ -102,8 +102,8 @@ def test_every_cell(family, cell, prepared, family_directory, tmp_path):
             entry = pruned[matrix.name]
             assert entry.zeros == entry.asked == int((weight == 0).sum())
             if pattern != "unstructured":
-                assert_groups(weight, pattern)
-    if pattern == "unstructured":
+                assert_groups(weight, pattern, mixed=isinstance(recipe.allocation, ECoFLaP))
+    if pattern == "unstructured" or isinstance(recipe.allocation, ECoFLaP):
         assert_budgets(report)
     assert len(pruned) == sum(".1." not in matrix.name for matrix in adapter.matrices) > 0
     for name, value in adapter.model.named_parameters(remove_duplicate=False):
@@ -123,9 +123,10 @@ def test_every_cell(family, cell, prepared, family_directory, tmp_path):
     assert torch.equal(mine, theirs)
 
 
-def assert_groups(weight, pattern):
+def assert_groups(weight, pattern, *, mixed):
     n, m = map(int, pattern.split(":"))
-    assert ((weight == 0).reshape(-1, m).sum(1) == m - n).all()
+    zeros = (weight == 0).reshape(-1, m).sum(1)
+    assert (zeros == (zeros[0] if mixed else m - n)).all()
 
 
 def assert_budgets(report):
@@ -137,6 +138,10 @@ def assert_budgets(report):
             by_row = rows * int(recipe.sparsity * columns)
             whole = int(recipe.sparsity * matrix.weights)
             assert matrix.zeros == (by_row if recipe.pattern.group == "row" else whole)
+        return
+    if isinstance(recipe.allocation, ECoFLaP):
+        kept = report.model.weights - report.model.zeros
+        assert kept == int((1 - recipe.sparsity) * report.model.weights)
         return
     wide = recipe.allocation.pool == "global"
     for pool in [report.model] if wide else report.modalities.values():

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from app.domain.recipe import Pooled, Recipe, Uniform
+from app.domain.recipe import ECoFLaP, Pooled, Recipe, Uniform
 from workers.pruning.allocation.pooled import pooled
 from workers.pruning.allocation.uniform import uniform
 from workers.pruning.kth import Scores
@@ -23,3 +23,5 @@ def allocate(recipe: Recipe, scores: Mapping[Matrix, Scores]) -> dict[Matrix, in
             return uniform(recipe, list(scores))
         case Pooled(pool=pool):
             return pooled(recipe, scores, pool)
+        case ECoFLaP():
+            raise TypeError("ecoflap shares out by measured scores: see `share_out`")

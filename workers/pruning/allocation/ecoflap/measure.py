@@ -1,0 +1,87 @@
+"""Stage 1: a score for every matrix in every batch."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+from app.domain.allocation_scores import AllocationScores
+from app.domain.errors import CalibrationDataError
+from app.domain.recipe import FirstOrder, GradientNorm, ZerothOrder
+from workers.pruning.allocation.ecoflap.backward import SUMS, BackwardEstimator, norm
+from workers.pruning.allocation.ecoflap.zeroth_order import ZerothOrderEstimator
+from workers.pruning.gradients import Differentiable
+from workers.pruning.models.replay import Batch
+from workers.pruning.models.structure import Matrix
+
+Tick: TypeAlias = Callable[[int, Matrix], None]
+"""Told the batch's number and the last matrix done; what it raises ends the measuring."""
+
+
+class BatchEstimator(Protocol):
+    """One way to score the matrices on one batch."""
+
+    def scores(
+        self, index: int, batch: Batch, matrices: Sequence[Matrix], tick: Tick
+    ) -> Mapping[Matrix, float]:
+        """Score of every matrix on which the loss of the batch depends.
+
+        Args:
+            index: number of the batch in the whole run, whatever part of it is measured here.
+            batch: model inputs.
+            matrices: in execution order.
+            tick: told on the way.
+        """
+
+
+def measure(
+    adapter: Differentiable,
+    settings: GradientNorm | ZerothOrder | FirstOrder,
+    batches: Iterable[tuple[int, Batch]],
+    matrices: Sequence[Matrix],
+    *,
+    seed: int = 0,
+    tick: Tick = lambda _batch, _matrix: None,
+) -> AllocationScores:
+    """Score the matrices on the batches.
+
+    A score depends on its own matrix, its own batch and the seed alone: parts of a run, cut by
+    batches or by matrices and measured anywhere in any order, merge into the whole run's result.
+
+    Args:
+        adapter: the model, in evaluation mode; comes back as it was.
+        settings: the estimator.
+        batches: each with its number in the whole run.
+        matrices: in execution order.
+        seed: of the draws of the zeroth-order estimator.
+        tick: told on the way.
+
+    Raises:
+        CalibrationDataError: there are no batches.
+        NonFiniteError: the loss is NaN or infinite.
+    """
+    estimator = _find(adapter, settings, seed)
+    found = {}
+    for index, batch in batches:
+        found[index] = dict(estimator.scores(index, batch, matrices, tick))
+    if not found:
+        raise CalibrationDataError("ecoflap needs calibration data")
+    inside = [m for m in matrices if any(m in scores for scores in found.values())]
+    order = sorted(found)
+    return AllocationScores(
+        estimator=settings,
+        seed=seed,
+        batches=tuple(order),
+        values={m.name: tuple(found[i].get(m, 0.0) for i in order) for m in inside},
+        outside=tuple(sorted({m.name for m in matrices} - {m.name for m in inside})),
+    )
+
+
+def _find(
+    adapter: Differentiable, settings: GradientNorm | ZerothOrder | FirstOrder, seed: int
+) -> BatchEstimator:
+    match settings:
+        case GradientNorm():
+            return BackwardEstimator(adapter, norm)
+        case FirstOrder():
+            return BackwardEstimator(adapter, SUMS[settings.form])
+        case ZerothOrder():
+            return ZerothOrderEstimator(adapter, settings, seed)
