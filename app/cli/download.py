@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, BinaryIO
@@ -14,6 +14,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from app.cli.client import AsJson, Client, Json, Key, RefusedError, Url, connected
 from app.cli.console import Exit, err, fail, out
+from app.packed import is_packed, packed_name
+from app.packed.unpack import FOLDER, DamagedError, unpack
 
 _CHUNK = 1 << 20
 
@@ -28,15 +30,21 @@ def download(
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
+    *,
+    packed: Annotated[
+        bool, typer.Option("--packed", help="Send packed weights and unpack them here.")
+    ] = False,
 ) -> None:
     """Download the files of a finished job.
 
-    An interrupted download goes on where it stopped; several at once into one directory share
-    the work. A file appears under its name only when its SHA-256 is right.
+    Packed or not, the same files arrive. An interrupted download goes on where it stopped;
+    several at once into one directory share the work. A file appears under its name only when
+    its SHA-256 is right.
     """
     with connected(url, key) as client, download_bars() as bars:
         try:
-            artifacts = fetch(client, job, destination, bars)
+            bring = fetch_packed if packed else fetch
+            artifacts = bring(client, job, destination, bars)
         except (DownloadError, OSError) as error:
             fail(f"download_failed: {error}", Exit.FAILED)
     if as_json:
@@ -46,7 +54,7 @@ def download(
 
 
 def fetch(client: Client, job_id: str, destination: Path, bars: Progress) -> list[Json]:
-    """Bring every file of a job to `destination`; returns the listing.
+    """Bring every file of a job to `destination`, but the packed ones; returns the listing.
 
     Raises:
         RefusedError: the job is unknown, or has no files (yet).
@@ -54,15 +62,67 @@ def fetch(client: Client, job_id: str, destination: Path, bars: Progress) -> lis
         DownloadError: a file is not what the listing says.
         OSError: the destination cannot be written.
     """
+    artifacts = [file for file in _listing(client, job_id) if not is_packed(file["path"])]
+    _fetch_all(client, job_id, artifacts, destination, bars)
+    return artifacts
+
+
+def fetch_packed(client: Client, job_id: str, destination: Path, bars: Progress) -> list[Json]:
+    """As `fetch`, with less to send: weights travel packed, where there is a packed form."""
+    listing = _listing(client, job_id)
+    dense = {file["path"]: file for file in listing if not is_packed(file["path"])}
+    packed = {
+        name: file for file in listing if (name := packed_name(file["path"])) and name in dense
+    }
+    missing = {
+        name: file
+        for name, file in packed.items()
+        if not _holds(destination / _inside(name), dense[name])
+    }
+    sent = [*(dense[name] for name in dense if name not in packed), *missing.values()]
+    _fetch_all(client, job_id, sent, destination, bars)
+    for name, file in missing.items():
+        _unpack(destination / _inside(file["path"]), destination / _inside(name), dense[name])
+    with suppress(OSError):  # it is not there, or another download still needs it
+        (destination / FOLDER).rmdir()
+    return list(dense.values())
+
+
+def _listing(client: Client, job_id: str) -> list[Json]:
     artifacts = client.artifacts(job_id)
     if not artifacts:
         status = client.job(job_id)["status"]
         raise RefusedError("artifacts_missing", f"job {job_id} has no files; it is {status}")
+    return artifacts
+
+
+def _fetch_all(
+    client: Client, job_id: str, artifacts: list[Json], destination: Path, bars: Progress
+) -> None:
     bar = bars.add_task(destination.name, total=sum(artifact["size"] for artifact in artifacts))
     for artifact in artifacts:
         target = destination / _inside(artifact["path"])
         _fetch_file(client, job_id, artifact, target, partial(bars.advance, bar))
-    return artifacts
+
+
+def _unpack(source: Path, target: Path, artifact: Json) -> None:
+    unfinished = target.with_name(f".{target.name}.unpacked")
+    with _locked(unfinished) as writer:
+        if _holds(target, artifact):
+            unfinished.unlink()
+        else:
+            writer.truncate(0)
+            try:
+                with source.open("rb") as reader:
+                    unpack(reader, writer)
+            except DamagedError as error:
+                raise DownloadError(f"{source.name} cannot be unpacked: {error}") from error
+            writer.flush()
+            os.fsync(writer.fileno())
+            if not _holds(unfinished, artifact):
+                raise DownloadError(f"{source.name} unpacked to something else")
+            unfinished.replace(target)
+    source.unlink(missing_ok=True)
 
 
 def _fetch_file(
@@ -72,7 +132,7 @@ def _fetch_file(
     size, digest = artifact["size"], artifact["sha256"]
     partial = target.with_name(f".{target.name}.{digest[:12]}.partial")
     with _locked(partial) as file:
-        if target.exists() and target.stat().st_size == size and _sha256(target) == digest:
+        if _holds(target, artifact):
             partial.unlink()
             advance(size)
             return
@@ -124,6 +184,13 @@ def _inside(path: str) -> PurePosixPath:
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
         raise DownloadError(f"the service names a file {path!r} outside the destination")
     return relative
+
+
+def _holds(path: Path, artifact: Json) -> bool:
+    """Is the file there already, whole?"""
+    if not path.is_file() or path.stat().st_size != artifact["size"]:
+        return False
+    return bool(_sha256(path) == artifact["sha256"])
 
 
 def _sha256(path: Path) -> str:

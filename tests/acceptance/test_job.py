@@ -63,6 +63,14 @@ def test_plain_transformers_loads_the_checkpoint(service, done, tmp_path, models
     assert pruned(**tokenizer("hello", return_tensors="pt")).last_hidden_state.isfinite().all()
 
 
+def test_sizes_are_told(service, done):
+    sizes = done["result"]["sizes"]
+    listed = {file["path"]: file["size"] for file in service.artifacts(done["id"])}
+    assert sizes["dense"] == listed["model.safetensors"]
+    assert sizes["packed"] == listed["packed/model.safetensors.packed"] < sizes["dense"]
+    assert 0 <= sizes["elements"] - sizes["nonzeros"] - done["result"]["zeros"] < 1000
+
+
 def test_ranges_resume_a_download(service, done):
     path = f"/v1/jobs/{done['id']}/artifacts/model.safetensors"
     head = service.http.head(path)

@@ -6,17 +6,19 @@ from app.domain.evaluation import EvaluationReport, Measured
 from app.domain.model_source import HubModel, parse_model_source
 from app.domain.report import PruningReport, Tally
 from app.domain.submission import JobSpec
+from workers.pipeline.packing import Sizes
 
 CARD = "README.md"
 
 
-def write_card(directory: Path, spec: JobSpec, report: PruningReport) -> None:
+def write_card(directory: Path, spec: JobSpec, report: PruningReport, sizes: Sizes) -> None:
     """Write the card beside the checkpoint.
 
     Args:
         directory: the staged files.
         spec: what was asked for.
         report: what was done and measured.
+        sizes: what the files weigh.
     """
     source = parse_model_source(spec.model)
     base = source.repo_id if isinstance(source, HubModel) else Path(spec.model).name
@@ -28,6 +30,7 @@ def write_card(directory: Path, spec: JobSpec, report: PruningReport) -> None:
         f"# {base}, pruned with {spec.method}",
         "",
         _zeros(report.model),
+        _weight(sizes),
         "",
         "| modality | weights | sparsity |",
         "|---|---|---|",
@@ -53,6 +56,13 @@ def _zeros(model: Tally) -> str:
         f"{model.zeros:,} of {model.weights:,} weights in the pruned matrices are zero "
         f"({model.sparsity:.2%}). The files are dense: they take as much room as the original's, "
         "and unstructured zeros alone make nothing faster."
+    )
+
+
+def _weight(sizes: Sizes) -> str:
+    return (
+        f"The checkpoint has {sizes.dense:,} bytes; {sizes.packed:,} in its packed form "
+        f"({sizes.packed / sizes.dense:.0%}), which `packed/unpack.py` turns back bit for bit."
     )
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -21,6 +21,7 @@ from workers.pipeline.evaluation.stage import Evaluation, refuse_overlap
 from workers.pipeline.evaluation.subject import Subject
 from workers.pipeline.files import OutputFile
 from workers.pipeline.masks import write_masks
+from workers.pipeline.packing import Sizes, pack_checkpoint
 from workers.pipeline.sources import ModelFiles, fetch
 from workers.pipeline.verify import verify_sparsity
 from workers.pruning.models.adapter import Adapter
@@ -77,9 +78,13 @@ def run(context: RunContext) -> Outcome:
             _tell(report, pruned.evaluation)
             report.progress(EVALUATED)
     gate = pruned.evaluation.gate if pruned.evaluation else None
-    files_out = _export(context, source, adapter, pruned, data) if _wanted(gate) else []
-    seconds = round(time.monotonic() - started, 3)
-    return Outcome(_result(pruned, seconds), files_out, _refusal(gate))
+    result = _result(pruned)
+    files_out: list[OutputFile] = []
+    if _wanted(gate):
+        sizes, files_out = _export(context, source, adapter, pruned, data)
+        result["sizes"] = asdict(sizes)
+    result["seconds"] = round(time.monotonic() - started, 3)
+    return Outcome(result, files_out, _refusal(gate))
 
 
 def _load(context: RunContext) -> tuple[ModelFiles, Adapter]:
@@ -173,13 +178,12 @@ def _refusal(gate: GateReport | None) -> QualityGateError | None:
     )
 
 
-def _result(pruned: PruningReport, seconds: float) -> dict[str, Any]:
-    result = {
+def _result(pruned: PruningReport) -> dict[str, Any]:
+    result: dict[str, Any] = {
         "sparsity": pruned.model.sparsity,
         "weights": pruned.model.weights,
         "zeros": pruned.model.zeros,
         "modalities": {name: tally.sparsity for name, tally in pruned.modalities.items()},
-        "seconds": seconds,
         "warnings": list(pruned.warnings),
     }
     if pruned.evaluation is not None:
@@ -193,7 +197,7 @@ def _export(
     adapter: Adapter,
     pruned: PruningReport,
     data: Mapping[Part, Dataset],
-) -> list[OutputFile]:
+) -> tuple[Sizes, list[OutputFile]]:
     report, staging = context.report, context.staging
     report.phase(Phase.EXPORTING)
     export_checkpoint(source.directory, staging, adapter.matrices)
@@ -203,8 +207,9 @@ def _export(
     write_masks(staging, adapter, pruned.matrices)
     report.progress(VERIFIED)
     files.write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
-    write_card(staging, context.spec, pruned)
-    return files.close_run(staging, _provenance(context, source, data))
+    sizes = pack_checkpoint(staging)
+    write_card(staging, context.spec, pruned, sizes)
+    return sizes, files.close_run(staging, _provenance(context, source, data))
 
 
 def _provenance(

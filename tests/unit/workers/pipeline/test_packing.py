@@ -1,0 +1,139 @@
+"""Packed files: bit for bit for every dtype, within the bound, and damage is noticed."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save, save_file
+
+from app.packed import unpack
+from workers.pipeline.packing import pack, pack_checkpoint, write_packed
+
+DTYPES = {
+    torch.float64: 64,
+    torch.float32: 32,
+    torch.float16: 16,
+    torch.bfloat16: 16,
+    torch.float8_e4m3fn: 8,
+    torch.float8_e5m2: 8,
+    torch.complex64: 64,
+    torch.int64: 64,
+    torch.int32: 32,
+    torch.int16: 16,
+    torch.int8: 8,
+    torch.uint8: 8,
+    torch.uint16: 16,
+    torch.uint32: 32,
+    torch.uint64: 64,
+    torch.bool: 8,
+}
+
+
+def of_bits(dtype, shape, sparsity, seed=0):
+    """A tensor of random bits, NaN and subnormal ones included, with so many of its elements 0."""
+    rng = np.random.default_rng(seed)
+    size = DTYPES[dtype] // 8
+    raw = rng.integers(1, 2 if dtype is torch.bool else 256, (*shape, size)).astype(np.uint8)
+    zeros = rng.permutation(int(np.prod(shape)))[: round(sparsity * np.prod(shape))]
+    raw.reshape(-1, size)[zeros] = 0
+    if 0 in shape:
+        return torch.zeros(shape, dtype=dtype)  # torch cannot view nothing as another dtype
+    return torch.from_numpy(raw).view(dtype).reshape(shape)
+
+
+def packed_of(content):
+    target = io.BytesIO()
+    counts = pack(io.BytesIO(content), target)
+    return target.getvalue(), counts
+
+
+def unpacked_of(packed):
+    target = io.BytesIO()
+    unpack.unpack(io.BytesIO(packed), target)
+    return target.getvalue()
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=8).filter(lambda name: name != "__metadata__"),
+        st.tuples(
+            st.sampled_from(list(DTYPES)),
+            st.lists(st.integers(0, 40), max_size=3),
+            st.floats(0, 1),
+            st.integers(0, 9),
+        ),
+        max_size=5,
+    )
+)
+@settings(deadline=None)
+def test_every_dtype_comes_back_bit_for_bit(drawn):
+    content = save({name: of_bits(*tensor) for name, tensor in drawn.items()}, {"format": "pt"})
+    assert unpacked_of(packed_of(content)[0]) == content
+
+
+def test_a_negative_zero_is_kept():
+    content = save({"w": torch.tensor([0.0, -0.0, 1.0, 0.0] * 16)})
+    packed, counts = packed_of(content)
+    assert counts == (64, 32)
+    assert unpacked_of(packed) == content
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@given(sparsity=st.floats(0, 1), side=st.integers(64, 160))
+@settings(deadline=None, max_examples=15)
+def test_size_is_within_the_bound(dtype, sparsity, side):
+    content = save({"w": of_bits(dtype, (side, side), sparsity)})
+    target = io.BytesIO()
+    elements, left = write_packed(io.BytesIO(content), target)
+    bits, density = DTYPES[dtype], left / elements
+    header = int.from_bytes(content[:8], "little") + 8
+    packed, dense = target.tell() - len(unpack.MAGIC) - header, len(content) - header
+    bound = 1.03 * (1 + bits * density) / bits
+    # Beyond density 1 - 1 / bits the mask costs more than it saves; then none is written.
+    assert packed <= min(bound, 1.001) * dense
+
+
+def test_tensors_of_several_chunks(monkeypatch):
+    monkeypatch.setattr(unpack, "CHUNK", 1000)
+    content = save({"w": of_bits(torch.bfloat16, (57, 93), 0.6)})
+    assert unpacked_of(packed_of(content)[0]) == content
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=40)
+def test_damage_is_noticed(data):
+    content = save({"w": of_bits(torch.bfloat16, (64, 64), 0.5)})
+    raw = io.BytesIO()
+    write_packed(io.BytesIO(content), raw)
+    cut = data.draw(st.integers(0, raw.tell() - 1))
+    with pytest.raises(unpack.DamagedError):
+        unpacked_of(compressed(raw.getvalue()[:cut]))
+    with pytest.raises(unpack.DamagedError):
+        unpacked_of(compressed(raw.getvalue() + b"\0"))
+
+
+def compressed(raw):
+
+    return zstandard.compress(raw)
+
+
+def test_the_decoder_stands_alone(tmp_path):
+    weights = {"w": of_bits(torch.float16, (64, 64), 0.7), "b": torch.ones(64)}
+    save_file(weights, tmp_path / "model.safetensors")
+    before = (tmp_path / "model.safetensors").read_bytes()
+    sizes = pack_checkpoint(tmp_path)
+    assert (sizes.dense, sizes.elements) == (len(before), 64 * 64 + 64)
+    assert sizes.nonzeros == 64 + int(weights["w"].view(torch.int16).count_nonzero())
+    assert sizes.packed == (tmp_path / "packed/model.safetensors.packed").stat().st_size
+    (tmp_path / "model.safetensors").unlink()
+    # -I: nothing of this project can be imported.
+    command = [sys.executable, "-I", tmp_path / "packed" / "unpack.py"]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    assert load_file(tmp_path / "model.safetensors").keys() == weights.keys()
