@@ -5,7 +5,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test bench-engine train-scenes-llava train-scenes-clip score-scenes
+.PHONY: help install demo check test bench-engine train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -38,6 +38,9 @@ test: check ## everything that must pass
 
 bench-engine: install .venv-llmcompressor/installed ## speed and memory of the pruning engine
 	$(BIN)/python benchmarks/engine.py --peer .venv-llmcompressor/bin/python
+
+bench-artifacts: install ## cost of packing and of downloads
+	$(BIN)/python -m benchmarks.artifacts
 
 train-scenes-llava: install ## train the reference LLaVA from scratch
 	$(BIN)/python -m benchmarks.models.train_llava benchmarks/models/scenes-llava

@@ -15,7 +15,9 @@ ONE_MEBIBYTE = 1 << 20
 FOR_EVER = "private, immutable, max-age=31536000"
 
 
-class _File(FileResponse):
+class PublishedFile(FileResponse):
+    """A file on this machine's disk."""
+
     # Starlette reads 64 KiB at a time, each by a hop to a thread.
     chunk_size = ONE_MEBIBYTE
 
@@ -42,7 +44,9 @@ class Sender:
         if self._known is not None and _matches(self._known, etag(artifact)):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         file = self._store.path(artifact)
-        return _File(file, media_type=artifact.media_type, filename=file.name, headers=headers)
+        return PublishedFile(
+            file, media_type=artifact.media_type, filename=file.name, headers=headers
+        )
 
 
 WithSender = Annotated[Sender, Depends()]

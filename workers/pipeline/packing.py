@@ -67,16 +67,18 @@ def write_packed(source: BinaryIO, target: io.RawIOBase | BinaryIO) -> tuple[int
     target.write(MAGIC + length + header)
     total = nonzeros = 0
     for elements, item in chunks(header):
-        values = np.frombuffer(source.read(elements * item), f"u{item}")
+        values = np.frombuffer(source.read(elements * item), f"<u{item}")
         mask = values != 0
         left = int(np.count_nonzero(mask))
         total, nonzeros = total + elements, nonzeros + left
-        packed = np.packbits(mask, bitorder="little")
-        if packed.nbytes < (elements - left) * item:
+        bits = np.packbits(mask, bitorder="little")
+        if pays := bits.nbytes < (elements - left) * item:
             # compress() is six times as fast as values[mask].
             values = values.compress(mask)
-            target.write(values.size.to_bytes(4, "little") + packed.tobytes())
-        else:
-            target.write(values.size.to_bytes(4, "little"))
-        target.write(values.view(np.uint8).reshape(-1, item).T.tobytes())
+        target.write(values.size.to_bytes(4, "little"))
+        if pays:
+            target.write(bits.data)
+        for byte in range(item):
+            # Shifting is five times as fast as transposing the bytes.
+            target.write((values >> (8 * byte)).astype(np.uint8).data)
     return total, nonzeros
