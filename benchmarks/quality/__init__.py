@@ -1,0 +1,1 @@
+"""What each method leaves of a model: `make bench-quality`."""

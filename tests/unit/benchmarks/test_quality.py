@@ -1,0 +1,85 @@
+"""The quality benchmark: resumes by content, compares in pairs, keeps masks while it tunes."""
+
+from dataclasses import dataclass
+from xml.etree import ElementTree as ET
+
+import pytest
+import torch
+
+from benchmarks.quality import cache, tuning
+from benchmarks.quality.curves import curves
+from benchmarks.quality.tables import best_baseline, table
+from tests.families import BY_NAME
+from workers.pruning.models.loading import load_model
+from workers.pruning.models.registry import adapt
+
+
+def row(pruner, values, *, sparsity=0.5, seed=0, metric="accuracy"):
+    return {
+        "cell": {"pruner": pruner, "sparsity": sparsity, "seed": seed},
+        "metric": metric,
+        "value": sum(values) / len(values),
+        "values": values,
+        "weights": [1.0] * len(values),
+    }
+
+
+ROWS = [
+    row("random", [0, 0, 0, 1]),
+    row("Wanda", [1, 0, 1, 0], seed=0),
+    row("Wanda", [1, 1, 1, 0], seed=1),
+    row("MULTIFLOW", [1, 1, 1, 1]),
+    row("MULTIFLOW", [1, 1, 1, 1], seed=1),
+]
+
+
+def test_the_best_baseline_is_bold_and_the_others_are_compared_with_it():
+    text = "\n".join(table(ROWS, 1.0))
+    assert "**0.625 ± 0.177**" in text
+    assert "| MULTIFLOW | 1.000 ± 0.000 (+0.375 [" in text
+
+
+def test_a_method_of_this_project_is_no_baseline_and_lower_can_be_better():
+    column = {"MULTIFLOW": [row("MULTIFLOW", [1.0])], "LAMP": [row("LAMP", [0.1])]}
+    assert best_baseline(column) == "LAMP"
+    column = {
+        name: [row(name, [value], metric="perplexity")]
+        for name, value in (("Wanda", 3.0), ("LAMP", 9.0))
+    }
+    assert best_baseline(column) == "Wanda"
+
+
+def test_curves_are_well_formed():
+    ET.fromstring(curves("a < b", {"x & y": [(0.4, 0.9), (0.8, 0.1)]}, 1.0))
+
+
+@dataclass(frozen=True)
+class Cell:
+    number: int
+
+
+def test_a_row_is_computed_once_per_cell_model_and_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "OUT", tmp_path)
+    computed = []
+
+    def compute(cell):
+        computed.append(cell.number)
+        return {"value": cell.number}
+
+    for number, model in ((1, "a"), (1, "a"), (2, "a"), (1, "b")):
+        assert cache.cached(Cell(number), model, compute) == {"value": number}
+    assert computed == [1, 2, 1]
+
+
+@pytest.mark.parametrize(("family", "task"), [("llava", 1), ("clip", 2)])
+def test_tuning_moves_weights_and_keeps_zeros(tmp_path, family, task):
+    BY_NAME[family].build(tmp_path / family)
+    adapter = adapt(load_model(tmp_path / family))
+    matrix = adapter.matrices[0].parameter
+    with torch.no_grad():
+        matrix[:, ::2] = 0
+    before = matrix.clone()
+    tuning.tune(adapter, tuning.TASKS[task], 2, seed=0)
+    assert (matrix[:, ::2] == 0).all()
+    assert not torch.equal(matrix, before)
+    assert not adapter.model.training
