@@ -34,22 +34,18 @@ class Ledger:
             {m.modality for m in targets.blocks if recipe.sparsity_of(m.modality) > _COLLAPSE}
         )
         if high:
-            self._warnings.append(
+            self._note(
                 f"above {_COLLAPSE:.0%} sparsity ({', '.join(high)}) quality often collapses "
                 "without retraining"
             )
 
     def unseen(self, matrix: Matrix) -> None:
         """Note that a matrix is ranked by magnitude for want of data."""
-        self._warnings.append(
-            f"{matrix.name} saw no calibration data; its weights are ranked by magnitude"
-        )
+        self._note(f"{matrix.name} saw no calibration data; its weights are ranked by magnitude")
 
     def unused(self, matrix: Matrix) -> None:
         """Note that the loss does not depend on a matrix."""
-        text = f"the loss does not depend on {matrix.name}; its weights go before all others"
-        if text not in self._warnings:  # every stage finds out anew
-            self._warnings.append(text)
+        self._note(f"the loss does not depend on {matrix.name}; its weights go before all others")
 
     def enter(self, matrix: Matrix, asked: int, outcome: Outcome | None) -> None:
         """Record a finished matrix; a later stage replaces an earlier one."""
@@ -95,6 +91,15 @@ class Ledger:
     def batch(self, done: int, total: int) -> None:
         """Tell that a batch is differentiated."""
         self._report(Progress("calibrating", f"gradients of batch {done}", done, total))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All so far."""
+        return tuple(self._warnings)
+
+    def _note(self, warning: str) -> None:
+        if warning not in self._warnings:  # every stage finds it out anew
+            self._warnings.append(warning)
 
     def close(self) -> PruningReport:
         """The finished report, totals included."""

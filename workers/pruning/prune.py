@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import nn
@@ -56,12 +55,7 @@ def prune(
         CalibrationDataError: the recipe reads data and there is none.
         NonFiniteError: a weight, an activation or a score is NaN or infinite; the message names it.
     """
-    targets = find_targets(adapter.towers, recipe)
-    criterion = find_criterion(recipe)
-    if not batches and (criterion.statistic or isinstance(criterion, GradientCriterion)):
-        raise CalibrationDataError(f"{recipe.importance.kind} needs calibration data")
-    for matrix in targets.blocks:
-        _check_finite(matrix)
+    targets, criterion = checked(adapter, recipe, batches)
     ledger = Ledger(recipe, targets, report, adapter.warnings)
     with torch.no_grad(), evaluating(adapter.model):
         if isinstance(recipe.allocation, ECoFLaP) and scores is None:
@@ -81,6 +75,42 @@ def prune(
     return ledger.close()
 
 
+def checked(
+    adapter: Adapter, recipe: Recipe, batches: Sequence[Batch]
+) -> tuple[Targets, Criterion]:
+    """What to prune, by which criterion; raises as `prune` does."""
+    targets = find_targets(adapter.towers, recipe)
+    criterion = find_criterion(recipe)
+    if not batches and (criterion.statistic or isinstance(criterion, GradientCriterion)):
+        raise CalibrationDataError(f"{recipe.importance.kind} needs calibration data")
+    for matrix in targets.blocks:
+        _check_finite(matrix)
+    return targets, criterion
+
+
+def ranked(
+    adapter: Adapter,
+    recipe: Recipe,
+    batches: Sequence[Batch],
+    *,
+    targets: Targets,
+    criterion: Criterion,
+    ledger: Ledger,
+) -> dict[Matrix, Rank]:
+    """What ranks the weights of the model as it is; magnitude where the choice is made later."""
+    if isinstance(criterion, GradientCriterion):
+        backward = Backward(adapter, batches, ledger.batch)
+        return survey_gradients(backward, recipe, targets, criterion, ledger)
+    if criterion.sequential and not _pools_by_importance(recipe):
+        return by_magnitude(targets)
+    return survey(steps(adapter, batches, last=targets.last), targets, criterion, ledger)
+
+
+def counted(recipe: Recipe, targets: Targets, ranks: Mapping[Matrix, Rank]) -> dict[Matrix, int]:
+    """How many weights each matrix loses."""
+    return allocate(recipe, ranks if _pools_by_importance(recipe) else by_magnitude(targets))
+
+
 def _stage(
     adapter: Adapter,
     recipe: Recipe,
@@ -92,23 +122,19 @@ def _stage(
     ledger: Ledger,
 ) -> None:
     """Measure and prune once."""
-    backward = Backward(adapter, batches, ledger.batch)
-    ranks = magnitudes = by_magnitude(targets)
-    if isinstance(criterion, GradientCriterion):
-        ranks = survey_gradients(backward, recipe, targets, criterion, ledger)
-    elif not criterion.sequential or _pools_by_importance(recipe):
-        ranks = survey(steps(adapter, batches, last=targets.last), targets, criterion, ledger)
+    ranks = ranked(adapter, recipe, batches, targets=targets, criterion=criterion, ledger=ledger)
     if isinstance(recipe.allocation, ECoFLaP) and scores is not None:
         shared = share_out(recipe, recipe.allocation, targets.blocks, adapter.towers, scores)
         ledger.share_out(shared.report, shared.warnings)
         selections = shared.selections
     else:
-        counts = allocate(recipe, ranks if _pools_by_importance(recipe) else magnitudes)
+        counts = counted(recipe, targets, ranks)
         selections = {m: Selection(recipe.pattern, count) for m, count in counts.items()}
     if criterion.sequential:
         walk = steps(adapter, batches, last=targets.last)
         _sequentially(walk, targets, criterion, selections, ledger)
     elif isinstance(criterion, ChitaCriterion):
+        backward = Backward(adapter, batches, lambda _done, _total: None)
         _solved(backward, targets, criterion, ranks=ranks, selections=selections, ledger=ledger)
     else:
         _at_once(targets, ranks, selections, ledger)
@@ -200,10 +226,9 @@ def _solved(
     ledger: Ledger,
 ) -> None:
     """Solve block by block on gradients of the model as it is; then put the weights in place."""
-    silent = replace(backward, done=lambda _done, _total: None)
     solved: dict[Matrix, tuple[torch.Tensor, Outcome]] = {}
     for block, due in targets.due.items():
-        rows = silent.rows(due)
+        rows = backward.rows(due)
         for matrix in due:
             digest, selection = ranks[matrix].digest, selections[matrix]
             solved[matrix] = criterion.solve(matrix.weight, rows.pop(matrix), digest, selection)
