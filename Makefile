@@ -5,7 +5,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test bench-engine train-scenes-llava train-scenes-clip score-scenes bench-artifacts
+.PHONY: help install demo check test bench-engine bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality
 
 help: ## list the commands
@@ -36,6 +36,9 @@ test: check ## everything that must pass
 	$(PYTHON) -m venv .venv-llmcompressor
 	.venv-llmcompressor/bin/pip install --quiet 'llmcompressor==0.14.0.1' 'torch>=2.13,<2.14'
 	touch $@
+
+bench-multiflow: install ## cost of MULTIFLOW in dense forwards, CHITA's peak memory
+	$(BIN)/python benchmarks/multiflow.py
 
 bench-engine: install .venv-llmcompressor/installed ## speed and memory of the pruning engine
 	$(BIN)/python benchmarks/engine.py --peer .venv-llmcompressor/bin/python
