@@ -18,9 +18,9 @@ from workers.scenes.drawing import draw
 from workers.scenes.scene import sample_scene
 from workers.scenes.splits import Split
 
-STEPS, BATCH = 1500, 128
+STEPS, BATCH = 800, 128
 NAMES = 16  # of a batch: one thing, no place
-PEAK = 2e-3
+PEAK = 1e-3
 
 
 def train() -> tuple[CLIPModel, CLIPProcessor]:
