@@ -12,7 +12,7 @@ from app.api.routers import archive, artifacts, datasets, health, hub, jobs, met
 from app.db.engine import make_engine
 from app.queue import CeleryQueue
 from app.settings import Settings
-from app.storage.local import LocalStore
+from app.storage.store import open_store
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -24,7 +24,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         engine = make_engine(settings.database.url)
         queue = CeleryQueue(settings.queue.url)
         try:
-            store = LocalStore(settings.storage.dir)
+            kept = settings.storage
+            store = open_store(kept.dir, kept.url, kept.endpoint)
             yield {"resources": Resources(settings, engine, queue, store)}
         finally:
             queue.close()

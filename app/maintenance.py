@@ -17,15 +17,22 @@ from sqlalchemy.exc import OperationalError
 
 from app.db import outbox
 from app.db.engine import make_engine
+from app.domain.errors import StorageUnavailableError
 from app.queue import CeleryQueue
 from app.services import attempts, dispatch
 from app.services.sweep import sweep
 from app.settings import Settings
-from app.storage.local import LocalStore
+from app.storage.store import ArtifactStore, open_store
 
 logger = logging.getLogger("secateur.maintenance")
 
 SWEEP_SECONDS = 600.0
+# What a database, a broker or an artifact store that is not reachable looks like.
+AWAY = (
+    *(OperationalError, psycopg.OperationalError),
+    *(BrokerError, RedisError),
+    *(StorageUnavailableError, OSError),
+)
 
 
 def tick(engine: Engine, queue: CeleryQueue) -> None:
@@ -42,7 +49,7 @@ def tick(engine: Engine, queue: CeleryQueue) -> None:
                 return
 
 
-def tidy(engine: Engine, store: LocalStore) -> None:
+def tidy(engine: Engine, store: ArtifactStore) -> None:
     """Discard files that belong to no job any more."""
     with engine.begin() as connection:
         if discarded := sweep(connection, store):
@@ -53,7 +60,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """Work until `stop` is set; wakes on new outbox rows, and at the interval at the latest."""
     engine = make_engine(settings.database.url, pool_size=2)
     queue = CeleryQueue(settings.queue.url)
-    store = LocalStore(settings.storage.dir)
+    store = open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint)
     next_sweep = time.monotonic()
     interval = settings.maintenance.interval_seconds
     wake = _Listener(settings.database.url)
@@ -72,10 +79,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
 
 def _guarded(step: Callable[[], None]) -> bool:
-    """Run a step; an unreachable database or broker is logged and met again next round."""
+    """Run a step; a service that is away is logged and met again next round."""
     try:
         step()
-    except (OperationalError, psycopg.OperationalError, BrokerError, RedisError, OSError) as error:
+    except AWAY as error:
         logger.warning("a service is not reachable: %s", error)
         return False
     return True

@@ -86,6 +86,17 @@ class Storage(Section):
     dir: Path = Field(
         default=Path("artifacts"), description="directory of published artifacts (under data_dir)"
     )
+    url: str = Field(
+        default="",
+        pattern=r"^(s3://[^/]+(/.*)?)?$",
+        description="s3://bucket/prefix to keep published artifacts there instead; credentials as "
+        "for every S3 client: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION",
+    )
+    endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://.*)?$",
+        description="address of an S3 that is not Amazon's, as clients reach it too",
+    )
 
 
 class Datasets(Section):

@@ -3,7 +3,7 @@
 from app.db.engine import make_engine
 from app.settings import Settings
 from app.storage.datasets import DatasetStore
-from app.storage.local import LocalStore
+from app.storage.store import open_store
 from workers.pipeline.context import ModelAccess
 from workers.runner import Runner
 
@@ -15,7 +15,7 @@ def start(settings: Settings) -> None:
     _running.append(
         Runner(
             engine=make_engine(settings.database.url, pool_size=2),
-            store=LocalStore(settings.storage.dir),
+            store=open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint),
             models=ModelAccess(
                 roots=settings.models.roots,
                 hub_endpoint=settings.models.hub_endpoint,

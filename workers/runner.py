@@ -8,11 +8,11 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from app.domain.errors import SystemFaultError, UserError
+from app.domain.errors import StorageUnavailableError, SystemFaultError, UserError
 from app.domain.jobs import FailureKind, Job, JobError, Phase
 from app.domain.submission import JobSpec
 from app.services import attempts
-from app.storage.local import LocalStore
+from app.storage.store import ArtifactStore
 from workers.attempt import Attempt
 from workers.pipeline import run as pipeline
 from workers.pipeline.context import ModelAccess, RunContext, StoppedError
@@ -27,7 +27,7 @@ class Runner:
         self,
         *,
         engine: Engine,
-        store: LocalStore,
+        store: ArtifactStore,
         models: ModelAccess,
         datasets: Path,
         lease_seconds: float,
@@ -84,7 +84,10 @@ class Runner:
             attempt.fail(JobError(FailureKind.SYSTEM, "internal", message))
         else:
             return True
-        self._store.discard(job.id, job.attempt)
+        try:
+            self._store.discard(job.id, job.attempt)
+        except StorageUnavailableError as error:
+            logger.warning("the sweep will discard what job %s left: %s", job.id, error)
         return False
 
     def _prune_and_publish(self, job: Job, attempt: Attempt) -> None:

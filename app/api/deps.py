@@ -12,7 +12,7 @@ from app.domain.errors import KeyMissingError
 from app.queue import CeleryQueue
 from app.services import keys
 from app.settings import Settings
-from app.storage.local import LocalStore
+from app.storage.store import ArtifactStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Resources:
     settings: Settings
     engine: Engine
     queue: CeleryQueue
-    store: LocalStore
+    store: ArtifactStore
 
 
 class State(TypedDict):

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import Depends, Header
-from fastapi.responses import FileResponse, Response
+from fastapi import Depends, Header, Request
+from fastapi.responses import FileResponse, RedirectResponse, Response
 
 from app.api.deps import WithResources
 from app.domain.jobs import Artifact
@@ -23,14 +23,16 @@ class PublishedFile(FileResponse):
 
 
 class Sender:
-    """Answers a request with a file; honours Range, If-Range and If-None-Match."""
+    """Answers a request with a file, or where it is; honours If-None-Match, Range, If-Range."""
 
     def __init__(
         self,
+        request: Request,
         resources: WithResources,
         if_none_match: Annotated[str | None, Header(description="ETags the client has")] = None,
     ) -> None:
         self._store = resources.store
+        self._head = request.method == "HEAD"
         self._known = if_none_match
 
     def send(self, artifact: Artifact, extra: Mapping[str, str] | None = None) -> Response:
@@ -43,9 +45,16 @@ class Sender:
         }
         if self._known is not None and _matches(self._known, etag(artifact)):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-        file = self._store.path(artifact)
+        found = self._store.locate(artifact)
+        if isinstance(found, str):
+            # The address expires, so nobody may keep it; and it is good for GET alone.
+            if self._head:
+                headers |= {"Content-Length": str(artifact.size), "Accept-Ranges": "bytes"}
+                return Response(media_type=artifact.media_type, headers=headers)
+            headers["Cache-Control"] = "no-store"
+            return RedirectResponse(found, HTTPStatus.FOUND, headers=headers)
         return PublishedFile(
-            file, media_type=artifact.media_type, filename=file.name, headers=headers
+            found, media_type=artifact.media_type, filename=found.name, headers=headers
         )
 
 

@@ -57,7 +57,8 @@ class Client:
 
     def __init__(self, url: str, key: str | None) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx2.Client(base_url=url, headers=headers, timeout=30)
+        # Files may lie on an object store; the key does not travel there.
+        self._http = httpx2.Client(base_url=url, headers=headers, timeout=30, follow_redirects=True)
 
     def __enter__(self) -> Self:
         """Nothing is sent yet."""

@@ -202,3 +202,9 @@ class RevisionNotFoundError(UserError):
     """The repository has no such branch, version or commit."""
 
     code = "revision_not_found"
+
+
+class StorageUnavailableError(SystemFaultError):
+    """The store of artifacts is away, refuses the service, or has lost something."""
+
+    code = "storage_failed"

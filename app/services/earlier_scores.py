@@ -8,10 +8,10 @@ from app.domain.errors import AllocationScoreError
 from app.domain.recipe import ECoFLaP, Reused
 from app.domain.report import REPORT_FILE, PruningReport
 from app.domain.submission import JobSpec
-from app.storage.local import LocalStore
+from app.storage.store import ArtifactStore
 
 
-def with_scores(connection: Connection, store: LocalStore, spec: JobSpec) -> JobSpec:
+def with_scores(connection: Connection, store: ArtifactStore, spec: JobSpec) -> JobSpec:
     """The specification with the scores its recipe names, so that nothing is left to look up.
 
     Raises:
@@ -25,7 +25,9 @@ def with_scores(connection: Connection, store: LocalStore, spec: JobSpec) -> Job
     return spec.model_copy(update={"scores": scores})
 
 
-def _scores(connection: Connection, store: LocalStore, job_id: str, model: str) -> AllocationScores:
+def _scores(
+    connection: Connection, store: ArtifactStore, job_id: str, model: str
+) -> AllocationScores:
     job = jobs.get(connection, job_id)
     if job is None:
         raise AllocationScoreError(f"scores_from: there is no job {job_id!r}")
@@ -36,7 +38,7 @@ def _scores(connection: Connection, store: LocalStore, job_id: str, model: str) 
     artifact = artifacts.get(connection, job_id, REPORT_FILE)
     if artifact is None:
         raise AllocationScoreError(f"scores_from: job {job_id!r} is {job.status}; it has no report")
-    report = PruningReport.model_validate_json(store.path(artifact).read_bytes())
+    report = PruningReport.model_validate_json(b"".join(store.read(artifact)))
     if report.allocation is None:
         raise AllocationScoreError(
             f"scores_from: job {job_id!r} measured no scores; its method was {job.spec['method']}"

@@ -17,14 +17,14 @@ from app.domain.model_source import LocalModel, parse_model_source
 from app.domain.submission import JobRequest, resolve
 from app.model_directory import resolve_local_model
 from app.services.earlier_scores import with_scores
-from app.storage.local import LocalStore
+from app.storage.store import ArtifactStore
 
 
 def submit(
     connection: Connection,
     request: JobRequest,
     *,
-    store: LocalStore,
+    store: ArtifactStore,
     model_roots: Sequence[Path],
     max_attempts: int,
 ) -> Job:

@@ -3,12 +3,12 @@
 from sqlalchemy import Connection
 
 from app.db import jobs
-from app.storage.local import LocalStore
+from app.storage.store import ArtifactStore
 
 BATCH = 500
 
 
-def sweep(connection: Connection, store: LocalStore) -> int:
+def sweep(connection: Connection, store: ArtifactStore) -> int:
     """Discard the files of attempts that own nothing any more. Returns how many attempts.
 
     The files are listed before the rows are read: an attempt that starts in between is not listed.

@@ -71,13 +71,13 @@ class LocalStore:
                 found.add((job_id, int(attempt)))
         return found
 
-    def path(self, artifact: Artifact) -> Path:
+    def locate(self, artifact: Artifact) -> Path:
         """The file of a published artifact."""
         return self._published / _name(artifact.job_id, artifact.attempt) / artifact.path
 
     def read(self, artifact: Artifact) -> Iterator[bytes]:
         """The content of a published artifact, piece by piece."""
-        with self.path(artifact).open("rb") as file:
+        with self.locate(artifact).open("rb") as file:
             while piece := file.read(PIECE):
                 yield piece
 

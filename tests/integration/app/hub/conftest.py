@@ -16,7 +16,7 @@ from app.domain.jobs import NewJob
 from app.local.valkey import free_port
 from app.main import create_app
 from app.services import attempts, keys
-from app.storage.local import LocalStore
+from app.storage.store import open_store
 from tests.families import BY_NAME
 from workers.pipeline.files import close_run
 
@@ -50,7 +50,7 @@ def llava(tmp_path_factory):
 @pytest.fixture
 def publish(engine, settings):
     """Finish a job whose files are those of a directory; returns its id and manifest's digest."""
-    store = LocalStore(settings.storage.dir)
+    store = open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint)
 
     def finish(directory):
         with engine.begin() as connection:

@@ -11,9 +11,9 @@ def test_publish_moves_everything_at_once(tmp_path):
     staged = store.stage("job_1", 2)
     (staged / "deep").mkdir()
     (staged / "deep" / "file.txt").write_text("hi")
-    assert not store.path(artifact("deep/file.txt")).exists()
+    assert not store.locate(artifact("deep/file.txt")).exists()
     store.publish("job_1", 2)
-    assert store.path(artifact("deep/file.txt")).read_text() == "hi"
+    assert store.locate(artifact("deep/file.txt")).read_text() == "hi"
     assert not staged.exists()
 
 
@@ -29,5 +29,5 @@ def test_discard_leaves_other_attempts_alone(tmp_path):
     (store.stage("job_1", 2) / "a").write_text("2")
     store.publish("job_1", 2)
     store.discard("job_1", 1)
-    assert store.path(artifact("a")).read_text() == "2"
+    assert store.locate(artifact("a")).read_text() == "2"
     assert [path.name for path in (tmp_path / "staging").iterdir()] == []

@@ -1,0 +1,128 @@
+"""Artifacts in an S3 bucket: staged on the worker's disk, uploaded, checked, then published.
+
+```
+<directory>/staging/<job>-<attempt>/...   what a worker is writing
+s3://<bucket>/<prefix>/<job>-<attempt>/...  visible to clients once the job row says so
+```
+Credentials and region come from the environment (`AWS_ACCESS_KEY_ID`, ...) or the machine's role.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from app.domain.errors import StorageUnavailableError
+from app.domain.jobs import Artifact
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
+
+PART = 16 << 20  # bytes; 10,000 parts at most make a file of 160 GB
+PIECE = 1 << 20
+PARTS_AT_ONCE = 4
+# How long a client may take from the redirect to the first byte.
+GRANT = timedelta(minutes=15)
+PATIENCE = timedelta(seconds=60)
+
+
+class S3ArtifactStore:
+    """The artifacts of all jobs under one prefix of a bucket.
+
+    Raises:
+        StorageUnavailableError: from every method; S3 is away, refuses us, or lost something.
+    """
+
+    def __init__(self, directory: Path, url: str, endpoint: str = "") -> None:
+        self._staging = directory / "staging"
+        config: S3Config = {"checksum_algorithm": "SHA256"}
+        if endpoint:
+            config |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+        self._bucket = S3Store.from_url(
+            url,
+            config=config,
+            client_options={"allow_http": endpoint.startswith("http://")},
+            retry_config={"max_retries": 6, "retry_timeout": PATIENCE},
+        )
+
+    def stage(self, job_id: str, attempt: int) -> Path:
+        """An empty directory of this machine for the attempt to write to."""
+        self.discard(job_id, attempt)
+        directory = self._staging / _name(job_id, attempt)
+        directory.mkdir(parents=True)
+        return directory
+
+    def publish(self, job_id: str, attempt: int) -> None:
+        """Upload the staged files, large ones in parts, and see that all of them arrived."""
+        name = _name(job_id, attempt)
+        staged = self._staging / name
+        sizes = {
+            f"{name}/{file.relative_to(staged).as_posix()}": file.stat().st_size
+            for file in staged.rglob("*")
+            if file.is_file()
+        }
+        with _told():
+            for key in sorted(sizes):
+                file = staged / key.removeprefix(f"{name}/")
+                obstore.put(self._bucket, key, file, chunk_size=PART, max_concurrency=PARTS_AT_ONCE)
+            if (found := self._sizes(name)) != sizes:
+                wrong = sorted(found.items() ^ sizes.items())
+                raise StorageUnavailableError(f"after the upload of {name}, {wrong} differ")
+        shutil.rmtree(staged)
+
+    def discard(self, job_id: str, attempt: int) -> None:
+        """Remove whatever the attempt left."""
+        name = _name(job_id, attempt)
+        shutil.rmtree(self._staging / name, ignore_errors=True)
+        with _told():
+            if keys := list(self._sizes(name)):
+                obstore.delete(self._bucket, keys)
+
+    def attempts(self) -> set[tuple[str, int]]:
+        """Every (job id, attempt) that has files here or waits on this machine."""
+        # Not by common prefixes: some servers list those that have become empty.
+        with _told():
+            names = {key.partition("/")[0] for key in self._sizes("")}
+        if self._staging.is_dir():
+            names |= {directory.name for directory in self._staging.iterdir()}
+        split = (name.rpartition("-") for name in names)
+        return {(job_id, int(attempt)) for job_id, _, attempt in split}
+
+    def read(self, artifact: Artifact) -> Iterator[bytes]:
+        """The content of a published artifact, piece by piece."""
+        with _told():
+            for piece in obstore.get(self._bucket, _key(artifact)).stream(min_chunk_size=PIECE):
+                yield bytes(piece)
+
+    def locate(self, artifact: Artifact) -> str:
+        """A presigned address: whoever has it may GET this file for a while."""
+        with _told():
+            return obstore.sign(self._bucket, "GET", _key(artifact), GRANT)
+
+    def _sizes(self, name: str) -> dict[str, int]:
+        pages = obstore.list(self._bucket, f"{name}/" if name else None)
+        return {entry["path"]: entry["size"] for page in pages for entry in page}
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        # The first line says what happened; what follows may quote the request.
+        reason = str(error).strip().splitlines()[0]
+        raise StorageUnavailableError(f"the artifact store failed: {reason}") from error
+
+
+def _name(job_id: str, attempt: int) -> str:
+    return f"{job_id}-{attempt}"
+
+
+def _key(artifact: Artifact) -> str:
+    return f"{_name(artifact.job_id, artifact.attempt)}/{artifact.path}"

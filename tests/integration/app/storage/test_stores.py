@@ -1,0 +1,158 @@
+"""Both stores: staged privately, published at once, read, listed, discarded."""
+
+import hashlib
+import itertools
+import os
+import socket
+import threading
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from app.domain.errors import StorageUnavailableError
+from app.domain.jobs import Artifact
+from app.storage import s3
+from app.storage.store import open_store
+
+LARGE = os.urandom(s3.PART + 1_000_000)
+FILES = {"config.json": b"{}", "packed/a b.txt": b"text", "model.safetensors": LARGE, "empty": b""}
+_prefixes = (f"some/prefix-{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def on_s3(weed, credentials, tmp_path):
+    return open_store(tmp_path, f"{weed.bucket_url}/{next(_prefixes)}", weed.url)
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request, tmp_path):
+    return open_store(tmp_path) if request.param == "local" else request.getfixturevalue("on_s3")
+
+
+def stage(store, attempt=1, files=None):
+    directory = store.stage("job_1", attempt)
+    for name, content in (files or FILES).items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_bytes(content)
+
+
+def artifact(path, attempt=1):
+    content = FILES[path]
+    return Artifact(
+        "job_1", attempt, path, len(content), hashlib.sha256(content).hexdigest(), "text/plain"
+    )
+
+
+def content_at(place, **headers):
+    if isinstance(place, Path):
+        return place.read_bytes()
+    answer = httpx2.get(place, headers=headers, trust_env=False)
+    assert answer.status_code in {200, 206}, answer.text
+    return answer.content
+
+
+def test_what_is_published_is_what_was_staged(store):
+    stage(store)
+    assert store.attempts() == {("job_1", 1)}
+    store.publish("job_1", 1)
+    assert store.attempts() == {("job_1", 1)}
+    for path, content in FILES.items():
+        assert b"".join(store.read(artifact(path))) == content
+        assert content_at(store.locate(artifact(path))) == content
+
+
+def test_attempts_are_apart(store):
+    for attempt in (1, 2):
+        stage(store, attempt, {"config.json": b"{}"})
+        store.publish("job_1", attempt)
+    store.discard("job_1", 1)
+    assert store.attempts() == {("job_1", 2)}
+    assert b"".join(store.read(artifact("config.json", 2))) == b"{}"
+    store.discard("job_1", 2)
+    store.discard("job_1", 3)
+    assert store.attempts() == set()
+
+
+def test_staging_again_starts_empty(store):
+    stage(store)
+    assert list(store.stage("job_1", 1).iterdir()) == []
+
+
+def test_an_address_takes_ranges_and_no_changes(on_s3):
+    stage(on_s3)
+    on_s3.publish("job_1", 1)
+    address = on_s3.locate(artifact("model.safetensors"))
+    assert content_at(address, Range="bytes=5-9") == LARGE[5:10]
+    assert httpx2.get(address + "0", trust_env=False).status_code == 403
+    assert httpx2.put(address, content=b"", trust_env=False).status_code == 403
+
+
+def test_a_wrong_secret_is_refused(weed, on_s3, monkeypatch, tmp_path):
+    stage(on_s3)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    wrong = open_store(tmp_path, weed.bucket_url, weed.url)
+    for call in (
+        lambda: wrong.publish("job_1", 1),
+        wrong.attempts,
+        lambda: list(wrong.read(artifact("config.json"))),
+    ):
+        with pytest.raises(StorageUnavailableError) as caught:
+            call()
+        assert "another" not in str(caught.value)
+    assert (tmp_path / "staging" / "job_1-1" / "config.json").exists(), "nothing was lost"
+
+
+class Breaking:
+    """A way to the server on which every connection breaks after so many bytes."""
+
+    def __init__(self, port, after):
+        self.port, self.after = port, after
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.accept)
+        self.thread.start()
+
+    def accept(self):
+        while True:
+            client, _ = self.listening.accept()
+            client.settimeout(0.1)
+            with client, suppress(OSError):
+                if self.after is None:
+                    return
+                left = self.after
+                while left > 0 and (data := client.recv(min(left, 65536))):
+                    left -= len(data)
+
+    def close(self):
+        self.after = None
+        socket.create_connection(self.listening.getsockname()).close()
+        self.thread.join()
+        self.listening.close()
+
+
+def test_a_connection_that_breaks_publishes_nothing(weed, on_s3, monkeypatch, tmp_path):
+    monkeypatch.setattr(s3, "PATIENCE", timedelta(seconds=1))
+    stage(on_s3)
+    way = Breaking(weed.port, after=1_000_000)
+    try:
+        broken = open_store(tmp_path, weed.bucket_url, way.url)
+        with pytest.raises(StorageUnavailableError):
+            broken.publish("job_1", 1)
+    finally:
+        way.close()
+    assert (tmp_path / "staging" / "job_1-1" / "model.safetensors").read_bytes() == LARGE
+    on_s3.publish("job_1", 1)  # the connection is back
+    assert b"".join(on_s3.read(artifact("model.safetensors"))) == LARGE
+
+
+def test_a_file_lost_on_the_way_is_noticed(on_s3, monkeypatch):
+    stage(on_s3)
+    real = s3.obstore.put
+    monkeypatch.setattr(
+        s3.obstore, "put", lambda b, key, f, **o: key.endswith("empty") or real(b, key, f, **o)
+    )
+    with pytest.raises(StorageUnavailableError, match="job_1-1/empty"):
+        on_s3.publish("job_1", 1)
