@@ -18,7 +18,9 @@ from workers.scenes.drawing import draw
 from workers.scenes.scene import sample_scene
 from workers.scenes.splits import Split
 
-STEPS, BATCH = 800, 128
+# Steps at the full rate, and at one that falls to zero.
+MATCH, FINISH = range(400), range(400, 500)
+BATCH = 128
 NAMES = 16  # of a batch: one thing, no place
 PEAK = 1e-3
 
@@ -34,7 +36,8 @@ def train() -> tuple[CLIPModel, CLIPProcessor]:
     def losses(step: int) -> Tensor:
         return model(**batch(processor, step), return_loss=True).loss
 
-    optimise(model, losses, steps=range(STEPS), peak=PEAK)
+    optimise(model, losses, steps=MATCH, peak=PEAK, decay=0)
+    optimise(model, losses, steps=FINISH, peak=PEAK)
     return model.eval(), processor
 
 

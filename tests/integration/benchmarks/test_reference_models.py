@@ -6,15 +6,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import (
+    AutoModel,
     AutoModelForImageTextToText,
     AutoProcessor,
+    CLIPModel,
+    CLIPProcessor,
     LlavaForConditionalGeneration,
     LlavaProcessor,
 )
 
-from workers.scenes.evaluate import answer_accuracy
+from workers.scenes.evaluate import answer_accuracy, retrieval, zero_shot
 
 LLAVA = Path("benchmarks/models/scenes-llava")
+CLIP = Path("benchmarks/models/scenes-clip")
 UNSEEN_SEED = 20_000
 # Below the card's figures by what 100 samples can miss by chance.
 FLOORS = {
@@ -32,8 +36,11 @@ FLOORS = {
 
 @pytest.mark.parametrize(
     ("path", "auto", "model_class", "processor_class"),
-    [(LLAVA, AutoModelForImageTextToText, LlavaForConditionalGeneration, LlavaProcessor)],
-    ids=["llava"],
+    [
+        (LLAVA, AutoModelForImageTextToText, LlavaForConditionalGeneration, LlavaProcessor),
+        (CLIP, AutoModel, CLIPModel, CLIPProcessor),
+    ],
+    ids=["llava", "clip"],
 )
 def test_it_is_an_ordinary_checkpoint(path, auto, model_class, processor_class):
     model, info = auto.from_pretrained(path, output_loading_info=True)
@@ -51,3 +58,13 @@ def test_llava_answers_every_kind_of_question():
     processor = AutoProcessor.from_pretrained(LLAVA)
     scores = answer_accuracy(model, processor, seed=UNSEEN_SEED, per_kind=100)
     assert {kind: score.rate for kind, score in scores.items() if score.rate < FLOORS[kind]} == {}
+
+
+def test_clip_finds_and_names_scenes():
+    torch.set_num_threads(1)
+    model = AutoModel.from_pretrained(CLIP).eval()
+    processor = AutoProcessor.from_pretrained(CLIP)
+    found = retrieval(model, processor, seed=UNSEEN_SEED, size=200)
+    assert found["image to text R@1"].rate > 0.8
+    assert found["text to image R@1"].rate > 0.8
+    assert zero_shot(model, processor, seed=UNSEEN_SEED, size=200)["both"].rate > 0.4
