@@ -36,6 +36,7 @@ def test_downloads_match_manifest_and_listing(service, done, tmp_path):
     manifest = json.loads((directory / "manifest.json").read_text())
     listed = {file["path"]: file for file in service.artifacts(done["id"])}
     assert set(listed) == {*manifest["files"], "manifest.json"}
+    assert {"README.md", "pruning_report.json", "report.html"} <= set(listed)
     for path, file in listed.items():
         content = (directory / path).read_bytes()
         assert hashlib.sha256(content).hexdigest() == file["sha256"]

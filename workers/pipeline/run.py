@@ -22,6 +22,7 @@ from workers.pipeline.evaluation.subject import Subject
 from workers.pipeline.files import OutputFile
 from workers.pipeline.masks import write_masks
 from workers.pipeline.packing import Sizes, pack_checkpoint
+from workers.pipeline.page import write_page
 from workers.pipeline.sources import ModelFiles, fetch
 from workers.pipeline.verify import verify_sparsity
 from workers.pruning.models.adapter import Adapter
@@ -209,6 +210,7 @@ def _export(
     files.write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
     sizes = pack_checkpoint(staging)
     write_card(staging, context.spec, pruned, sizes)
+    write_page(staging, f"{context.spec.model}, {context.spec.method}", pruned, sizes)
     return sizes, files.close_run(staging, _provenance(context, source, data))
 
 
