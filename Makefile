@@ -5,7 +5,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test bench-engine bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
+.PHONY: help install demo check test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality
 
 help: ## list the commands
@@ -45,6 +45,9 @@ bench-engine: install .venv-llmcompressor/installed ## speed and memory of the p
 
 bench-artifacts: install ## cost of packing and of downloads
 	$(BIN)/python -m benchmarks.artifacts
+
+bench-ecoflap: install ## what ECoFLaP's first stage costs
+	$(BIN)/python -m benchmarks.ecoflap
 
 train-scenes-llava: install ## train the reference LLaVA from scratch
 	$(BIN)/python -m benchmarks.models.train_llava benchmarks/models/scenes-llava

@@ -1,0 +1,195 @@
+"""What ECoFLaP's first stage costs, beside plain Wanda and the paper's loop; last line is JSON.
+
+    make bench-ecoflap
+
+Times are CPU seconds of one thread; sides take turns and the median of their ratios is quoted.
+Peak memory is that of fresh processes. Models are random but for scenes-llava, where it is trained.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+
+from app.domain.methods import build_recipe
+from app.domain.recipe import GradientNorm, ZerothOrder
+from benchmarks.ecoflap_models import MODELS, is_trained, prepared
+from workers.pruning.allocation.ecoflap import measure
+from workers.pruning.allocation.ecoflap.perturbation import noise
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.replay import Batch
+from workers.pruning.prune import evaluating, prune
+
+SAMPLES = {"blip2": 16, "llama": 16, "scenes-llava": 128}
+SIZES = {"blip2": 2, "llama": 2, "scenes-llava": 16}
+EPS = 1e-3
+SEEDS = 300
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+class Subject:
+    """A model whose weights come back before every run."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.adapter = prepared(name, directory)
+        self.batches = MODELS[name][1](self.adapter, SAMPLES[name], SIZES[name])
+        self._dense = {k: v.clone() for k, v in self.adapter.model.state_dict().items()}
+
+    def run(self, method: str, **parameters: object) -> float:
+        """CPU seconds of one pruning run at 50 %."""
+        self.adapter.model.load_state_dict(self._dense)
+        recipe = build_recipe(method, parameters, "unstructured", sparsity=0.5)
+        return timed(lambda: prune(self.adapter, recipe, self.batches))
+
+    def quarter(self, estimator: str) -> dict[str, object]:
+        """ECoFLaP's parameters, scores on a quarter of the samples."""
+        return {"estimator": estimator, "samples": SAMPLES[self.name] // 4}
+
+    def forward(self) -> float:
+        with torch.no_grad():
+            return timed(lambda: [self.adapter.forward(batch) for batch in self.batches])
+
+
+def whole_runs(subject: Subject, rounds: int) -> dict[str, float]:
+    """Whole runs against plain Wanda, both beside dense forwards."""
+    subject.run("wanda")  # warm-up
+    seen: dict[str, list[float]] = {"gradient-norm": [], "first-order": [], "wanda": []}
+    for number in range(rounds):
+        dense, wanda = subject.forward(), subject.run("wanda")
+        seen["wanda"].append(wanda / dense)
+        for estimator in ("gradient-norm", "first-order"):
+            ecoflap = subject.run("ecoflap", **subject.quarter(estimator))
+            seen[estimator].append(ecoflap / wanda)
+            print(
+                f"{subject.name} round {number + 1} {estimator}: wanda {wanda:.2f} s, "
+                f"ecoflap {ecoflap:.2f} s, dense forward {dense:.2f} s",
+                flush=True,
+            )
+    return {
+        "wanda, dense forwards": statistics.median(seen["wanda"]),
+        "gradient-norm run / wanda": statistics.median(seen["gradient-norm"]),
+        "first-order run / wanda": statistics.median(seen["first-order"]),
+    }
+
+
+def naive(adapter: Adapter, batch: Batch) -> None:
+    """The paper's loop with one draw, kept while it is needed: two forwards for every matrix."""
+    with torch.no_grad(), evaluating(adapter.model):
+        for matrix in adapter.matrices:
+            z = noise(0, matrix, 0, 0)
+            matrix.weight.add_(z, alpha=EPS)
+            adapter.loss(batch)
+            matrix.weight.sub_(z, alpha=2 * EPS)
+            adapter.loss(batch)
+            matrix.weight.add_(z, alpha=EPS)
+
+
+def zeroth_order(subject: Subject, rounds: int) -> float:
+    """Ours / the paper's loop, on one batch."""
+    adapter = subject.adapter
+    size = 1 if subject.name != "scenes-llava" else 16
+    batch = MODELS[subject.name][1](adapter, size, size)[0]
+    seen = []
+    for number in range(rounds):
+        theirs = timed(lambda: naive(adapter, batch))
+        with evaluating(adapter.model):
+            ours = timed(lambda: measure(adapter, ZerothOrder(), [(0, batch)], adapter.matrices))
+        seen.append(ours / theirs)
+        print(
+            f"{subject.name} round {number + 1} zeroth-order: naive {theirs:.2f} s, ours "
+            f"{ours:.2f} s",
+            flush=True,
+        )
+    return statistics.median(seen)
+
+
+def sampling(subject: Subject) -> dict[str, float]:
+    """Mean of many draws / (sqrt(2/pi) x exact norm), over matrices from all over the model."""
+    adapter = subject.adapter
+    some = adapter.matrices[:: len(adapter.matrices) // 6]
+    batches = list(enumerate(MODELS[subject.name][1](adapter, 4, 2)))
+    with evaluating(adapter.model):
+        exact = measure(adapter, GradientNorm(), batches, some).values
+        parts = [
+            measure(adapter, ZerothOrder(draws=60), batches, some, seed=seed).values
+            for seed in range(SEEDS // 60)
+        ]
+    ratios = [
+        statistics.fmean(math.fsum(part[name]) for part in parts)
+        / (math.sqrt(2 / math.pi) * math.fsum(norms))
+        for name, norms in exact.items()
+    ]
+    return {"mean of 300 seeds / exact, least": min(ratios), "the same, most": max(ratios)}
+
+
+def memory(name: str, directory: Path, method: str) -> float:
+    """Peak memory of a fresh process that loads and prunes, MiB."""
+    command = [sys.executable, "-m", "benchmarks.ecoflap", "--memory", name, directory, method]
+    done = subprocess.run(
+        [str(part) for part in command], check=True, capture_output=True, text=True
+    )
+    return float(done.stdout.split()[-1])
+
+
+def peak(name: str, directory: Path, method: str) -> None:
+    """Run once and print the peak."""
+    subject = Subject(name, directory)
+    subject.run(method, **(subject.quarter("gradient-norm") if method == "ecoflap" else {}))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    print(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")))
+
+
+def figures(name: str, directory: Path, rounds: int) -> dict[str, float | bool]:
+    wanda, ecoflap = (memory(name, directory, method) for method in ("wanda", "ecoflap"))
+    subject = Subject(name, directory)
+    found: dict[str, float | bool] = {
+        "trained": is_trained(name),
+        "matrices": len(subject.adapter.matrices),
+        "zeroth-order / paper's loop": zeroth_order(subject, rounds),
+        **whole_runs(subject, rounds),
+        "peak memory ecoflap / wanda": ecoflap / wanda,
+    }
+    if name == "scenes-llava":
+        found |= sampling(Subject(name, directory))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.memory:
+        name, directory, method = options.memory
+        peak(name, Path(directory), method)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        found = {name: figures(name, Path(directory), options.rounds) for name in options.models}
+    for name, each in found.items():
+        for what, value in each.items():
+            shown = value if isinstance(value, bool | int) else f"{value:.3f}"
+            print(f"{name:14} {what:36} {shown}")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
