@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -46,3 +47,18 @@ def test_a_range_carries_the_digest_of_the_whole_file(served, http):
     for known in (etag, f'"other", W/{etag}', "*"):
         assert http.get(path, headers={"If-None-Match": known}).status_code == 304
     assert http.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_eight_ranges_at_once_make_the_file(served, http):
+    content = (served.directory / "model.safetensors").read_bytes()
+    path, step = f"/v1/{served.repo}/artifacts/model.safetensors", len(content) // 8 + 1
+
+    def part(start):
+        answer = http.get(path, headers={"Range": f"bytes={start}-{start + step - 1}"})
+        assert answer.status_code == 206
+        return answer.content
+
+    with ThreadPoolExecutor(8) as threads:
+        parts = list(threads.map(part, range(0, len(content), step)))
+    assert len(parts) == 8
+    assert b"".join(parts) == content

@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from app import maintenance
 from app.domain.errors import StorageUnavailableError
 from app.domain.jobs import Artifact
+from app.local.valkey import free_port
 from app.storage import s3
 from app.storage.store import open_store
 
@@ -156,3 +158,9 @@ def test_a_file_lost_on_the_way_is_noticed(on_s3, monkeypatch):
     )
     with pytest.raises(StorageUnavailableError, match="job_1-1/empty"):
         on_s3.publish("job_1", 1)
+
+
+def test_maintenance_outlives_a_store_that_is_away(engine, credentials, monkeypatch, tmp_path):
+    monkeypatch.setattr(s3, "PATIENCE", timedelta(seconds=0.1))
+    away = open_store(tmp_path, "s3://bucket", f"http://127.0.0.1:{free_port()}")
+    assert not maintenance._guarded(lambda: maintenance.tidy(engine, away))
