@@ -8,6 +8,7 @@ from PIL import Image
 
 from app.domain.dataset_errors import DatasetsExtraError, DatasetSourceError
 from app.domain.datasets import HubSet
+from app.domain.errors import HubUnavailableError
 from workers.pipeline.datasets.record import Record
 
 # Column names in use for our fields, ours first.
@@ -26,6 +27,7 @@ def hub_records(source: HubSet) -> Iterator[Record]:
     Raises:
         DatasetsExtraError: `datasets` is not installed.
         DatasetSourceError: no such set, configuration, revision or split, or no column we know.
+        HubUnavailableError: the hub does not answer.
     """
     try:
         import datasets  # noqa: PLC0415 - an optional extra, and slow to import
@@ -48,6 +50,8 @@ def hub_records(source: HubSet) -> Iterator[Record]:
         names = getattr(rows.features.get("label"), "names", None) if rows.features else None
         for row in rows:
             yield to_record(row, names)
+    except ConnectionError as error:
+        raise HubUnavailableError(f"the hub does not answer: {error}") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise DatasetSourceError(f"{source.repo_id} {source.split}: {error}") from error
 
