@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import OperationalError
 
-from app.db import outbox
+from app import deliver
+from app.db import idempotency, outbox
 from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
 from app.queue import CeleryQueue
@@ -23,6 +24,7 @@ from app.services import attempts, dispatch
 from app.services.sweep import sweep
 from app.settings import Settings
 from app.storage.store import ArtifactStore, open_store
+from app.webhooks.sender import Sender
 
 logger = logging.getLogger("secateur.maintenance")
 
@@ -41,6 +43,9 @@ def tick(engine: Engine, queue: CeleryQueue) -> None:
         if reaped := attempts.reap(connection):
             logger.warning("reaped %d expired leases", reaped)
     with engine.begin() as connection:
+        if late := attempts.end_overdue(connection):
+            logger.info("ended %d jobs past their time limits", late)
+    with engine.begin() as connection:
         if lost := dispatch.recover_lost(connection, queue):
             logger.warning("sending %d messages again that the broker has lost", lost)
     while True:
@@ -50,7 +55,9 @@ def tick(engine: Engine, queue: CeleryQueue) -> None:
 
 
 def tidy(engine: Engine, store: ArtifactStore) -> None:
-    """Discard files that belong to no job any more."""
+    """Discard files that belong to no job any more, and answers kept for replays."""
+    with engine.begin() as connection:
+        idempotency.forget_old(connection)
     with engine.begin() as connection:
         if discarded := sweep(connection, store):
             logger.info("discarded the files of %d attempts", discarded)
@@ -58,12 +65,17 @@ def tidy(engine: Engine, store: ArtifactStore) -> None:
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Work until `stop` is set; wakes on new outbox rows, and at the interval at the latest."""
-    engine = make_engine(settings.database.url, pool_size=2)
+    engine = make_engine(settings.database.url, pool_size=6)
     queue = CeleryQueue(settings.queue.url)
     store = open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint)
-    next_sweep = time.monotonic()
+    sender = Sender(allow_loopback=settings.webhooks.allow_loopback)
     interval = settings.maintenance.interval_seconds
+    delivering = threading.Thread(
+        target=deliver.run, args=(engine, sender, stop, interval), name="webhooks"
+    )
+    next_sweep = time.monotonic()
     wake = _Listener(settings.database.url)
+    delivering.start()
     try:
         while not stop.is_set():
             _guarded(lambda: tick(engine, queue))
@@ -73,6 +85,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
             if not _guarded(lambda: wake.wait(interval)):
                 stop.wait(interval)
     finally:
+        stop.set()
+        delivering.join()
+        sender.close()
         wake.close()
         queue.close()
         engine.dispose()

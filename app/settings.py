@@ -132,6 +132,9 @@ class Api(Section):
     max_body_bytes: int = Field(
         default=1 << 20, ge=1024, description="largest request body accepted, in bytes"
     )
+    keep_alive_seconds: PositiveSeconds = Field(
+        default=15, description="a silent event stream sends a comment this often"
+    )
 
     @property
     def url(self) -> str:
@@ -165,6 +168,14 @@ class Worker(Section):
         return value
 
 
+class Webhooks(Section):
+    """Messages to clients' own servers."""
+
+    allow_loopback: bool = Field(
+        default=False, description="whether webhooks may go to this machine itself"
+    )
+
+
 class Maintenance(Section):
     """The loop that relays unsent messages and reaps expired leases."""
 
@@ -191,6 +202,7 @@ class Settings(BaseSettings):
     datasets: Datasets = Field(default=Datasets(), description=Datasets.__doc__)
     api: Api = Field(default=Api(), description=Api.__doc__)
     worker: Worker = Field(default=Worker(), description=Worker.__doc__)
+    webhooks: Webhooks = Field(default=Webhooks(), description=Webhooks.__doc__)
     maintenance: Maintenance = Field(default=Maintenance(), description=Maintenance.__doc__)
 
     @field_validator("data_dir")

@@ -41,17 +41,20 @@ class Runner:
         self._heartbeat = heartbeat_seconds
         self._name = f"{socket.gethostname()}:{os.getpid()}"
 
-    def run(self, job_id: str) -> bool:
-        """Run the job if it still waits.
+    def run(self, told: str) -> bool:
+        """Run the job that should start next, if one waits.
+
+        Args:
+            told: the job whose message woke us; it says that a job waits, not which one starts.
 
         Returns:
             True where this process is as good as new: nothing was claimed, or the job succeeded.
         """
         with self._engine.begin() as connection:
             lease = timedelta(seconds=self._lease)
-            job = attempts.claim(connection, job_id, worker=self._name, lease=lease)
+            job = attempts.claim(connection, worker=self._name, lease=lease)
         if job is None:
-            logger.info("job %s does not wait any more", job_id)
+            logger.info("nothing waits any more that the message of job %s could start", told)
             return True
         logger.info("job %s attempt %d starts", job.id, job.attempt)
         with Attempt(self._engine, job, lease=self._lease, heartbeat=self._heartbeat) as attempt:

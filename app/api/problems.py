@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic_core.core_schema import ErrorType
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
@@ -32,6 +32,18 @@ STATUS: dict[type[SecateurError], HTTPStatus] = {
     errors.JobFinishedError: HTTPStatus.CONFLICT,
     dataset_errors.DatasetNotFoundError: HTTPStatus.NOT_FOUND,
     dataset_errors.DatasetTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.JobNotFinishedError: HTTPStatus.CONFLICT,
+    errors.JobNotRetryableError: HTTPStatus.CONFLICT,
+    errors.IdempotencyInFlightError: HTTPStatus.CONFLICT,
+    errors.ResultNotReadyError: HTTPStatus.NOT_FOUND,
+    errors.ApiKeyNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.WebhookNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.DeliveryNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.PreconditionError: HTTPStatus.PRECONDITION_FAILED,
+    errors.ScopeError: HTTPStatus.FORBIDDEN,
+    errors.QueueQuotaError: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.ArtifactQuotaError: HTTPStatus.FORBIDDEN,
+    errors.RateLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.SystemFaultError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 # What pydantic and starlette call a thing, and what our clients are told. Pydantic's other types
@@ -79,7 +91,9 @@ def status_of(error: type[SecateurError]) -> HTTPStatus:
 def _secateur(_: Request, error: Exception) -> JSONResponse:
     known = cast("SecateurError", error)
     status = status_of(type(known))
-    headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else None
+    headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
+    if known.retry_after is not None:
+        headers["Retry-After"] = str(known.retry_after)
     issues = []
     if isinstance(known, dataset_errors.DatasetRowError):
         issues = [{"code": known.code, "detail": str(known), "row": str(known.row)}]
@@ -132,6 +146,11 @@ def _database(_: Request, error: Exception) -> JSONResponse:
     return problem(status, "database_unavailable", detail, headers={"Retry-After": "2"})
 
 
+def _unstorable(request: Request, _: Exception) -> JSONResponse:
+    text = "a text holds a NUL character or half of a surrogate pair, which cannot be stored"
+    return _secateur(request, errors.StorableTextError(text))
+
+
 def _unexpected(_: Request, error: Exception) -> JSONResponse:
     logger.error("unexpected error", exc_info=error)
     detail = "the service met an unexpected error; its log has the details"
@@ -144,5 +163,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(OperationalError, _database)
+    app.add_exception_handler(DataError, _unstorable)
     app.add_exception_handler(PoolTimeoutError, _database)
     app.add_exception_handler(Exception, _unexpected)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from app.db.tables import artifacts
 from app.domain.jobs import Artifact
@@ -10,6 +10,8 @@ from app.domain.jobs import Artifact
 
 def add(connection: Connection, new: Sequence[Artifact]) -> None:
     """Store the files of a finished attempt; they become visible together, on commit."""
+    if not new:
+        return
     connection.execute(
         insert(artifacts),
         [
@@ -37,3 +39,9 @@ def get(connection: Connection, job_id: str, path: str) -> Artifact | None:
     query = select(artifacts).where(artifacts.c.job_id == job_id, artifacts.c.path == path)
     row = connection.execute(query).mappings().one_or_none()
     return Artifact(**row) if row else None
+
+
+def total_size(connection: Connection, job_id: str) -> int:
+    """Bytes of all files of a job."""
+    query = select(func.coalesce(func.sum(artifacts.c.size), 0)).where(artifacts.c.job_id == job_id)
+    return int(connection.execute(query).scalar_one())

@@ -1,11 +1,19 @@
-"""The append-only event log of jobs."""
+"""The append-only event log of jobs.
+
+Ids grow along a job's log only because every writer holds the job's row while it appends: it has
+updated or inserted that row before, in the same transaction. So nobody who reads on from the last
+id he saw can miss an entry.
+"""
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from app.db.tables import events
 from app.domain.jobs import Event, EventLevel, EventType, NewEvent
+
+# Told the job's id whenever a transaction that appended has committed.
+CHANNEL = "secateur_events"
 
 
 def append(connection: Connection, job_id: str, attempt: int, new: Sequence[NewEvent]) -> None:
@@ -24,6 +32,7 @@ def append(connection: Connection, job_id: str, attempt: int, new: Sequence[NewE
         for event in new
     ]
     connection.execute(insert(events), rows)
+    connection.execute(select(func.pg_notify(CHANNEL, job_id)))
 
 
 def page(connection: Connection, job_id: str, *, after: int, limit: int) -> list[Event]:
@@ -47,3 +56,9 @@ def page(connection: Connection, job_id: str, *, after: int, limit: int) -> list
         )
         for row in connection.execute(query).mappings()
     ]
+
+
+def newest(connection: Connection, job_id: str) -> int:
+    """The id of the job's newest event; 0 where there is none."""
+    query = select(func.coalesce(func.max(events.c.id), 0)).where(events.c.job_id == job_id)
+    return int(connection.execute(query).scalar_one())

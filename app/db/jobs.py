@@ -1,10 +1,25 @@
 """Job rows: every change is one conditional UPDATE guarded by status and, for workers, attempt."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import fields
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, case, exists, func, insert, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    case,
+    exists,
+    extract,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy import delete as sql_delete
 
 from app.db.tables import artifacts, jobs
 from app.domain.ids import new_id
@@ -12,6 +27,7 @@ from app.domain.jobs import (
     FailureKind,
     Job,
     JobError,
+    JobFilter,
     JobStatus,
     Lease,
     NewJob,
@@ -19,55 +35,80 @@ from app.domain.jobs import (
     sources,
 )
 
+# Up to this progress an attempt has fetched and loaded only.
+PACE_KNOWN = 0.1
+
 
 def _job(row: RowMapping) -> Job:
     error = None
     if row["error_code"] is not None:
         error = JobError(FailureKind(row["error_kind"]), row["error_code"], row["error_message"])
-    return Job(
-        id=row["id"],
-        status=JobStatus(row["status"]),
-        phase=Phase(row["phase"]) if row["phase"] else None,
-        progress=row["progress"],
-        attempt=row["attempt"],
-        max_attempts=row["max_attempts"],
-        spec=row["spec"],
-        error=error,
-        result=row["result"],
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-    )
+    plain = {name: row[name] for name in _PLAIN}
+    phase = Phase(row["phase"]) if row["phase"] else None
+    return Job(status=JobStatus(row["status"]), phase=phase, error=error, **plain)
+
+
+_PLAIN = {field.name for field in fields(Job)} - {"status", "phase", "error"}
 
 
 def create(connection: Connection, new: NewJob) -> Job:
     """Store a queued job."""
-    values = {"id": new_id("job"), "spec": new.spec, "max_attempts": new.max_attempts}
+    values: dict[str, Any] = {field.name: getattr(new, field.name) for field in fields(new)}
+    values["id"] = new_id("job")
+    if new.max_pending is not None:
+        values["deadline"] = func.now() + timedelta(seconds=new.max_pending)
     row = connection.execute(insert(jobs).values(values).returning(jobs)).mappings().one()
     return _job(row)
 
 
-def get(connection: Connection, job_id: str) -> Job | None:
-    """The job of that id, if there is one."""
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
+def get(connection: Connection, project_id: str, job_id: str, *, lock: bool = False) -> Job | None:
+    """The project's job of that id, if there is one; locked until the transaction ends if asked."""
+    query = select(jobs).where(jobs.c.id == job_id, jobs.c.project_id == project_id)
+    row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     return _job(row) if row else None
 
 
 def page(
-    connection: Connection, *, limit: int, before: str | None, status: JobStatus | None
+    connection: Connection, project_id: str, *, limit: int, cursor: str | None, only: JobFilter
 ) -> list[Job]:
-    """Up to `limit` jobs, newest first, older than the id `before`."""
-    query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(jobs.c.id < before)
-    if status is not None:
-        query = query.where(jobs.c.status == status)
+    """Up to `limit` jobs by creation, newest first unless asked otherwise, after `cursor`."""
+    column = jobs.c
+    query = select(jobs).where(column.project_id == project_id).limit(limit)
+    query = query.order_by(column.id if only.oldest_first else column.id.desc())
+    if cursor is not None:
+        query = query.where(column.id > cursor if only.oldest_first else column.id < cursor)
+    if only.status is not None:
+        query = query.where(column.status == only.status)
+    if only.method is not None:
+        query = query.where(column.spec["method"].astext == only.method)
+    if only.model is not None:
+        query = query.where(column.spec["model"].astext == only.model)
+    if only.labels:
+        query = query.where(column.labels.contains(only.labels))
+    if only.created_after is not None:
+        query = query.where(column.created_at >= only.created_after)
+    if only.created_before is not None:
+        query = query.where(column.created_at < only.created_before)
     return [_job(row) for row in connection.execute(query).mappings()]
+
+
+def change(connection: Connection, job_id: str, **values: Any) -> Job:
+    """Set what clients may set: labels, metadata, priority."""
+    query = update(jobs).where(jobs.c.id == job_id).values(**values, **_NEXT_VERSION)
+    return _job(connection.execute(query.returning(jobs)).mappings().one())
+
+
+def delete(connection: Connection, job_id: str) -> None:
+    """Remove a job with its events and artifact rows."""
+    connection.execute(sql_delete(jobs).where(jobs.c.id == job_id))
+
+
+_NEXT_VERSION: dict[str, Any] = {"version": jobs.c.version + 1}
 
 
 def _finish(status: JobStatus, **values: Any) -> dict[str, Any]:
     ended = {"status": status, "finished_at": func.now(), "lease_expires_at": null()}
-    return ended | {"worker": null()} | values
+    return ended | {"worker": null(), "deadline": null(), "eta": null()} | values
 
 
 def cancel(connection: Connection, job_id: str) -> Job | None:
@@ -83,6 +124,8 @@ def cancel(connection: Connection, job_id: str) -> Job | None:
         .values(
             status=case((queued, JobStatus.CANCELLED), else_=JobStatus.CANCELLING),
             finished_at=case((queued, func.now()), else_=jobs.c.finished_at),
+            deadline=null(),
+            **_NEXT_VERSION,
         )
         .returning(jobs)
     )
@@ -92,6 +135,8 @@ def cancel(connection: Connection, job_id: str) -> Job | None:
 
 def claim(connection: Connection, job_id: str, *, worker: str, lease: timedelta) -> Job | None:
     """Take a queued job: one conditional UPDATE, so that of two workers only one succeeds."""
+    run_time = func.make_interval(0, 0, 0, 0, 0, 0, jobs.c.max_runtime)
+    first = jobs.c.started_at.is_(None)
     query = (
         update(jobs)
         .where(jobs.c.id == job_id, jobs.c.status.in_(sources(JobStatus.RUNNING)))
@@ -103,11 +148,23 @@ def claim(connection: Connection, job_id: str, *, worker: str, lease: timedelta)
             progress=0,
             lease_expires_at=func.now() + lease,
             started_at=func.coalesce(jobs.c.started_at, func.now()),
+            attempt_started_at=func.now(),
+            deadline=case((first, func.now() + run_time), else_=jobs.c.deadline),
+            **_NEXT_VERSION,
         )
         .returning(jobs)
     )
     row = connection.execute(query).mappings().one_or_none()
     return _job(row) if row else None
+
+
+def _eta(progress: float) -> ColumnElement[datetime] | None:
+    """When the attempt ends if it goes on at its pace; loading says nothing about that pace."""
+    if progress <= PACE_KNOWN:
+        return None
+    elapsed = func.now() - jobs.c.attempt_started_at
+    left = extract("epoch", elapsed) * ((1 - progress) / progress)
+    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, left)
 
 
 def heartbeat(
@@ -127,7 +184,12 @@ def heartbeat(
             jobs.c.attempt == attempt,
             jobs.c.status.in_([JobStatus.RUNNING, JobStatus.CANCELLING]),
         )
-        .values(lease_expires_at=func.now() + lease, phase=phase, progress=progress)
+        .values(
+            lease_expires_at=func.now() + lease,
+            phase=phase,
+            progress=progress,
+            eta=case((jobs.c.progress == progress, jobs.c.eta), else_=_eta(progress)),
+        )
         .returning(jobs.c.status)
     )
     status = connection.execute(query).scalar_one_or_none()
@@ -146,7 +208,7 @@ def _end_attempt(
             jobs.c.attempt == attempt,
             jobs.c.status.in_(sources(target)),
         )
-        .values(**values)
+        .values(**values, **_NEXT_VERSION)
         .returning(jobs.c.id)
     )
     return connection.execute(query).scalar_one_or_none() is not None
@@ -158,6 +220,16 @@ def succeed(connection: Connection, job_id: str, attempt: int, result: dict[str,
     return _end_attempt(connection, job_id, attempt, JobStatus.SUCCEEDED, **values)
 
 
+def _failed(error: JobError, result: dict[str, Any] | None = None) -> dict[str, Any]:
+    return _finish(
+        JobStatus.FAILED,
+        result=null() if result is None else result,
+        error_kind=error.kind,
+        error_code=error.code,
+        error_message=error.message,
+    )
+
+
 def fail(
     connection: Connection,
     job_id: str,
@@ -166,20 +238,14 @@ def fail(
     result: dict[str, Any] | None = None,
 ) -> bool:
     """End a running attempt with its error. False where the attempt no longer owns the job."""
-    values = _finish(
-        JobStatus.FAILED,
-        result=null() if result is None else result,
-        error_kind=error.kind,
-        error_code=error.code,
-        error_message=error.message,
-    )
+    values = _failed(error, result)
     return _end_attempt(connection, job_id, attempt, JobStatus.FAILED, **values)
 
 
 def requeue(connection: Connection, job_id: str, attempt: int) -> bool:
     """Give a running attempt's job back to the queue."""
     values = {"status": JobStatus.QUEUED, "lease_expires_at": null(), "worker": null()}
-    values |= {"phase": null(), "progress": 0}
+    values |= {"phase": null(), "progress": 0, "eta": null()}
     return _end_attempt(connection, job_id, attempt, JobStatus.QUEUED, **values)
 
 
@@ -187,6 +253,30 @@ def end_cancelled(connection: Connection, job_id: str, attempt: int) -> bool:
     """End a cancelling attempt."""
     values = _finish(JobStatus.CANCELLED)
     return _end_attempt(connection, job_id, attempt, JobStatus.CANCELLED, **values)
+
+
+def fail_overdue(connection: Connection, job_id: str, error: JobError) -> Job | None:
+    """End a queued or running job from outside; its worker, if any, finds its lease lost."""
+    query = (
+        update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.status.in_(sources(JobStatus.FAILED)))
+        .values(**_failed(error), **_NEXT_VERSION)
+        .returning(jobs)
+    )
+    row = connection.execute(query).mappings().one_or_none()
+    return _job(row) if row else None
+
+
+def overdue(connection: Connection, *, limit: int) -> Sequence[Job]:
+    """Jobs past their deadline, locked for this transaction; rows others hold are passed over."""
+    query = (
+        select(jobs)
+        .where(jobs.c.deadline < func.now())
+        .order_by(jobs.c.deadline)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [_job(row) for row in connection.execute(query).mappings()]
 
 
 def expired(connection: Connection, *, limit: int) -> Sequence[Job]:

@@ -1,30 +1,61 @@
 """The outbox: which jobs wait for a worker, and whether the broker was told.
 
-Written in the transaction that queues a job, removed by the claim. A message lost or doubled
-changes nothing: the row stays until the job is claimed, and a second claim finds nothing.
+Written in the transaction that queues a job, removed by the claim. A message only says that some
+job waits; which one starts is decided here, by priority, when a worker is free. So a message lost
+or doubled changes nothing: the row stays until the job is claimed, and a claim too many finds
+nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
-from sqlalchemy import Connection, delete, func, null, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, null, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.db.tables import outbox
+from app.db.tables import jobs, outbox
+from app.domain.jobs import Job
 
 CHANNEL = "secateur_outbox"
 
 
-def add(connection: Connection, job_id: str, *, delay: timedelta = timedelta(0)) -> None:
+def add(connection: Connection, job: Job, *, delay: timedelta = timedelta(0)) -> None:
     """Have the job's message sent, `delay` from now; a waiting relay wakes on commit."""
     due = func.now() + delay
-    row = insert(outbox).values(job_id=job_id, due_at=due)
+    values = {"job_id": job.id, "project_id": job.project_id, "priority": job.priority}
+    row = insert(outbox).values(values | {"due_at": due})
     connection.execute(
         row.on_conflict_do_update(
             index_elements=[outbox.c.job_id], set_={"due_at": due, "sent_at": null()}
         )
     )
     connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+
+def set_priority(connection: Connection, job_id: str, priority: int) -> None:
+    """Let the job overtake others, or be overtaken, while it waits."""
+    connection.execute(update(outbox).where(outbox.c.job_id == job_id).values(priority=priority))
+
+
+def next_waiting(connection: Connection, full: Collection[str]) -> tuple[str, str] | None:
+    """The (job id, project id) to start next, the job locked: highest priority, then longest due.
+
+    Args:
+        connection: an open transaction.
+        full: projects that run as many jobs as they may.
+    """
+    query = (
+        select(outbox.c.job_id, outbox.c.project_id)
+        .join(jobs, jobs.c.id == outbox.c.job_id)
+        .where(outbox.c.due_at <= func.now())
+        .order_by(outbox.c.priority.desc(), outbox.c.due_at)
+        .limit(1)
+        # Everybody locks the job before its message, so that no two wait for each other.
+        .with_for_update(skip_locked=True, of=jobs)
+    )
+    if full:
+        query = query.where(outbox.c.project_id.not_in(full))
+    row = connection.execute(query).one_or_none()
+    return (row.job_id, row.project_id) if row else None
 
 
 def remove(connection: Connection, job_id: str) -> None:
@@ -51,13 +82,30 @@ def mark_sent(connection: Connection, job_ids: Sequence[str]) -> None:
     )
 
 
-def unclaimed_since(connection: Connection, age: timedelta) -> bool:
-    """Is there a message that was sent longer than `age` ago and is still unclaimed?"""
-    query = select(outbox.c.job_id).where(outbox.c.sent_at < func.now() - age).limit(1)
+def send_again(connection: Connection, project_id: str) -> None:
+    """Tell the broker once more that a job of the project waits: there is room for it now."""
+    first = (
+        select(outbox.c.job_id)
+        .where(outbox.c.project_id == project_id, outbox.c.sent_at.is_not(None))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    query = update(outbox).where(outbox.c.job_id == first.scalar_subquery()).values(sent_at=null())
+    if connection.execute(query).rowcount:
+        connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+
+def _overdue(age: timedelta, full: Collection[str]) -> ColumnElement[bool]:
+    return (outbox.c.sent_at < func.now() - age) & outbox.c.project_id.not_in(full)
+
+
+def unclaimed_since(connection: Connection, age: timedelta, full: Collection[str]) -> bool:
+    """Was a message sent longer than `age` ago and is unclaimed, though its project has room?"""
+    query = select(outbox.c.job_id).where(_overdue(age, full)).limit(1)
     return connection.execute(query).first() is not None
 
 
-def forget_sent(connection: Connection, age: timedelta) -> int:
+def forget_sent(connection: Connection, age: timedelta, full: Collection[str]) -> int:
     """Mark messages sent longer than `age` ago as unsent; returns how many."""
-    query = update(outbox).where(outbox.c.sent_at < func.now() - age).values(sent_at=null())
+    query = update(outbox).where(_overdue(age, full)).values(sent_at=null())
     return connection.execute(query).rowcount

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -18,14 +19,17 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from app.domain.access import Scope
 from app.domain.jobs import EventLevel, FailureKind, JobStatus
+from app.domain.webhooks import DeliveryState
 
 metadata = MetaData(
     naming_convention={
@@ -47,28 +51,59 @@ def _now(name: str) -> Column[datetime]:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("limits", JSONB, nullable=False, server_default="{}"),
+    Column("artifact_bytes", BigInteger, nullable=False, server_default="0"),
+    _now("created_at"),
+)
+
+
+def _project() -> Column[str]:
+    return Column("project_id", Text, ForeignKey("projects.id"), nullable=False)
+
+
 jobs = Table(
     "jobs",
     metadata,
     Column("id", Text, primary_key=True),
+    _project(),
+    Column("version", Integer, nullable=False, server_default="1"),
     Column("status", Text, nullable=False, server_default=JobStatus.QUEUED.value),
     Column("phase", Text),
     Column("progress", Float, nullable=False, server_default="0"),
+    Column("eta", DateTime(timezone=True)),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("max_attempts", Integer, nullable=False),
     Column("spec", JSONB, nullable=False),
+    Column("request", JSONB, nullable=False, server_default="{}"),
+    Column("source_id", Text),
+    Column("priority", SmallInteger, nullable=False, server_default="0"),
+    Column("labels", JSONB, nullable=False, server_default="{}"),
+    Column("metadata", JSONB, nullable=False, server_default="{}"),
+    Column("max_runtime", Integer),
+    Column("max_pending", Integer),
     Column("worker", Text),
     Column("lease_expires_at", DateTime(timezone=True)),
+    # The end of the pending time until the first start, of the run time from then on.
+    Column("deadline", DateTime(timezone=True)),
     Column("error_kind", Text),
     Column("error_code", Text),
     Column("error_message", Text),
     Column("result", JSONB),
     _now("created_at"),
     Column("started_at", DateTime(timezone=True)),
+    Column("attempt_started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
     _one_of("status", JobStatus),
     _one_of("error_kind", FailureKind),
-    Index("ix_jobs_status_id", "status", "id"),
+    Index("ix_jobs_project_id_id", "project_id", "id"),
+    Index("ix_jobs_project_id_status_id", "project_id", "status", "id"),
+    Index("ix_jobs_labels", "labels", postgresql_using="gin"),
+    Index("ix_jobs_deadline", "deadline", postgresql_where=text("deadline IS NOT NULL")),
     Index(
         "ix_jobs_lease_expires_at",
         "lease_expires_at",
@@ -82,8 +117,12 @@ outbox = Table(
     "outbox",
     metadata,
     Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    _project(),
+    Column("priority", SmallInteger, nullable=False, server_default="0"),
     _now("due_at"),
     Column("sent_at", DateTime(timezone=True)),
+    Index("ix_outbox_priority", text("priority DESC"), "due_at"),
+    Index("ix_outbox_project_id", "project_id"),
     Index("ix_outbox_due_at", "due_at", postgresql_where=text("sent_at IS NULL")),
 )
 
@@ -117,7 +156,74 @@ api_keys = Table(
     "api_keys",
     metadata,
     Column("id", Text, primary_key=True),
+    _project(),
     Column("name", Text, nullable=False),
+    Column("scope", Text, nullable=False, server_default=Scope.ADMIN.value),
     Column("sha256", LargeBinary, nullable=False, unique=True),
     _now("created_at"),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    _one_of("scope", Scope),
+    Index("ix_api_keys_project_id", "project_id"),
+)
+
+# Answers to requests that came with an Idempotency-Key, written in the transaction of the change
+# itself: where there is an answer there is its effect, and the other way round.
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("answer", JSONB, nullable=False),
+    _now("created_at"),
+    Index("ix_idempotency_created_at", "created_at"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("key_id", Text, nullable=False),
+    _now("at"),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Index("ix_audit_project_id_id", "project_id", "id"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _project(),
+    Column("url", Text, nullable=False),
+    Column("events", ARRAY(Text), nullable=False),
+    Column("enabled", Boolean, nullable=False, server_default="true"),
+    Column("disabled_reason", Text),
+    # Signing needs the secrets themselves. The old one signs along until `old_secret_until`.
+    Column("secret", Text, nullable=False),
+    Column("old_secret", Text),
+    Column("old_secret_until", DateTime(timezone=True)),
+    _now("created_at"),
+    Index("ix_webhooks_project_id", "project_id"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("endpoint_id", Text, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("event", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("state", Text, nullable=False, server_default=DeliveryState.PENDING.value),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_at", DateTime(timezone=True), server_default=func.now()),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    _now("created_at"),
+    _one_of("state", DeliveryState),
+    Index("ix_deliveries_next_at", "next_at", postgresql_where=text("next_at IS NOT NULL")),
+    Index("ix_deliveries_endpoint_id_id", "endpoint_id", "id"),
 )

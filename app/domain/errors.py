@@ -14,6 +14,7 @@ class SecateurError(Exception):
     """Base of all errors that reach a client. `str(error)` says what happened and what to do."""
 
     code: ClassVar[str] = "internal"
+    retry_after: ClassVar[int | None] = None  # seconds; None where waiting does not help
 
 
 class UserError(SecateurError):
@@ -208,3 +209,96 @@ class StorageUnavailableError(SystemFaultError):
     """The store of artifacts is away, refuses the service, or has lost something."""
 
     code = "storage_failed"
+
+
+class ResultNotReadyError(UserError):
+    """The job has not ended yet."""
+
+    code = "result_not_ready"
+    retry_after = 5
+
+
+class JobNotFinishedError(UserError):
+    """The job has to end first."""
+
+    code = "job_not_finished"
+
+
+class JobNotRetryableError(UserError):
+    """Only failed and cancelled jobs can be retried."""
+
+    code = "job_not_retryable"
+
+
+class PreconditionError(UserError):
+    """The resource is not in the state that If-Match names."""
+
+    code = "precondition_failed"
+
+
+class IdempotencyMismatchError(UserError):
+    """The Idempotency-Key was used with another payload."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyInFlightError(UserError):
+    """The first request with this Idempotency-Key has not been answered yet."""
+
+    code = "idempotency_key_in_flight"
+    retry_after = 1
+
+
+class ScopeError(UserError):
+    """The API key's scope does not cover this."""
+
+    code = "scope_missing"
+
+
+class ApiKeyNotFoundError(UserError):
+    """The project has no API key of that id."""
+
+    code = "api_key_not_found"
+
+
+class QueueQuotaError(UserError):
+    """The project has as many queued jobs as it may have."""
+
+    code = "quota_queued_jobs"
+    retry_after = 30
+
+
+class ArtifactQuotaError(UserError):
+    """The project's artifacts take up all the room it may use."""
+
+    code = "quota_artifact_bytes"
+
+
+class RateLimitError(UserError):
+    """The project sent more requests than it may."""
+
+    code = "rate_limited"
+
+
+class StorableTextError(UserError):
+    """A text holds characters that cannot be stored: NUL or half of a surrogate pair."""
+
+    code = "text_not_storable"
+
+
+class WebhookAddressError(UserError):
+    """The webhook's address is not one that can be sent to."""
+
+    code = "webhook_address_refused"
+
+
+class WebhookNotFoundError(UserError):
+    """The project has no webhook endpoint of that id."""
+
+    code = "webhook_not_found"
+
+
+class DeliveryNotFoundError(UserError):
+    """The webhook endpoint has no delivery of that id."""
+
+    code = "webhook_delivery_not_found"

@@ -6,6 +6,7 @@ queued --claim--> running --> succeeded | failed
    |   lost lease   |  +--cancel--> cancelling --> cancelled
    +----------------+
 queued --cancel--> cancelled
+queued | running --deadline--> failed
 ```
 The database row is the truth, a queue message only a hint. `attempt` is the fencing token: every
 write of a worker names the attempt it was granted, and an outdated attempt writes nothing.
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from app.domain.access import DEFAULT_PROJECT
 
 
 class JobStatus(StrEnum):
@@ -34,7 +37,7 @@ class JobStatus(StrEnum):
 
 
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
-    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELLED}),
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELLED, JobStatus.FAILED}),
     JobStatus.RUNNING: frozenset(
         {JobStatus.QUEUED, JobStatus.CANCELLING, JobStatus.SUCCEEDED, JobStatus.FAILED}
     ),
@@ -97,6 +100,16 @@ class NewEvent:
     data: dict[str, Any] = field(default_factory=dict)
 
 
+def status_event(
+    status: JobStatus,
+    message: str | None = None,
+    level: EventLevel = EventLevel.INFO,
+    **data: Any,
+) -> NewEvent:
+    """The event of a job that reached a status; watchers find the status in its data."""
+    return NewEvent(EventType.STATUS, message or status, level, {"status": status, **data})
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A stored event; `id` grows along the log and serves as the cursor."""
@@ -110,6 +123,12 @@ class Event:
     message: str
     data: dict[str, Any]
 
+    @property
+    def last(self) -> bool:
+        """Nothing follows: the job has ended."""
+        ends = {status for status in JobStatus if status.terminal}
+        return self.type is EventType.STATUS and self.data.get("status") in ends
+
 
 @dataclass(frozen=True, slots=True)
 class JobError:
@@ -122,20 +141,42 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One pruning job as stored."""
+    """One pruning job as stored.
+
+    Attributes:
+        version: grows with the status and with what clients set, not with progress.
+        eta: when the running attempt should end, judged by its pace; None while unknown.
+        request: what the client sent, for clones.
+        source_id: the job this one retries or was cloned from.
+    """
 
     id: str
+    project_id: str
+    version: int
     status: JobStatus
     phase: Phase | None
     progress: float
+    eta: datetime | None
     attempt: int
     max_attempts: int
     spec: dict[str, Any]
+    request: dict[str, Any]
+    source_id: str | None
+    priority: int
+    labels: dict[str, str]
+    metadata: dict[str, Any]
+    max_runtime: int | None
+    max_pending: int | None
     error: JobError | None
     result: dict[str, Any] | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+    @property
+    def etag(self) -> str:
+        """The entity tag of this state."""
+        return f'"{self.version}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +197,27 @@ class NewJob:
 
     spec: dict[str, Any]
     max_attempts: int
+    project_id: str = DEFAULT_PROJECT
+    request: dict[str, Any] = field(default_factory=dict)
+    source_id: str | None = None
+    priority: int = 0
+    labels: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    max_runtime: int | None = None
+    max_pending: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs of a project to list; what is None does not restrict."""
+
+    status: JobStatus | None = None
+    method: str | None = None
+    model: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    oldest_first: bool = False
 
 
 class Lease(StrEnum):

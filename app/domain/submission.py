@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from app.domain.allocation_scores import AllocationScores
 from app.domain.datasets import DatasetName
 from app.domain.evaluation import Judged
+from app.domain.job_options import JobOptions
 from app.domain.methods import build_recipe, find_method
 from app.domain.recipe import MAX_M, Modality, Recipe, Strict
 
@@ -42,7 +43,7 @@ class CalibrationSpec(Strict):
     batch_size: int = Field(default=8, ge=1, le=256, description="rows per forward pass")
 
 
-class JobRequest(Judged):
+class JobRequest(Judged, JobOptions):
     """Body of `POST /v1/jobs`."""
 
     model: str = Field(

@@ -6,11 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from app.db import artifacts, events, jobs, outbox
+from app.db import artifacts, jobs, outbox, projects
 from app.domain.jobs import (
     Artifact,
     EventLevel,
-    EventType,
     FailureKind,
     Job,
     JobError,
@@ -18,19 +17,30 @@ from app.domain.jobs import (
     Lease,
     NewEvent,
     Phase,
+    status_event,
 )
+from app.services import journal
 
 RETRY_DELAY = timedelta(seconds=2)
 
 
-def claim(connection: Connection, job_id: str, *, worker: str, lease: timedelta) -> Job | None:
-    """Take the job for this worker; None where somebody has it already, or nobody wants it."""
-    job = jobs.claim(connection, job_id, worker=worker, lease=lease)
-    if job is None:
+def claim(connection: Connection, *, worker: str, lease: timedelta) -> Job | None:
+    """Take the job that should start next for this worker; None where none may.
+
+    A project's last free place goes to one worker: its row is locked while the places are counted.
+    """
+    waiting = outbox.next_waiting(connection, projects.full(connection))
+    if waiting is None:
         return None
+    job_id, project_id = waiting
+    projects.lock(connection, project_id)
+    if project_id in projects.full(connection):
+        return None
+    job = jobs.claim(connection, job_id, worker=worker, lease=lease)
     outbox.remove(connection, job_id)
-    event = NewEvent(EventType.STATUS, "running", data={"attempt": job.attempt, "worker": worker})
-    events.append(connection, job_id, job.attempt, [event])
+    if job is not None:
+        event = status_event(JobStatus.RUNNING, attempt=job.attempt, worker=worker)
+        journal.write(connection, job, [event])
     return job
 
 
@@ -48,7 +58,7 @@ def heartbeat(
         connection, job.id, job.attempt, lease=lease, phase=phase, progress=progress
     )
     if state is not Lease.LOST:
-        events.append(connection, job.id, job.attempt, log)
+        journal.write(connection, job, log)
     return state
 
 
@@ -67,9 +77,8 @@ def succeed(
     """
     if not jobs.succeed(connection, job.id, job.attempt, result):
         return False
-    artifacts.add(connection, files)
-    final = NewEvent(EventType.STATUS, JobStatus.SUCCEEDED)
-    events.append(connection, job.id, job.attempt, [*log, final])
+    _publish(connection, job, files)
+    _ended(connection, job, [*log, status_event(JobStatus.SUCCEEDED)])
     return True
 
 
@@ -98,11 +107,8 @@ def fail(
     if not jobs.fail(connection, job.id, job.attempt, error, result):
         end_cancelled(connection, job, log=log)
         return False
-    if files:
-        artifacts.add(connection, files)
-    data = {"code": error.code, "kind": error.kind}
-    final = NewEvent(EventType.STATUS, f"failed: {error.message}", EventLevel.ERROR, data)
-    events.append(connection, job.id, job.attempt, [*log, final])
+    _publish(connection, job, files)
+    _ended(connection, job, [*log, _failed(error)])
     return True
 
 
@@ -111,9 +117,8 @@ def retry(connection: Connection, job: Job, error: JobError, *, log: Sequence[Ne
     if job.attempt >= job.max_attempts:
         fail(connection, job, error, log=log)
     elif jobs.requeue(connection, job.id, job.attempt):
-        outbox.add(connection, job.id, delay=RETRY_DELAY * 2 ** (job.attempt - 1))
-        event = _requeued(error)
-        events.append(connection, job.id, job.attempt, [*log, event])
+        outbox.add(connection, job, delay=RETRY_DELAY * 2 ** (job.attempt - 1))
+        _ended(connection, job, [*log, _requeued(error)])
     else:
         end_cancelled(connection, job, log=log)
 
@@ -121,8 +126,7 @@ def retry(connection: Connection, job: Job, error: JobError, *, log: Sequence[Ne
 def end_cancelled(connection: Connection, job: Job, *, log: Sequence[NewEvent] = ()) -> None:
     """End an attempt that was asked to cancel; does nothing for any other."""
     if jobs.end_cancelled(connection, job.id, job.attempt):
-        final = NewEvent(EventType.STATUS, JobStatus.CANCELLED)
-        events.append(connection, job.id, job.attempt, [*log, final])
+        _ended(connection, job, [*log, status_event(JobStatus.CANCELLED)])
 
 
 def reap(connection: Connection, *, limit: int = 100) -> int:
@@ -134,9 +138,48 @@ def reap(connection: Connection, *, limit: int = 100) -> int:
         elif job.attempt >= job.max_attempts:
             fail(connection, job, _lost(job), log=())
         elif jobs.requeue(connection, job.id, job.attempt):
-            outbox.add(connection, job.id)
-            events.append(connection, job.id, job.attempt, [_requeued(_lost(job))])
+            outbox.add(connection, job)
+            _ended(connection, job, [_requeued(_lost(job))])
     return len(dead)
+
+
+def end_overdue(connection: Connection, *, limit: int = 100) -> int:
+    """Fail the jobs that waited or ran for longer than they may. Returns how many."""
+    late = jobs.overdue(connection, limit=limit)
+    for job in late:
+        error = _overdue(job)
+        if jobs.fail_overdue(connection, job.id, error):
+            outbox.remove(connection, job.id)
+            _ended(connection, job, [_failed(error)])
+    return len(late)
+
+
+def _overdue(job: Job) -> JobError:
+    if job.started_at is None:
+        message = f"the job did not start within {job.max_pending} s"
+        return JobError(FailureKind.SYSTEM, "max_pending_exceeded", message)
+    message = f"the job did not end within {job.max_runtime} s of its first start"
+    return JobError(FailureKind.USER, "max_runtime_exceeded", message)
+
+
+def _publish(connection: Connection, job: Job, files: Sequence[Artifact]) -> None:
+    artifacts.add(connection, files)
+    size = sum(file.size for file in files)
+    projects.add_artifact_bytes(connection, job.project_id, size)
+
+
+def _ended(connection: Connection, job: Job, log: Sequence[NewEvent]) -> None:
+    """Log the end of an attempt; where the project was at its limit, its next job may start."""
+    journal.write(connection, job, log)
+    limit = projects.get(connection, job.project_id).limits.running_jobs
+    if projects.running(connection, job.project_id) == limit - 1:
+        outbox.send_again(connection, job.project_id)
+
+
+def _failed(error: JobError) -> NewEvent:
+    message = f"failed: {error.message}"
+    data = {"code": error.code, "kind": error.kind}
+    return status_event(JobStatus.FAILED, message, EventLevel.ERROR, **data)
 
 
 def _lost(job: Job) -> JobError:
@@ -146,4 +189,4 @@ def _lost(job: Job) -> JobError:
 
 def _requeued(error: JobError) -> NewEvent:
     message = f"queued again: {error.message}"
-    return NewEvent(EventType.STATUS, message, EventLevel.WARNING, {"code": error.code})
+    return status_event(JobStatus.QUEUED, message, EventLevel.WARNING, code=error.code)

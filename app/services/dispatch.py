@@ -5,7 +5,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from app.db import outbox
+from app.db import outbox, projects
 
 BATCH = 200
 # A message that was sent, is not claimed and is not in the broker has been lost with a worker or
@@ -42,6 +42,7 @@ def recover_lost(connection: Connection, queue: MessageQueue) -> int:
 
     The depth is asked only when some message is overdue, so an idle system costs one query.
     """
-    if not outbox.unclaimed_since(connection, GRACE) or queue.depth() > 0:
+    full = projects.full(connection)
+    if not outbox.unclaimed_since(connection, GRACE, full) or queue.depth() > 0:
         return 0
-    return outbox.forget_sent(connection, GRACE)
+    return outbox.forget_sent(connection, GRACE, full)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from app.domain.access import Caller
 from app.domain.errors import RepositoryNotFoundError, RevisionNotFoundError
 from app.domain.jobs import Artifact
 from app.packed import is_packed
-from app.services import jobs
+from app.services import artifacts
 
 NAMESPACE = "jobs"
 BRANCH = "main"
@@ -52,7 +53,7 @@ class Repository:
 
 
 def open_repository(
-    connection: Connection, namespace: str, name: str, revision: str = BRANCH
+    connection: Connection, caller: Caller, namespace: str, name: str, revision: str = BRANCH
 ) -> Repository:
     """The repository of a job that has succeeded.
 
@@ -63,7 +64,7 @@ def open_repository(
     """
     if namespace != NAMESPACE:
         raise RepositoryNotFoundError(f"repositories here are called {NAMESPACE}/<job id>")
-    return _at(f"{namespace}/{name}", jobs.list_artifacts(connection, name), revision)
+    return _at(f"{namespace}/{name}", artifacts.listing(connection, caller, name), revision)
 
 
 def _at(repo_id: str, files: Sequence[Artifact], revision: str) -> Repository:

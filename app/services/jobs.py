@@ -1,127 +1,144 @@
-"""What a client does with jobs: submit, look, cancel."""
-
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+"""What a client does with the jobs of its project: look, change, cancel, delete."""
 
 from sqlalchemy import Connection
 
-from app.db import artifacts, events, jobs, outbox
+from app.db import artifacts, audit, events, jobs, outbox, projects
+from app.domain.access import Caller
 from app.domain.errors import (
-    ArtifactNotFoundError,
-    ArtifactPathError,
     JobFinishedError,
+    JobNotFinishedError,
     JobNotFoundError,
+    PreconditionError,
+    ResultNotReadyError,
 )
-from app.domain.jobs import Artifact, Event, EventType, Job, JobStatus, NewEvent, NewJob
-from app.domain.model_source import LocalModel, parse_model_source
-from app.domain.submission import JobRequest, resolve
-from app.model_directory import resolve_local_model
-from app.services.earlier_scores import with_scores
-from app.storage.store import ArtifactStore
+from app.domain.job_options import JobChange
+from app.domain.jobs import Event, Job, JobFilter, JobStatus, status_event
+from app.services import journal
 
 
-def submit(
-    connection: Connection,
-    request: JobRequest,
-    *,
-    store: ArtifactStore,
-    model_roots: Sequence[Path],
-    max_attempts: int,
-) -> Job:
-    """Store the job and its outbox message together; the message leaves after the commit.
-
-    Raises:
-        UserError: the model reference, the method or its parameters cannot be accepted.
-    """
-    source = parse_model_source(request.model)
-    if isinstance(source, LocalModel):
-        resolve_local_model(source.path, model_roots)
-    spec = with_scores(connection, store, resolve(request))
-    job = jobs.create(connection, NewJob(spec.model_dump(mode="json"), max_attempts))
-    outbox.add(connection, job.id)
-    events.append(connection, job.id, 0, [NewEvent(EventType.STATUS, "queued")])
-    return job
-
-
-def get(connection: Connection, job_id: str) -> Job:
+def get(connection: Connection, caller: Caller, job_id: str, *, lock: bool = False) -> Job:
     """The job.
 
     Raises:
-        JobNotFoundError: no job has that id.
+        JobNotFoundError: the project has no job of that id.
     """
-    job = jobs.get(connection, job_id)
+    job = jobs.get(connection, caller.project_id, job_id, lock=lock)
     if job is None:
         raise JobNotFoundError(f"there is no job {job_id!r}")
     return job
 
 
+def get_ended(connection: Connection, caller: Caller, job_id: str) -> Job:
+    """The job, once it has ended.
+
+    Raises:
+        JobNotFoundError: the project has no job of that id.
+        ResultNotReadyError: it has not ended.
+    """
+    job = get(connection, caller, job_id)
+    if not job.status.terminal:
+        raise ResultNotReadyError(f"job {job_id!r} is {job.status}; ask again later")
+    return job
+
+
 def page(
-    connection: Connection, *, limit: int, cursor: str | None, status: JobStatus | None
+    connection: Connection, caller: Caller, *, limit: int, cursor: str | None, only: JobFilter
 ) -> tuple[list[Job], str | None]:
-    """Up to `limit` jobs, newest first, and the cursor of the next page (None at the end)."""
-    found = jobs.page(connection, limit=limit + 1, before=cursor, status=status)
+    """Up to `limit` jobs and the cursor of the next page (None at the end)."""
+    found = jobs.page(connection, caller.project_id, limit=limit + 1, cursor=cursor, only=only)
     more = len(found) > limit
     return found[:limit], found[limit - 1].id if more else None
 
 
-def cancel(connection: Connection, job_id: str) -> Job:
+def get_unchanged(connection: Connection, caller: Caller, job_id: str, expected: str | None) -> Job:
+    """The job, locked until the transaction ends, if it is in the state the client has seen.
+
+    Args:
+        connection: an open transaction.
+        caller: who asks.
+        job_id: which job.
+        expected: the value of If-Match; None does not restrict.
+
+    Raises:
+        JobNotFoundError: the project has no job of that id.
+        PreconditionError: the job has changed since.
+    """
+    job = get(connection, caller, job_id, lock=True)
+    tags = {tag.strip() for tag in expected.split(",")} if expected else {"*"}
+    if not tags & {"*", job.etag}:
+        raise PreconditionError(f"job {job_id!r} has changed: its ETag is {job.etag} now")
+    return job
+
+
+def change(
+    connection: Connection, caller: Caller, job_id: str, wanted: JobChange, expected: str | None
+) -> Job:
+    """Set labels, metadata or priority.
+
+    Raises:
+        JobNotFoundError: the project has no job of that id.
+        PreconditionError: the job has changed since the client looked.
+    """
+    job = get_unchanged(connection, caller, job_id, expected)
+    values = wanted.model_dump(exclude_none=True)
+    if not values:
+        return job
+    if wanted.priority is not None:
+        outbox.set_priority(connection, job_id, wanted.priority)
+    audit.record(connection, caller, "job.change", job_id)
+    return jobs.change(connection, job_id, **values)
+
+
+def cancel(connection: Connection, caller: Caller, job_id: str, expected: str | None = None) -> Job:
     """Stop the job: at once where it is queued, at its worker's next check where it runs.
 
     Asking again while it is cancelling, or after it was cancelled, changes nothing.
 
     Raises:
-        JobNotFoundError: no job has that id.
+        JobNotFoundError: the project has no job of that id.
         JobFinishedError: it has succeeded or failed already.
+        PreconditionError: the job has changed since the client looked.
     """
+    job = get_unchanged(connection, caller, job_id, expected)
     changed = jobs.cancel(connection, job_id)
     if changed is None:
-        job = get(connection, job_id)
         if job.status in {JobStatus.CANCELLING, JobStatus.CANCELLED}:
             return job
         raise JobFinishedError(f"job {job_id!r} has {job.status} already")
     outbox.remove(connection, job_id)
-    event = NewEvent(EventType.STATUS, changed.status)
-    events.append(connection, job_id, changed.attempt, [event])
+    journal.write(connection, changed, [status_event(changed.status)])
+    audit.record(connection, caller, "job.cancel", job_id)
     return changed
 
 
-def list_events(connection: Connection, job_id: str, *, after: int, limit: int) -> list[Event]:
+def delete(connection: Connection, caller: Caller, job_id: str, expected: str | None = None) -> Job:
+    """Remove an ended job; the caller discards its files once this is committed.
+
+    Raises:
+        JobNotFoundError: the project has no job of that id.
+        JobNotFinishedError: it has not ended.
+        PreconditionError: the job has changed since the client looked.
+    """
+    job = get_unchanged(connection, caller, job_id, expected)
+    if not job.status.terminal:
+        raise JobNotFinishedError(f"job {job_id!r} is {job.status}; cancel it first")
+    size = artifacts.total_size(connection, job_id)
+    jobs.delete(connection, job_id)
+    projects.add_artifact_bytes(connection, caller.project_id, -size)
+    audit.record(connection, caller, "job.delete", job_id)
+    return job
+
+
+def list_events(
+    connection: Connection, caller: Caller, job_id: str, *, after: int, limit: int
+) -> list[Event]:
     """Events of the job that follow `after`, oldest first."""
-    get(connection, job_id)
+    get(connection, caller, job_id)
     return events.page(connection, job_id, after=after, limit=limit)
 
 
-def list_artifacts(connection: Connection, job_id: str) -> list[Artifact]:
-    """Published files; empty until the job has succeeded."""
-    get(connection, job_id)
-    return artifacts.of_job(connection, job_id)
-
-
-def require_artifacts(connection: Connection, job_id: str) -> list[Artifact]:
-    """Published files of a job that has some.
-
-    Raises:
-        JobNotFoundError: no job has that id.
-        ArtifactNotFoundError: the job has no files (yet).
-    """
-    found = list_artifacts(connection, job_id)
-    if not found:
-        raise ArtifactNotFoundError(f"job {job_id!r} has no files; has it succeeded?")
-    return found
-
-
-def get_artifact(connection: Connection, job_id: str, path: str) -> Artifact:
-    """One published file.
-
-    Raises:
-        ArtifactPathError: the path is absolute or leaves the job's directory.
-        JobNotFoundError: no job has that id.
-        ArtifactNotFoundError: the job has no such file (yet).
-    """
-    if path.startswith("/") or "\\" in path or "\0" in path or ".." in PurePosixPath(path).parts:
-        raise ArtifactPathError(f"{path!r} is not a path inside the job's artifacts")
-    get(connection, job_id)
-    artifact = artifacts.get(connection, job_id, path)
-    if artifact is None:
-        raise ArtifactNotFoundError(f"job {job_id!r} has no artifact {path!r}")
-    return artifact
+def stream_from(connection: Connection, caller: Caller, job_id: str, seen: int) -> int | None:
+    """Where a watcher that has seen the event `seen` goes on; None where nothing will follow."""
+    job = get(connection, caller, job_id)
+    newest = events.newest(connection, job_id)
+    return None if job.status.terminal and seen >= newest else min(seen, newest)

@@ -1,14 +1,21 @@
 """A migrated database for each test, and the API over it."""
 
 import itertools
+import threading
+import time
+from datetime import timedelta
 
+import httpx2
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from app.db import migrate
 from app.db.engine import make_engine
+from app.domain.jobs import FailureKind, JobError
+from app.local.valkey import free_port
 from app.main import create_app
-from app.services import keys
+from app.services import attempts, keys
 from app.settings import Settings
 
 _numbers = itertools.count()
@@ -58,6 +65,65 @@ def settings(database_url, valkey_server, tmp_path, model_root):
 def anonymous(settings):
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def server(settings):
+    """The API on a port of its own, for what streams or waits."""
+    port = free_port()
+    config = uvicorn.Config(
+        create_app(settings), port=port, log_level="warning", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def remote(server, engine):
+    with engine.begin() as connection:
+        secret = keys.create(connection, "remote")
+    headers = {"Authorization": f"Bearer {secret}"}
+    with httpx2.Client(base_url=server, headers=headers, trust_env=False) as client:
+        yield client
+
+
+class Worker:
+    """Does by hand what a worker does."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def claim(self):
+        with self.engine.begin() as connection:
+            return attempts.claim(connection, worker="hand", lease=timedelta(minutes=1))
+
+    def heartbeat(self, job, phase, progress, log=()):
+        with self.engine.begin() as connection:
+            lease = timedelta(minutes=1)
+            return attempts.heartbeat(
+                connection, job, lease=lease, phase=phase, progress=progress, log=log
+            )
+
+    def succeed(self, job, files=(), result=None):
+        with self.engine.begin() as connection:
+            result = result or {"sparsity": 0.5}
+            return attempts.succeed(connection, job, result=result, files=files, log=())
+
+    def fail(self, job):
+        error = JobError(FailureKind.USER, "model_load_failed", "a tensor is missing")
+        with self.engine.begin() as connection:
+            attempts.fail(connection, job, error, log=())
+
+
+@pytest.fixture
+def worker(engine):
+    return Worker(engine)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The one message there is: a job waits."""
+"""The one message there is: some job waits."""
 
 from celery import shared_task
 
@@ -7,7 +7,7 @@ from app.queue import TASK
 
 @shared_task(name=TASK)  # type: ignore[untyped-decorator]  # celery has no types
 def prune(job_id: str) -> None:
-    """Run the job if it still waits.
+    """Run the job that should start next.
 
     A failed or cancelled run may leave memory, threads or torch's state behind, so the process
     exits after it and the parent starts a fresh one.

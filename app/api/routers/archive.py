@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import Transaction, WithResources
-from app.services import jobs
+from app.api.deps import Reader, Transaction, WithResources
+from app.services import artifacts
 from app.storage.tar import tar_size, tar_stream
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/archive", tags=["artifacts"])
@@ -13,9 +13,11 @@ MEDIA_TYPE = "application/x-tar"
 
 
 @router.get("", response_class=StreamingResponse, responses={200: {"content": {MEDIA_TYPE: {}}}})
-def archive(job_id: str, resources: WithResources, transaction: Transaction) -> StreamingResponse:
+def archive(
+    job_id: str, resources: WithResources, caller: Reader, transaction: Transaction
+) -> StreamingResponse:
     """Download the job's files as one tar archive, without Range: single files resume, this not."""
-    files = jobs.require_artifacts(transaction, job_id)
+    files = artifacts.require(transaction, caller, job_id)
     headers = {
         "Content-Length": str(tar_size(files, job_id)),
         "Content-Disposition": f'attachment; filename="{job_id}.tar"',

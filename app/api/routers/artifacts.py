@@ -3,23 +3,25 @@
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
-from app.api.deps import Transaction
+from app.api.deps import Reader, Transaction
 from app.api.files import WithSender
 from app.api.schemas.jobs import ArtifactList, ArtifactOut
-from app.services import jobs
+from app.services import artifacts
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/artifacts", tags=["artifacts"])
 
 
 @router.get("")
-def listing(job_id: str, transaction: Transaction) -> ArtifactList:
+def listing(job_id: str, caller: Reader, transaction: Transaction) -> ArtifactList:
     """List the job's files; empty until it has succeeded."""
-    found = jobs.list_artifacts(transaction, job_id)
+    found = artifacts.listing(transaction, caller, job_id)
     return ArtifactList(artifacts=[ArtifactOut.of(artifact) for artifact in found])
 
 
 @router.head("/{path:path}", include_in_schema=False)
 @router.get("/{path:path}", response_class=FileResponse)
-def download(job_id: str, path: str, transaction: Transaction, sender: WithSender) -> Response:
+def download(
+    job_id: str, path: str, caller: Reader, transaction: Transaction, sender: WithSender
+) -> Response:
     """Download one file; honours Range and If-Range. The ETag is the file's SHA-256."""
-    return sender.send(jobs.get_artifact(transaction, job_id, path))
+    return sender.send(artifacts.get(transaction, caller, job_id, path))

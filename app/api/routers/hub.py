@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from app.api.deps import Transaction
+from app.api.deps import Reader, Transaction
 from app.api.files import WithSender, etag
 from app.api.hub_route import HubRoute, refuse
 from app.api.schemas.hub import Entry, FileEntry, FolderEntry, ModelInfo
@@ -22,9 +22,9 @@ FILE = "/{namespace}/{name}/resolve/{revision}/{path:path}"
 
 
 def _repository(
-    namespace: str, name: str, transaction: Transaction, revision: str = BRANCH
+    namespace: str, name: str, caller: Reader, transaction: Transaction, revision: str = BRANCH
 ) -> Repository:
-    return open_repository(transaction, namespace, name, revision)
+    return open_repository(transaction, caller, namespace, name, revision)
 
 
 Opened = Annotated[Repository, Depends(_repository)]

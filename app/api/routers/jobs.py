@@ -1,69 +1,218 @@
-"""`/v1/jobs`: submit, list, look, cancel, events."""
+"""`/v1/jobs`: submit, list, look, wait, change, cancel, retry, clone, delete."""
 
+import asyncio
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, BackgroundTasks, Body, Query, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 
-from app.api.deps import Transaction, WithResources
-from app.api.schemas.jobs import EventOut, EventPage, JobOut, JobPage
-from app.domain.jobs import JobStatus
+from app.api.deps import (
+    IdempotencyKey,
+    IfMatch,
+    Reader,
+    Resources,
+    Submitter,
+    Transaction,
+    WithResources,
+    WithRules,
+)
+from app.api.idempotency import once
+from app.api.schemas.jobs import JobOut, JobPage, JobQuery, ResultOut
+from app.domain.access import Caller
+from app.domain.job_options import JobChange
+from app.domain.jobs import Job
 from app.domain.submission import JobRequest
-from app.services import datasets, jobs
-from app.storage.datasets import DatasetStore
+from app.services import artifacts, jobs, submissions
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+MAX_WAIT = 60
+
+
+def _tagged(response: Response, job: Job) -> JobOut:
+    response.headers["ETag"] = job.etag
+    return JobOut.of(job)
+
+
+def _created(response: Response, job: JobOut) -> JobOut:
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED)
 def submit(
-    request: JobRequest, response: Response, resources: WithResources, transaction: Transaction
+    request: JobRequest,
+    response: Response,
+    caller: Submitter,
+    rules: WithRules,
+    transaction: Transaction,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
     """Queue a pruning job; `Location` is where to watch it."""
-    settings = resources.settings
-    datasets.check_named(DatasetStore(settings.storage.dir), request)
-    job = jobs.submit(
+
+    def make() -> JobOut:
+        return JobOut.of(submissions.submit(transaction, caller, request, rules))
+
+    job = once(
+        response,
         transaction,
-        request,
-        store=resources.store,
-        model_roots=settings.models.roots,
-        max_attempts=settings.worker.max_attempts,
+        caller,
+        key=idempotency_key,
+        payload=["submit", request.model_dump(mode="json")],
+        make=make,
+        load=JobOut,
     )
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return JobOut.of(job)
+    return _created(response, job)
 
 
 @router.get("")
-def page(
-    transaction: Transaction,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
-    status: JobStatus | None = None,
-) -> JobPage:
-    """List jobs, newest first."""
-    found, next_cursor = jobs.page(transaction, limit=limit, cursor=cursor, status=status)
-    return JobPage(jobs=[JobOut.of(job) for job in found], next_cursor=next_cursor)
+def page(query: Annotated[JobQuery, Query()], caller: Reader, transaction: Transaction) -> JobPage:
+    """List jobs, newest first unless sorted otherwise."""
+    found, cursor = jobs.page(
+        transaction, caller, limit=query.limit, cursor=query.cursor, only=query.filter()
+    )
+    return JobPage(jobs=[JobOut.of(job) for job in found], next_cursor=cursor)
 
 
 @router.get("/{job_id}")
-def get(job_id: str, transaction: Transaction) -> JobOut:
-    """Look at one job."""
-    return JobOut.of(jobs.get(transaction, job_id))
+async def get(
+    job_id: str,
+    response: Response,
+    resources: WithResources,
+    caller: Reader,
+    wait: Annotated[
+        float, Query(ge=0, le=MAX_WAIT, description="seconds to wait for the job's end")
+    ] = 0,
+) -> JobOut:
+    """Look at one job, now or when it has ended."""
+    deadline = asyncio.get_running_loop().time() + wait
+    with resources.hub.feed(job_id) as feed:
+        while True:
+            version = feed.version
+            job = await run_sync(_look, resources, caller, job_id)
+            if job.status.terminal:
+                return _tagged(response, job)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await feed.wait(version)
+            except TimeoutError:
+                return _tagged(response, job)
+
+
+def _look(resources: Resources, caller: Caller, job_id: str) -> Job:
+    with resources.engine.connect() as connection:
+        return jobs.get(connection, caller, job_id)
+
+
+@router.get("/{job_id}/result")
+def result(job_id: str, caller: Reader, transaction: Transaction) -> ResultOut:
+    """How the job ended. 404 until it has; from then on 200, also where it failed."""
+    job = jobs.get_ended(transaction, caller, job_id)
+    return ResultOut.of(job, artifacts.listing(transaction, caller, job_id))
+
+
+@router.patch("/{job_id}")
+def change(
+    job_id: str,
+    wanted: JobChange,
+    response: Response,
+    caller: Submitter,
+    transaction: Transaction,
+    if_match: IfMatch = None,
+) -> JobOut:
+    """Set labels, metadata or priority."""
+    return _tagged(response, jobs.change(transaction, caller, job_id, wanted, if_match))
 
 
 @router.post("/{job_id}/cancel")
-def cancel(job_id: str, transaction: Transaction) -> JobOut:
-    """Stop a job: at once while it is queued, at the next block while it runs."""
-    return JobOut.of(jobs.cancel(transaction, job_id))
-
-
-@router.get("/{job_id}/events")
-def events(
+def cancel(
     job_id: str,
+    response: Response,
+    caller: Submitter,
     transaction: Transaction,
-    after: Annotated[int, Query(ge=0, lt=2**63, description="id of the last event seen")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
-) -> EventPage:
-    """Read the job's event log, oldest first."""
-    found = jobs.list_events(transaction, job_id, after=after, limit=limit)
-    return EventPage(events=[EventOut.of(event) for event in found])
+    if_match: IfMatch = None,
+) -> JobOut:
+    """Stop a job: at once while it is queued, at the next block while it runs."""
+    return _tagged(response, jobs.cancel(transaction, caller, job_id, if_match))
+
+
+@router.delete("/{job_id}", status_code=HTTPStatus.NO_CONTENT)
+def delete(
+    job_id: str,
+    resources: WithResources,
+    caller: Submitter,
+    transaction: Transaction,
+    after: BackgroundTasks,
+    if_match: IfMatch = None,
+) -> None:
+    """Remove an ended job with its events and files."""
+    job = jobs.delete(transaction, caller, job_id, if_match)
+    # Runs after the commit; where the process dies before, the sweep finds the files.
+    after.add_task(resources.store.discard, job.id, job.attempt)
+
+
+@router.post("/{job_id}/retry", status_code=HTTPStatus.ACCEPTED)
+def retry(
+    job_id: str,
+    response: Response,
+    caller: Submitter,
+    rules: WithRules,
+    transaction: Transaction,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """Submit a failed or cancelled job again, as a new job."""
+
+    def make() -> JobOut:
+        return JobOut.of(submissions.retry(transaction, caller, job_id, rules))
+
+    job = once(
+        response,
+        transaction,
+        caller,
+        key=idempotency_key,
+        payload=["retry", job_id],
+        make=make,
+        load=JobOut,
+    )
+    return _created(response, job)
+
+
+@router.post("/{job_id}/clone", status_code=HTTPStatus.ACCEPTED)
+def clone(
+    job_id: str,
+    changes: Annotated[
+        dict[str, Any],
+        Body(
+            description="fields of a job to set anew; null puts one back to its default",
+            examples=[{"sparsity": 0.6}],
+        ),
+    ],
+    response: Response,
+    caller: Submitter,
+    rules: WithRules,
+    transaction: Transaction,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """Submit the request of any job again, with changes."""
+
+    def make() -> JobOut:
+        try:
+            job = submissions.clone(transaction, caller, job_id, changes, rules)
+        except ValidationError as error:
+            issues = [issue | {"loc": ("body", *issue["loc"])} for issue in error.errors()]
+            raise RequestValidationError(issues, body=changes) from error
+        return JobOut.of(job)
+
+    job = once(
+        response,
+        transaction,
+        caller,
+        key=idempotency_key,
+        payload=["clone", job_id, changes],
+        make=make,
+        load=JobOut,
+    )
+    return _created(response, job)

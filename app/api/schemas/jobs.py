@@ -1,10 +1,11 @@
 """Jobs, events and artifacts on the wire."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.domain.allocation_scores import AllocationScores
 from app.domain.jobs import (
@@ -14,6 +15,7 @@ from app.domain.jobs import (
     EventType,
     FailureKind,
     Job,
+    JobFilter,
     JobStatus,
     Phase,
 )
@@ -37,8 +39,15 @@ class JobOut(JobSpec):
     status: JobStatus
     phase: Phase | None
     progress: float
+    eta: datetime | None = Field(description="when it should end, judged by its pace so far")
     attempt: int
     max_attempts: int
+    priority: int
+    labels: dict[str, str]
+    metadata: dict[str, Any]
+    max_runtime_seconds: int | None
+    max_pending_seconds: int | None
+    source_id: str | None = Field(description="the job that this one retries or was cloned from")
     error: JobErrorOut | None
     result: dict[str, Any] | None
     created_at: datetime
@@ -48,8 +57,82 @@ class JobOut(JobSpec):
     @classmethod
     def of(cls, job: Job) -> Self:
         """The wire form of a stored job: its specification and its state side by side."""
-        state = asdict(job)
-        return cls(**state.pop("spec"), **state)
+        state = {name: getattr(job, name) for name in _SAME}
+        return cls(
+            **job.spec,
+            **state,
+            max_runtime_seconds=job.max_runtime,
+            max_pending_seconds=job.max_pending,
+            error=JobErrorOut(**asdict(job.error)) if job.error else None,
+        )
+
+
+_SAME = {field.name for field in fields(Job)} & set(JobOut.model_fields) - {"error"}
+
+
+class ArtifactOut(BaseModel):
+    """One published file."""
+
+    path: str
+    size: int
+    sha256: str
+    media_type: str
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Self:
+        """The wire form of a published file."""
+        return cls.model_validate(asdict(artifact))
+
+
+class ResultOut(BaseModel):
+    """How an ended job ended."""
+
+    id: str
+    status: JobStatus
+    result: dict[str, Any] | None
+    error: JobErrorOut | None
+    artifacts: list[ArtifactOut]
+
+    @classmethod
+    def of(cls, job: Job, files: Sequence[Artifact]) -> Self:
+        """The wire form of an ended job's outcome."""
+        return cls(
+            id=job.id,
+            status=job.status,
+            result=job.result,
+            error=JobErrorOut(**asdict(job.error)) if job.error else None,
+            artifacts=[ArtifactOut.of(file) for file in files],
+        )
+
+
+class JobQuery(BaseModel):
+    """What of the list to see."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=50, ge=1, le=200)
+    cursor: str | None = Field(default=None, max_length=64)
+    status: JobStatus | None = None
+    method: str | None = Field(default=None, max_length=64)
+    model: str | None = Field(default=None, max_length=512)
+    label: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][^=]{0,62}=.{0,63}$")]] = Field(
+        default=[], max_length=32, description="key=value; a job must have all that are given"
+    )
+    created_after: AwareDatetime | None = None
+    created_before: AwareDatetime | None = None
+    sort: Literal["-created_at", "created_at"] = "-created_at"
+
+    def filter(self) -> JobFilter:
+        """The same without paging."""
+        return JobFilter(
+            status=self.status,
+            method=self.method,
+            model=self.model,
+            labels=dict(label.split("=", 1) for label in self.label),
+            created_after=self.created_after,
+            created_before=self.created_before,
+            oldest_first=self.sort == "created_at",
+        )
 
 
 class JobPage(BaseModel):
@@ -80,20 +163,6 @@ class EventPage(BaseModel):
     """Events, oldest first; ask again with `after` = the last id."""
 
     events: list[EventOut]
-
-
-class ArtifactOut(BaseModel):
-    """One published file."""
-
-    path: str
-    size: int
-    sha256: str
-    media_type: str
-
-    @classmethod
-    def of(cls, artifact: Artifact) -> Self:
-        """The wire form of a published file."""
-        return cls.model_validate(asdict(artifact))
 
 
 class ArtifactList(BaseModel):

@@ -3,20 +3,10 @@
 import pytest
 from starlette.testclient import TestClient
 
-from app.api.problems import MEDIA_TYPE
 from app.main import create_app
+from tests.integration.app.problem import assert_problem
 
 JOB = {"model": "tiny", "method": "magnitude", "sparsity": 0.5}
-
-
-def assert_problem(answer, status, code):
-    assert answer.headers["content-type"] == MEDIA_TYPE
-    body = answer.json()
-    assert (answer.status_code, body["status"], body["code"]) == (status, status, code), body
-    assert body["title"]
-    assert body["detail"]
-    assert body["type"] == f"urn:secateur:problem:{code}"
-    return body
 
 
 @pytest.mark.parametrize(

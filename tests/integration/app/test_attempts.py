@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.db import events, jobs, outbox, tables
+from app.domain.access import DEFAULT_PROJECT, Caller, Limits, Scope
 from app.domain.jobs import (
     Artifact,
     EventType,
@@ -18,11 +19,12 @@ from app.domain.jobs import (
     NewJob,
     Phase,
 )
-from app.services import attempts
+from app.services import artifacts, attempts
 from app.services import jobs as client
 from app.services.sweep import sweep
 from app.storage.local import LocalStore
 
+CALLER = Caller("key_test", DEFAULT_PROJECT, Scope.ADMIN, Limits())
 LEASE = timedelta(seconds=30)
 ERROR = JobError(FailureKind.SYSTEM, "storage_failed", "disk gone")
 
@@ -31,7 +33,7 @@ ERROR = JobError(FailureKind.SYSTEM, "storage_failed", "disk gone")
 def job_id(engine):
     with engine.begin() as connection:
         job = jobs.create(connection, NewJob({}, max_attempts=2))
-        outbox.add(connection, job.id)
+        outbox.add(connection, job)
     return job.id
 
 
@@ -39,7 +41,7 @@ def job_id(engine):
 def claim(engine, job_id):
     def once():
         with engine.begin() as connection:
-            return attempts.claim(connection, job_id, worker="w", lease=LEASE)
+            return attempts.claim(connection, worker="w", lease=LEASE)
 
     return once
 
@@ -48,7 +50,7 @@ def claim(engine, job_id):
 def look(engine, job_id):
     def once():
         with engine.begin() as connection:
-            return jobs.get(connection, job_id)
+            return jobs.get(connection, DEFAULT_PROJECT, job_id)
 
     return once
 
@@ -116,7 +118,7 @@ def test_an_expired_lease_is_given_to_the_next_attempt(engine, claim, look, job_
         attempts.fail(connection, first, ERROR, log=())
     assert (look().status, look().attempt) == (JobStatus.RUNNING, 2)
     with engine.begin() as connection:
-        assert client.list_artifacts(connection, job_id) == []
+        assert artifacts.listing(connection, CALLER, job_id) == []
 
 
 def test_the_last_attempt_that_is_lost_fails_the_job(engine, claim, look, job_id):
@@ -136,6 +138,9 @@ def test_a_passing_fault_is_retried_later_and_then_fails(engine, claim, look, jo
     with engine.begin() as connection:
         assert outbox.due(connection, limit=9) == []
     assert waiting(engine) == [job_id]
+    assert claim() is None, "not before its time"
+    with engine.begin() as connection:
+        connection.execute(update(tables.outbox).values(due_at=func.now()))
     with engine.begin() as connection:
         attempts.retry(connection, claim(), ERROR, log=())
     job = look()
@@ -144,7 +149,7 @@ def test_a_passing_fault_is_retried_later_and_then_fails(engine, claim, look, jo
 
 def cancel(engine, job_id):
     with engine.begin() as connection:
-        return client.cancel(connection, job_id)
+        return client.cancel(connection, CALLER, job_id)
 
 
 def test_cancelling_a_running_job_reaches_its_worker(engine, claim, look, job_id):
@@ -183,7 +188,7 @@ def test_success_shows_status_result_and_files_together(engine, claim, look, job
     assert (stored.status, stored.progress, stored.phase) == (JobStatus.SUCCEEDED, 1, None)
     assert stored.result == {"sparsity": 0.5}
     with engine.begin() as connection:
-        assert [a.path for a in client.list_artifacts(connection, job_id)] == ["a", "b"]
+        assert [a.path for a in artifacts.listing(connection, CALLER, job_id)] == ["a", "b"]
 
 
 def test_files_are_swept_once_no_attempt_owns_them(engine, claim, job_id, tmp_path):

@@ -22,10 +22,10 @@ def queue(valkey_server):
 
 def queued(engine, count=1):
     with engine.begin() as connection:
-        made = [jobs.create(connection, NewJob({}, max_attempts=2)).id for _ in range(count)]
-        for job_id in made:
-            outbox.add(connection, job_id)
-    return made
+        made = [jobs.create(connection, NewJob({}, max_attempts=2)) for _ in range(count)]
+        for job in made:
+            outbox.add(connection, job)
+    return [job.id for job in made]
 
 
 def age(engine, seconds):
@@ -48,10 +48,10 @@ def test_messages_are_sent_once(engine, queue):
 
 
 def test_a_claimed_job_leaves_the_outbox(engine, queue):
-    (job_id,) = queued(engine)
+    queued(engine)
     tick(engine, queue)
     with engine.begin() as connection:
-        attempts.claim(connection, job_id, worker="w", lease=timedelta(seconds=9))
+        attempts.claim(connection, worker="w", lease=timedelta(seconds=9))
         assert connection.execute(select(tables.outbox)).all() == []
 
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.main import app
+from app.db import outbox
 from app.db.engine import make_engine
 from app.domain.jobs import FailureKind, JobError
 from app.local.installation import installation
@@ -61,7 +62,9 @@ class Hand:
 
     def claim(self, job_id):
         with self.engine.begin() as connection:
-            return attempts.claim(connection, job_id, worker="hand", lease=LEASE)
+            # Other tests leave jobs waiting; this one overtakes them.
+            outbox.set_priority(connection, job_id, 100)
+            return attempts.claim(connection, worker="hand", lease=LEASE)
 
     def heartbeat(self, job, phase, progress):
         with self.engine.begin() as connection:

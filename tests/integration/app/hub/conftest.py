@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from app.db import jobs
+from app.db import jobs, outbox
 from app.domain.jobs import NewJob
 from app.local.valkey import free_port
 from app.main import create_app
@@ -54,8 +54,9 @@ def publish(engine, settings):
 
     def finish(directory):
         with engine.begin() as connection:
-            job_id = jobs.create(connection, NewJob({}, max_attempts=1)).id
-            job = attempts.claim(connection, job_id, worker="hand", lease=timedelta(minutes=1))
+            outbox.add(connection, jobs.create(connection, NewJob({}, max_attempts=1)))
+        with engine.begin() as connection:
+            job = attempts.claim(connection, worker="hand", lease=timedelta(minutes=1))
         staging = store.stage(job.id, job.attempt)
         shutil.copytree(directory, staging, dirs_exist_ok=True)
         files = close_run(staging, {"job": {}})

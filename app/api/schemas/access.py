@@ -1,0 +1,114 @@
+"""Projects, keys and the audit log on the wire."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Self
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+from app.domain.access import AuditEntry, Key, Limits, Project, Scope
+from app.domain.recipe import Strict
+
+
+class KeyRequest(Strict):
+    """Body of `POST /v1/keys`."""
+
+    name: str = Field(min_length=1, max_length=200, examples=["ci"])
+    scope: Scope = Field(default=Scope.SUBMIT, description="each includes the ones before it")
+    expires_at: AwareDatetime | None = None
+
+
+class Rotation(Strict):
+    """Body of `POST /v1/keys/{id}/rotate`."""
+
+    grace_seconds: int = Field(
+        default=0, ge=0, le=7 * 86_400, description="how long the old secret is still accepted"
+    )
+
+
+class KeyOut(BaseModel):
+    """One API key, without its secret."""
+
+    id: str
+    name: str
+    scope: Scope
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None = Field(description="to the minute")
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, key: Key) -> Self:
+        """The wire form of a key."""
+        return cls.model_validate(asdict(key))
+
+
+class NewKeyOut(BaseModel):
+    """A key that was just made."""
+
+    key: KeyOut
+    secret: str = Field(description="shown here and never again")
+
+    @classmethod
+    def of(cls, made: tuple[Key, str]) -> Self:
+        """The wire form of a key and its secret."""
+        return cls(key=KeyOut.of(made[0]), secret=made[1])
+
+
+class KeyList(BaseModel):
+    """The project's keys, newest first."""
+
+    keys: list[KeyOut]
+
+
+class Usage(BaseModel):
+    """What a project uses of its limits."""
+
+    queued_jobs: int
+    running_jobs: int
+    artifact_bytes: int
+
+
+class ProjectOut(BaseModel):
+    """The project that the key belongs to."""
+
+    id: str
+    name: str
+    created_at: datetime
+    limits: Limits
+    usage: Usage
+
+    @classmethod
+    def of(cls, project: Project, *, queued: int, running: int) -> Self:
+        """The wire form of a project."""
+        return cls(
+            id=project.id,
+            name=project.name,
+            created_at=project.created_at,
+            limits=project.limits,
+            usage=Usage(
+                queued_jobs=queued, running_jobs=running, artifact_bytes=project.artifact_bytes
+            ),
+        )
+
+
+class AuditOut(BaseModel):
+    """One change."""
+
+    id: int
+    at: datetime
+    key_id: str
+    action: str = Field(examples=["job.submit"])
+    target: str = Field(description="id of what was changed")
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> Self:
+        """The wire form of an entry."""
+        return cls.model_validate(asdict(entry))
+
+
+class AuditPage(BaseModel):
+    """Changes, newest first."""
+
+    entries: list[AuditOut]
+    next_cursor: int | None

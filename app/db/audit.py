@@ -1,0 +1,27 @@
+"""The audit log: one row per change a client made."""
+
+from sqlalchemy import Connection, insert, select
+
+from app.db.tables import audit
+from app.domain.access import AuditEntry, Caller
+
+
+def record(connection: Connection, caller: Caller, action: str, target: str) -> None:
+    """Note a change, in the transaction that makes it."""
+    values = {"project_id": caller.project_id, "key_id": caller.key_id}
+    connection.execute(insert(audit).values(values | {"action": action, "target": target}))
+
+
+def page(
+    connection: Connection, project_id: str, *, limit: int, before: int | None
+) -> list[AuditEntry]:
+    """Up to `limit` entries, newest first, older than the id `before`."""
+    query = (
+        select(audit.c.id, audit.c.at, audit.c.key_id, audit.c.action, audit.c.target)
+        .where(audit.c.project_id == project_id)
+        .order_by(audit.c.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(audit.c.id < before)
+    return [AuditEntry(**row) for row in connection.execute(query).mappings()]

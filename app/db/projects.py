@@ -1,0 +1,76 @@
+"""Rows of projects."""
+
+from sqlalchemy import Connection, Integer, RowMapping, func, insert, select, update
+
+from app.db.tables import jobs, outbox, projects
+from app.domain.access import Limits, Project
+from app.domain.ids import new_id
+
+
+def _project(row: RowMapping) -> Project:
+    return Project(
+        id=row["id"],
+        name=row["name"],
+        limits=Limits(**row["limits"]),
+        artifact_bytes=row["artifact_bytes"],
+        created_at=row["created_at"],
+    )
+
+
+def create(connection: Connection, name: str, limits: Limits) -> Project:
+    """Store a project; the name is unique."""
+    values = {"id": new_id("prj"), "name": name, "limits": limits.model_dump()}
+    row = connection.execute(insert(projects).values(values).returning(projects))
+    return _project(row.mappings().one())
+
+
+def get(connection: Connection, project_id: str) -> Project:
+    """The project; its id comes from a key, so it exists."""
+    query = select(projects).where(projects.c.id == project_id)
+    return _project(connection.execute(query).mappings().one())
+
+
+def set_limits(connection: Connection, project_id: str, limits: Limits) -> None:
+    """Replace the project's limits."""
+    query = update(projects).where(projects.c.id == project_id)
+    connection.execute(query.values(limits=limits.model_dump()))
+
+
+def lock(connection: Connection, project_id: str) -> None:
+    """Let others that lock the project wait until this transaction has ended."""
+    query = select(projects.c.id).where(projects.c.id == project_id)
+    connection.execute(query.with_for_update(key_share=True))
+
+
+def add_artifact_bytes(connection: Connection, project_id: str, size: int) -> None:
+    """Count published bytes, or discount deleted ones."""
+    total = projects.c.artifact_bytes + size
+    query = update(projects).where(projects.c.id == project_id)
+    connection.execute(query.values(artifact_bytes=total))
+
+
+def queued(connection: Connection, project_id: str, *, up_to: int) -> int:
+    """How many jobs of the project wait for a worker; counting stops at `up_to`."""
+    some = select(outbox.c.job_id).where(outbox.c.project_id == project_id).limit(up_to)
+    return connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+
+
+def full(connection: Connection) -> list[str]:
+    """The projects that run as many jobs as they may."""
+    limit = projects.c.limits["running_jobs"].astext.cast(Integer)
+    default = Limits().running_jobs
+    query = (
+        select(projects.c.id)
+        .join(jobs, jobs.c.project_id == projects.c.id)
+        .where(jobs.c.lease_expires_at.is_not(None))
+        .group_by(projects.c.id)
+        .having(func.count() >= func.coalesce(limit, default))
+    )
+    return list(connection.execute(query).scalars())
+
+
+def running(connection: Connection, project_id: str) -> int:
+    """How many jobs of the project workers have."""
+    leased = jobs.c.lease_expires_at.is_not(None)
+    query = select(func.count()).where(jobs.c.project_id == project_id, leased)
+    return connection.execute(query).scalar_one()

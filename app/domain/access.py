@@ -1,0 +1,81 @@
+"""Who may do what: projects, the scopes of their keys, and their limits."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from app.domain.recipe import Strict
+
+DEFAULT_PROJECT = "prj_default"
+
+
+class Scope(StrEnum):
+    """What a key may do; each scope includes the ones before it."""
+
+    READ = "read"
+    SUBMIT = "submit"
+    ADMIN = "admin"
+
+    def includes(self, other: "Scope") -> bool:
+        """Is `other` granted along with this scope?"""
+        order = list(Scope)
+        return order.index(other) <= order.index(self)
+
+
+class Limits(Strict):
+    """What a project may use at a time."""
+
+    queued_jobs: int = Field(default=10_000, ge=0, description="jobs that wait for a worker")
+    running_jobs: int = Field(default=100, ge=1, description="jobs that workers run at once")
+    artifact_bytes: int = Field(
+        default=1 << 40, ge=0, description="published files; above it, no job is accepted"
+    )
+    requests_per_minute: int = Field(default=6000, ge=1, description="requests of all its keys")
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """An owner of jobs, keys and webhooks; nothing of it is visible elsewhere."""
+
+    id: str
+    name: str
+    limits: Limits
+    artifact_bytes: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request: a key of a project."""
+
+    key_id: str
+    project_id: str
+    scope: Scope
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key as listed; its secret is not stored."""
+
+    id: str
+    project_id: str
+    name: str
+    scope: Scope
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change: which key did what to which resource."""
+
+    id: int
+    at: datetime
+    key_id: str
+    action: str
+    target: str

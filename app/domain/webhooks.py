@@ -1,0 +1,115 @@
+"""Webhooks: who is told what, and when it is tried again."""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from app.domain.jobs import JobStatus
+
+
+class WebhookEvent(StrEnum):
+    """What an endpoint can be told of: every status a job reaches."""
+
+    QUEUED = "job.queued"
+    RUNNING = "job.running"
+    CANCELLING = "job.cancelling"
+    SUCCEEDED = "job.succeeded"
+    FAILED = "job.failed"
+    CANCELLED = "job.cancelled"
+
+    @classmethod
+    def of(cls, status: JobStatus) -> "WebhookEvent":
+        """The event of a job that reached a status."""
+        return cls(f"job.{status}")
+
+
+ENDS = frozenset(WebhookEvent.of(status) for status in JobStatus if status.terminal)
+
+
+class DeliveryState(StrEnum):
+    """Where one message to one endpoint stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+# Standard Webhooks, "retries": the pause before each attempt.
+SCHEDULE = (
+    timedelta(0),
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    *(timedelta(hours=hours) for hours in (2, 5, 10, 14, 20, 24)),
+)
+
+
+def pause_after(attempts: int) -> timedelta | None:
+    """How long to wait after so many failed attempts, up to a tenth more; None: give up."""
+    if attempts >= len(SCHEDULE):
+        return None
+    return SCHEDULE[attempts] * random.uniform(1, 1.1)  # noqa: S311 - spreads load, hides nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a project wants to be told."""
+
+    id: str
+    project_id: str
+    url: str
+    events: frozenset[WebhookEvent]
+    enabled: bool
+    disabled_reason: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message to one endpoint; its id is the `webhook-id` of every attempt."""
+
+    id: str
+    endpoint_id: str
+    event: WebhookEvent
+    payload: dict[str, Any]
+    state: DeliveryState
+    attempts: int
+    next_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """A delivery that is due, with what is needed to send it.
+
+    `secrets` are all that are live: two for a while after a rotation.
+    """
+
+    id: str
+    endpoint_id: str
+    attempts: int
+    url: str
+    payload: dict[str, Any]
+    secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What came of an attempt: an HTTP status, or why there is none."""
+
+    status: int | None
+    error: str | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Only 2xx counts; a redirect is a failure."""
+        return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004 - HTTP's 2xx
+
+    @property
+    def gone(self) -> bool:
+        """The receiver wants nothing more."""
+        return self.status == 410  # noqa: PLR2004 - HTTP's Gone

@@ -1,0 +1,47 @@
+"""What a client does with published files: list them, get one."""
+
+from pathlib import PurePosixPath
+
+from sqlalchemy import Connection
+
+from app.db import artifacts
+from app.domain.access import Caller
+from app.domain.errors import ArtifactNotFoundError, ArtifactPathError
+from app.domain.jobs import Artifact
+from app.services.jobs import get as get_job
+
+
+def listing(connection: Connection, caller: Caller, job_id: str) -> list[Artifact]:
+    """Published files; empty until the job has succeeded."""
+    get_job(connection, caller, job_id)
+    return artifacts.of_job(connection, job_id)
+
+
+def require(connection: Connection, caller: Caller, job_id: str) -> list[Artifact]:
+    """Published files of a job that has some.
+
+    Raises:
+        JobNotFoundError: the project has no job of that id.
+        ArtifactNotFoundError: the job has no files (yet).
+    """
+    found = listing(connection, caller, job_id)
+    if not found:
+        raise ArtifactNotFoundError(f"job {job_id!r} has no files; has it succeeded?")
+    return found
+
+
+def get(connection: Connection, caller: Caller, job_id: str, path: str) -> Artifact:
+    """One published file.
+
+    Raises:
+        ArtifactPathError: the path is absolute or leaves the job's directory.
+        JobNotFoundError: the project has no job of that id.
+        ArtifactNotFoundError: the job has no such file (yet).
+    """
+    if path.startswith("/") or "\\" in path or "\0" in path or ".." in PurePosixPath(path).parts:
+        raise ArtifactPathError(f"{path!r} is not a path inside the job's artifacts")
+    get_job(connection, caller, job_id)
+    artifact = artifacts.get(connection, job_id, path)
+    if artifact is None:
+        raise ArtifactNotFoundError(f"job {job_id!r} has no artifact {path!r}")
+    return artifact

@@ -1,0 +1,60 @@
+"""Projects, and what they use of their limits."""
+
+from sqlalchemy import Connection
+
+from app.db import audit, projects
+from app.domain.access import AuditEntry, Caller, Limits, Project
+from app.domain.errors import ArtifactQuotaError, QueueQuotaError
+
+# So near the limit, submits count one after the other; further away, none waits for another.
+NEAR = 100
+
+
+def create(connection: Connection, name: str, limits: Limits | None = None) -> Project:
+    """Make a project."""
+    return projects.create(connection, name, limits or Limits())
+
+
+def get(connection: Connection, caller: Caller) -> Project:
+    """The caller's project."""
+    return projects.get(connection, caller.project_id)
+
+
+def usage(connection: Connection, caller: Caller) -> tuple[int, int]:
+    """How many jobs are queued and how many run."""
+    limit = caller.limits.queued_jobs + NEAR
+    return (
+        projects.queued(connection, caller.project_id, up_to=limit),
+        projects.running(connection, caller.project_id),
+    )
+
+
+def check_quotas(connection: Connection, caller: Caller, *, jobs: int = 1) -> None:
+    """Refuse new jobs beyond the project's limits.
+
+    Raises:
+        QueueQuotaError: as many jobs as may are queued.
+        ArtifactQuotaError: the published files take up all the room.
+    """
+    limit = caller.limits.queued_jobs
+    found = projects.queued(connection, caller.project_id, up_to=limit + 1)
+    if found + jobs + NEAR > limit:
+        projects.lock(connection, caller.project_id)
+        found = projects.queued(connection, caller.project_id, up_to=limit + 1)
+        if found + jobs > limit:
+            raise QueueQuotaError(f"the project may have {limit} queued jobs and has {found}")
+    project = projects.get(connection, caller.project_id)
+    if project.artifact_bytes > caller.limits.artifact_bytes:
+        raise ArtifactQuotaError(
+            f"the project's artifacts take {project.artifact_bytes} of "
+            f"{caller.limits.artifact_bytes} bytes; delete jobs that are not needed any more"
+        )
+
+
+def audit_page(
+    connection: Connection, caller: Caller, *, limit: int, cursor: int | None
+) -> tuple[list[AuditEntry], int | None]:
+    """Up to `limit` changes, newest first, and the cursor of the next page (None at the end)."""
+    found = audit.page(connection, caller.project_id, limit=limit + 1, before=cursor)
+    more = len(found) > limit
+    return found[:limit], found[limit - 1].id if more else None

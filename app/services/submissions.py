@@ -1,0 +1,112 @@
+"""New jobs: submitted, cloned with changes, or retried."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app.db import audit, jobs, outbox
+from app.domain.access import Caller
+from app.domain.errors import JobNotRetryableError
+from app.domain.jobs import Job, JobStatus, NewJob, status_event
+from app.domain.model_source import LocalModel, parse_model_source
+from app.domain.submission import JobRequest, JobSpec, resolve
+from app.model_directory import resolve_local_model
+from app.services import datasets, journal, projects
+from app.services.earlier_scores import with_scores
+from app.services.jobs import get
+from app.storage.datasets import DatasetStore
+from app.storage.store import ArtifactStore
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the installation says about every job."""
+
+    model_roots: Sequence[Path]
+    store: ArtifactStore
+    datasets: DatasetStore
+    max_attempts: int
+
+
+def check(connection: Connection, caller: Caller, request: JobRequest, rules: Rules) -> JobSpec:
+    """Everything a submit checks about its request; plans and submits refuse the same.
+
+    Raises:
+        UserError: the model, a data set, the method or its parameters cannot be accepted.
+    """
+    source = parse_model_source(request.model)
+    if isinstance(source, LocalModel):
+        resolve_local_model(source.path, rules.model_roots)
+    datasets.check_named(rules.datasets, request)
+    return with_scores(connection, caller.project_id, rules.store, resolve(request))
+
+
+def submit(
+    connection: Connection,
+    caller: Caller,
+    request: JobRequest,
+    rules: Rules,
+    *,
+    source_id: str | None = None,
+    action: str = "job.submit",
+) -> Job:
+    """Store the job and its outbox message together; the message leaves after the commit.
+
+    Raises:
+        UserError: `check` refuses the request, or a quota is used up.
+    """
+    spec = check(connection, caller, request, rules)
+    projects.check_quotas(connection, caller)
+    new = NewJob(
+        spec=spec.model_dump(mode="json"),
+        max_attempts=rules.max_attempts,
+        project_id=caller.project_id,
+        request=request.model_dump(mode="json", exclude_unset=True),
+        source_id=source_id,
+        priority=request.priority,
+        labels=request.labels,
+        metadata=request.metadata,
+        max_runtime=request.max_runtime_seconds,
+        max_pending=request.max_pending_seconds,
+    )
+    job = jobs.create(connection, new)
+    outbox.add(connection, job)
+    journal.write(connection, job, [status_event(JobStatus.QUEUED)])
+    audit.record(connection, caller, action, job.id)
+    return job
+
+
+def clone(
+    connection: Connection, caller: Caller, job_id: str, changes: dict[str, Any], rules: Rules
+) -> Job:
+    """Submit the job's request again with some of its fields replaced; None takes one out.
+
+    Raises:
+        JobNotFoundError: the project has no such job.
+        ValidationError: pydantic's; the changed request is none.
+        UserError: as for a submit.
+    """
+    original = get(connection, caller, job_id)
+    merged = original.request | changes
+    request = JobRequest.model_validate({k: v for k, v in merged.items() if v is not None})
+    return submit(connection, caller, request, rules, source_id=job_id, action="job.clone")
+
+
+def retry(connection: Connection, caller: Caller, job_id: str, rules: Rules) -> Job:
+    """Submit the request of a failed or cancelled job again, as a new job.
+
+    What has ended stays as it is: its events, its error, whoever was told of it.
+
+    Raises:
+        JobNotFoundError: the project has no such job.
+        JobNotRetryableError: it has not failed.
+        UserError: as for a submit.
+    """
+    original = get(connection, caller, job_id)
+    if original.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
+        raise JobNotRetryableError(f"job {job_id!r} is {original.status}; clone it instead")
+    request = JobRequest.model_validate(original.request)
+    return submit(connection, caller, request, rules, source_id=job_id, action="job.retry")
