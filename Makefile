@@ -5,7 +5,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
+.PHONY: help install demo check openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality
 
 help: ## list the commands
@@ -28,6 +28,10 @@ check: install ## lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m app.openapi --check openapi.json
+
+openapi: install ## write openapi.json anew
+	$(BIN)/python -m app.openapi openapi.json
 
 test: check ## everything that must pass
 	$(BIN)/pytest -n 2

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from app.api import event_stream, problems
+from app.api import event_stream, openapi, problems
 from app.api.body_limit import BodyLimit
 from app.api.deps import Resources, State
 from app.api.feeds import Hub
@@ -21,6 +21,7 @@ from app.api.routers import (
     jobs,
     keys,
     methods,
+    plans,
     projects,
     webhooks,
 )
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (health, methods, jobs, events, artifacts, archive, datasets, keys, projects):
         app.include_router(module.router)
     # The hub's paths begin with names of any kind, so they are tried last.
-    for module in (webhooks, hub):
+    for module in (plans, webhooks, hub):
         app.include_router(module.router)
+    openapi.install(app)
     return app

@@ -92,6 +92,28 @@ def page(
     return [_job(row) for row in connection.execute(query).mappings()]
 
 
+def median_seconds(
+    connection: Connection, project_id: str, model: str, method: str
+) -> float | None:
+    """Median run time of the project's last hundred successes with this model and method."""
+    seconds = jobs.c.result["seconds"].as_float()
+    last = (
+        select(seconds.label("seconds"))
+        .where(
+            jobs.c.project_id == project_id,
+            jobs.c.status == JobStatus.SUCCEEDED,
+            jobs.c.spec["model"].astext == model,
+            jobs.c.spec["method"].astext == method,
+        )
+        .order_by(jobs.c.id.desc())
+        .limit(100)
+        .subquery()
+    )
+    query = select(func.percentile_cont(0.5).within_group(last.c.seconds))
+    found = connection.execute(query).scalar_one()
+    return None if found is None else float(found)
+
+
 def change(connection: Connection, job_id: str, **values: Any) -> Job:
     """Set what clients may set: labels, metadata, priority."""
     query = update(jobs).where(jobs.c.id == job_id).values(**values, **_NEXT_VERSION)

@@ -9,36 +9,36 @@ from tests.integration.app.problem import assert_problem
 JOB = {"model": "tiny", "method": "magnitude", "sparsity": 0.5}
 
 
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        ({"method": "wanda2"}, "unknown_method"),
-        ({"parameters": {"scope": "x"}}, "method_parameter_invalid"),
-        ({"sparsity": 1.0}, "sparsity_out_of_range"),
-        ({"sparsity": -0.5}, "sparsity_out_of_range"),
-        ({"sparsity": None}, "sparsity_missing"),
-        ({"pattern": "2:4", "sparsity": 0.7}, "sparsity_contradicts_pattern"),
-        ({"pattern": "9:4"}, "pattern_invalid"),
-        ({"spasity": 0.5}, "unknown_field"),
-        ({"calibration": {"sett": "x"}}, "unknown_field"),
-        ({"model": "../tiny"}, "model_path_not_allowed"),
-        ({"model": "/etc"}, "model_path_not_allowed"),
-        ({"model": "absent"}, "model_not_found"),
-        ({"model": "hf:a/b/c"}, "model_source_invalid"),
-        ({"model": None}, "field_invalid"),
-        ({"calibration": {"set": "../x"}}, "dataset_name_invalid"),
-        ({"evaluation": {"set": "hf:a/b"}}, "dataset_name_invalid"),
-        ({"evaluation": {"set": "shapes", "metrics": ["bleu"]}}, "field_invalid"),
-        ({"quality_gate": {"metric": "kl", "max_drop": 1}}, "quality_gate_without_evaluation"),
-        (
-            {
-                "evaluation": {"set": "shapes", "metrics": ["accuracy"]},
-                "quality_gate": {"metric": "kl", "max_drop": 1},
-            },
-            "quality_gate_not_measured",
-        ),
-    ],
-)
+BAD_JOBS = [
+    ({"method": "wanda2"}, "unknown_method"),
+    ({"parameters": {"scope": "x"}}, "method_parameter_invalid"),
+    ({"sparsity": 1.0}, "sparsity_out_of_range"),
+    ({"sparsity": -0.5}, "sparsity_out_of_range"),
+    ({"sparsity": None}, "sparsity_missing"),
+    ({"pattern": "2:4", "sparsity": 0.7}, "sparsity_contradicts_pattern"),
+    ({"pattern": "9:4"}, "pattern_invalid"),
+    ({"spasity": 0.5}, "unknown_field"),
+    ({"calibration": {"sett": "x"}}, "unknown_field"),
+    ({"model": "../tiny"}, "model_path_not_allowed"),
+    ({"model": "/etc"}, "model_path_not_allowed"),
+    ({"model": "absent"}, "model_not_found"),
+    ({"model": "hf:a/b/c"}, "model_source_invalid"),
+    ({"model": None}, "field_invalid"),
+    ({"calibration": {"set": "../x"}}, "dataset_name_invalid"),
+    ({"evaluation": {"set": "hf:a/b"}}, "dataset_name_invalid"),
+    ({"evaluation": {"set": "shapes", "metrics": ["bleu"]}}, "field_invalid"),
+    ({"quality_gate": {"metric": "kl", "max_drop": 1}}, "quality_gate_without_evaluation"),
+    (
+        {
+            "evaluation": {"set": "shapes", "metrics": ["accuracy"]},
+            "quality_gate": {"metric": "kl", "max_drop": 1},
+        },
+        "quality_gate_not_measured",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "code"), BAD_JOBS)
 def test_bad_jobs_are_refused_each_with_its_code(client, change, code):
     assert_problem(client.post("/v1/jobs", json=JOB | change), 422, code)
     assert client.get("/v1/jobs").json()["jobs"] == []

@@ -1,0 +1,18 @@
+"""`/v1/plans`: try a submit without submitting."""
+
+from fastapi import APIRouter
+
+from app.api.deps import Submitter, Transaction, WithRules
+from app.api.schemas.plans import PlanOut
+from app.domain.submission import JobRequest
+from app.services import plans
+
+router = APIRouter(prefix="/v1/plans", tags=["plans"])
+
+
+@router.post("")
+def plan(
+    request: JobRequest, caller: Submitter, rules: WithRules, transaction: Transaction
+) -> PlanOut:
+    """Tell what a job would do. Refused whenever `POST /v1/jobs` would refuse the same now."""
+    return PlanOut.of(plans.plan(transaction, caller, request, rules))

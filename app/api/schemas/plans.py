@@ -1,0 +1,64 @@
+"""Plans on the wire."""
+
+from dataclasses import asdict
+from typing import Self
+
+from pydantic import BaseModel, Field
+
+from app.domain.recipe import Modality
+from app.domain.submission import JobSpec
+from app.services.plans import Plan
+
+BITS = 16  # of a bfloat16 weight
+
+
+class PlannedMatrixOut(BaseModel):
+    """One matrix the job would prune."""
+
+    file_key: str
+    modality: Modality
+    shape: tuple[int, int]
+    sparsity: float | None = Field(description="null where weights compete across matrices")
+
+
+class PlanOut(BaseModel):
+    """What a job would do; nothing was queued."""
+
+    spec: JobSpec
+    matrices: list[PlannedMatrixOut] | None = Field(
+        description="by the names and shapes in the files' headers; the worker decides by the "
+        "model's classes. null where the headers are not at hand (models of the hub)"
+    )
+    weights: dict[Modality, int] = Field(description="weights in these matrices")
+    zeros: int
+    model_weights: int | None = Field(description="all numbers in the checkpoint")
+    memory_bytes: int | None = Field(
+        description="the weights in memory, in their stored type; statistics come on top"
+    )
+    packed_bytes: int | None = Field(
+        description="the packed download in bfloat16: a bit per pruned matrix's weight and the "
+        "weights left, before compression"
+    )
+    seconds: float | None = Field(
+        description="median of your earlier jobs of this model and method; null without any"
+    )
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        """The wire form of a plan."""
+        total, pruned = plan.model_weights, sum(plan.weights.values())
+        matrices = plan.matrices
+        return cls(
+            spec=plan.spec,
+            matrices=None
+            if matrices is None
+            else [PlannedMatrixOut.model_validate(asdict(matrix)) for matrix in matrices],
+            weights=plan.weights,
+            zeros=plan.zeros,
+            model_weights=total,
+            memory_bytes=plan.stored_bytes,
+            packed_bytes=None if total is None else (pruned + BITS * (total - plan.zeros)) // 8,
+            seconds=plan.seconds,
+            warnings=plan.warnings,
+        )

@@ -1,0 +1,83 @@
+"""Plans: everything that can be told of a job without submitting it."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from app.checkpoint_headers import stored_size, tensor_shapes
+from app.db import jobs
+from app.domain.access import Caller
+from app.domain.model_source import LocalModel, parse_model_source
+from app.domain.plans import PlannedMatrix, prunable, warnings
+from app.domain.recipe import Modality
+from app.domain.submission import JobRequest, JobSpec
+from app.model_directory import resolve_local_model
+from app.services import projects
+from app.services.submissions import Rules, check
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job would do.
+
+    Attributes:
+        spec: what would be stored.
+        matrices: None where the files' headers were not seen: a model of the hub, a broken file.
+        weights: per modality, in those matrices.
+        model_weights: all numbers in the checkpoint; None like `matrices`.
+        stored_bytes: size of its files; None like `matrices`.
+        seconds: median of the project's earlier jobs of this model and method; None without any.
+        warnings: sentences.
+    """
+
+    spec: JobSpec
+    matrices: list[PlannedMatrix] | None
+    weights: dict[Modality, int]
+    model_weights: int | None
+    stored_bytes: int | None
+    seconds: float | None
+    warnings: list[str]
+
+    @property
+    def zeros(self) -> int:
+        """How many weights would be zero."""
+        recipe = self.spec.recipe
+        return sum(round(n * recipe.sparsity_of(m)) for m, n in self.weights.items())
+
+
+def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rules) -> Plan:
+    """Check the request as a submit would, and tell what would come of it.
+
+    Raises:
+        UserError: whatever the submit would raise now, quotas included.
+    """
+    spec = check(connection, caller, request, rules)
+    projects.check_quotas(connection, caller)
+    directory = _directory(request.model, rules)
+    shapes = tensor_shapes(directory) if directory else None
+    matrices = None if shapes is None else prunable(shapes, spec.recipe)
+    told = warnings(spec.recipe, matrices)
+    if shapes is None:
+        told.append("the checkpoint's headers are not at hand; matrices are known once it runs")
+    weights: Counter[Modality] = Counter()
+    for matrix in matrices or ():
+        weights[matrix.modality] += matrix.shape[0] * matrix.shape[1]
+    return Plan(
+        spec=spec,
+        matrices=matrices,
+        weights=dict(weights),
+        model_weights=None if shapes is None else sum(map(math.prod, shapes.values())),
+        stored_bytes=stored_size(directory) if directory and shapes is not None else None,
+        seconds=jobs.median_seconds(connection, caller.project_id, spec.model, spec.method),
+        warnings=told,
+    )
+
+
+def _directory(model: str, rules: Rules) -> Path | None:
+    source = parse_model_source(model)
+    if not isinstance(source, LocalModel):
+        return None
+    return resolve_local_model(source.path, rules.model_roots)

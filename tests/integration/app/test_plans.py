@@ -1,0 +1,101 @@
+"""Plans: refused whenever the submit is, and true about what they can know."""
+
+import json
+import math
+
+import pytest
+
+from tests.integration.app.problem import assert_problem
+from tests.integration.app.test_api import BAD_JOBS
+
+JOB = {"model": "tiny", "method": "magnitude", "sparsity": 0.5}
+SHAPES = {
+    "model.language_model.layers.0.self_attn.q_proj.weight": [8, 8],
+    "model.vision_tower.encoder.layers.0.mlp.fc1.weight": [16, 8],
+    "model.multi_modal_projector.0.weight": [8, 8],
+    "model.language_model.layers.0.input_layernorm.weight": [8],
+    "lm_head.weight": [100, 8],
+}
+
+
+@pytest.fixture
+def checkpoint(model_root):
+    header = {"__metadata__": {"format": "pt"}} | {
+        name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]}
+        for name, shape in SHAPES.items()
+    }
+    content = json.dumps(header).encode()
+    file = model_root / "tiny" / "model.safetensors"
+    file.write_bytes(len(content).to_bytes(8, "little") + content)
+    return file
+
+
+@pytest.mark.parametrize(("change", "code"), BAD_JOBS)
+def test_a_plan_is_refused_like_the_submit(client, change, code):
+    assert_problem(client.post("/v1/plans", json=JOB | change), 422, code)
+
+
+def test_a_plan_queues_nothing(client, checkpoint):
+    assert client.post("/v1/plans", json=JOB).status_code == 200
+    assert client.get("/v1/jobs").json()["jobs"] == []
+    assert client.get("/v1/audit").json()["entries"] == []
+
+
+def test_matrices_and_sizes(client, checkpoint):
+    job = JOB | {"sparsity": {"language": 0.5, "vision": 0.25}}
+    plan = client.post("/v1/plans", json=job).json()
+    found = {m["file_key"]: (m["modality"], m["sparsity"]) for m in plan["matrices"]}
+    language, vision, projector, *_ = SHAPES
+    assert found == {language: ("language", 0.5), vision: ("vision", 0.25)}
+    assert plan["zeros"] == 32 + 32
+    assert plan["model_weights"] == sum(math.prod(shape) for shape in SHAPES.values())
+    assert plan["memory_bytes"] == checkpoint.stat().st_size
+    assert plan["packed_bytes"] == (192 + 16 * (plan["model_weights"] - 64)) // 8
+    both = client.post("/v1/plans", json=JOB | {"include_bridge": True}).json()
+    assert projector in {m["file_key"] for m in both["matrices"]}
+
+
+def test_time_comes_from_earlier_jobs(client, worker, checkpoint):
+    assert client.post("/v1/plans", json=JOB).json()["seconds"] is None
+    for seconds in (1.0, 2.0, 30.0):
+        client.post("/v1/jobs", json=JOB)
+        worker.succeed(worker.claim(), result={"seconds": seconds})
+    assert client.post("/v1/plans", json=JOB).json()["seconds"] == 2
+    other = JOB | {"method": "wanda"}
+    assert client.post("/v1/plans", json=other).json()["seconds"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "no speed-up"),
+        ({"sparsity": 0.7}, "above 60 %"),
+        ({"pattern": "1:3", "sparsity": None}, "3 does not divide"),
+        ({"pattern": "4:8", "sparsity": None}, "no hardware"),
+        ({"ignore": ["*.q_proj"]}, "file keys"),
+    ],
+)
+def test_warnings(client, checkpoint, change, words):
+    plan = client.post("/v1/plans", json=JOB | change).json()
+    assert any(words in warning for warning in plan["warnings"]), plan["warnings"]
+
+
+def test_two_of_four_is_not_warned_of(client, checkpoint):
+    plan = client.post("/v1/plans", json=JOB | {"pattern": "2:4"}).json()
+    assert plan["warnings"] == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x02" + b"\0" * 7 + b"{x"])
+def test_a_file_without_a_header_is_said_to_be_one(client, checkpoint, content):
+    checkpoint.write_bytes(content)
+    plan = client.post("/v1/plans", json=JOB).json()
+    assert plan["matrices"] is None
+    assert any("headers" in warning for warning in plan["warnings"])
+    assert client.post("/v1/jobs", json=JOB).status_code == 202
+
+
+def test_a_quota_refuses_the_plan_too(client, engine):
+    from tests.integration.app.test_projects import set_limits  # noqa: PLC0415 - one use
+
+    set_limits(engine, queued_jobs=0)
+    assert_problem(client.post("/v1/plans", json=JOB), 429, "quota_queued_jobs")

@@ -1,0 +1,20 @@
+"""The plan's rules on names, held against what each family's adapter really prunes."""
+
+import pytest
+
+from app.checkpoint_headers import tensor_shapes
+from app.domain.plans import prunable
+from app.domain.recipe import Recipe
+from tests.families import FAMILIES
+from workers.pruning.models.loading import load_model
+from workers.pruning.models.registry import adapt
+
+
+@pytest.mark.parametrize("name", sorted(family.name for family in FAMILIES))
+def test_the_plan_names_what_the_adapter_prunes(name, family_directory):
+    directory = family_directory(name)
+    adapter = adapt(load_model(directory))
+    real = {matrix.file_key: matrix.modality for matrix in adapter.matrices}
+    shapes = tensor_shapes(directory)
+    planned = {m.file_key: m.modality for m in prunable(shapes, Recipe(sparsity=0.5))}
+    assert planned == real
