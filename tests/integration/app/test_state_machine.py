@@ -140,8 +140,8 @@ class Life(RuleBasedStateMachine):
 def test_every_sequence_follows_the_model(engine):
     machine = type("Life", (Life,), {"engine": engine})
     machine.TestCase.settings = settings(
-        max_examples=40,
-        stateful_step_count=15,
+        max_examples=20,
+        stateful_step_count=12,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
