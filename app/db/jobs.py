@@ -229,6 +229,8 @@ def _end_attempt(
             jobs.c.id == job_id,
             jobs.c.attempt == attempt,
             jobs.c.status.in_(sources(target)),
+            # A job that was given back keeps its number until it is claimed again.
+            jobs.c.status.in_([JobStatus.RUNNING, JobStatus.CANCELLING]),
         )
         .values(**values, **_NEXT_VERSION)
         .returning(jobs.c.id)
