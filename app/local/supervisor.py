@@ -32,8 +32,9 @@ class _Watched:
 class Supervisor:
     """Starts processes, restarts those that die, and stops them all on exit.
 
-    While inside, SIGINT, SIGTERM and SIGHUP only take note; `tend` then raises `Stopped`. A
-    signal that was ignored (`nohup`) stays ignored.
+    While inside, SIGINT, SIGTERM and SIGHUP only take note; `tend` then raises `Stopped`. Only an
+    ignored SIGHUP (`nohup`) stays ignored: scripts start background jobs with SIGINT ignored, and
+    whoever sends it means it.
 
     Args:
         report: is told of every death, in words.
@@ -49,7 +50,7 @@ class Supervisor:
     def __enter__(self) -> Self:
         """Take over the signals."""
         for number, previous in self._previous.items():
-            if previous is not signal.SIG_IGN:
+            if number is not signal.SIGHUP or previous is not signal.SIG_IGN:
                 signal.signal(number, self._take_note)
         return self
 
