@@ -7,11 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.errors import StorageUnavailableError, SystemFaultError, UserError
 from app.domain.jobs import FailureKind, Job, JobError, Phase
 from app.domain.submission import JobSpec
 from app.services import attempts
+from app.services.sweep import discard_unowned
 from app.storage.store import ArtifactStore
 from workers.attempt import Attempt
 from workers.pipeline import run as pipeline
@@ -88,8 +90,9 @@ class Runner:
         else:
             return True
         try:
-            self._store.discard(job.id, job.attempt)
-        except StorageUnavailableError as error:
+            with self._engine.begin() as connection:
+                discard_unowned(connection, self._store, [(job.id, job.attempt)])
+        except (StorageUnavailableError, SQLAlchemyError) as error:
             logger.warning("the sweep will discard what job %s left: %s", job.id, error)
         return False
 

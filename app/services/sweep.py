@@ -1,5 +1,7 @@
 """Removes files that nobody will ask for: what lost, failed and cancelled attempts left behind."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection
 
 from app.db import jobs
@@ -14,12 +16,20 @@ def sweep(connection: Connection, store: ArtifactStore) -> int:
     The files are listed before the rows are read: an attempt that starts in between is not listed.
     """
     found = sorted(store.attempts())
-    discarded = 0
-    for start in range(0, len(found), BATCH):
-        batch = found[start : start + BATCH]
-        owners = jobs.owners(connection, [job_id for job_id, _ in batch])
-        for job_id, attempt in batch:
-            if (job_id, attempt) not in owners:
-                store.discard(job_id, attempt)
-                discarded += 1
-    return discarded
+    starts = range(0, len(found), BATCH)
+    return sum(discard_unowned(connection, store, found[at : at + BATCH]) for at in starts)
+
+
+def discard_unowned(
+    connection: Connection, store: ArtifactStore, attempts: Sequence[tuple[str, int]]
+) -> int:
+    """Discard the files of those (job id, attempt) that own nothing any more; returns how many.
+
+    A worker asks here, too, after a failure: its last commit may have gone through although the
+    answer got lost, and then the files belong to a finished job.
+    """
+    owners = jobs.owners(connection, [job_id for job_id, _ in attempts])
+    unowned = [each for each in attempts if each not in owners]
+    for job_id, attempt in unowned:
+        store.discard(job_id, attempt)
+    return len(unowned)

@@ -21,7 +21,7 @@ from app.domain.jobs import (
 )
 from app.services import artifacts, attempts
 from app.services import jobs as client
-from app.services.sweep import sweep
+from app.services.sweep import discard_unowned, sweep
 from app.storage.local import LocalStore
 
 CALLER = Caller("key_test", DEFAULT_PROJECT, Scope.ADMIN, Limits())
@@ -214,3 +214,18 @@ def test_files_are_swept_once_no_attempt_owns_them(engine, claim, job_id, tmp_pa
         )
     assert swept() == 0
     assert store.attempts() == {(job_id, 2)}
+
+
+def test_files_of_a_job_that_did_succeed_are_never_discarded(engine, claim, job_id, tmp_path):
+    # The commit went through and its answer was lost: the worker takes the job for failed.
+    store = LocalStore(tmp_path)
+    job = claim()
+    store.stage(job_id, job.attempt)
+    store.publish(job_id, job.attempt)
+    file = Artifact(job_id, 1, "a", 1, "0", "text/plain")
+    with engine.begin() as connection:
+        attempts.succeed(connection, job, result={}, files=[file], log=())
+    with engine.begin() as connection:
+        assert not attempts.fail(connection, job, ERROR, log=())
+        assert discard_unowned(connection, store, [(job_id, job.attempt)]) == 0
+    assert store.attempts() == {(job_id, 1)}
