@@ -128,7 +128,6 @@ def _unpack(source: Path, target: Path, artifact: Json) -> None:
 def _fetch_file(
     client: Client, job_id: str, artifact: Json, target: Path, advance: Callable[[int], None]
 ) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     size, digest = artifact["size"], artifact["sha256"]
     partial = target.with_name(f".{target.name}.{digest[:12]}.partial")
     with _locked(partial) as file:
@@ -170,14 +169,27 @@ def _append_rest(
 def _locked(partial: Path) -> Iterator[BinaryIO]:
     """The partial file, opened for appending and ours alone.
 
-    Whoever had it before may have moved it into place meanwhile; then a new one is opened.
+    Whoever had it before may have moved it into place meanwhile, or removed a directory that was
+    empty for a moment; then a new one is opened.
     """
     while True:
-        with partial.open("ab") as file:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = partial.open("ab")
+        except FileNotFoundError:
+            continue
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if partial.exists() and partial.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            if _is_at(partial, file):
                 yield file
                 return
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _inside(path: str) -> PurePosixPath:
