@@ -43,29 +43,15 @@ class CalibrationSpec(Strict):
     batch_size: int = Field(default=8, ge=1, le=256, description="rows per forward pass")
 
 
-class JobRequest(Judged, JobOptions):
-    """Body of `POST /v1/jobs`."""
+class RecipeOptions(Strict):
+    """What any method can be told: the pattern of the zeros, and where they may be."""
 
-    model: str = Field(
-        min_length=1,
-        max_length=512,
-        description="a path under an allowed root, or hf:organisation/name@revision",
-        examples=["minilm", "hf:sentence-transformers/all-MiniLM-L6-v2"],
-    )
-    method: str = Field(max_length=64, examples=["wanda"], description="see GET /v1/methods")
-    sparsity: AnySparsity | None = Field(
-        default=None,
-        description="share of weights set to zero, for all or per modality; an N:M pattern "
-        "implies it",
-        examples=[0.5],
-    )
     pattern: str = Field(
         default="unstructured",
         pattern=r"^(unstructured|[1-9]\d?:[1-9]\d?)$",
         description="unstructured, or N:M: n of every m consecutive inputs are kept",
         examples=["unstructured", "2:4"],
     )
-    parameters: dict[str, Any] = Field(default={}, description="the method's own parameters")
     targets: tuple[str, ...] = Field(
         default=("*",),
         min_length=1,
@@ -82,6 +68,47 @@ class JobRequest(Judged, JobOptions):
         default=False, description="prune projectors and Q-Former too, which are left alone else"
     )
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    def implied_sparsity(self) -> float | None:
+        """What an N:M pattern means as a share of zeros; None for the unstructured pattern."""
+        match = re.fullmatch(r"(\d+):(\d+)", self.pattern)
+        if match is None:
+            return None
+        n, m = map(int, match.groups())
+        if not 0 < n < m <= MAX_M:
+            raise PydanticCustomError(
+                "pattern_invalid", "an N:M pattern keeps n of m weights, 0 < n < m <= 64"
+            )
+        return 1 - n / m
+
+
+class ModelChoice(Strict):
+    """The model to prune."""
+
+    model: str = Field(
+        min_length=1,
+        max_length=512,
+        description="a path under an allowed root, or hf:organisation/name@revision",
+        examples=["minilm", "hf:sentence-transformers/all-MiniLM-L6-v2"],
+    )
+
+
+class MethodChoice(Strict):
+    """A named method and how it is set."""
+
+    method: str = Field(max_length=64, examples=["wanda"], description="see GET /v1/methods")
+    parameters: dict[str, Any] = Field(default={}, description="the method's own parameters")
+
+
+class JobRequest(Judged, JobOptions, RecipeOptions, MethodChoice, ModelChoice):
+    """Body of `POST /v1/jobs`."""
+
+    sparsity: AnySparsity | None = Field(
+        default=None,
+        description="share of weights set to zero, for all or per modality; an N:M pattern "
+        "implies it",
+        examples=[0.5],
+    )
     calibration: CalibrationSpec = CalibrationSpec()
 
     @model_validator(mode="after")
@@ -98,18 +125,6 @@ class JobRequest(Judged, JobOptions):
                 {"pattern": self.pattern, "implied": implied},
             )
         return self
-
-    def implied_sparsity(self) -> float | None:
-        """What an N:M pattern means as a share of zeros; None for the unstructured pattern."""
-        match = re.fullmatch(r"(\d+):(\d+)", self.pattern)
-        if match is None:
-            return None
-        n, m = map(int, match.groups())
-        if not 0 < n < m <= MAX_M:
-            raise PydanticCustomError(
-                "pattern_invalid", "an N:M pattern keeps n of m weights, 0 < n < m <= 64"
-            )
-        return 1 - n / m
 
 
 class JobSpec(Judged):
