@@ -80,6 +80,8 @@ jobs = Table(
     Column("max_attempts", Integer, nullable=False),
     Column("spec", JSONB, nullable=False),
     Column("request", JSONB, nullable=False, server_default="{}"),
+    # Request id and W3C trace context of the request that made the job.
+    Column("origin", JSONB, nullable=False, server_default="{}"),
     Column("source_id", Text),
     Column("priority", SmallInteger, nullable=False, server_default="0"),
     Column("labels", JSONB, nullable=False, server_default="{}"),

@@ -147,6 +147,7 @@ class Job:
         version: grows with the status and with what clients set, not with progress.
         eta: when the running attempt should end, judged by its pace; None while unknown.
         request: what the client sent, for clones.
+        origin: id and W3C trace context of the request that made it, for logs and traces.
         source_id: the job this one retries or was cloned from.
     """
 
@@ -161,6 +162,7 @@ class Job:
     max_attempts: int
     spec: dict[str, Any]
     request: dict[str, Any]
+    origin: dict[str, str]
     source_id: str | None
     priority: int
     labels: dict[str, str]
@@ -199,6 +201,7 @@ class NewJob:
     max_attempts: int
     project_id: str = DEFAULT_PROJECT
     request: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
     source_id: str | None = None
     priority: int = 0
     labels: dict[str, str] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from app.services.earlier_scores import with_scores
 from app.services.jobs import get
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore
+from app.telemetry.context import origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def submit(
         max_attempts=rules.max_attempts,
         project_id=caller.project_id,
         request=request.model_dump(mode="json", exclude_unset=True),
+        origin=origin(),
         source_id=source_id,
         priority=request.priority,
         labels=request.labels,

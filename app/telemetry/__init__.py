@@ -1,0 +1,1 @@
+"""Logs, metrics and traces; what one process says about itself."""
