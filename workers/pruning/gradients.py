@@ -1,11 +1,12 @@
 """Gradients of the loss, one matrix at a time.
 
-Only the wanted matrices require a gradient. Every block is checkpointed (Chen et al., 2016,
-arXiv 1604.06174): its activations are made again when the backward pass arrives at it. Each
-matrix's gradient is handed over the moment it is complete and freed before the next one is made,
-so that a batch costs about four forward passes, and beyond the block inputs of the batch the
-memory of one block's activations and one gradient. Where a forward runs through a tower several
-times, gradients wait for the last contribution.
+Only the wanted matrices require a gradient. Blocks are checkpointed (Chen et al., 2016,
+arXiv 1604.06174): their activations are made again when the backward pass arrives at them, but
+for the first 64 MiB of a batch, which are kept. Each matrix's gradient is handed over the moment
+it is complete and freed before the next one is made, so that a batch costs three to four forward
+passes, and beyond the block inputs of the batch and what is kept the memory of one block's
+activations and one gradient. Where a forward runs through a tower several times, gradients wait
+for the last contribution.
 """
 
 from collections import defaultdict
@@ -21,6 +22,10 @@ from app.domain.errors import NonFiniteError
 from workers.pruning.models.forwards import Forward, replaced, without_cache
 from workers.pruning.models.replay import Batch
 from workers.pruning.models.structure import Matrix, Tower
+
+KEPT = 64 << 20  # bytes of activations; little beside the libraries, all of a small model's
+# A block of width d saves about six tensors of d and four of 4 d for every token.
+_ACTIVATIONS = 24
 
 Take: TypeAlias = Callable[[Matrix, Tensor], None]
 """Given a matrix and its gradient (out_features, in_features); must not keep the gradient."""
@@ -68,7 +73,7 @@ def each_gradient(
     with ExitStack() as stack:
         stack.enter_context(_only(adapter.model, owners))
         blocks = [block.module for tower in adapter.towers for block in tower.blocks]
-        stack.enter_context(replaced(blocks, _forgetting))
+        stack.enter_context(replaced(blocks, _Checkpoints().stand_in))
         for parameter in owners:
             handle = parameter.register_post_accumulate_grad_hook(hand_over)  # type: ignore[no-untyped-call]  # torch's
             stack.callback(handle.remove)
@@ -99,11 +104,23 @@ def _only(model: nn.Module, wanted: Iterable[nn.Parameter]) -> Iterator[None]:
             parameter.grad = gradient
 
 
-def _forgetting(_index: int, forward: Forward) -> Forward:
-    """A block's forward that keeps its inputs alone and runs again in the backward pass."""
+class _Checkpoints:
+    """Decides, block by block in the order of one forward pass, whose activations are kept."""
 
-    def run(*args: Any, **kwargs: Any) -> Any:
-        args, kwargs = without_cache(args, kwargs)
-        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+    def __init__(self) -> None:
+        self._left = KEPT
 
-    return run
+    def stand_in(self, _index: int, forward: Forward) -> Forward:
+        """A block's forward that keeps all it needs, or its inputs alone and runs again later."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = without_cache(args, kwargs)
+            hidden = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), None)
+            self._left -= _ACTIVATIONS * hidden.nbytes if hidden is not None else KEPT
+            if self._left >= 0:
+                return forward(*args, **kwargs)
+            return checkpoint(
+                forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs
+            )
+
+        return run

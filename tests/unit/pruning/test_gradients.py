@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.families import BY_NAME, records
+from workers.pruning import gradients
 from workers.pruning.gradients import each_gradient
 from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt
@@ -23,7 +24,7 @@ FUSED = ("gpt2", "blip_vqa", "qwen2_vl", "siglip")
     ("family", "split_qkv"),
     [(name, False) for name in sorted(BY_NAME)] + [(name, True) for name in FUSED],
 )
-def test_gradients_equal_a_plain_backward_pass(family, split_qkv, family_directory):
+def test_gradients_equal_a_plain_backward_pass(family, split_qkv, family_directory, monkeypatch):
     adapter, batch = prepared(family_directory(family), family, split_qkv=split_qkv)
     adapter.loss(batch).backward()
     expected = {
@@ -35,11 +36,19 @@ def test_gradients_equal_a_plain_backward_pass(family, split_qkv, family_directo
     }
     frozen = next(adapter.model.parameters()).requires_grad_(False)
 
-    seen = {}
-    with torch.no_grad():
-        loss = each_gradient(
-            adapter, batch, adapter.matrices, lambda m, g: seen.update({m.name: g.clone()})
-        )
+    def differentiate():
+        found = {}
+        with torch.no_grad():
+            loss = each_gradient(
+                adapter, batch, adapter.matrices, lambda m, g: found.update({m.name: g.clone()})
+            )
+        return loss, found
+
+    _, made_once = differentiate()
+    monkeypatch.setattr(gradients, "KEPT", 0)  # every block is checkpointed
+    loss, seen = differentiate()
+    assert made_once.keys() == seen.keys()
+    assert all(torch.equal(gradient, seen[name]) for name, gradient in made_once.items())
 
     with torch.no_grad():
         assert loss == pytest.approx(float(adapter.loss(batch)), rel=1e-5)
