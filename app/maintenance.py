@@ -21,8 +21,9 @@ from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
 from app.queue import CeleryQueue
 from app.services import attempts, dispatch
-from app.services.sweep import sweep
+from app.services.sweep import sweep, sweep_checkpoints
 from app.settings import Settings
+from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore, open_store
 from app.webhooks.sender import Sender
 
@@ -54,13 +55,16 @@ def tick(engine: Engine, queue: CeleryQueue) -> None:
                 return
 
 
-def tidy(engine: Engine, store: ArtifactStore) -> None:
+def tidy(engine: Engine, store: ArtifactStore, kept: CheckpointStore) -> None:
     """Discard files that belong to no job any more, and answers kept for replays."""
     with engine.begin() as connection:
         idempotency.forget_old(connection)
     with engine.begin() as connection:
         if discarded := sweep(connection, store):
             logger.info("discarded the files of %d attempts", discarded)
+    with engine.begin() as connection:
+        if ended := sweep_checkpoints(connection, kept):
+            logger.info("discarded the checkpoints of %d ended jobs", ended)
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
@@ -68,6 +72,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     engine = make_engine(settings.database.url, pool_size=6)
     queue = CeleryQueue(settings.queue.url)
     store = open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint)
+    kept = CheckpointStore(settings.checkpoints.dir)
     sender = Sender(allow_loopback=settings.webhooks.allow_loopback)
     interval = settings.maintenance.interval_seconds
     delivering = threading.Thread(
@@ -80,7 +85,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         while not stop.is_set():
             _guarded(lambda: tick(engine, queue))
             if time.monotonic() >= next_sweep:
-                _guarded(lambda: tidy(engine, store))
+                _guarded(lambda: tidy(engine, store, kept))
                 next_sweep = time.monotonic() + SWEEP_SECONDS
             if not _guarded(lambda: wake.wait(interval)):
                 stop.wait(interval)

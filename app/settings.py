@@ -144,6 +144,19 @@ class Api(Section):
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
+class Checkpoints(Section):
+    """What running jobs keep, so that a lost one continues where it was."""
+
+    dir: Path = Field(
+        default=Path("checkpoints"),
+        description="directory of unfinished jobs' blocks (under data_dir); where it is shared "
+        "between machines, a job continues on any of them",
+    )
+    max_bytes: int = Field(
+        default=64 << 30, ge=0, description="most bytes one job may keep there; 0 keeps nothing"
+    )
+
+
 class Worker(Section):
     """The processes that prune."""
 
@@ -157,7 +170,9 @@ class Worker(Section):
         default=50, ge=1, description="jobs a worker process runs before it is replaced"
     )
     max_attempts: int = Field(
-        default=3, ge=1, description="times a job is started before it ends as failed"
+        default=3,
+        ge=1,
+        description="times in a row a job is started and gets no further before it ends as failed",
     )
 
     @field_validator("heartbeat_seconds")
@@ -201,6 +216,7 @@ class Settings(BaseSettings):
     storage: Storage = Field(default=Storage(), description=Storage.__doc__)
     datasets: Datasets = Field(default=Datasets(), description=Datasets.__doc__)
     api: Api = Field(default=Api(), description=Api.__doc__)
+    checkpoints: Checkpoints = Field(default=Checkpoints(), description=Checkpoints.__doc__)
     worker: Worker = Field(default=Worker(), description=Worker.__doc__)
     webhooks: Webhooks = Field(default=Webhooks(), description=Webhooks.__doc__)
     maintenance: Maintenance = Field(default=Maintenance(), description=Maintenance.__doc__)
@@ -210,7 +226,7 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
 
-    @field_validator("models", "storage")
+    @field_validator("models", "storage", "checkpoints")
     @classmethod
     def _under_data_dir(cls, value: Section, info: ValidationInfo) -> Section:
         return value.under(info.data["data_dir"])

@@ -35,6 +35,7 @@ class Attempt:
         self._log: list[NewEvent] = []
         self._lock = threading.Lock()
         self._state = Lease.HELD
+        self._kept = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -74,6 +75,18 @@ class Attempt:
         """Raise `StoppedError` where the attempt should not go on."""
         if self._state is not Lease.HELD:
             raise StoppedError(self._state)
+
+    def kept(self) -> None:
+        """Tell that something finished is kept; once per attempt is enough."""
+        if self._kept:
+            return
+        try:
+            with self._engine.begin() as connection:
+                attempts.kept(connection, self.job)
+        except SQLAlchemyError as error:  # the next block tells it
+            logger.warning("%s keeps blocks but cannot say so: %s", self.job.id, error)
+        else:
+            self._kept = True
 
     def succeed(self, result: dict[str, Any], files: Sequence[Artifact]) -> bool:
         """Commit the result; False where the job was cancelled or lost meanwhile."""

@@ -2,6 +2,7 @@
 
 from app.db.engine import make_engine
 from app.settings import Settings
+from app.storage.checkpoints import CheckpointStore
 from app.storage.datasets import DatasetStore
 from app.storage.store import open_store
 from workers.pipeline.context import ModelAccess
@@ -22,6 +23,8 @@ def start(settings: Settings) -> None:
                 hub_cache=settings.models.hub_cache,
             ),
             datasets=DatasetStore(settings.storage.dir).directory,
+            checkpoints=CheckpointStore(settings.checkpoints.dir),
+            checkpoint_bytes=settings.checkpoints.max_bytes,
             lease_seconds=settings.worker.lease_seconds,
             heartbeat_seconds=settings.worker.heartbeat_seconds,
         )

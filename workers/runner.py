@@ -13,11 +13,12 @@ from app.domain.errors import StorageUnavailableError, SystemFaultError, UserErr
 from app.domain.jobs import FailureKind, Job, JobError, Phase
 from app.domain.submission import JobSpec
 from app.services import attempts
-from app.services.sweep import discard_unowned
+from app.services.sweep import discard_unowned, sweep_checkpoints
+from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore
 from workers.attempt import Attempt
 from workers.pipeline import run as pipeline
-from workers.pipeline.context import ModelAccess, RunContext, StoppedError
+from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext, StoppedError
 
 logger = logging.getLogger("secateur.worker")
 
@@ -32,6 +33,8 @@ class Runner:
         store: ArtifactStore,
         models: ModelAccess,
         datasets: Path,
+        checkpoints: CheckpointStore,
+        checkpoint_bytes: int,
         lease_seconds: float,
         heartbeat_seconds: float,
     ) -> None:
@@ -39,6 +42,8 @@ class Runner:
         self._store = store
         self._models = models
         self._datasets = datasets
+        self._checkpoints = checkpoints
+        self._checkpoint_bytes = checkpoint_bytes
         self._lease = lease_seconds
         self._heartbeat = heartbeat_seconds
         self._name = f"{socket.gethostname()}:{os.getpid()}"
@@ -61,6 +66,7 @@ class Runner:
         logger.info("job %s attempt %d starts", job.id, job.attempt)
         with Attempt(self._engine, job, lease=self._lease, heartbeat=self._heartbeat) as attempt:
             good = self._run(job, attempt)
+        self._tidy()
         logger.info("job %s attempt %d %s", job.id, job.attempt, "succeeded" if good else "ended")
         return good
 
@@ -96,12 +102,23 @@ class Runner:
             logger.warning("the sweep will discard what job %s left: %s", job.id, error)
         return False
 
+    def _tidy(self) -> None:
+        """Discard the checkpoints of jobs that have ended, here or elsewhere."""
+        try:
+            with self._engine.begin() as connection:
+                sweep_checkpoints(connection, self._checkpoints)
+        except SQLAlchemyError as error:
+            logger.warning("checkpoints of ended jobs stay until the next job: %s", error)
+
     def _prune_and_publish(self, job: Job, attempt: Attempt) -> None:
         for earlier in range(1, job.attempt):
             self._store.discard(job.id, earlier)
         staging = self._store.stage(job.id, job.attempt)
         spec = JobSpec.model_validate(job.spec)
-        outcome = pipeline.run(RunContext(spec, staging, self._models, self._datasets, attempt))
+        place = CheckpointPlace(self._checkpoints.directory(job.id), self._checkpoint_bytes)
+        outcome = pipeline.run(
+            RunContext(spec, staging, self._models, self._datasets, place, attempt)
+        )
         if outcome.files:
             attempt.phase(Phase.PUBLISHING)
             self._store.publish(job.id, job.attempt)

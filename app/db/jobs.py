@@ -165,6 +165,7 @@ def claim(connection: Connection, job_id: str, *, worker: str, lease: timedelta)
         .values(
             status=JobStatus.RUNNING,
             attempt=jobs.c.attempt + 1,
+            fruitless=jobs.c.fruitless + 1,
             worker=worker,
             phase=Phase.LOADING,
             progress=0,
@@ -324,3 +325,22 @@ def owners(connection: Connection, job_ids: Sequence[str]) -> set[tuple[str, int
     published = exists().where(artifacts.c.job_id == jobs.c.id)
     query = select(jobs.c.id, jobs.c.attempt).where(jobs.c.id.in_(job_ids), or_(at_work, published))
     return {(row.id, row.attempt) for row in connection.execute(query)}
+
+
+def unfinished(connection: Connection, job_ids: Sequence[str]) -> set[str]:
+    """Those of the jobs that exist and have not ended."""
+    open_ones = [status for status in JobStatus if not status.terminal]
+    query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.status.in_(open_ones))
+    return set(connection.execute(query).scalars())
+
+
+def kept(connection: Connection, job_id: str, attempt: int) -> None:
+    """Note that the next attempt will start further on than this one did."""
+    query = update(jobs).where(jobs.c.id == job_id, jobs.c.attempt == attempt)
+    connection.execute(query.values(fruitless=0))
+
+
+def fruitless(connection: Connection, job_id: str) -> int:
+    """Attempts in a row, up to the present one, that kept nothing."""
+    query = select(jobs.c.fruitless).where(jobs.c.id == job_id)
+    return int(connection.execute(query).scalar_one())

@@ -77,6 +77,7 @@ jobs = Table(
     Column("progress", Float, nullable=False, server_default="0"),
     Column("eta", DateTime(timezone=True)),
     Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("fruitless", Integer, nullable=False, server_default="0"),
     Column("max_attempts", Integer, nullable=False),
     Column("spec", JSONB, nullable=False),
     Column("request", JSONB, nullable=False, server_default="{}"),

@@ -145,6 +145,8 @@ class Job:
 
     Attributes:
         version: grows with the status and with what clients set, not with progress.
+        fruitless: attempts in a row, this one included, that kept nothing for the next.
+        max_attempts: how many of those end the job as failed.
         eta: when the running attempt should end, judged by its pace; None while unknown.
         request: what the client sent, for clones.
         origin: id and W3C trace context of the request that made it, for logs and traces.
@@ -159,6 +161,7 @@ class Job:
     progress: float
     eta: datetime | None
     attempt: int
+    fruitless: int
     max_attempts: int
     spec: dict[str, Any]
     request: dict[str, Any]

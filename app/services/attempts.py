@@ -62,6 +62,11 @@ def heartbeat(
     return state
 
 
+def kept(connection: Connection, job: Job) -> None:
+    """Note that the attempt kept something: whatever ends it, the job got further."""
+    jobs.kept(connection, job.id, job.attempt)
+
+
 def succeed(
     connection: Connection,
     job: Job,
@@ -114,10 +119,11 @@ def fail(
 
 def retry(connection: Connection, job: Job, error: JobError, *, log: Sequence[NewEvent]) -> None:
     """Give the job back after a passing fault, or fail it where its attempts are used up."""
-    if job.attempt >= job.max_attempts:
+    fruitless = jobs.fruitless(connection, job.id)
+    if fruitless >= job.max_attempts:
         fail(connection, job, error, log=log)
     elif jobs.requeue(connection, job.id, job.attempt):
-        outbox.add(connection, job, delay=RETRY_DELAY * 2 ** (job.attempt - 1))
+        outbox.add(connection, job, delay=RETRY_DELAY * 2 ** max(fruitless - 1, 0))
         _ended(connection, job, [*log, _requeued(error)])
     else:
         end_cancelled(connection, job, log=log)
@@ -135,7 +141,7 @@ def reap(connection: Connection, *, limit: int = 100) -> int:
     for job in dead:
         if job.status is JobStatus.CANCELLING:
             end_cancelled(connection, job)
-        elif job.attempt >= job.max_attempts:
+        elif job.fruitless >= job.max_attempts:
             fail(connection, job, _lost(job), log=())
         elif jobs.requeue(connection, job.id, job.attempt):
             outbox.add(connection, job)
@@ -183,7 +189,7 @@ def _failed(error: JobError) -> NewEvent:
 
 
 def _lost(job: Job) -> JobError:
-    message = f"the worker of attempt {job.attempt} of {job.max_attempts} stopped responding"
+    message = f"the worker of attempt {job.attempt} stopped responding"
     return JobError(FailureKind.SYSTEM, "worker_lost", message)
 
 

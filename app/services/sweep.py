@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from app.db import jobs
+from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore
 
 BATCH = 500
@@ -33,3 +34,16 @@ def discard_unowned(
     for job_id, attempt in unowned:
         store.discard(job_id, attempt)
     return len(unowned)
+
+
+def sweep_checkpoints(connection: Connection, kept: CheckpointStore) -> int:
+    """Discard what jobs that have ended, or are gone, kept to continue. Returns how many jobs.
+
+    The directories are listed before the rows are read: a job that starts in between is not listed.
+    """
+    found = kept.jobs()
+    unfinished = jobs.unfinished(connection, found) if found else set()
+    ended = [job_id for job_id in found if job_id not in unfinished]
+    for job_id in ended:
+        kept.discard(job_id)
+    return len(ended)

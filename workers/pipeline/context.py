@@ -30,6 +30,9 @@ class Reporter(Protocol):
     def check(self) -> None:
         """Raise `StoppedError` where the run should not go on."""
 
+    def kept(self) -> None:
+        """Tell that something finished is kept for whoever continues."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelAccess:
@@ -41,6 +44,14 @@ class ModelAccess:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointPlace:
+    """Where a job's checkpoints lie, and how many bytes they may take."""
+
+    directory: Path
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunContext:
     """One run of the pipeline.
 
@@ -49,6 +60,7 @@ class RunContext:
         staging: an empty directory for the job's files.
         models: where models may come from.
         datasets: where uploaded data sets lie.
+        checkpoints: where the job's attempts leave what they have finished.
         report: who listens.
     """
 
@@ -56,4 +68,5 @@ class RunContext:
     staging: Path
     models: ModelAccess
     datasets: Path
+    checkpoints: CheckpointPlace
     report: Reporter

@@ -21,7 +21,8 @@ from app.domain.jobs import (
 )
 from app.services import artifacts, attempts
 from app.services import jobs as client
-from app.services.sweep import discard_unowned, sweep
+from app.services.sweep import discard_unowned, sweep, sweep_checkpoints
+from app.storage.checkpoints import CheckpointStore
 from app.storage.local import LocalStore
 
 CALLER = Caller("key_test", DEFAULT_PROJECT, Scope.ADMIN, Limits())
@@ -229,3 +230,59 @@ def test_files_of_a_job_that_did_succeed_are_never_discarded(engine, claim, job_
         assert not attempts.fail(connection, job, ERROR, log=())
         assert discard_unowned(connection, store, [(job_id, job.attempt)]) == 0
     assert store.attempts() == {(job_id, 1)}
+
+
+def test_an_attempt_that_kept_something_does_not_count_as_one_in_vain(engine, claim, look, job_id):
+    for _ in range(5):
+        job = claim()
+        with engine.begin() as connection:
+            attempts.kept(connection, job)
+        expire(engine, job_id)
+        reap(engine)
+    for _ in range(2):
+        assert look().status is JobStatus.QUEUED
+        claim()
+        expire(engine, job_id)
+        reap(engine)
+    assert (look().status, look().attempt) == (JobStatus.FAILED, 7)
+
+
+def test_a_fault_after_something_was_kept_is_tried_again(engine, claim, look, job_id):
+    claim()
+    expire(engine, job_id)
+    reap(engine)
+    job = claim()
+    with engine.begin() as connection:
+        attempts.kept(connection, job)
+        attempts.retry(connection, job, ERROR, log=())
+    assert look().status is JobStatus.QUEUED
+
+
+def test_an_outdated_attempt_keeps_nothing_for_the_count(engine, claim, look, job_id):
+    first = claim()
+    expire(engine, job_id)
+    reap(engine)
+    claim()
+    with engine.begin() as connection:
+        attempts.kept(connection, first)
+    assert look().fruitless == 2
+
+
+def test_checkpoints_stay_until_their_job_has_ended(engine, claim, job_id, tmp_path):
+    kept = CheckpointStore(tmp_path / "checkpoints")
+    job = claim()
+    for name in (job_id, "job_gone"):
+        kept.directory(name).mkdir(parents=True)
+        (kept.directory(name) / "key.json").write_text("{}")
+
+    def swept():
+        with engine.begin() as connection:
+            return sweep_checkpoints(connection, kept)
+
+    assert swept() == 1
+    assert kept.jobs() == [job_id]
+    with engine.begin() as connection:
+        attempts.fail(connection, job, ERROR, log=())
+    assert swept() == 1
+    assert kept.jobs() == []
+    assert swept() == 0

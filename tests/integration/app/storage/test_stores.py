@@ -17,6 +17,7 @@ from app.domain.errors import StorageUnavailableError
 from app.domain.jobs import Artifact
 from app.local.valkey import free_port
 from app.storage import s3
+from app.storage.checkpoints import CheckpointStore
 from app.storage.store import open_store
 
 LARGE = os.urandom(s3.PART + 1_000_000)
@@ -163,4 +164,5 @@ def test_a_file_lost_on_the_way_is_noticed(on_s3, monkeypatch):
 def test_maintenance_outlives_a_store_that_is_away(engine, credentials, monkeypatch, tmp_path):
     monkeypatch.setattr(s3, "PATIENCE", timedelta(seconds=0.1))
     away = open_store(tmp_path, "s3://bucket", f"http://127.0.0.1:{free_port()}")
-    assert not maintenance._guarded(lambda: maintenance.tidy(engine, away))
+    kept = CheckpointStore(tmp_path / "checkpoints")
+    assert not maintenance._guarded(lambda: maintenance.tidy(engine, away, kept))
