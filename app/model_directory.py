@@ -1,7 +1,9 @@
 """Which local directories may be pruned. Looks at names only; nothing of a model is loaded."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from app.domain.errors import (
     ModelFilesError,
@@ -66,6 +68,21 @@ def check_model_files(directory: Path, named: str) -> None:
         raise ModelFilesError(f"{named!r} has no *.safetensors file")
     if not (directory / "config.json").is_file():
         raise ModelFilesError(f"{named!r} has no config.json")
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The checkpoint's configuration.
+
+    Raises:
+        ModelFilesError: config.json is no JSON object.
+    """
+    try:
+        found = json.loads((directory / "config.json").read_bytes())
+    except ValueError as error:
+        raise ModelFilesError(f"config.json is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ModelFilesError("config.json holds no JSON object")
+    return found
 
 
 def is_pickled(name: str) -> bool:

@@ -45,15 +45,19 @@ def report(job: Json, *, as_json: bool) -> None:
         out.print_json(data=job)
     elif job["status"] == "succeeded":
         result = job["result"]
-        out.print(
-            f"{job['id']} succeeded: sparsity {result['sparsity']:.4f}, {result['seconds']:.1f} s"
-        )
+        out.print(f"{job['id']} succeeded: {_outcome(result)}, {result['seconds']:.1f} s")
     elif job["error"]:
         err.print(f"{job['error']['code']}: {job['error']['message']}", style="red")
     else:
         err.print(f"{job['id']} was {job['status']}")
     if job["status"] != "succeeded":
         raise typer.Exit(Exit.FAILED)
+
+
+def _outcome(result: Json) -> str:
+    if "routing" in result:
+        return f"prefill at {result['routing']['flops_ratio']:.0%} of the dense operations"
+    return f"sparsity {result['sparsity']:.4f}"
 
 
 @contextmanager

@@ -241,6 +241,7 @@ _TOLERANCE = 0.005  # 2/3 is written .67
 class Recipe(Strict):
     """The complete description of one pruning run, model and data aside."""
 
+    kind: Literal["weights"] = "weights"
     allocation: Allocation = Uniform()
     importance: Importance = Magnitude()
     pattern: Pattern = Unstructured()

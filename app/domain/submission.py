@@ -7,11 +7,12 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.domain.allocation_scores import AllocationScores
-from app.domain.datasets import DatasetName
+from app.domain.datasets import Builtin, DatasetName
 from app.domain.evaluation import Judged
 from app.domain.job_options import JobOptions
-from app.domain.methods import build_recipe, find_method
+from app.domain.methods import METHODS, build_recipe, build_routing, find_method
 from app.domain.recipe import MAX_M, Modality, Recipe, Strict
+from app.domain.routing import Routing
 
 
 def _in_range(value: float) -> float:
@@ -106,13 +107,37 @@ class JobRequest(Judged, JobOptions, RecipeOptions, MethodChoice, ModelChoice):
     sparsity: AnySparsity | None = Field(
         default=None,
         description="share of weights set to zero, for all or per modality; an N:M pattern "
-        "implies it",
+        "implies it, and a method that prunes routes has none",
         examples=[0.5],
     )
     calibration: CalibrationSpec = CalibrationSpec()
 
     @model_validator(mode="after")
-    def _sparsity_fits_pattern(self) -> Self:
+    def _fits_method(self) -> Self:
+        method = METHODS.get(self.method)  # an unknown name is told in `resolve`
+        if method is not None and method.prunes == "routes":
+            self._asks_nothing_of_weights()
+        else:
+            self._sparsity_fits_pattern()
+        return self
+
+    def _asks_nothing_of_weights(self) -> None:
+        given = {name for name in _OF_WEIGHTS if getattr(self, name) != _default(name)}
+        if given:
+            raise PydanticCustomError(
+                "weights_stay_dense",
+                "{method} zeroes no weights; leave out {fields}",
+                {"method": self.method, "fields": ", ".join(sorted(given))},
+            )
+        if self.calibration.set == Builtin.SENTENCES:
+            raise PydanticCustomError(
+                "calibration_set_has_no_images",
+                "{method} learns from images with prompts, and {set} has texts only; name a "
+                "calibration set",
+                {"method": self.method, "set": self.calibration.set},
+            )
+
+    def _sparsity_fits_pattern(self) -> None:
         implied = self.implied_sparsity()
         if self.sparsity is None and implied is None:
             raise PydanticCustomError(
@@ -124,7 +149,19 @@ class JobRequest(Judged, JobOptions, RecipeOptions, MethodChoice, ModelChoice):
                 "{pattern} means sparsity {implied}; leave sparsity out or set it to that",
                 {"pattern": self.pattern, "implied": implied},
             )
-        return self
+
+
+_OF_WEIGHTS = {"sparsity", *RecipeOptions.model_fields} - {"seed"}
+
+
+def _default(name: str) -> Any:
+    return JobRequest.model_fields[name].default
+
+
+def _kind(recipe: Any) -> Any:
+    if isinstance(recipe, dict):
+        return recipe.get("kind", "weights")  # what was stored before there were routes
+    return getattr(recipe, "kind", None)
 
 
 class JobSpec(Judged):
@@ -132,7 +169,10 @@ class JobSpec(Judged):
 
     model: str
     method: str
-    recipe: Recipe
+    recipe: Annotated[
+        Annotated[Recipe, Tag("weights")] | Annotated[Routing, Tag("routing")],
+        Discriminator(_kind),
+    ]
     scores: AllocationScores | None = Field(
         default=None, description="measured by the earlier job whose scores are used again"
     )
@@ -146,8 +186,24 @@ def resolve(request: JobRequest) -> JobSpec:
         UnknownMethodError: no method has that name.
         MethodParameterError: a parameter is unknown or out of range.
     """
+    method = find_method(request.method)
+    return JobSpec(
+        model=request.model,
+        method=request.method,
+        recipe=_routing(request) if method.prunes == "routes" else _recipe(request),
+        calibration=request.calibration if method.needs_data else None,
+        evaluation=request.evaluation,
+        quality_gate=request.quality_gate,
+    )
+
+
+def _routing(request: JobRequest) -> Routing:
+    return build_routing(request.method, request.parameters, request.seed)
+
+
+def _recipe(request: JobRequest) -> Recipe:
     sparsity = request.sparsity
-    recipe = build_recipe(
+    return build_recipe(
         request.method,
         request.parameters,
         request.pattern,
@@ -157,13 +213,4 @@ def resolve(request: JobRequest) -> JobSpec:
         split_qkv=request.split_qkv,
         include_bridge=request.include_bridge,
         seed=request.seed,
-    )
-    needs_data = find_method(request.method).needs_data
-    return JobSpec(
-        model=request.model,
-        method=request.method,
-        recipe=recipe,
-        calibration=request.calibration if needs_data else None,
-        evaluation=request.evaluation,
-        quality_gate=request.quality_gate,
     )

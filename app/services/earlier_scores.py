@@ -6,7 +6,7 @@ from app.db import artifacts, jobs
 from app.domain.allocation_scores import AllocationScores
 from app.domain.errors import AllocationScoreError
 from app.domain.jobs import Job
-from app.domain.recipe import ECoFLaP, Reused
+from app.domain.recipe import ECoFLaP, Recipe, Reused
 from app.domain.report import REPORT_FILE, PruningReport
 from app.domain.submission import JobSpec
 from app.storage.store import ArtifactStore
@@ -21,6 +21,8 @@ def with_scores(
         AllocationScoreError: the project has no such job, or it has not succeeded, pruned another
             model or measured no scores.
     """
+    if not isinstance(spec.recipe, Recipe):
+        return spec
     allocation = spec.recipe.allocation
     if not isinstance(allocation, ECoFLaP) or not isinstance(allocation.scores, Reused):
         return spec

@@ -12,9 +12,11 @@ from app.db import jobs
 from app.domain.access import Caller
 from app.domain.model_source import LocalModel, parse_model_source
 from app.domain.plans import PlannedMatrix, prunable, warnings
-from app.domain.recipe import Modality
+from app.domain.recipe import Modality, Recipe
+from app.domain.routable import PlannedRouting, plan_routing, routing_warnings
+from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec
-from app.model_directory import resolve_local_model
+from app.model_directory import read_config, resolve_local_model
 from app.services import projects
 from app.services.submissions import Rules, check
 
@@ -26,6 +28,9 @@ class Plan:
     Attributes:
         spec: what would be stored.
         matrices: None where the files' headers were not seen: a model of the hub, a broken file.
+            Empty where the method prunes routes.
+        routing: what a router may decide; None where the method prunes weights, or where the
+            configuration was not seen.
         weights: per modality, in those matrices.
         model_weights: all numbers in the checkpoint; None like `matrices`.
         stored_bytes: size of its files; None like `matrices`.
@@ -35,6 +40,7 @@ class Plan:
 
     spec: JobSpec
     matrices: list[PlannedMatrix] | None
+    routing: PlannedRouting | None
     weights: dict[Modality, int]
     model_weights: int | None
     stored_bytes: int | None
@@ -45,6 +51,8 @@ class Plan:
     def zeros(self) -> int:
         """How many weights would be zero."""
         recipe = self.spec.recipe
+        if not isinstance(recipe, Recipe):
+            return 0
         return sum(round(n * recipe.sparsity_of(m)) for m, n in self.weights.items())
 
 
@@ -58,8 +66,8 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
     projects.check_quotas(connection, caller)
     directory = _directory(request.model, rules)
     shapes = tensor_shapes(directory) if directory else None
-    matrices = None if shapes is None else prunable(shapes, spec.recipe)
-    told = warnings(spec.recipe, matrices)
+    matrices = None if shapes is None else _matrices(shapes, spec)
+    told = _warnings(spec, matrices)
     if shapes is None:
         told.append("the checkpoint's headers are not at hand; matrices are known once it runs")
     weights: Counter[Modality] = Counter()
@@ -68,12 +76,29 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
     return Plan(
         spec=spec,
         matrices=matrices,
+        routing=_routing(directory, spec),
         weights=dict(weights),
         model_weights=None if shapes is None else sum(map(math.prod, shapes.values())),
         stored_bytes=stored_size(directory) if directory and shapes is not None else None,
         seconds=jobs.median_seconds(connection, caller.project_id, spec.model, spec.method),
         warnings=told,
     )
+
+
+def _matrices(shapes: dict[str, tuple[int, ...]], spec: JobSpec) -> list[PlannedMatrix]:
+    return prunable(shapes, spec.recipe) if isinstance(spec.recipe, Recipe) else []
+
+
+def _warnings(spec: JobSpec, matrices: list[PlannedMatrix] | None) -> list[str]:
+    if isinstance(spec.recipe, Recipe):
+        return warnings(spec.recipe, matrices)
+    return routing_warnings(spec.calibration.samples) if spec.calibration else []
+
+
+def _routing(directory: Path | None, spec: JobSpec) -> PlannedRouting | None:
+    if directory is None or not isinstance(spec.recipe, Routing):
+        return None
+    return plan_routing(read_config(directory), spec.recipe)
 
 
 def _directory(model: str, rules: Rules) -> Path | None:

@@ -12,8 +12,10 @@ from app.domain.access import Caller
 from app.domain.errors import JobNotRetryableError
 from app.domain.jobs import Job, JobStatus, NewJob, status_event
 from app.domain.model_source import LocalModel, parse_model_source
+from app.domain.routable import check_routable
+from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec, resolve
-from app.model_directory import resolve_local_model
+from app.model_directory import read_config, resolve_local_model
 from app.services import datasets, journal, projects
 from app.services.earlier_scores import with_scores
 from app.services.jobs import get
@@ -39,10 +41,14 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
         UserError: the model, a data set, the method or its parameters cannot be accepted.
     """
     source = parse_model_source(request.model)
+    directory = None
     if isinstance(source, LocalModel):
-        resolve_local_model(source.path, rules.model_roots)
+        directory = resolve_local_model(source.path, rules.model_roots)
     datasets.check_named(rules.datasets, request)
-    return with_scores(connection, caller.project_id, rules.store, resolve(request))
+    spec = with_scores(connection, caller.project_id, rules.store, resolve(request))
+    if directory is not None and isinstance(spec.recipe, Routing):
+        check_routable(read_config(directory), spec.recipe)  # the hub's models: by the worker
+    return spec
 
 
 def submit(

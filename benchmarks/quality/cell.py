@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from app.domain.evaluation import EvaluationSpec, MetricName
-from app.domain.methods import METHODS, build_recipe
+from app.domain.methods import WEIGHT_METHODS, build_recipe
 from benchmarks.quality.grid import PRUNERS, SUBJECTS, Subject
 from workers.pipeline.datasets.builtin import Part
 from workers.pipeline.datasets.record import Record
@@ -64,7 +64,7 @@ def prune_as_told(
         chosen.method, chosen.parameters, "unstructured", sparsity=sparsity, seed=seed
     )
     batches = []
-    if METHODS[chosen.method].needs_data:
+    if WEIGHT_METHODS[chosen.method].needs_data:
         shown = [record.calibration for record in records]
         batches = list(adapter.batches(shown, batch_size=_BATCH, max_length=_LENGTH))
     return prune(adapter, recipe, batches).model.sparsity

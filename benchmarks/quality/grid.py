@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.evaluation import MetricName
-from app.domain.methods import METHODS
+from app.domain.methods import WEIGHT_METHODS
 
 MODELS = Path(__file__).parents[1] / "models"
 OUT = Path(__file__).parents[1] / "out"
@@ -69,7 +69,7 @@ _ALL = (
     Pruner("ECoFLaP", "ecoflap", baseline=False),
 )
 # A method that this checkout does not have yet has no row.
-PRUNERS = tuple(pruner for pruner in _ALL if pruner.method in METHODS)
+PRUNERS = tuple(pruner for pruner in _ALL if pruner.method in WEIGHT_METHODS)
 
 
 @dataclass(frozen=True)

@@ -3,27 +3,28 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import asdict
 from typing import Any
 
-from app.domain.errors import QualityGateError
+from app.domain.errors import QualityGateError, RecipeError
 from app.domain.evaluation import EvaluationReport, GateReport
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
-from app.domain.model_source import parse_model_source
+from app.domain.recipe import Recipe
 from app.domain.report import REPORT_FILE, PruningReport
+from app.domain.routing import Routing
 from workers.pipeline import files
 from workers.pipeline.card import write_card
 from workers.pipeline.context import Reporter, RunContext
 from workers.pipeline.datasets.builtin import Part
-from workers.pipeline.datasets.source import Dataset, load_dataset
-from workers.pipeline.evaluation.stage import Evaluation, refuse_overlap
+from workers.pipeline.datasets.source import Dataset
+from workers.pipeline.evaluation.stage import Evaluation
 from workers.pipeline.evaluation.subject import Subject
 from workers.pipeline.files import OutputFile
 from workers.pipeline.masks import write_masks
 from workers.pipeline.packing import Sizes, pack_checkpoint
 from workers.pipeline.page import write_page
-from workers.pipeline.sources import ModelFiles, fetch
+from workers.pipeline.sources import ModelFiles
+from workers.pipeline.stages import Outcome, fetch_model, provenance, read_records
 from workers.pipeline.verify import verify_sparsity
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import export_checkpoint
@@ -40,17 +41,8 @@ LOADED, CALIBRATED, DENSE, PRUNED, EVALUATED, EXPORTED, VERIFIED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run leaves: the job's result, the staged files, and why the job fails nonetheless."""
-
-    result: dict[str, Any]
-    files: Sequence[OutputFile]
-    refused: QualityGateError | None = None
-
-
 def run(context: RunContext) -> Outcome:
-    """Carry out one job.
+    """Carry out one job: prune weights, or train a router.
 
     Where the quality gate fails the job, its files are made only if it asks for them.
 
@@ -59,10 +51,23 @@ def run(context: RunContext) -> Outcome:
         UserError: model, data or recipe are at fault.
         SystemFaultError: the surroundings are.
     """
+    recipe = context.spec.recipe
+    if isinstance(recipe, Routing):
+        raise RecipeError("this worker trains no routers")
+    return _prune(context, recipe)
+
+
+def _prune(context: RunContext, recipe: Recipe) -> Outcome:
     started = time.monotonic()
     report = context.report
-    source, adapter = _load(context)
-    data = _datasets(context)
+    source = fetch_model(context)
+    adapter = adapt(
+        load_model(source.directory),
+        split_qkv=recipe.split_qkv,
+        include_bridge=recipe.include_bridge,
+    )
+    report.progress(LOADED)
+    data = read_records(context)
     batches = _calibration(context, adapter, data)
     with _evaluation(context, adapter, data) or nullcontext() as evaluation:
         if evaluation is not None:
@@ -70,8 +75,7 @@ def run(context: RunContext) -> Outcome:
             evaluation.before()
             report.progress(DENSE)
         report.phase(Phase.PRUNING)
-        recipe, scores = context.spec.recipe, context.spec.scores
-        pruned = prune(adapter, recipe, batches, _BlockReporter(report), scores)
+        pruned = prune(adapter, recipe, batches, _BlockReporter(report), context.spec.scores)
         report.progress(PRUNED)
         if evaluation is not None:
             report.phase(Phase.EVALUATING)
@@ -86,54 +90,6 @@ def run(context: RunContext) -> Outcome:
         result["sizes"] = asdict(sizes)
     result["seconds"] = round(time.monotonic() - started, 3)
     return Outcome(result, files_out, _refusal(gate))
-
-
-def _load(context: RunContext) -> tuple[ModelFiles, Adapter]:
-    report, access = context.report, context.models
-    report.phase(Phase.LOADING)
-    source = fetch(
-        parse_model_source(context.spec.model),
-        roots=access.roots,
-        hub_endpoint=access.hub_endpoint,
-        hub_cache=access.hub_cache,
-    )
-    recipe = context.spec.recipe
-    adapter = adapt(
-        load_model(source.directory),
-        split_qkv=recipe.split_qkv,
-        include_bridge=recipe.include_bridge,
-    )
-    report.progress(LOADED)
-    return source, adapter
-
-
-def _datasets(context: RunContext) -> dict[Part, Dataset]:
-    """The records of the job.
-
-    Raises:
-        EvaluationOverlapError: a record would serve both purposes.
-    """
-    spec, found = context.spec, {}
-    if (calibration := spec.calibration) is not None:
-        context.report.phase(Phase.CALIBRATING)
-        found[Part.CALIBRATION] = load_dataset(
-            calibration.set,
-            Part.CALIBRATION,
-            samples=calibration.samples,
-            seed=spec.recipe.seed,
-            uploads=context.datasets,
-        )
-    if (evaluation := spec.evaluation) is not None:
-        found[Part.EVALUATION] = load_dataset(
-            evaluation.set,
-            Part.EVALUATION,
-            samples=evaluation.samples,
-            seed=evaluation.seed,
-            uploads=context.datasets,
-        )
-    if len(found) == len(Part):
-        refuse_overlap(found[Part.CALIBRATION], found[Part.EVALUATION])
-    return found
 
 
 def _calibration(
@@ -211,19 +167,7 @@ def _export(
     sizes = pack_checkpoint(staging)
     write_card(staging, context.spec, pruned, sizes)
     write_page(staging, f"{context.spec.model}, {context.spec.method}", pruned, sizes)
-    return sizes, files.close_run(staging, _provenance(context, source, data))
-
-
-def _provenance(
-    context: RunContext, source: ModelFiles, data: Mapping[Part, Dataset]
-) -> dict[str, Any]:
-    libraries = ("secateur", "torch", "transformers", "safetensors")
-    return {
-        "job": context.spec.model_dump(mode="json"),
-        "model_revision": source.revision,
-        "datasets": {part: dataset.provenance for part, dataset in data.items()},
-        "versions": {name: version(name) for name in libraries},
-    }
+    return sizes, files.close_run(staging, provenance(context, source, data))
 
 
 def _warn(report: Reporter, sentences: Sequence[str]) -> None:

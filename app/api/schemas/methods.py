@@ -1,6 +1,6 @@
 """Pruning methods on the wire."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel
 
@@ -14,6 +14,7 @@ class MethodOut(BaseModel):
     summary: str
     paper: str
     needs_data: bool
+    prunes: Literal["weights", "routes"]
     needs_gradient: bool
     updates_weights: bool
     parameters: dict[str, Any]
@@ -26,6 +27,7 @@ class MethodOut(BaseModel):
             summary=method.summary,
             paper=method.paper,
             needs_data=method.needs_data,
+            prunes=method.prunes,
             needs_gradient=method.needs_gradient,
             updates_weights=method.updates_weights,
             parameters=method.model_json_schema(),

@@ -21,6 +21,15 @@ class PlannedMatrixOut(BaseModel):
     sparsity: float | None = Field(description="null where weights compete across matrices")
 
 
+class PlannedRoutingOut(BaseModel):
+    """What a router may decide; null where config.json does not tell."""
+
+    layers: int | None
+    protected: tuple[int, ...] | None = Field(description="layers that always run")
+    may_skip: tuple[int, ...] | None
+    run: int | None = Field(description="layers that run; null where a ratio of operations decides")
+
+
 class PlanOut(BaseModel):
     """What a job would do; nothing was queued."""
 
@@ -29,6 +38,7 @@ class PlanOut(BaseModel):
         description="by the names and shapes in the files' headers; the worker decides by the "
         "model's classes. null where the headers are not at hand (models of the hub)"
     )
+    routing: PlannedRoutingOut | None = Field(description="null where the method prunes weights")
     weights: dict[Modality, int] = Field(description="weights in these matrices")
     zeros: int
     model_weights: int | None = Field(description="all numbers in the checkpoint")
@@ -54,6 +64,9 @@ class PlanOut(BaseModel):
             matrices=None
             if matrices is None
             else [PlannedMatrixOut.model_validate(asdict(matrix)) for matrix in matrices],
+            routing=None
+            if plan.routing is None
+            else PlannedRoutingOut.model_validate(asdict(plan.routing)),
             weights=plan.weights,
             zeros=plan.zeros,
             model_weights=total,

@@ -1,7 +1,8 @@
-"""Named methods: presets of allocation x importance x pattern, with the parameters each has."""
+"""Named methods: presets of allocation x importance x pattern, and ways to train routers."""
 
 import difflib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -20,13 +21,23 @@ from app.domain.methods.magnitude import (
     MagnitudeMethod,
     RandomMethod,
 )
-from app.domain.methods.method import Method
+from app.domain.methods.method import Method, WeightMethod
 from app.domain.methods.multiflow import MultiflowMethod
+from app.domain.methods.par import ParMethod
 from app.domain.recipe import NM, Pattern, Recipe, Unstructured
+from app.domain.routing import Routing
 
-__all__ = ["METHODS", "Method", "build_recipe", "find_method"]
+__all__ = [
+    "METHODS",
+    "WEIGHT_METHODS",
+    "Method",
+    "WeightMethod",
+    "build_recipe",
+    "build_routing",
+    "find_method",
+]
 
-METHODS: dict[str, type[Method]] = {
+WEIGHT_METHODS: dict[str, type[WeightMethod]] = {
     method.name: method
     for method in (
         MagnitudeMethod,
@@ -43,6 +54,8 @@ METHODS: dict[str, type[Method]] = {
         ECoFLaPMethod,
     )
 }
+ROUTE_METHODS: dict[str, type[ParMethod]] = {ParMethod.name: ParMethod}
+METHODS: dict[str, type[Method]] = {**WEIGHT_METHODS}
 
 
 def find_method(name: str) -> type[Method]:
@@ -51,18 +64,14 @@ def find_method(name: str) -> type[Method]:
     Raises:
         UnknownMethodError: there is none; near names are suggested.
     """
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(METHODS))}"
-        raise UnknownMethodError(f"there is no method {name!r}; {hint}")
-    return METHODS[name]
+    return _find(METHODS, name)
 
 
 def build_recipe(name: str, parameters: dict[str, Any], pattern: str, **common: Any) -> Recipe:
     """The recipe that a named method stands for.
 
     Args:
-        name: a key of `METHODS`.
+        name: a key of `WEIGHT_METHODS`.
         parameters: values for the method's own fields.
         pattern: `unstructured` or `N:M`.
         **common: the remaining fields of `Recipe` (sparsity, targets, ignore, seed).
@@ -72,12 +81,7 @@ def build_recipe(name: str, parameters: dict[str, Any], pattern: str, **common: 
         MethodParameterError: a parameter is unknown or out of range.
         RecipeError: sparsity, pattern and method do not fit together.
     """
-    try:
-        method = find_method(name)(**parameters)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise MethodParameterError(f"parameter {where!r} of {name!r}: {first['msg']}") from error
+    method = _parametrised(WEIGHT_METHODS, name, parameters)
     shape = _pattern(pattern, method)
     try:
         return Recipe(
@@ -90,7 +94,45 @@ def build_recipe(name: str, parameters: dict[str, Any], pattern: str, **common: 
         raise RecipeError("; ".join(issue["msg"] for issue in error.errors())) from error
 
 
-def _pattern(text: str, method: Method) -> Pattern:
+def build_routing(name: str, parameters: dict[str, Any], seed: int) -> Routing:
+    """The routing that a named method stands for.
+
+    Args:
+        name: a key of `ROUTE_METHODS`.
+        parameters: values for the method's own fields.
+        seed: of everything drawn.
+
+    Raises:
+        UnknownMethodError: there is no such method.
+        MethodParameterError: a parameter is unknown or out of range, or there are two budgets.
+    """
+    return _parametrised(ROUTE_METHODS, name, parameters).routing(seed)
+
+
+_Named = TypeVar("_Named", bound=Method)
+
+
+def _find(methods: Mapping[str, type[_Named]], name: str) -> type[_Named]:
+    if name not in methods:
+        near = difflib.get_close_matches(name, methods, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(methods))}"
+        raise UnknownMethodError(f"there is no method {name!r}; {hint}")
+    return methods[name]
+
+
+def _parametrised(
+    methods: Mapping[str, type[_Named]], name: str, parameters: dict[str, Any]
+) -> _Named:
+    try:
+        return _find(methods, name)(**parameters)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        named = f"parameter {where!r} of {name!r}" if where else f"parameters of {name!r}"
+        raise MethodParameterError(f"{named}: {first['msg']}") from error
+
+
+def _pattern(text: str, method: WeightMethod) -> Pattern:
     if text == "unstructured":
         return Unstructured(group=method.group())
     n, m = text.split(":")

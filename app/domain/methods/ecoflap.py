@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.domain.methods.method import Method
+from app.domain.methods.method import WeightMethod
 from app.domain.recipe import (
     Allocation,
     ECoFLaP,
@@ -20,7 +20,7 @@ from app.domain.recipe import (
 )
 
 
-class ECoFLaPMethod(Method):
+class ECoFLaPMethod(WeightMethod):
     """ECoFLaP: blocks the loss depends on keep more."""
 
     name = "ecoflap"

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from app.domain.methods.method import Method
+from app.domain.methods.method import WeightMethod
 from app.domain.recipe import Allocation, Chita, Importance, Pooled, Snip, Uniform
 
 
-class GradientMethod(Method):
+class GradientMethod(WeightMethod):
     """Ranks all weights of the model together."""
 
     needs_data = True

@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.domain.methods.method import Method
+from app.domain.methods.method import WeightMethod
 from app.domain.recipe import Allocation, Importance, SparseGPT, Uniform, Wanda
 
 
-class WandaMethod(Method):
+class WandaMethod(WeightMethod):
     """Wanda."""
 
     name = "wanda"
@@ -29,7 +29,7 @@ class WandaMethod(Method):
         return "row"
 
 
-class SparseGPTMethod(Method):
+class SparseGPTMethod(WeightMethod):
     """SparseGPT."""
 
     name = "sparsegpt"

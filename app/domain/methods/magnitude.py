@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from app.domain.errors import RecipeError
-from app.domain.methods.method import Method
+from app.domain.methods.method import WeightMethod
 from app.domain.recipe import (
     Allocation,
     Importance,
@@ -23,7 +23,7 @@ _ONLY_ALLOCATES = (
 )
 
 
-class MagnitudeMethod(Method):
+class MagnitudeMethod(WeightMethod):
     """Magnitude pruning."""
 
     name = "magnitude"
@@ -48,7 +48,7 @@ class MagnitudeMethod(Method):
         return "row" if self.scope == "row" else "matrix"
 
 
-class L2NormalisedMethod(Method):
+class L2NormalisedMethod(WeightMethod):
     """Magnitude on the scale of its own matrix."""
 
     name = "l2-normalised"
@@ -68,7 +68,7 @@ class L2NormalisedMethod(Method):
         raise RecipeError(_ONLY_ALLOCATES.format(self.name))
 
 
-class LampMethod(Method):
+class LampMethod(WeightMethod):
     """LAMP."""
 
     name = "lamp"
@@ -88,7 +88,7 @@ class LampMethod(Method):
         raise RecipeError(_ONLY_ALLOCATES.format(self.name))
 
 
-class RandomMethod(Method):
+class RandomMethod(WeightMethod):
     """Random pruning."""
 
     name = "random"

@@ -13,6 +13,7 @@ class Method(Strict, ABC):
         name: how a job names it.
         summary: one sentence for `GET /v1/methods`.
         paper: where it comes from.
+        prunes: weights, which become zero, or routes: the tokens and layers of each request.
         needs_data: a calibration set is read.
         needs_gradient: the model's loss is differentiated.
         updates_weights: surviving weights change too.
@@ -21,9 +22,16 @@ class Method(Strict, ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     paper: ClassVar[str]
+    prunes: ClassVar[Literal["weights", "routes"]]
     needs_data: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = False
     updates_weights: ClassVar[bool] = False
+
+
+class WeightMethod(Method):
+    """A preset of allocation x importance."""
+
+    prunes = "weights"
 
     @abstractmethod
     def allocation(self) -> Allocation:

@@ -1,10 +1,10 @@
 """MULTIFLOW."""
 
-from app.domain.methods.method import Method
+from app.domain.methods.method import WeightMethod
 from app.domain.recipe import Allocation, Flow, Importance, Pooled, Uniform
 
 
-class MultiflowMethod(Method):
+class MultiflowMethod(WeightMethod):
     """MULTIFLOW: once for many tasks that are not known yet."""
 
     name = "multiflow"

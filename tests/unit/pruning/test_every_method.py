@@ -8,7 +8,7 @@ import transformers
 from transformers.utils import ModelOutput
 
 from app.domain.errors import RecipeError
-from app.domain.methods import METHODS, build_recipe
+from app.domain.methods import WEIGHT_METHODS, build_recipe
 from app.domain.recipe import ECoFLaP, Uniform
 from tests.families import BY_NAME, records
 from workers.pruning.models.export import export_checkpoint
@@ -72,7 +72,7 @@ def refused(method, pattern):
 
 CELLS = [
     (method, pattern)
-    for method in sorted(METHODS)
+    for method in sorted(WEIGHT_METHODS)
     for pattern in PATTERNS
     if not refused(method, pattern)
 ]
@@ -84,10 +84,10 @@ def test_every_cell(family, cell, prepared, family_directory, tmp_path):
     method, pattern = cell
     adapter, batches, before = prepared(family)
     sparsity = PATTERNS[pattern]
-    few = {"stages": 2} if "stages" in METHODS[method].model_fields else {}
+    few = {"stages": 2} if "stages" in WEIGHT_METHODS[method].model_fields else {}
     recipe = build_recipe(method, few, pattern, sparsity=sparsity, ignore=("*.1.*",))
     hooked = hooks(adapter.model)
-    watched = METHODS[method].needs_data
+    watched = WEIGHT_METHODS[method].needs_data
 
     report = prune(adapter, recipe, batches if watched else ())
 
@@ -109,7 +109,7 @@ def test_every_cell(family, cell, prepared, family_directory, tmp_path):
     for name, value in adapter.model.named_parameters(remove_duplicate=False):
         assert value.dtype == before[name].dtype
         kept = ... if value.data_ptr() not in touched else value != 0
-        if value.data_ptr() not in touched or not METHODS[method].updates_weights:
+        if value.data_ptr() not in touched or not WEIGHT_METHODS[method].updates_weights:
             assert torch.equal(value[kept], before[name][kept]), name
 
     source = family_directory(family)

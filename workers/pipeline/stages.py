@@ -1,0 +1,84 @@
+"""What every kind of job does: load the model, read its records, say where it all came from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from app.domain.errors import QualityGateError
+from app.domain.jobs import Phase
+from app.domain.model_source import parse_model_source
+from workers.pipeline.context import RunContext
+from workers.pipeline.datasets.builtin import Part
+from workers.pipeline.datasets.source import Dataset, load_dataset
+from workers.pipeline.evaluation.stage import refuse_overlap
+from workers.pipeline.files import OutputFile
+from workers.pipeline.sources import ModelFiles, fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run leaves: the job's result, the staged files, and why the job fails nonetheless."""
+
+    result: dict[str, Any]
+    files: Sequence[OutputFile]
+    refused: QualityGateError | None = None
+
+
+def fetch_model(context: RunContext) -> ModelFiles:
+    """The model's files on this machine.
+
+    Raises:
+        UserError: the model does not exist, may not be had, or is not one we load.
+        HubUnavailableError: the hub does not answer.
+    """
+    context.report.phase(Phase.LOADING)
+    access = context.models
+    return fetch(
+        parse_model_source(context.spec.model),
+        roots=access.roots,
+        hub_endpoint=access.hub_endpoint,
+        hub_cache=access.hub_cache,
+    )
+
+
+def read_records(context: RunContext) -> dict[Part, Dataset]:
+    """The records of the job.
+
+    Raises:
+        EvaluationOverlapError: a record would serve both purposes.
+    """
+    spec, found = context.spec, {}
+    if (calibration := spec.calibration) is not None:
+        context.report.phase(Phase.CALIBRATING)
+        found[Part.CALIBRATION] = load_dataset(
+            calibration.set,
+            Part.CALIBRATION,
+            samples=calibration.samples,
+            seed=spec.recipe.seed,
+            uploads=context.datasets,
+        )
+    if (evaluation := spec.evaluation) is not None:
+        found[Part.EVALUATION] = load_dataset(
+            evaluation.set,
+            Part.EVALUATION,
+            samples=evaluation.samples,
+            seed=evaluation.seed,
+            uploads=context.datasets,
+        )
+    if len(found) == len(Part):
+        refuse_overlap(found[Part.CALIBRATION], found[Part.EVALUATION])
+    return found
+
+
+def provenance(
+    context: RunContext, source: ModelFiles, data: Mapping[Part, Dataset]
+) -> dict[str, Any]:
+    """What the manifest says about where a job's files come from."""
+    libraries = ("secateur", "torch", "transformers", "safetensors")
+    return {
+        "job": context.spec.model_dump(mode="json"),
+        "model_revision": source.revision,
+        "datasets": {part: dataset.provenance for part, dataset in data.items()},
+        "versions": {name: version(name) for name in libraries},
+    }
