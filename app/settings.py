@@ -166,6 +166,10 @@ class Worker(Section):
     heartbeat_seconds: PositiveSeconds = Field(
         default=3, description="how often a worker extends the lease of its job"
     )
+    drain_seconds: PositiveSeconds = Field(
+        default=5,
+        description="how long a worker that is asked to end may take to finish its block",
+    )
     max_jobs_per_child: int = Field(
         default=50, ge=1, description="jobs a worker process runs before it is replaced"
     )

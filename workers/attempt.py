@@ -1,7 +1,9 @@
 """One attempt at a job: keeps the lease alive and carries progress and events to the database."""
 
 import logging
+import os
 import threading
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -12,9 +14,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.jobs import Artifact, EventType, Job, JobError, Lease, NewEvent, Phase
 from app.services import attempts
-from workers.pipeline.context import StoppedError
+from workers.drain import Drain
+from workers.pipeline.context import DrainingError, StoppedError
 
 logger = logging.getLogger("secateur.worker")
+
+_LOOK = 0.25  # seconds between two looks at whether the process should end
 
 
 class Attempt:
@@ -22,12 +27,17 @@ class Attempt:
 
     A thread extends the lease every `heartbeat` seconds, and with it stores what was reported
     since. Whether to go on is learnt on the way: the pipeline's next report raises
-    `StoppedError` once a client has cancelled, or once the lease was given to somebody else.
+    `StoppedError` once a client has cancelled, once the lease was given to somebody else, or once
+    the process was asked to end. Where the report is too long in coming, the thread gives the job
+    back by itself and ends the process.
     """
 
-    def __init__(self, engine: Engine, job: Job, *, lease: float, heartbeat: float) -> None:
+    def __init__(
+        self, engine: Engine, job: Job, drain: Drain, *, lease: float, heartbeat: float
+    ) -> None:
         self.job = job
         self._engine = engine
+        self._drain = drain
         self._lease = timedelta(seconds=lease)
         self._heartbeat = heartbeat
         self._phase = Phase.LOADING
@@ -75,6 +85,8 @@ class Attempt:
         """Raise `StoppedError` where the attempt should not go on."""
         if self._state is not Lease.HELD:
             raise StoppedError(self._state)
+        if self._drain.asked:
+            raise DrainingError
 
     def kept(self) -> None:
         """Tell that something finished is kept; once per attempt is enough."""
@@ -115,6 +127,11 @@ class Attempt:
         with self._lock, self._engine.begin() as connection:
             attempts.retry(connection, self.job, error, log=self._take())
 
+    def hand_back(self) -> None:
+        """Give the job back because this process ends, which is not the job's fault."""
+        with self._lock, self._engine.begin() as connection:
+            attempts.hand_back(connection, self.job, log=self._take())
+
     def end_cancelled(self) -> None:
         """End the job as cancelled, if that is what a client asked for."""
         with self._lock, self._engine.begin() as connection:
@@ -125,8 +142,22 @@ class Attempt:
         return taken
 
     def _beat(self) -> None:
-        while not self._ended.wait(self._heartbeat):
-            self._flush()
+        due = time.monotonic() + self._heartbeat
+        while not self._ended.wait(min(_LOOK, self._heartbeat)):
+            if self._drain.overdue:
+                self._leave()
+            if time.monotonic() >= due:
+                self._flush()
+                due = time.monotonic() + self._heartbeat
+
+    def _leave(self) -> None:
+        """End the process from here: the block at work takes longer than there is time."""
+        try:
+            self.hand_back()
+        except SQLAlchemyError as error:
+            logger.warning("%s goes back when its lease ends: %s", self.job.id, error)
+        logger.warning("ending in the middle of a block of %s", self.job.id)
+        os._exit(0)
 
     def _flush(self) -> None:
         with self._lock:

@@ -7,8 +7,14 @@ stays warm from job to job; it is replaced after a failure, a cancel or a number
 
 import logging
 
+import psutil
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
+from celery.signals import (
+    setup_logging,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_shutting_down,
+)
 
 from app.queue import QUEUE
 from app.settings import Settings
@@ -44,6 +50,16 @@ def _start_child(**_: object) -> None:
     from workers import child  # noqa: PLC0415 - torch belongs into the child only
 
     child.start(settings)
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]  # celery has no types
+def _drain(**_: object) -> None:
+    """Pass SIGTERM on: a job is given back, and a child that still imports torch may as well die.
+
+    Celery itself would wait for both to end.
+    """
+    for process in psutil.Process().children():
+        process.terminate()
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # celery has no types

@@ -27,6 +27,7 @@ def start(settings: Settings) -> None:
             checkpoint_bytes=settings.checkpoints.max_bytes,
             lease_seconds=settings.worker.lease_seconds,
             heartbeat_seconds=settings.worker.heartbeat_seconds,
+            drain_seconds=settings.worker.drain_seconds,
         )
     )
 

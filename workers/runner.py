@@ -17,8 +17,15 @@ from app.services.sweep import discard_unowned, sweep_checkpoints
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore
 from workers.attempt import Attempt
+from workers.drain import Drain
 from workers.pipeline import run as pipeline
-from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext, StoppedError
+from workers.pipeline.context import (
+    CheckpointPlace,
+    DrainingError,
+    ModelAccess,
+    RunContext,
+    StoppedError,
+)
 
 logger = logging.getLogger("secateur.worker")
 
@@ -37,6 +44,7 @@ class Runner:
         checkpoint_bytes: int,
         lease_seconds: float,
         heartbeat_seconds: float,
+        drain_seconds: float,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -46,6 +54,7 @@ class Runner:
         self._checkpoint_bytes = checkpoint_bytes
         self._lease = lease_seconds
         self._heartbeat = heartbeat_seconds
+        self._grace = drain_seconds
         self._name = f"{socket.gethostname()}:{os.getpid()}"
 
     def run(self, told: str) -> bool:
@@ -57,26 +66,34 @@ class Runner:
         Returns:
             True where this process is as good as new: nothing was claimed, or the job succeeded.
         """
-        with self._engine.begin() as connection:
-            lease = timedelta(seconds=self._lease)
-            job = attempts.claim(connection, worker=self._name, lease=lease)
-        if job is None:
-            logger.info("nothing waits any more that the message of job %s could start", told)
-            return True
-        logger.info("job %s attempt %d starts", job.id, job.attempt)
-        with Attempt(self._engine, job, lease=self._lease, heartbeat=self._heartbeat) as attempt:
-            good = self._run(job, attempt)
-        self._tidy()
-        logger.info("job %s attempt %d %s", job.id, job.attempt, "succeeded" if good else "ended")
-        return good
+        with Drain(self._grace) as drain:
+            with self._engine.begin() as connection:
+                lease = timedelta(seconds=self._lease)
+                job = attempts.claim(connection, worker=self._name, lease=lease)
+            if job is None:
+                logger.info("nothing waits any more that the message of job %s could start", told)
+                return True
+            return self._attempt(job, drain)
 
     def close(self) -> None:
         """Close the database connections."""
         self._engine.dispose()
 
+    def _attempt(self, job: Job, drain: Drain) -> bool:
+        logger.info("job %s attempt %d starts", job.id, job.attempt)
+        with Attempt(
+            self._engine, job, drain, lease=self._lease, heartbeat=self._heartbeat
+        ) as attempt:
+            good = self._run(job, attempt)
+        self._tidy()
+        logger.info("job %s attempt %d %s", job.id, job.attempt, "succeeded" if good else "ended")
+        return good
+
     def _run(self, job: Job, attempt: Attempt) -> bool:
         try:
             self._prune_and_publish(job, attempt)
+        except DrainingError:
+            attempt.hand_back()
         except StoppedError:
             attempt.end_cancelled()
         except UserError as error:

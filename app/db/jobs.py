@@ -269,9 +269,23 @@ def fail(
 
 def requeue(connection: Connection, job_id: str, attempt: int) -> bool:
     """Give a running attempt's job back to the queue."""
-    values = {"status": JobStatus.QUEUED, "lease_expires_at": null(), "worker": null()}
-    values |= {"phase": null(), "progress": 0, "eta": null()}
+    return _end_attempt(connection, job_id, attempt, JobStatus.QUEUED, **_QUEUED_AGAIN)
+
+
+def hand_back(connection: Connection, job_id: str, attempt: int) -> bool:
+    """Give a running attempt's job back to the queue without counting the attempt."""
+    values = _QUEUED_AGAIN | {"fruitless": func.greatest(jobs.c.fruitless - 1, 0)}
     return _end_attempt(connection, job_id, attempt, JobStatus.QUEUED, **values)
+
+
+_QUEUED_AGAIN: dict[str, Any] = {
+    "status": JobStatus.QUEUED,
+    "lease_expires_at": null(),
+    "worker": null(),
+    "phase": null(),
+    "progress": 0,
+    "eta": null(),
+}
 
 
 def end_cancelled(connection: Connection, job_id: str, attempt: int) -> bool:

@@ -22,6 +22,7 @@ from app.domain.jobs import (
 from app.services import journal
 
 RETRY_DELAY = timedelta(seconds=2)
+_HANDED_BACK = "queued again: its worker was asked to end"
 
 
 def claim(connection: Connection, *, worker: str, lease: timedelta) -> Job | None:
@@ -125,6 +126,15 @@ def retry(connection: Connection, job: Job, error: JobError, *, log: Sequence[Ne
     elif jobs.requeue(connection, job.id, job.attempt):
         outbox.add(connection, job, delay=RETRY_DELAY * 2 ** max(fruitless - 1, 0))
         _ended(connection, job, [*log, _requeued(error)])
+    else:
+        end_cancelled(connection, job, log=log)
+
+
+def hand_back(connection: Connection, job: Job, *, log: Sequence[NewEvent]) -> None:
+    """Give the job back because its worker ends; it keeps as many attempts as it had."""
+    if jobs.hand_back(connection, job.id, job.attempt):
+        outbox.add(connection, job)
+        _ended(connection, job, [*log, status_event(JobStatus.QUEUED, _HANDED_BACK)])
     else:
         end_cancelled(connection, job, log=log)
 

@@ -15,6 +15,10 @@ class StoppedError(Exception):
         super().__init__(reason.value)
 
 
+class DrainingError(StoppedError):
+    """The worker was asked to end: the job goes back to the queue as far as it has come."""
+
+
 class Reporter(Protocol):
     """Who listens to a run. Every call may raise `StoppedError`."""
 

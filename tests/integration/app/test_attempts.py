@@ -286,3 +286,26 @@ def test_checkpoints_stay_until_their_job_has_ended(engine, claim, job_id, tmp_p
     assert swept() == 1
     assert kept.jobs() == []
     assert swept() == 0
+
+
+def test_a_job_handed_back_keeps_its_attempts(engine, claim, look, job_id):
+    for number in range(1, 5):
+        job = claim()
+        assert job.attempt == number
+        with engine.begin() as connection:
+            attempts.hand_back(connection, job, log=[NewEvent(EventType.BLOCK, "the last block")])
+        assert (look().status, waiting(engine)) == (JobStatus.QUEUED, [job_id])
+    assert "the last block" in messages(engine, job_id)
+    for _ in range(2):
+        claim()
+        expire(engine, job_id)
+        reap(engine)
+    assert look().error.code == "worker_lost"
+
+
+def test_a_cancelled_job_is_not_handed_back(engine, claim, look, job_id):
+    job = claim()
+    cancel(engine, job_id)
+    with engine.begin() as connection:
+        attempts.hand_back(connection, job, log=())
+    assert (look().status, waiting(engine)) == (JobStatus.CANCELLED, [])

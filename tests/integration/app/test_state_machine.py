@@ -33,6 +33,7 @@ class Life(RuleBasedStateMachine):
             outbox.add(connection, job)
             journal.write(connection, job, [status_event(JobStatus.QUEUED)])
         self.job_id, self.status, self.attempt, self.held = job.id, JobStatus.QUEUED, 0, []
+        self.last = 2
 
     def do(self, function, *arguments, **options):
         with self.engine.begin() as connection:
@@ -43,8 +44,7 @@ class Life(RuleBasedStateMachine):
         return job.attempt == self.attempt and self.status in live
 
     def given_back(self):
-        last = self.attempt >= 2
-        self.status = JobStatus.FAILED if last else JobStatus.QUEUED
+        self.status = JobStatus.FAILED if self.attempt >= self.last else JobStatus.QUEUED
 
     @rule()
     def claim(self):
@@ -80,7 +80,10 @@ class Life(RuleBasedStateMachine):
         assert found is (expected if self.owns(job) else Lease.LOST)
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), how=st.sampled_from(["succeed", "fail", "retry", "end_cancelled"]))
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["succeed", "fail", "retry", "hand_back", "end_cancelled"]),
+    )
     def end(self, data, how):
         job = data.draw(st.sampled_from(self.held))
         options = {"succeed": {"result": {}, "files": ()}, "fail": {}, "retry": {}}.get(how, {})
@@ -96,6 +99,8 @@ class Life(RuleBasedStateMachine):
             self.status = JobStatus.FAILED
         elif how == "retry":
             self.given_back()
+        elif how == "hand_back":
+            self.status, self.last = JobStatus.QUEUED, self.last + 1
 
     @rule()
     def lose_the_worker(self):

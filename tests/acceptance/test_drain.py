@@ -1,0 +1,57 @@
+"""A worker is asked to end: its job goes back at once, and costs no attempt."""
+
+import time
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from tests.acceptance.test_kills import SLOW, TINY, process, pruning
+
+
+def gone(worker, seconds):
+    try:
+        worker.wait(seconds)
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+def successor(service, worker):
+    """The next worker and its child."""
+    while True:
+        service.running.tend(0.05)
+        with suppress(psutil.NoSuchProcess):
+            fresh = process(service, "worker")
+            if fresh.pid != worker.pid and (children := fresh.children()):
+                return fresh, children[0]
+
+
+# Docker's SIGTERM reaches the first process alone, systemd's all of them.
+@pytest.mark.parametrize("reaches", ["parent", "all"])
+def test_a_job_goes_back_when_its_worker_is_asked_to_end(service, reaches):
+    job_id = service.submit(**SLOW)
+    service.wait(job_id, pruning)
+    worker = process(service, "worker")
+    children = worker.children() if reaches == "all" else []
+    for each in [worker, *children]:
+        each.terminate()
+    assert gone(worker, 30)
+    service.wait(job_id, lambda job: job["attempt"] == 2)
+    messages = service.messages(job_id)
+    assert any("asked to end" in message for message in messages)
+    assert not any("stopped responding" in message for message in messages)
+    service.http.post(f"/v1/jobs/{job_id}/cancel")
+    service.finish(job_id)
+
+
+def test_a_worker_that_still_imports_torch_ends_at_once(service):
+    assert service.finish(service.submit(**TINY))["status"] == "succeeded"
+    worker = process(service, "worker")
+    worker.kill()
+    fresh, child = successor(service, worker)
+    while not any("libtorch" in each.path for each in child.memory_maps()):
+        time.sleep(0.01)
+    fresh.terminate()
+    assert gone(fresh, 30)
+    assert service.finish(service.submit(**TINY))["status"] == "succeeded"
