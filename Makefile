@@ -42,10 +42,10 @@ test: check ## everything that must pass
 	touch $@
 
 bench-multiflow: install ## cost of MULTIFLOW in dense forwards, CHITA's peak memory
-	$(BIN)/python benchmarks/multiflow.py
+	$(BIN)/python -m benchmarks.multiflow
 
 bench-engine: install .venv-llmcompressor/installed ## speed and memory of the pruning engine
-	$(BIN)/python benchmarks/engine.py --peer .venv-llmcompressor/bin/python
+	$(BIN)/python -m benchmarks.engine --peer .venv-llmcompressor/bin/python
 
 bench-artifacts: install ## cost of packing and of downloads
 	$(BIN)/python -m benchmarks.artifacts

@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 
 import torch
-from engine_memory import status
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from app.domain.methods import build_recipe
+from benchmarks.engine.memory import status
 from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt
 from workers.pruning.prune import prune

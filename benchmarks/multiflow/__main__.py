@@ -1,7 +1,7 @@
 """Cost of MULTIFLOW in dense forwards, and CHITA's peak memory; last line is JSON.
 
     make bench-multiflow
-    python benchmarks/multiflow.py --rounds 5
+    python -m benchmarks.multiflow --rounds 5
 
 Times are CPU seconds of one thread. Every run is bracketed by two dense forwards of the same
 calibration set, and the median of the ratios is quoted: machines drift by several per cent.
@@ -18,10 +18,9 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from engine import Ours
-from engine_models import build_llama
-
-HERE = Path(__file__).parent
+from benchmarks.engine.models import build_llama
+from benchmarks.engine.ours import Ours
+from benchmarks.figures import Figure, conclude
 
 
 def ratio(model: Path, rounds: int) -> float:
@@ -39,12 +38,15 @@ def ratio(model: Path, rounds: int) -> float:
 def chita_memory() -> dict[str, float]:
     """Peak resident memory above the loaded model in a fresh process, with what it stands for."""
     done = subprocess.run(
-        [sys.executable, str(HERE / "chita_memory.py")], check=True, capture_output=True, text=True
+        [sys.executable, "-m", "benchmarks.multiflow.chita"],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
@@ -53,26 +55,14 @@ def main() -> None:
         forwards = ratio(Path(directory), rounds)
     memory = chita_memory()
     print("CHITA, MiB:", ", ".join(f"{name} {value:.0f}" for name, value in memory.items()))
-    figures = {
-        "multiflow_over_forward": (forwards, 1.15),
-        "chita_peak_memory_over_stated": (memory["peak"] / memory["stated"], 1.25),
-        "chita_peak_memory_over_whole": (memory["peak"] / memory["whole"], None),
-    }
-    print(
-        json.dumps(
-            {
-                name: {
-                    "value": round(value, 3),
-                    "target": target,
-                    "ok": target is None or value <= target,
-                }
-                for name, (value, target) in figures.items()
-            }
-        )
+    return conclude(
+        {
+            "multiflow_over_forward": Figure(forwards, most=1.15),
+            "chita_peak_memory_over_stated": Figure(memory["peak"] / memory["stated"], most=1.25),
+            "chita_peak_memory_over_whole": Figure(memory["peak"] / memory["whole"]),
+        }
     )
-    if any(target is not None and value > target for value, target in figures.values()):
-        sys.exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

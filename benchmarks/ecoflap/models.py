@@ -25,7 +25,7 @@ from workers.scenes.questions import KINDS
 from workers.scenes.samples import samples
 from workers.scenes.splits import Split
 
-TRAINED = Path(__file__).parent / "models" / "scenes-llava"
+TRAINED = Path(__file__).parents[1] / "models" / "scenes-llava"
 VOCABULARY, QUERIES, WORDS, WIDTH = 1000, 16, 32, 256
 
 

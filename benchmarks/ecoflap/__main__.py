@@ -7,7 +7,6 @@ Peak memory is that of fresh processes. Models are random but for scenes-llava, 
 """
 
 import argparse
-import json
 import math
 import os
 import statistics
@@ -21,10 +20,12 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from app.domain.methods import build_recipe
 from app.domain.recipe import GradientNorm, ZerothOrder
-from benchmarks.ecoflap_models import MODELS, is_trained, prepared
+from benchmarks.ecoflap.models import MODELS, prepared
+from benchmarks.figures import Figure, conclude
 from workers.pruning.allocation.ecoflap import measure
 from workers.pruning.allocation.ecoflap.perturbation import noise
 from workers.pruning.models.adapter import Adapter
@@ -67,7 +68,7 @@ class Subject:
             return timed(lambda: [self.adapter.forward(batch) for batch in self.batches])
 
 
-def whole_runs(subject: Subject, rounds: int) -> dict[str, float]:
+def whole_runs(subject: Subject, rounds: int) -> dict[str, Figure]:
     """Whole runs against plain Wanda, both beside dense forwards."""
     subject.run("wanda")  # warm-up
     seen: dict[str, list[float]] = {"gradient-norm": [], "first-order": [], "wanda": []}
@@ -83,9 +84,9 @@ def whole_runs(subject: Subject, rounds: int) -> dict[str, float]:
                 flush=True,
             )
     return {
-        "wanda, dense forwards": statistics.median(seen["wanda"]),
-        "gradient-norm run / wanda": statistics.median(seen["gradient-norm"]),
-        "first-order run / wanda": statistics.median(seen["first-order"]),
+        "wanda, dense forwards": Figure(statistics.median(seen["wanda"])),
+        "gradient-norm run / wanda": Figure(statistics.median(seen["gradient-norm"]), most=1.6),
+        "first-order run / wanda": Figure(statistics.median(seen["first-order"])),
     }
 
 
@@ -101,26 +102,42 @@ def naive(adapter: Adapter, batch: Batch) -> None:
             matrix.weight.add_(z, alpha=EPS)
 
 
-def zeroth_order(subject: Subject, rounds: int) -> float:
-    """Ours / the paper's loop, on one batch."""
+def zeroth_order(subject: Subject, rounds: int) -> dict[str, Figure]:
+    """Ours / the paper's loop, on one batch: CPU time, and floating point operations."""
     adapter = subject.adapter
     size = 1 if subject.name != "scenes-llava" else 16
     batch = MODELS[subject.name][1](adapter, size, size)[0]
+
+    def ours() -> None:
+        with evaluating(adapter.model):
+            measure(adapter, ZerothOrder(), [(0, batch)], adapter.matrices)
+
     seen = []
     for number in range(rounds):
-        theirs = timed(lambda: naive(adapter, batch))
-        with evaluating(adapter.model):
-            ours = timed(lambda: measure(adapter, ZerothOrder(), [(0, batch)], adapter.matrices))
-        seen.append(ours / theirs)
+        paper, own = timed(lambda: naive(adapter, batch)), timed(ours)
+        seen.append(own / paper)
         print(
-            f"{subject.name} round {number + 1} zeroth-order: naive {theirs:.2f} s, ours "
-            f"{ours:.2f} s",
+            f"{subject.name} round {number + 1} zeroth-order: "
+            f"naive {paper:.2f} s, ours {own:.2f} s",
             flush=True,
         )
-    return statistics.median(seen)
+    most = 0.55 if len(adapter.towers) > 1 else 0.65
+    return {
+        "zeroth-order / paper's loop": Figure(statistics.median(seen), most=most),
+        "the same, operations": Figure(
+            operations(ours) / operations(lambda: naive(adapter, batch))
+        ),
+    }
 
 
-def sampling(subject: Subject) -> dict[str, float]:
+def operations(work: Callable[[], object]) -> int:
+    """Floating point operations of the matrix products."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def sampling(subject: Subject) -> dict[str, Figure]:
     """Mean of many draws / (sqrt(2/pi) x exact norm), over matrices from all over the model."""
     adapter = subject.adapter
     some = adapter.matrices[:: len(adapter.matrices) // 6]
@@ -136,7 +153,10 @@ def sampling(subject: Subject) -> dict[str, float]:
         / (math.sqrt(2 / math.pi) * math.fsum(norms))
         for name, norms in exact.items()
     ]
-    return {"mean of 300 seeds / exact, least": min(ratios), "the same, most": max(ratios)}
+    return {
+        "mean of 300 seeds / exact, least": Figure(min(ratios), least=0.94),
+        "mean of 300 seeds / exact, most": Figure(max(ratios), most=1.06),
+    }
 
 
 def memory(name: str, directory: Path, method: str) -> float:
@@ -156,24 +176,23 @@ def peak(name: str, directory: Path, method: str) -> None:
     print(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")))
 
 
-def figures(name: str, directory: Path, rounds: int) -> dict[str, float | bool]:
+def figures(name: str, directory: Path, rounds: int) -> dict[str, Figure]:
     wanda, ecoflap = (memory(name, directory, method) for method in ("wanda", "ecoflap"))
     subject = Subject(name, directory)
-    found: dict[str, float | bool] = {
-        "trained": is_trained(name),
-        "matrices": len(subject.adapter.matrices),
-        "zeroth-order / paper's loop": zeroth_order(subject, rounds),
+    found = {
+        "matrices": Figure(len(subject.adapter.matrices)),
+        **zeroth_order(subject, rounds),
         **whole_runs(subject, rounds),
-        "peak memory ecoflap / wanda": ecoflap / wanda,
+        "peak memory ecoflap / wanda": Figure(ecoflap / wanda, most=1.2),
     }
     if name == "scenes-llava":
         found |= sampling(Subject(name, directory))
-    return found
+    return {f"{name} {what}": figure for what, figure in found.items()}
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -181,15 +200,13 @@ def main() -> None:
     if options.memory:
         name, directory, method = options.memory
         peak(name, Path(directory), method)
-        return
+        return 0
+    found: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory() as directory:
-        found = {name: figures(name, Path(directory), options.rounds) for name in options.models}
-    for name, each in found.items():
-        for what, value in each.items():
-            shown = value if isinstance(value, bool | int) else f"{value:.3f}"
-            print(f"{name:14} {what:36} {shown}")
-    print(json.dumps(found))
+        for name in options.models:
+            found |= figures(name, Path(directory), options.rounds)
+    return conclude(found)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

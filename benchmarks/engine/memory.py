@@ -13,9 +13,9 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
-from engine_models import batches
 
 from app.domain.methods import build_recipe
+from benchmarks.engine.models import batches
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt

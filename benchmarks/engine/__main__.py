@@ -1,7 +1,7 @@
 """Speed and memory of the pruning engine, each figure beside its target; last line is JSON.
 
     make bench-engine                 # builds llm-compressor's environment, then runs this
-    python benchmarks/engine.py --rounds 5 --peer .venv-llmcompressor/bin/python
+    python -m benchmarks.engine --rounds 5 --peer .venv-llmcompressor/bin/python
 
 Times are CPU seconds of one thread. Sides take turns, every run of ours is bracketed by two dense
 forwards of the same calibration set, and medians are quoted: machines drift by several per cent.
@@ -14,32 +14,34 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
-from engine_models import BATCH, LENGTH, SAMPLES, batches, build_llama, build_llava, token_ids
 
-from app.domain.methods import build_recipe
+from benchmarks.engine.models import (
+    BATCH,
+    LENGTH,
+    SAMPLES,
+    build_llama,
+    build_llava,
+    token_ids,
+)
+from benchmarks.engine.ours import Ours, timed
+from benchmarks.figures import Figure, conclude
 from workers.pruning.kth import pool_counts
-from workers.pruning.models.loading import load_model
-from workers.pruning.models.registry import adapt
-from workers.pruning.prune import prune
 from workers.pruning.selection import smallest, zero
 
 RUNS = [(method, p) for method in ("wanda", "sparsegpt") for p in ("unstructured", "2:4")]
-HERE = Path(__file__).parent
 
 
 class Peer:
     """llm-compressor in a process of its own, idle between questions."""
 
     def __init__(self, python: Path, model: Path, ids: Path) -> None:
-        command = [python, HERE / "engine_peer.py", model, ids, BATCH]
+        command = [python, Path(__file__).with_name("peer.py"), model, ids, BATCH]
         self._process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE,
@@ -58,34 +60,6 @@ class Peer:
                     raise RuntimeError(f"llm-compressor left {answer['sparsity']} sparsity")
                 return answer["seconds"]
         raise RuntimeError("llm-compressor ended without an answer")
-
-
-def timed(work: Callable[[], object]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
-
-
-class Ours:
-    """The engine on one model, weights restored before every run."""
-
-    def __init__(self, directory: Path) -> None:
-        self.adapter = adapt(load_model(directory))
-        self._dense = {k: v.clone() for k, v in self.adapter.model.state_dict().items()}
-        self._batches = batches(self.adapter, SAMPLES)
-
-    def forward(self) -> float:
-        self.adapter.model.load_state_dict(self._dense)
-        with torch.no_grad():
-            return timed(lambda: [self.adapter.forward(batch) for batch in self._batches])
-
-    def run(self, method: str, pattern: str) -> tuple[float, float]:
-        """CPU seconds, and the same in dense forwards."""
-        recipe = build_recipe(method, {}, pattern, sparsity=0.5)
-        before = self.forward()
-        seconds = timed(lambda: prune(self.adapter, recipe, self._batches))
-        after = self.forward()
-        return seconds, 2 * seconds / (before + after)
 
 
 def speed(ours: Ours, peer: Peer | None, rounds: int) -> dict[str, list[float]]:
@@ -145,7 +119,7 @@ def selection() -> dict[str, float]:
 
 def memory(directory: Path, method: str, samples: int) -> dict[str, float]:
     """Peak resident memory above the loaded model, MiB, in a fresh process."""
-    command = [sys.executable, HERE / "engine_memory.py", directory, method, samples]
+    command = [sys.executable, "-m", "benchmarks.engine.memory", directory, method, samples]
     done = subprocess.run(
         [str(part) for part in command],
         check=True,
@@ -157,25 +131,13 @@ def memory(directory: Path, method: str, samples: int) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def report(figures: dict[str, tuple[float, float | None, str]]) -> bool:
-    """Print a table and the JSON line; True where every target holds."""
-    rows = {}
-    for name, (value, target, sense) in figures.items():
-        ok = target is None or (value <= target if sense == "<=" else value >= target)
-        rows[name] = {"value": round(value, 3), "target": target, "ok": ok}
-        aim = "" if target is None else f"{sense} {target:g}  {'ok' if ok else 'MISSED'}"
-        print(f"{name:44s} {value:9.3f}  {aim}")
-    print(json.dumps(rows))
-    return all(row["ok"] for row in rows.values())
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", type=Path, help="python of llm-compressor's environment")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    figures: dict[str, tuple[float, float | None, str]] = {}
+    figures: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory() as scratch:
         llama, llava, ids = Path(scratch, "llama"), Path(scratch, "llava"), Path(scratch, "ids.pt")
         build_llama(llama)
@@ -186,28 +148,28 @@ def main() -> int:
         weights = sum(matrix.numel for matrix in ours.adapter.matrices)
         print(f"{weights / 1e6:.1f}M prunable weights, {SAMPLES} x {LENGTH} tokens", flush=True)
         seen = {name: statistics.median(v) for name, v in speed(ours, peer, options.rounds).items()}
-        figures["wanda / forward"] = (seen["wanda unstructured / forward"], 1.85, "<=")
-        figures["sparsegpt / forward"] = (seen["sparsegpt unstructured / forward"], None, "<=")
+        figures["wanda / forward"] = Figure(seen["wanda unstructured / forward"], most=1.85)
+        figures["sparsegpt / forward"] = Figure(seen["sparsegpt unstructured / forward"])
         for method in ("wanda", "sparsegpt"):
             if peer:
                 name = f"{method} speed-up"
-                figures[name] = (seen[f"{method} unstructured speed-up"], 1.7, ">=")
-                figures[f"{method} 2:4 speed-up"] = (seen[f"{method} 2:4 speed-up"], None, ">=")
+                figures[name] = Figure(seen[f"{method} unstructured speed-up"], least=1.7)
+                figures[f"{method} 2:4 speed-up"] = Figure(seen[f"{method} 2:4 speed-up"])
             ratio = seen[f"{method} 2:4 / unstructured"]
-            figures[f"{method} 2:4 / unstructured"] = (ratio, 1.0, "<=")
+            figures[f"{method} 2:4 / unstructured"] = Figure(ratio, most=1.0)
         for name, model in (("llama", llama), ("llava", llava)):
             for method in ("wanda", "sparsegpt"):
                 few, many = (memory(model, method, count) for count in (8, 32))
                 share = few["peak"] / few["allowed"]
-                figures[f"{name} {method} peak MiB"] = (few["peak"], None, "<=")
-                figures[f"{name} {method} peak / block + statistics"] = (share, 1.0, "<=")
+                figures[f"{name} {method} peak MiB"] = Figure(few["peak"])
+                figures[f"{name} {method} peak / block + statistics"] = Figure(share, most=1.0)
                 growth = (many["peak"] - few["peak"]) / (many["inputs"] - few["inputs"])
-                figures[f"{name} {method} growth / cached inputs"] = (growth, 1.1, "<=")
+                figures[f"{name} {method} growth / cached inputs"] = Figure(growth, most=1.1)
         chosen = selection()
-        figures |= {name: (value, None, "<=") for name, value in chosen.items()}
+        figures |= {name: Figure(value) for name, value in chosen.items()}
         name = "selection of 1e8 / (abs + histc)"
-        figures[name] = (chosen[name], 1.5, "<=")
-    return 0 if report(figures) else 1
+        figures[name] = Figure(chosen[name], most=1.5)
+    return conclude(figures)
 
 
 if __name__ == "__main__":
