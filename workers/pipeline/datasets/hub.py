@@ -9,6 +9,7 @@ from PIL import Image
 from app.domain.dataset_errors import DatasetsExtraError, DatasetSourceError
 from app.domain.datasets import HubSet
 from app.domain.errors import HubUnavailableError
+from workers.pipeline.datasets.picture import as_rgb
 from workers.pipeline.datasets.record import Record
 
 # Column names in use for our fields, ours first.
@@ -84,4 +85,6 @@ def to_record(row: Mapping[str, Any], label_names: list[str] | None = None) -> R
     for field, value in found.items():
         if not isinstance(value, Image.Image if field == "image" else str):
             raise DatasetSourceError(f"column {field} holds {type(value).__name__}")
+    if "image" in found:
+        found["image"] = as_rgb(found["image"])
     return Record(**found)

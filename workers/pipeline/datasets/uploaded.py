@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from app.domain.dataset_errors import DatasetCorruptError, DatasetNotFoundError
+from workers.pipeline.datasets.picture import as_rgb
 from workers.pipeline.datasets.record import Record
 
 
@@ -35,6 +36,6 @@ def uploaded_records(uploads: Path, dataset_id: str) -> Iterator[Record]:
 def _image(file: Path) -> Image.Image:
     try:
         with Image.open(file) as image:
-            return image.convert("RGB")
+            return as_rgb(image)
     except OSError as error:
         raise DatasetCorruptError(f"image {file.name} cannot be read ({error})") from error

@@ -75,7 +75,7 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
 def test_columns_in_use_elsewhere_become_fields():
     image = Image.new("L", (4, 4))
     found = to_record({"image": image, "question": "q", "answer": "a", "id": 7})
-    assert (found.prompt, found.answer, found.image) == ("q", "a", image)
+    assert (found.prompt, found.answer, found.image.mode) == ("q", "a", "RGB")
     found = to_record({"sentence": "s", "label": 1}, ["bad", "good"])
     assert (found.text, found.label) == ("s", "good")
     assert to_record({"caption": "c", "question": "q"}).prompt is None
