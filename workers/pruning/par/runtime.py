@@ -473,10 +473,12 @@ def _top(scores: Scores, vision: Tensor, budget: Tensor, floor: float) -> Tensor
     """(B, max budget) positions; ties go to the first."""
     ranks, counts = vision.cumsum(1) - 1, vision.sum(1, keepdim=True)
     grid = (budget * floor).long().unsqueeze(1)  # image tokens that the floor gives away
-    # Rank r is on the grid if one of the g points (i + 1/2) n / g falls into [r, r + 1).
-    points = (2 * ranks * grid + counts) // (2 * counts).clamp(min=1)
-    following = (2 * (ranks + 1) * grid + counts) // (2 * counts).clamp(min=1)
-    chosen = scores.tokens.masked_fill(following > points, torch.inf)
+    # Rank r is on the grid if one of the g points (i + 1/2) n / g falls into [r, r + 1): count the
+    # points before r and before r + 1.
+    twice = 2 * counts.clamp(min=1)
+    before = -((counts - 2 * ranks * grid) // twice)
+    after = -((counts - 2 * (ranks + 1) * grid) // twice)
+    chosen = scores.tokens.masked_fill(after > before, torch.inf)
     chosen = chosen.masked_fill(~vision, -torch.inf)
     width = int(budget.max())
     order = chosen.sort(dim=1, descending=True, stable=True).indices[:, :width]
@@ -654,10 +656,13 @@ class _Runtime:
 
     def called(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Refuse images on a live cache; where that is short, positions cannot come from it."""
+        self.ids = None  # of a forward that failed before its text model
         cache: Any = kwargs.get("past_key_values")
         if not _live(cache):
             return None
-        if any(kwargs.get(name) is not None for name in _IMAGES):
+        if kwargs.get("mm_encoder_outputs") or any(
+            kwargs.get(name) is not None for name in _PIXELS
+        ):
             raise ParError(_NEW_IMAGES)
         plan = getattr(cache, _MARK, None)
         if plan is None or plan.drop_layer > 0 or kwargs.get("position_ids") is not None:
@@ -714,7 +719,8 @@ class _Runtime:
         segments = self.subject.segments(ids.to(embeddings.device), embeddings, mask)
         if not bool((segments == VISION).any()):
             return None
-        if self.subject.text.training and self.subject.text.gradient_checkpointing:
+        text = self.subject.text
+        if text.training and getattr(text, "gradient_checkpointing", False):
             raise ParError("PAR does not run under gradient checkpointing.")
         _refuse_cache(kwargs.get("past_key_values"))
         decision = self.decide_fn(embeddings, segments)
@@ -854,7 +860,7 @@ def _refuse_modes(config: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         )
 
 
-_IMAGES = ("pixel_values", "pixel_values_videos", "mm_encoder_outputs")
+_PIXELS = ("pixel_values", "pixel_values_videos")
 _NEW_IMAGES = "New images on a live cache: PAR decides once per prompt. Start a new cache."
 _ASSISTED = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp")
 
