@@ -23,6 +23,7 @@ from app.api.routers import (
     methods,
     plans,
     projects,
+    sweeps,
     webhooks,
 )
 from app.db.engine import make_engine
@@ -67,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (health, methods, jobs, events, artifacts, archive, datasets, keys, projects):
         app.include_router(module.router)
     # The hub's paths begin with names of any kind, so they are tried last.
-    for module in (plans, webhooks, hub):
+    for module in (sweeps, plans, webhooks, hub):
         app.include_router(module.router)
     openapi.install(app)
     return app

@@ -21,7 +21,7 @@ from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
 from app.queue import CeleryQueue
 from app.services import attempts, dispatch
-from app.services.sweep import sweep, sweep_checkpoints
+from app.services.leftovers import discard_leftovers, sweep_checkpoints
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore, open_store
@@ -29,7 +29,7 @@ from app.webhooks.sender import Sender
 
 logger = logging.getLogger("secateur.maintenance")
 
-SWEEP_SECONDS = 600.0
+TIDY_SECONDS = 600.0
 # What a database, a broker or an artifact store that is not reachable looks like.
 AWAY = (
     *(OperationalError, psycopg.OperationalError),
@@ -60,7 +60,7 @@ def tidy(engine: Engine, store: ArtifactStore, kept: CheckpointStore) -> None:
     with engine.begin() as connection:
         idempotency.forget_old(connection)
     with engine.begin() as connection:
-        if discarded := sweep(connection, store):
+        if discarded := discard_leftovers(connection, store):
             logger.info("discarded the files of %d attempts", discarded)
     with engine.begin() as connection:
         if ended := sweep_checkpoints(connection, kept):
@@ -78,15 +78,15 @@ def run(settings: Settings, stop: threading.Event) -> None:
     delivering = threading.Thread(
         target=deliver.run, args=(engine, sender, stop, interval), name="webhooks"
     )
-    next_sweep = time.monotonic()
+    next_tidy = time.monotonic()
     wake = _Listener(settings.database.url)
     delivering.start()
     try:
         while not stop.is_set():
             _guarded(lambda: tick(engine, queue))
-            if time.monotonic() >= next_sweep:
+            if time.monotonic() >= next_tidy:
                 _guarded(lambda: tidy(engine, store, kept))
-                next_sweep = time.monotonic() + SWEEP_SECONDS
+                next_tidy = time.monotonic() + TIDY_SECONDS
             if not _guarded(lambda: wake.wait(interval)):
                 stop.wait(interval)
     finally:

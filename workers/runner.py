@@ -13,7 +13,7 @@ from app.domain.errors import StorageUnavailableError, SystemFaultError, UserErr
 from app.domain.jobs import FailureKind, Job, JobError, Phase
 from app.domain.submission import JobSpec
 from app.services import attempts
-from app.services.sweep import discard_unowned, sweep_checkpoints
+from app.services.leftovers import discard_unowned, sweep_checkpoints
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore
 from workers.attempt import Attempt
@@ -116,7 +116,7 @@ class Runner:
             with self._engine.begin() as connection:
                 discard_unowned(connection, self._store, [(job.id, job.attempt)])
         except (StorageUnavailableError, SQLAlchemyError) as error:
-            logger.warning("the sweep will discard what job %s left: %s", job.id, error)
+            logger.warning("maintenance will discard what job %s left: %s", job.id, error)
         return False
 
     def _tidy(self) -> None:

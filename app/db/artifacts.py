@@ -41,7 +41,8 @@ def get(connection: Connection, job_id: str, path: str) -> Artifact | None:
     return Artifact(**row) if row else None
 
 
-def total_size(connection: Connection, job_id: str) -> int:
-    """Bytes of all files of a job."""
-    query = select(func.coalesce(func.sum(artifacts.c.size), 0)).where(artifacts.c.job_id == job_id)
+def total_size(connection: Connection, job_ids: Sequence[str]) -> int:
+    """Bytes of all files of some jobs."""
+    total = func.coalesce(func.sum(artifacts.c.size), 0)
+    query = select(total).where(artifacts.c.job_id.in_(job_ids))
     return int(connection.execute(query).scalar_one())

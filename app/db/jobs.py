@@ -1,5 +1,6 @@
 """Job rows: every change is one conditional UPDATE guarded by status and, for workers, attempt."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import delete as sql_delete
 
+from app.db import events
 from app.db.tables import artifacts, jobs
 from app.domain.ids import new_id
 from app.domain.jobs import (
@@ -85,6 +87,8 @@ def page(
         query = query.where(column.spec["model"].astext == only.model)
     if only.labels:
         query = query.where(column.labels.contains(only.labels))
+    if only.sweep is not None:
+        query = query.where(column.sweep_id == only.sweep)
     if only.created_after is not None:
         query = query.where(column.created_at >= only.created_after)
     if only.created_before is not None:
@@ -120,9 +124,30 @@ def change(connection: Connection, job_id: str, **values: Any) -> Job:
     return _job(connection.execute(query.returning(jobs)).mappings().one())
 
 
-def delete(connection: Connection, job_id: str) -> None:
-    """Remove a job with its events and artifact rows."""
-    connection.execute(sql_delete(jobs).where(jobs.c.id == job_id))
+def delete(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Remove jobs with their events and artifact rows."""
+    events.forget(connection, job_ids)
+    connection.execute(sql_delete(jobs).where(jobs.c.id.in_(job_ids)))
+
+
+def of_sweeps(connection: Connection, sweep_ids: Sequence[str]) -> dict[str, Counter[JobStatus]]:
+    """How many members of each sweep have which status."""
+    query = (
+        select(jobs.c.sweep_id, jobs.c.status, func.count())
+        .where(jobs.c.sweep_id.in_(sweep_ids))
+        .group_by(jobs.c.sweep_id, jobs.c.status)
+    )
+    found = {sweep_id: Counter[JobStatus]() for sweep_id in sweep_ids}
+    for sweep_id, status, count in connection.execute(query):
+        found[sweep_id][JobStatus(status)] = count
+    return found
+
+
+def members(connection: Connection, sweep_id: str, *, lock: bool = False) -> list[Job]:
+    """The jobs of a sweep, in the order of their making; locked if asked."""
+    query = select(jobs).where(jobs.c.sweep_id == sweep_id).order_by(jobs.c.id)
+    query = query.with_for_update() if lock else query
+    return [_job(row) for row in connection.execute(query).mappings()]
 
 
 _NEXT_VERSION: dict[str, Any] = {"version": jobs.c.version + 1}

@@ -8,8 +8,19 @@ nothing.
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, null, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    delete,
+    func,
+    literal_column,
+    null,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import jobs, outbox
@@ -20,7 +31,30 @@ CHANNEL = "secateur_outbox"
 
 def add(connection: Connection, job: Job, *, delay: timedelta = timedelta(0)) -> None:
     """Have the job's message sent, `delay` from now; a waiting relay wakes on commit."""
-    due = func.now() + delay
+    _add(connection, job, func.now() + delay)
+
+
+def hold(connection: Connection, job: Job) -> None:
+    """Have the job wait, until `release` is told of its leader."""
+    _add(connection, job, _NEVER)
+
+
+def release(connection: Connection, job: Job) -> None:
+    """Have those that wait for the job, in its sweep, sent now."""
+    followers = select(jobs.c.id).where(jobs.c.sweep_id == job.sweep_id, jobs.c.leader_id == job.id)
+    query = (
+        update(outbox)
+        .where(outbox.c.job_id.in_(followers), outbox.c.due_at == _NEVER)
+        .values(due_at=func.now())
+    )
+    if connection.execute(query).rowcount:
+        connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+
+_NEVER: ColumnElement[Any] = literal_column("'infinity'::timestamptz")
+
+
+def _add(connection: Connection, job: Job, due: ColumnElement[Any]) -> None:
     values = {"job_id": job.id, "project_id": job.project_id, "priority": job.priority}
     row = insert(outbox).values(values | {"due_at": due})
     connection.execute(

@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.domain.access import Scope
 from app.domain.jobs import EventLevel, FailureKind, JobStatus
+from app.domain.sweeps import SweepStatus
 from app.domain.webhooks import DeliveryState
 
 metadata = MetaData(
@@ -66,6 +67,22 @@ def _project() -> Column[str]:
     return Column("project_id", Text, ForeignKey("projects.id"), nullable=False)
 
 
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _project(),
+    Column("status", Text, nullable=False, server_default=SweepStatus.QUEUED.value),
+    Column("request", JSONB, nullable=False),
+    Column("labels", JSONB, nullable=False, server_default="{}"),
+    Column("metadata", JSONB, nullable=False, server_default="{}"),
+    Column("best_id", Text),
+    _now("created_at"),
+    Column("finished_at", DateTime(timezone=True)),
+    _one_of("status", SweepStatus),
+    Index("ix_sweeps_project_id_id", "project_id", "id"),
+)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -84,6 +101,9 @@ jobs = Table(
     # Request id and W3C trace context of the request that made the job.
     Column("origin", JSONB, nullable=False, server_default="{}"),
     Column("source_id", Text),
+    Column("sweep_id", Text, ForeignKey("sweeps.id")),
+    # The member of the sweep that measures on the dense model what this one uses again.
+    Column("leader_id", Text),
     Column("priority", SmallInteger, nullable=False, server_default="0"),
     Column("labels", JSONB, nullable=False, server_default="{}"),
     Column("metadata", JSONB, nullable=False, server_default="{}"),
@@ -106,6 +126,7 @@ jobs = Table(
     Index("ix_jobs_project_id_id", "project_id", "id"),
     Index("ix_jobs_project_id_status_id", "project_id", "status", "id"),
     Index("ix_jobs_labels", "labels", postgresql_using="gin"),
+    Index("ix_jobs_sweep_id_id", "sweep_id", "id", postgresql_where=text("sweep_id IS NOT NULL")),
     Index("ix_jobs_deadline", "deadline", postgresql_where=text("deadline IS NOT NULL")),
     Index(
         "ix_jobs_lease_expires_at",
@@ -115,7 +136,8 @@ jobs = Table(
 )
 
 # One row per job that waits for a worker; removed by the claim. `sent_at` is null until the
-# message was handed to the broker, and again when the broker turns out to have lost it.
+# message was handed to the broker, and again when the broker turns out to have lost it. A job
+# that waits for its leader is due in infinity.
 outbox = Table(
     "outbox",
     metadata,
@@ -133,7 +155,8 @@ events = Table(
     "events",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    # A job or a sweep.
+    Column("subject_id", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
     _now("at"),
     Column("level", Text, nullable=False),
@@ -141,7 +164,7 @@ events = Table(
     Column("message", Text, nullable=False),
     Column("data", JSONB, nullable=False),
     _one_of("level", EventLevel),
-    Index("ix_events_job_id_id", "job_id", "id"),
+    Index("ix_events_subject_id_id", "subject_id", "id"),
 )
 
 artifacts = Table(

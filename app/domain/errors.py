@@ -255,6 +255,24 @@ class ScopeError(UserError):
     code = "scope_missing"
 
 
+class SweepNotFoundError(UserError):
+    """The project has no sweep of that id."""
+
+    code = "sweep_not_found"
+
+
+class SweepFinishedError(UserError):
+    """The sweep has ended; what was asked is no longer possible."""
+
+    code = "sweep_already_finished"
+
+
+class SweepNotFinishedError(UserError):
+    """Every job of the sweep has to end first."""
+
+    code = "sweep_not_finished"
+
+
 class ApiKeyNotFoundError(UserError):
     """The project has no API key of that id."""
 

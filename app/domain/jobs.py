@@ -81,13 +81,15 @@ class EventLevel(StrEnum):
 
 
 class EventType(StrEnum):
-    """What an event tells."""
+    """What an event tells; `member` is in the logs of sweeps: a job of it reached a status."""
 
     STATUS = "status"
     PHASE = "phase"
     BLOCK = "block"
     METRIC = "metric"
     WARNING = "warning"
+    LOG = "log"
+    MEMBER = "member"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +103,12 @@ class NewEvent:
 
 
 def status_event(
-    status: JobStatus,
+    status: StrEnum,
     message: str | None = None,
     level: EventLevel = EventLevel.INFO,
     **data: Any,
 ) -> NewEvent:
-    """The event of a job that reached a status; watchers find the status in its data."""
+    """The event of a job or sweep that reached a status; watchers find the status in its data."""
     return NewEvent(EventType.STATUS, message or status, level, {"status": status, **data})
 
 
@@ -115,7 +117,6 @@ class Event:
     """A stored event; `id` grows along the log and serves as the cursor."""
 
     id: int
-    job_id: str
     attempt: int
     at: datetime
     level: EventLevel
@@ -125,7 +126,7 @@ class Event:
 
     @property
     def last(self) -> bool:
-        """Nothing follows: the job has ended."""
+        """Nothing follows: the job, or the sweep, has ended."""
         ends = {status for status in JobStatus if status.terminal}
         return self.type is EventType.STATUS and self.data.get("status") in ends
 
@@ -151,6 +152,8 @@ class Job:
         request: what the client sent, for clones.
         origin: id and W3C trace context of the request that made it, for logs and traces.
         source_id: the job this one retries or was cloned from.
+        sweep_id: the sweep it is a member of.
+        leader_id: the member that measures on the dense model what this one uses again.
     """
 
     id: str
@@ -167,6 +170,8 @@ class Job:
     request: dict[str, Any]
     origin: dict[str, str]
     source_id: str | None
+    sweep_id: str | None
+    leader_id: str | None
     priority: int
     labels: dict[str, str]
     metadata: dict[str, Any]
@@ -206,6 +211,8 @@ class NewJob:
     request: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
     source_id: str | None = None
+    sweep_id: str | None = None
+    leader_id: str | None = None
     priority: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -221,6 +228,7 @@ class JobFilter:
     method: str | None = None
     model: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    sweep: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     oldest_first: bool = False

@@ -164,15 +164,17 @@ def _kind(recipe: Any) -> Any:
     return getattr(recipe, "kind", None)
 
 
+AnyRecipe = Annotated[
+    Annotated[Recipe, Tag("weights")] | Annotated[Routing, Tag("routing")], Discriminator(_kind)
+]
+
+
 class JobSpec(Judged):
     """A job as stored: everything that decides its result, with nothing left to look up."""
 
     model: str
     method: str
-    recipe: Annotated[
-        Annotated[Recipe, Tag("weights")] | Annotated[Routing, Tag("routing")],
-        Discriminator(_kind),
-    ]
+    recipe: AnyRecipe
     scores: AllocationScores | None = Field(
         default=None, description="measured by the earlier job whose scores are used again"
     )

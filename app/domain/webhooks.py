@@ -7,10 +7,11 @@ from enum import StrEnum
 from typing import Any
 
 from app.domain.jobs import JobStatus
+from app.domain.sweeps import SweepStatus
 
 
 class WebhookEvent(StrEnum):
-    """What an endpoint can be told of: every status a job reaches."""
+    """What an endpoint can be told of: every status that a job or a sweep reaches."""
 
     QUEUED = "job.queued"
     RUNNING = "job.running"
@@ -18,14 +19,18 @@ class WebhookEvent(StrEnum):
     SUCCEEDED = "job.succeeded"
     FAILED = "job.failed"
     CANCELLED = "job.cancelled"
+    SWEEP_QUEUED = "sweep.queued"
+    SWEEP_RUNNING = "sweep.running"
+    SWEEP_CANCELLING = "sweep.cancelling"
+    SWEEP_SUCCEEDED = "sweep.succeeded"
+    SWEEP_FAILED = "sweep.failed"
+    SWEEP_CANCELLED = "sweep.cancelled"
 
-    @classmethod
-    def of(cls, status: JobStatus) -> "WebhookEvent":
-        """The event of a job that reached a status."""
-        return cls(f"job.{status}")
 
-
-ENDS = frozenset(WebhookEvent.of(status) for status in JobStatus if status.terminal)
+ENDS = frozenset(
+    [WebhookEvent(f"job.{status}") for status in JobStatus if status.terminal]
+    + [WebhookEvent(f"sweep.{status}") for status in SweepStatus if status.terminal]
+)
 
 
 class DeliveryState(StrEnum):

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from app.db import artifacts, audit, events, jobs, outbox, projects
+from app.db import artifacts, audit, events, jobs, outbox, projects, sweeps
 from app.domain.access import Caller
 from app.domain.errors import (
     JobFinishedError,
@@ -13,7 +13,7 @@ from app.domain.errors import (
 )
 from app.domain.job_options import JobChange
 from app.domain.jobs import Event, Job, JobFilter, JobStatus, status_event
-from app.services import journal
+from app.services import journal, membership
 
 
 def get(connection: Connection, caller: Caller, job_id: str, *, lock: bool = False) -> Job:
@@ -100,14 +100,21 @@ def cancel(connection: Connection, caller: Caller, job_id: str, expected: str | 
         PreconditionError: the job has changed since the client looked.
     """
     job = get_unchanged(connection, caller, job_id, expected)
-    changed = jobs.cancel(connection, job_id)
+    changed = stop(connection, job_id)
     if changed is None:
         if job.status in {JobStatus.CANCELLING, JobStatus.CANCELLED}:
             return job
         raise JobFinishedError(f"job {job_id!r} has {job.status} already")
-    outbox.remove(connection, job_id)
-    journal.write(connection, changed, [status_event(changed.status)])
     audit.record(connection, caller, "job.cancel", job_id)
+    return changed
+
+
+def stop(connection: Connection, job_id: str) -> Job | None:
+    """Cancel a job; None where there was nothing left to stop."""
+    changed = jobs.cancel(connection, job_id)
+    if changed is not None:
+        outbox.remove(connection, job_id)
+        journal.write(connection, changed, [status_event(changed.status)])
     return changed
 
 
@@ -122,9 +129,11 @@ def delete(connection: Connection, caller: Caller, job_id: str, expected: str | 
     job = get_unchanged(connection, caller, job_id, expected)
     if not job.status.terminal:
         raise JobNotFinishedError(f"job {job_id!r} is {job.status}; cancel it first")
-    size = artifacts.total_size(connection, job_id)
-    jobs.delete(connection, job_id)
+    size = artifacts.total_size(connection, [job_id])
+    jobs.delete(connection, [job_id])
     projects.add_artifact_bytes(connection, caller.project_id, -size)
+    if job.sweep_id is not None:
+        membership.elect(connection, sweeps.lock(connection, job.sweep_id))
     audit.record(connection, caller, "job.delete", job_id)
     return job
 

@@ -1,13 +1,14 @@
-"""Writes a job's events: to its log, and as messages to the webhooks that want them."""
+"""Writes a job's events: to its log, to its sweep's, and as messages to the webhooks."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from app.db import deliveries, events, webhooks
+from app.db import events
 from app.domain.jobs import EventType, Job, JobStatus, NewEvent
 from app.domain.webhooks import WebhookEvent
+from app.services import membership
+from app.services.notices import tell
 
 
 def write(connection: Connection, job: Job, log: Sequence[NewEvent]) -> None:
@@ -15,16 +16,8 @@ def write(connection: Connection, job: Job, log: Sequence[NewEvent]) -> None:
     events.append(connection, job.id, job.attempt, log)
     for event in log:
         if event.type is EventType.STATUS:
-            _tell(connection, job, WebhookEvent.of(JobStatus(event.data["status"])))
-
-
-def _tell(connection: Connection, job: Job, event: WebhookEvent) -> None:
-    """Thin on purpose: a receiver that may know more asks for it with its own key."""
-    endpoint_ids = webhooks.interested(connection, job.project_id, event)
-    if endpoint_ids:
-        payload = {
-            "type": event,
-            "timestamp": datetime.now(UTC).isoformat(),
-            "data": {"job_id": job.id, "attempt": job.attempt, "labels": job.labels},
-        }
-        deliveries.add(connection, endpoint_ids, event, payload)
+            status = JobStatus(event.data["status"])
+            about = {"job_id": job.id, "attempt": job.attempt, "labels": job.labels}
+            tell(connection, job.project_id, WebhookEvent(f"job.{status}"), about)
+            if job.sweep_id is not None:
+                membership.follow(connection, job, status)

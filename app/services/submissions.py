@@ -67,23 +67,37 @@ def submit(
     """
     spec = check(connection, caller, request, rules)
     projects.check_quotas(connection, caller)
+    job = enqueue(connection, caller, request, spec, rules, source_id=source_id)
+    audit.record(connection, caller, action, job.id)
+    return job
+
+
+def enqueue(
+    connection: Connection,
+    caller: Caller,
+    request: JobRequest,
+    spec: JobSpec,
+    rules: Rules,
+    **kin: str | None,
+) -> Job:
+    """Store a job that was checked; `kin` are the ids of its source, its sweep and its leader."""
     new = NewJob(
         spec=spec.model_dump(mode="json"),
         max_attempts=rules.max_attempts,
         project_id=caller.project_id,
         request=request.model_dump(mode="json", exclude_unset=True),
         origin=origin(),
-        source_id=source_id,
         priority=request.priority,
         labels=request.labels,
         metadata=request.metadata,
         max_runtime=request.max_runtime_seconds,
         max_pending=request.max_pending_seconds,
+        **kin,
     )
     job = jobs.create(connection, new)
-    outbox.add(connection, job)
+    wait = outbox.add if job.leader_id is None else outbox.hold
+    wait(connection, job)
     journal.write(connection, job, [status_event(JobStatus.QUEUED)])
-    audit.record(connection, caller, action, job.id)
     return job
 
 

@@ -10,8 +10,9 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
-from app.db import migrate
+from app.db import migrate, projects
 from app.db.engine import make_engine
+from app.domain.access import DEFAULT_PROJECT, Limits
 from app.domain.jobs import FailureKind, JobError
 from app.local.valkey import free_port
 from app.main import create_app
@@ -132,3 +133,14 @@ def client(anonymous, engine):
         secret = keys.create(connection, "test")
     anonymous.headers["Authorization"] = f"Bearer {secret}"
     return anonymous
+
+
+@pytest.fixture
+def limits(engine):
+    """Set the limits of the default project."""
+
+    def set_limits(**limits):
+        with engine.begin() as connection:
+            projects.set_limits(connection, DEFAULT_PROJECT, Limits(**limits))
+
+    return set_limits

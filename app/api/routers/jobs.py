@@ -1,10 +1,8 @@
 """`/v1/jobs`: submit, list, look, wait, change, cancel, retry, clone, delete."""
 
-import asyncio
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, BackgroundTasks, Body, Query, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
@@ -13,7 +11,6 @@ from app.api.deps import (
     IdempotencyKey,
     IfMatch,
     Reader,
-    Resources,
     Submitter,
     Transaction,
     WithResources,
@@ -21,15 +18,13 @@ from app.api.deps import (
 )
 from app.api.idempotency import once
 from app.api.schemas.jobs import JobOut, JobPage, JobQuery, ResultOut
-from app.domain.access import Caller
+from app.api.waiting import Wait, until
 from app.domain.job_options import JobChange
 from app.domain.jobs import Job
 from app.domain.submission import JobRequest
 from app.services import artifacts, jobs, submissions
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-
-MAX_WAIT = 60
 
 
 def _tagged(response: Response, job: Job) -> JobOut:
@@ -83,28 +78,18 @@ async def get(
     response: Response,
     resources: WithResources,
     caller: Reader,
-    wait: Annotated[
-        float, Query(ge=0, le=MAX_WAIT, description="seconds to wait for the job's end")
-    ] = 0,
+    wait: Wait = 0,
 ) -> JobOut:
     """Look at one job, now or when it has ended."""
-    deadline = asyncio.get_running_loop().time() + wait
-    with resources.hub.feed(job_id) as feed:
-        while True:
-            version = feed.version
-            job = await run_sync(_look, resources, caller, job_id)
-            if job.status.terminal:
-                return _tagged(response, job)
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await feed.wait(version)
-            except TimeoutError:
-                return _tagged(response, job)
 
+    def look() -> Job:
+        with resources.engine.connect() as connection:
+            return jobs.get(connection, caller, job_id)
 
-def _look(resources: Resources, caller: Caller, job_id: str) -> Job:
-    with resources.engine.connect() as connection:
-        return jobs.get(connection, caller, job_id)
+    found = await until(
+        resources.hub, job_id, look, ended=lambda job: job.status.terminal, wait=wait
+    )
+    return _tagged(response, found)
 
 
 @router.get("/{job_id}/result")
@@ -150,7 +135,7 @@ def delete(
 ) -> None:
     """Remove an ended job with its events and files."""
     job = jobs.delete(transaction, caller, job_id, if_match)
-    # Runs after the commit; where the process dies before, the sweep finds the files.
+    # Runs after the commit; where the process dies before, maintenance finds the files.
     after.add_task(resources.store.discard, job.id, job.attempt)
 
 

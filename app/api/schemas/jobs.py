@@ -48,6 +48,7 @@ class JobOut(JobSpec):
     max_runtime_seconds: int | None
     max_pending_seconds: int | None
     source_id: str | None = Field(description="the job that this one retries or was cloned from")
+    sweep_id: str | None = Field(description="the sweep that this job is a member of")
     error: JobErrorOut | None
     result: dict[str, Any] | None
     created_at: datetime
@@ -118,6 +119,7 @@ class JobQuery(BaseModel):
     label: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][^=]{0,62}=.{0,63}$")]] = Field(
         default=[], max_length=32, description="key=value; a job must have all that are given"
     )
+    sweep: str | None = Field(default=None, max_length=64, description="id of a sweep")
     created_after: AwareDatetime | None = None
     created_before: AwareDatetime | None = None
     sort: Literal["-created_at", "created_at"] = "-created_at"
@@ -129,6 +131,7 @@ class JobQuery(BaseModel):
             method=self.method,
             model=self.model,
             labels=dict(label.split("=", 1) for label in self.label),
+            sweep=self.sweep,
             created_after=self.created_after,
             created_before=self.created_before,
             oldest_first=self.sort == "created_at",

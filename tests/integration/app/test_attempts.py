@@ -21,7 +21,7 @@ from app.domain.jobs import (
 )
 from app.services import artifacts, attempts
 from app.services import jobs as client
-from app.services.sweep import discard_unowned, sweep, sweep_checkpoints
+from app.services.leftovers import discard_leftovers, discard_unowned, sweep_checkpoints
 from app.storage.checkpoints import CheckpointStore
 from app.storage.local import LocalStore
 
@@ -197,7 +197,7 @@ def test_files_are_swept_once_no_attempt_owns_them(engine, claim, job_id, tmp_pa
 
     def swept():
         with engine.begin() as connection:
-            return sweep(connection, store)
+            return discard_leftovers(connection, store)
 
     first = claim()
     store.stage(job_id, first.attempt)

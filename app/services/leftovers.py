@@ -11,7 +11,7 @@ from app.storage.store import ArtifactStore
 BATCH = 500
 
 
-def sweep(connection: Connection, store: ArtifactStore) -> int:
+def discard_leftovers(connection: Connection, store: ArtifactStore) -> int:
     """Discard the files of attempts that own nothing any more. Returns how many attempts.
 
     The files are listed before the rows are read: an attempt that starts in between is not listed.

@@ -1,0 +1,155 @@
+"""Sweeps: methods x sparsities x recipes on one model, each combination a job of its own.
+
+```
+queued --first start--> running --> succeeded | failed
+   |                       |
+   +------cancel-----------+--> cancelling --> cancelled
+```
+A sweep has succeeded when every member has ended and one at least has succeeded: that a quality
+gate refuses the sparsest members is what a sweep is for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from app.domain.evaluation import MetricName
+from app.domain.jobs import JobStatus
+from app.domain.recipe import ECoFLaP, Flow, Recipe, Reused, Strict, Wanda
+
+
+class SweepStatus(StrEnum):
+    """Where a sweep stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Nothing follows this status."""
+        return self in {SweepStatus.SUCCEEDED, SweepStatus.FAILED, SweepStatus.CANCELLED}
+
+
+Counts = Mapping[JobStatus, int]
+
+
+def next_status(status: SweepStatus, members: Counts) -> SweepStatus:
+    """Where a sweep stands once its members stand so; `status` is where it stood before."""
+    if status.terminal:
+        return status
+    if any(count and not each.terminal for each, count in members.items()):
+        waiting = members.get(JobStatus.QUEUED, 0) == sum(members.values())
+        started = status is SweepStatus.QUEUED and not waiting
+        return SweepStatus.RUNNING if started else status
+    if status is SweepStatus.CANCELLING:
+        return SweepStatus.CANCELLED
+    ends = (JobStatus.SUCCEEDED, JobStatus.FAILED)
+    reached = [end for end in ends if members.get(end)]
+    return SweepStatus(reached[0]) if reached else SweepStatus.CANCELLED
+
+
+class Objective(Strict):
+    """What makes one member of a sweep the best."""
+
+    metric: MetricName = Field(description="one that the evaluation measures")
+    max_drop: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="the best is the sparsest member whose metric got at most this much worse; "
+        "without it, the member with the best metric",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One sweep as stored.
+
+    Attributes:
+        request: what the client sent.
+        best_id: the member that meets the objective best so far.
+    """
+
+    id: str
+    project_id: str
+    status: SweepStatus
+    request: dict[str, Any]
+    labels: dict[str, str]
+    metadata: dict[str, Any]
+    best_id: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One member in the leaderboard; figures are None until they are measured.
+
+    Attributes:
+        sparsity: the share of zeros in its exported files.
+        value: the metric after pruning.
+        drop: how much worse the metric got.
+        bytes: of the packed download.
+    """
+
+    job_id: str
+    status: JobStatus
+    method: str
+    recipe: dict[str, Any]
+    sparsity: float | None
+    value: float | None
+    drop: float | None
+    bytes: int | None
+    seconds: float | None
+    error_code: str | None
+
+    @property
+    def measured(self) -> bool:
+        """Has it succeeded, with this metric measured?"""
+        return self.status is JobStatus.SUCCEEDED and self.drop is not None
+
+
+def ranked(standings: Sequence[Standing], objective: Objective) -> list[Standing]:
+    """The best first; those without a figure come last, in the order they were given."""
+
+    def merit(each: Standing) -> tuple[float, ...]:
+        if not each.measured or each.drop is None or each.sparsity is None:
+            return (2,)
+        if objective.max_drop is None:
+            return (0, each.drop, -each.sparsity)
+        within = each.drop <= objective.max_drop
+        return (0, -each.sparsity, each.drop) if within else (1, each.drop, -each.sparsity)
+
+    return sorted(standings, key=merit)
+
+
+def best(standings: Sequence[Standing], objective: Objective) -> Standing | None:
+    """The member that meets the objective best; None where none meets it (yet)."""
+    first = next(iter(ranked(standings, objective)), None)
+    if first is None or not first.measured or first.drop is None:
+        return None
+    allowed = objective.max_drop
+    return first if allowed is None or first.drop <= allowed else None
+
+
+def shares_calibration(recipe: Recipe) -> bool:
+    """Does what the recipe measures on the dense model hold for every sparsity?
+
+    So it is with ECoFLaP's scores and with statistics of the dense activations. Wanda and
+    SparseGPT, block after block, measure what the pruned blocks before pass on, and gradients are
+    as large as the model itself: these are measured by every member.
+    """
+    allocation, importance = recipe.allocation, recipe.importance
+    scored = isinstance(allocation, ECoFLaP) and not isinstance(allocation.scores, Reused)
+    surveyed = isinstance(importance, Flow) or (
+        isinstance(importance, Wanda) and not importance.sequential
+    )
+    return scored or surveyed
