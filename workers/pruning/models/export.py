@@ -44,7 +44,7 @@ def export_checkpoint(source: Path, destination: Path, matrices: Iterable[Matrix
     destination.mkdir(parents=True, exist_ok=True)
     if destination.resolve() == source.resolve():
         raise ModelLoadError("The pruned checkpoint cannot replace its own source directory.")
-    for name in [*_companions(source), *checkpoint.files]:
+    for name in [*companions(source), *checkpoint.files]:
         target = destination / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(resolve_file(source, name), target)
@@ -74,7 +74,7 @@ def _overwrite(
         stream.write(raw.tobytes())
 
 
-def _companions(source: Path) -> list[str]:
+def companions(source: Path) -> list[str]:
     """Names of the files that belong to a checkpoint beside its weights."""
     names = [
         path.name

@@ -465,7 +465,7 @@ def decide(
     budget = torch.minimum(budget, counts)
     return Decision(
         keep=None if torch.equal(budget, counts) else _top(scores, vision, budget, coverage_floor),
-        layers=_running(scores.layers[counts > 0], layers, candidates),
+        layers=running_layers(scores.layers[counts > 0], layers, candidates),
     )
 
 
@@ -488,8 +488,19 @@ def _top(scores: Scores, vision: Tensor, budget: Tensor, floor: float) -> Tensor
     return kept.masked_fill(kept == beyond, -1)
 
 
-def _running(scores: Tensor, layers: int, candidates: tuple[int, ...] | None) -> tuple[int, ...]:
-    """`scores` (rows with an image, N)."""
+def running_layers(
+    scores: Tensor, layers: int, candidates: tuple[int, ...] | None = None
+) -> tuple[int, ...]:
+    """The L layers that run; the candidates of the lowest mean score do not.
+
+    Args:
+        scores: (rows, N) logits; without a row every layer runs.
+        layers: L.
+        candidates: layers that may be skipped; `layer_candidates(N)` where not given.
+
+    Raises:
+        ParError: fewer candidates than layers to skip.
+    """
     total = scores.shape[1]
     candidates = layer_candidates(total) if candidates is None else candidates
     if not total - len(candidates) <= layers <= total:
