@@ -11,8 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.errors import StorageUnavailableError, SystemFaultError, UserError
 from app.domain.jobs import FailureKind, Job, JobError, Phase
+from app.domain.routing import Routing
 from app.domain.submission import JobSpec
-from app.services import attempts
+from app.domain.sweeps import shares_calibration
+from app.services import attempts, membership
 from app.services.leftovers import discard_unowned, sweep_checkpoints
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore
@@ -24,6 +26,7 @@ from workers.pipeline.context import (
     DrainingError,
     ModelAccess,
     RunContext,
+    Shared,
     StoppedError,
 )
 
@@ -127,14 +130,25 @@ class Runner:
         except SQLAlchemyError as error:
             logger.warning("checkpoints of ended jobs stay until the next job: %s", error)
 
+    def _shared(self, job: Job, spec: JobSpec) -> Shared:
+        """What the job's sweep has measured; the first of those who need it keeps it."""
+        if job.sweep_id is None or isinstance(spec.recipe, Routing):
+            return Shared()
+        if job.leader_id is None:
+            return Shared(keep=shares_calibration(spec.recipe))
+        with self._engine.connect() as connection:
+            found = membership.measured(connection, job.leader_id)
+        return Shared(None if found is None else b"".join(self._store.read(found)))
+
     def _prune_and_publish(self, job: Job, attempt: Attempt) -> None:
         for earlier in range(1, job.attempt):
             self._store.discard(job.id, earlier)
         staging = self._store.stage(job.id, job.attempt)
         spec = JobSpec.model_validate(job.spec)
         place = CheckpointPlace(self._checkpoints.directory(job.id), self._checkpoint_bytes)
+        shared = self._shared(job, spec)
         outcome = pipeline.run(
-            RunContext(spec, staging, self._models, self._datasets, place, attempt)
+            RunContext(spec, staging, self._models, self._datasets, place, attempt, shared)
         )
         if outcome.files:
             attempt.phase(Phase.PUBLISHING)

@@ -7,6 +7,9 @@ from app.domain.recipe import Modality, Recipe, Strict
 REPORT_FILE = "pruning_report.json"
 """Where a job's files have its report."""
 
+STATISTICS_FILE = "calibration/statistics.safetensors"
+"""Where a member of a sweep leaves what it measured on the dense model, for the others."""
+
 
 class Tally(Strict):
     """Weights counted: all, asked to go, and zero afterwards."""

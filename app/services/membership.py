@@ -2,8 +2,9 @@
 
 from sqlalchemy import Connection
 
-from app.db import events, jobs, outbox, sweeps
-from app.domain.jobs import EventType, Job, JobStatus, NewEvent, status_event
+from app.db import artifacts, events, jobs, outbox, sweeps
+from app.domain.jobs import Artifact, EventType, Job, JobStatus, NewEvent, status_event
+from app.domain.report import STATISTICS_FILE
 from app.domain.sweep_request import SweepRequest
 from app.domain.sweeps import Sweep, SweepStatus, best, next_status
 from app.domain.webhooks import WebhookEvent
@@ -43,6 +44,11 @@ def reach(connection: Connection, sweep: Sweep, status: SweepStatus) -> None:
     events.append(connection, sweep.id, 0, [status_event(status)])
     about = {"sweep_id": sweep.id, "labels": sweep.labels}
     tell(connection, sweep.project_id, WebhookEvent(f"sweep.{status}"), about)
+
+
+def measured(connection: Connection, leader_id: str) -> Artifact | None:
+    """The file of what a leader measured; None where it failed, or is deleted."""
+    return artifacts.get(connection, leader_id, STATISTICS_FILE)
 
 
 def elect(connection: Connection, sweep: Sweep) -> None:

@@ -56,6 +56,19 @@ class CheckpointPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """What the members of a sweep measure once.
+
+    Attributes:
+        statistics: content of the leader's file; None where there is none.
+        keep: whether others will use what this run measures.
+    """
+
+    statistics: bytes | None = None
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunContext:
     """One run of the pipeline.
 
@@ -66,6 +79,7 @@ class RunContext:
         datasets: where uploaded data sets lie.
         checkpoints: where the job's attempts leave what they have finished.
         report: who listens.
+        shared: what other members of the sweep have measured, or need.
     """
 
     spec: JobSpec
@@ -74,3 +88,4 @@ class RunContext:
     datasets: Path
     checkpoints: CheckpointPlace
     report: Reporter
+    shared: Shared = Shared()

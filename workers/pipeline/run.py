@@ -12,7 +12,7 @@ from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.recipe import Recipe
 from app.domain.report import REPORT_FILE, PruningReport
 from app.domain.routing import Routing
-from workers.pipeline import files
+from workers.pipeline import files, sharing
 from workers.pipeline.card import write_card
 from workers.pipeline.context import Reporter, RunContext
 from workers.pipeline.datasets.builtin import Part
@@ -75,7 +75,15 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
             evaluation.before()
             report.progress(DENSE)
         report.phase(Phase.PRUNING)
-        pruned = prune(adapter, recipe, batches, _BlockReporter(report), context.spec.scores)
+        known = sharing.read(context, source)
+        pruned = prune(
+            adapter,
+            recipe,
+            batches,
+            _BlockReporter(report),
+            known.scores,
+            digests=known.digests,
+        )
         report.progress(PRUNED)
         if evaluation is not None:
             report.phase(Phase.EVALUATING)
@@ -86,6 +94,8 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
     result = _result(pruned)
     files_out: list[OutputFile] = []
     if _wanted(gate):
+        if context.shared.keep:
+            sharing.write(context.staging, source, pruned, known.digests)
         sizes, files_out = _export(context, source, adapter, pruned, data)
         result["sizes"] = asdict(sizes)
     result["seconds"] = round(time.monotonic() - started, 3)

@@ -14,6 +14,7 @@ from workers.pruning.allocation import allocate
 from workers.pruning.allocation.ecoflap import measure, share_out
 from workers.pruning.backward import Backward
 from workers.pruning.calibration import Calibration
+from workers.pruning.digests import Digests
 from workers.pruning.importance import find_criterion
 from workers.pruning.importance.chita import ChitaCriterion
 from workers.pruning.importance.criterion import Criterion, Outcome
@@ -36,6 +37,8 @@ def prune(
     batches: Sequence[Batch] = (),
     report: Report = lambda _progress: None,
     scores: AllocationScores | None = None,
+    *,
+    digests: Digests | None = None,
 ) -> PruningReport:
     """Prune the adapter's model in place.
 
@@ -48,6 +51,7 @@ def prune(
         batches: calibration inputs from `adapter.batches`; empty where the recipe reads no data.
         report: told after every block; what it raises ends the run.
         scores: measured before; where the allocation needs some, they are not measured again.
+        digests: what a pass over the dense model found in another run, or is to be kept of it.
 
     Raises:
         RecipeError: the recipe does not fit the model.
@@ -70,6 +74,7 @@ def prune(
                 targets=targets,
                 criterion=criterion,
                 scores=scores,
+                digests=digests or Digests(),
                 ledger=ledger,
             )
     return ledger.close()
@@ -119,10 +124,16 @@ def _stage(
     targets: Targets,
     criterion: Criterion,
     scores: AllocationScores | None,
+    digests: Digests,
     ledger: Ledger,
 ) -> None:
     """Measure and prune once."""
-    ranks = ranked(adapter, recipe, batches, targets=targets, criterion=criterion, ledger=ledger)
+    ranks = digests.ranks(targets, criterion, ledger)
+    if ranks is None:
+        ranks = ranked(
+            adapter, recipe, batches, targets=targets, criterion=criterion, ledger=ledger
+        )
+        digests.keep(ranks)
     if isinstance(recipe.allocation, ECoFLaP) and scores is not None:
         shared = share_out(recipe, recipe.allocation, targets.blocks, adapter.towers, scores)
         ledger.share_out(shared.report, shared.warnings)
