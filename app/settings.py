@@ -170,6 +170,11 @@ class Worker(Section):
         default=5,
         description="how long a worker that is asked to end may take to finish its block",
     )
+    activation_bytes: int = Field(
+        default=4 << 30,
+        ge=0,
+        description="most bytes of activations held in memory between blocks; more wait on disk",
+    )
     max_jobs_per_child: int = Field(
         default=50, ge=1, description="jobs a worker process runs before it is replaced"
     )

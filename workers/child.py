@@ -25,6 +25,7 @@ def start(settings: Settings) -> None:
             datasets=DatasetStore(settings.storage.dir).directory,
             checkpoints=CheckpointStore(settings.checkpoints.dir),
             checkpoint_bytes=settings.checkpoints.max_bytes,
+            activation_bytes=settings.worker.activation_bytes,
             lease_seconds=settings.worker.lease_seconds,
             heartbeat_seconds=settings.worker.heartbeat_seconds,
             drain_seconds=settings.worker.drain_seconds,

@@ -45,6 +45,7 @@ class Runner:
         datasets: Path,
         checkpoints: CheckpointStore,
         checkpoint_bytes: int,
+        activation_bytes: int,
         lease_seconds: float,
         heartbeat_seconds: float,
         drain_seconds: float,
@@ -55,6 +56,7 @@ class Runner:
         self._datasets = datasets
         self._checkpoints = checkpoints
         self._checkpoint_bytes = checkpoint_bytes
+        self._activation_bytes = activation_bytes
         self._lease = lease_seconds
         self._heartbeat = heartbeat_seconds
         self._grace = drain_seconds
@@ -148,7 +150,16 @@ class Runner:
         place = CheckpointPlace(self._checkpoints.directory(job.id), self._checkpoint_bytes)
         shared = self._shared(job, spec)
         outcome = pipeline.run(
-            RunContext(spec, staging, self._models, self._datasets, place, attempt, shared)
+            RunContext(
+                spec=spec,
+                staging=staging,
+                models=self._models,
+                datasets=self._datasets,
+                checkpoints=place,
+                activation_bytes=self._activation_bytes,
+                report=attempt,
+                shared=shared,
+            )
         )
         if outcome.files:
             attempt.phase(Phase.PUBLISHING)

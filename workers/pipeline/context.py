@@ -78,6 +78,7 @@ class RunContext:
         models: where models may come from.
         datasets: where uploaded data sets lie.
         checkpoints: where the job's attempts leave what they have finished.
+        activation_bytes: activations to hold in memory between blocks; others wait on disk.
         report: who listens.
         shared: what other members of the sweep have measured, or need.
     """
@@ -87,5 +88,6 @@ class RunContext:
     models: ModelAccess
     datasets: Path
     checkpoints: CheckpointPlace
+    activation_bytes: int
     report: Reporter
     shared: Shared = Shared()

@@ -1,24 +1,29 @@
 """What a user needs to train a pruned model on: its masks, and a file that keeps them."""
 
 import json
+import math
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
 
 from app.domain.report import MatrixReport
 from workers.pruning import keep_sparse
 from workers.pruning.models.adapter import Adapter
+
+if TYPE_CHECKING:
+    from workers.pruning.models.structure import Matrix
 
 MASKS = "masks.safetensors"
 
 
 def write_masks(directory: Path, adapter: Adapter, pruned: Iterable[MatrixReport]) -> None:
     """Write `masks.safetensors` and `keep_sparse.py`, which describes the format.
+
+    One tensor's mask is in memory at a time.
 
     Args:
         directory: where.
@@ -29,22 +34,46 @@ def write_masks(directory: Path, adapter: Adapter, pruned: Iterable[MatrixReport
     names: dict[int, list[str]] = defaultdict(list)
     for name, parameter in adapter.model.named_parameters(remove_duplicate=False):
         names[id(parameter)].append(name)
-    kept: dict[str, torch.Tensor] = {}
-    parts: dict[str, dict[int, Any]] = defaultdict(dict)
+    places: dict[str, list[tuple[int, Matrix]]] = defaultdict(list)
     for matrix in adapter.matrices:
-        if matrix.name not in modules:
-            continue
-        for key, first in ((matrix.file_key, matrix.file_row), *((k, 0) for k in matrix.copies)):
-            if key not in kept:
-                shape = adapter.loaded.checkpoint.tensors[key].shape
-                kept[key] = torch.ones(shape, dtype=torch.bool)
-            rows = [first, first + len(matrix.parameter)]
-            matrix.part_of(kept[key][slice(*rows)]).copy_(matrix.weight != 0)
-            parts[key][first] = {"names": names[id(matrix.parameter)], "rows": rows}
+        if matrix.name in modules:
+            places[matrix.file_key].append((matrix.file_row, matrix))
+            for key in matrix.copies:
+                places[key].append((0, matrix))
+    shapes = {key: adapter.loaded.checkpoint.tensors[key].shape for key in sorted(places)}
     tensors = {
-        key: {"shape": list(mask.shape), "parts": list(parts[key].values())}
-        for key, mask in kept.items()
+        key: {
+            "shape": shape,
+            "parts": [
+                {
+                    "names": names[id(matrix.parameter)],
+                    "rows": [first, first + len(matrix.parameter)],
+                }
+                for first, matrix in {at: (at, matrix) for at, matrix in places[key]}.values()
+            ],
+        }
+        for key, shape in shapes.items()
     }
-    packed = {key: keep_sparse.pack(mask) for key, mask in kept.items()}
-    save_file(packed, directory / MASKS, metadata={"tensors": json.dumps(tensors)})
+    header = _header(shapes, {"tensors": json.dumps(tensors)})
+    with (directory / MASKS).open("wb") as stream:
+        stream.write(header)
+        for key, shape in shapes.items():
+            kept = torch.ones(shape, dtype=torch.bool)
+            for first, matrix in places[key]:
+                rows = kept[first : first + len(matrix.parameter)]
+                matrix.part_of(rows).copy_(matrix.weight != 0)
+                adapter.memory.release()
+            stream.write(keep_sparse.pack(kept).numpy().data)
     shutil.copyfile(keep_sparse.__file__, directory / Path(keep_sparse.__file__).name)
+
+
+def _header(shapes: Mapping[str, tuple[int, ...]], metadata: dict[str, str]) -> bytes:
+    """Of a safetensors file with the packed mask of each shape, one after the other."""
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for key, shape in shapes.items():
+        begin, end = end, end + -(-math.prod(shape) // 8)
+        entries[key] = {"dtype": "U8", "shape": [end - begin], "data_offsets": [begin, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text

@@ -26,8 +26,9 @@ from workers.pipeline.page import write_page
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import Outcome, fetch_model, provenance, read_records
 from workers.pipeline.verify import verify_sparsity
+from workers.pruning.memory import Memory
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.export import export_checkpoint
+from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt
 from workers.pruning.models.replay import Batch
@@ -61,8 +62,11 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
     started = time.monotonic()
     report = context.report
     source = fetch_model(context)
+    # The copy that becomes the result is the one that is worked on.
+    copy_checkpoint(source.directory, context.staging)
+    memory = Memory(context.staging, activations=context.activation_bytes, scratch=context.staging)
     adapter = adapt(
-        load_model(source.directory),
+        load_model(source.directory, memory=memory),
         split_qkv=recipe.split_qkv,
         include_bridge=recipe.include_bridge,
     )
@@ -167,7 +171,7 @@ def _export(
 ) -> tuple[Sizes, list[OutputFile]]:
     report, staging = context.report, context.staging
     report.phase(Phase.EXPORTING)
-    export_checkpoint(source.directory, staging, adapter.matrices)
+    write_back(staging, adapter.matrices, adapter.memory)
     report.progress(EXPORTED)
     report.phase(Phase.VERIFYING)
     verify_sparsity(staging, pruned.matrices)

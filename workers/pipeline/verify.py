@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from safetensors import safe_open
+import torch
 
 from app.domain.errors import VerificationError
 from app.domain.report import MatrixReport
+from workers.pruning.models.checkpoint import open_checkpoint
+
+_PIECE = 1 << 24  # bytes looked at together
 
 
 def verify_sparsity(directory: Path, reports: Iterable[MatrixReport]) -> None:
@@ -35,8 +38,16 @@ def verify_sparsity(directory: Path, reports: Iterable[MatrixReport]) -> None:
 
 
 def _count_zeros(directory: Path, keys: set[str]) -> Iterable[tuple[str, int]]:
-    for file in sorted(directory.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            for key in keys.intersection(tensors.keys()):
-                weight = tensors.get_tensor(key)
-                yield key, weight.numel() - int(weight.count_nonzero())
+    checkpoint = open_checkpoint(directory)
+    for key in keys.intersection(checkpoint.tensors):
+        stored = checkpoint.tensors[key]
+        if (dtype := stored.torch_dtype) is None:
+            continue
+        zeros = 0
+        with (directory / stored.file).open("rb") as stream:
+            stream.seek(stored.begin)
+            for begin in range(stored.begin, stored.end, _PIECE):
+                piece = bytearray(stream.read(min(_PIECE, stored.end - begin)))
+                values = torch.frombuffer(piece, dtype=dtype)
+                zeros += values.numel() - int(values.count_nonzero())
+        yield key, zeros

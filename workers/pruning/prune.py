@@ -20,6 +20,7 @@ from workers.pruning.importance.chita import ChitaCriterion
 from workers.pruning.importance.criterion import Criterion, Outcome
 from workers.pruning.importance.gradient import GradientCriterion
 from workers.pruning.importance.magnitude import MagnitudeCriterion
+from workers.pruning.kth import Scores
 from workers.pruning.ledger import Ledger
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.replay import Batch
@@ -90,6 +91,7 @@ def checked(
         raise CalibrationDataError(f"{recipe.importance.kind} needs calibration data")
     for matrix in targets.blocks:
         _check_finite(matrix)
+        adapter.memory.release()
     return targets, criterion
 
 
@@ -111,9 +113,20 @@ def ranked(
     return survey(steps(adapter, batches, last=targets.last), targets, criterion, ledger)
 
 
-def counted(recipe: Recipe, targets: Targets, ranks: Mapping[Matrix, Rank]) -> dict[Matrix, int]:
+def counted(
+    adapter: Adapter, recipe: Recipe, targets: Targets, ranks: Mapping[Matrix, Rank]
+) -> dict[Matrix, int]:
     """How many weights each matrix loses."""
-    return allocate(recipe, ranks if _pools_by_importance(recipe) else by_magnitude(targets))
+    ranking = ranks if _pools_by_importance(recipe) else by_magnitude(targets)
+
+    def scored(rank: Rank) -> Scores:
+        def scores() -> torch.Tensor:
+            adapter.memory.release()
+            return rank()
+
+        return scores
+
+    return allocate(recipe, {matrix: scored(rank) for matrix, rank in ranking.items()})
 
 
 def _stage(
@@ -139,7 +152,7 @@ def _stage(
         ledger.share_out(shared.report, shared.warnings)
         selections = shared.selections
     else:
-        counts = counted(recipe, targets, ranks)
+        counts = counted(adapter, recipe, targets, ranks)
         selections = {m: Selection(recipe.pattern, count) for m, count in counts.items()}
     if criterion.sequential:
         walk = steps(adapter, batches, last=targets.last)
@@ -148,7 +161,7 @@ def _stage(
         backward = Backward(adapter, batches, lambda _done, _total: None)
         _solved(backward, targets, criterion, ranks=ranks, selections=selections, ledger=ledger)
     else:
-        _at_once(targets, ranks, selections, ledger)
+        _at_once(adapter, targets, ranks=ranks, selections=selections, ledger=ledger)
 
 
 def _measure(
@@ -213,7 +226,9 @@ def _sequentially(
 
 
 def _at_once(
+    adapter: Adapter,
     targets: Targets,
+    *,
     ranks: Mapping[Matrix, Rank],
     selections: Mapping[Matrix, Selection],
     ledger: Ledger,
@@ -224,6 +239,7 @@ def _at_once(
             selection, rank = selections[matrix], ranks[matrix]
             outcome = rank.criterion.drop(matrix.weight, rank.digest, selection)
             ledger.enter(matrix, selection.count, outcome)
+            adapter.memory.release()
         ledger.progress("pruning", block)
 
 

@@ -33,6 +33,7 @@ class Step:
                 args, kwargs = each.inputs(self.index)
                 with calibration.call(samples, each.mask_of, stop=True):
                     self.block.module(*args, **kwargs)
+                each.rest()
 
     def advance(
         self, calibration: Calibration[Any] | None = None, matrices: Iterable[Matrix] = ()

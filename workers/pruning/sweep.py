@@ -62,7 +62,7 @@ def sweep(
         ranks = ranked(
             adapter, recipes[0], batches, targets=targets, criterion=criterion, ledger=survey
         )
-        counts = [counted(each, targets, ranks) for each in recipes]
+        counts = [counted(adapter, each, targets, ranks) for each in recipes]
         choices = {
             matrix: _choices(matrix, rank, recipe.pattern, counts) for matrix, rank in ranks.items()
         }
@@ -73,6 +73,7 @@ def sweep(
                 chosen = choices[matrix][index]
                 zero(matrix.weight, unpack(chosen.mask, list(matrix.weight.shape)))
                 ledger.enter(matrix, counts[index][matrix], chosen)
+                adapter.memory.release()
             ledger.progress("pruning", block)
         yield ledger.close()
 

@@ -61,6 +61,7 @@ class Adapter:
     Attributes:
         towers: in execution order.
         warnings: what the caller must know: matrices that cannot be observed, guesses made.
+        memory: what of the model is in memory.
         forms: filled by replay; see there.
     """
 
@@ -82,6 +83,7 @@ class Adapter:
                 back to the files.
         """
         self.loaded = loaded
+        self.memory = loaded.memory
         self.model = loaded.model
         self.processor = loaded.processor
         self.forms: dict[str, Any] = {}

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from app.domain.errors import ModelLoadError
+from workers.pruning.memory import Memory
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -22,6 +23,16 @@ _DTYPES = {
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
+}
+_OTHER_DTYPES = {
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
 }
 
 
@@ -81,6 +92,35 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     return Checkpoint(directory, {key: tensors[key] for key in weight_map})
 
 
+def map_tensors(
+    checkpoint: Checkpoint, dtype: torch.dtype, memory: Memory
+) -> dict[str, torch.Tensor]:
+    """Every tensor as a view of its file, in which nothing is read yet.
+
+    Narrower weight matrices are widened to `dtype` on the way, one at a time.
+
+    Raises:
+        ModelLoadError: a tensor is of a kind torch does not know.
+    """
+    directory = memory.weights or checkpoint.directory
+    for name in checkpoint.files:
+        resolve_file(directory, name)
+    files = {name: memory.map(directory / name) for name in checkpoint.files}
+    found = {}
+    for key, place in checkpoint.tensors.items():
+        raw = torch.empty(0, dtype=torch.uint8)
+        raw.set_(files[place.file], place.begin, (place.end - place.begin,))  # type: ignore[call-overload]  # torch's own overload
+        stored = place.torch_dtype or _other_dtype(key, place)
+        if place.begin % stored.itemsize:  # a writer that did not pad its header
+            raw = memory.place(raw)
+        tensor = raw.view(stored).view(place.shape)
+        widened = stored != dtype and torch.promote_types(stored, dtype) == dtype
+        if place.torch_dtype and tensor.ndim > 1 and widened:
+            tensor = memory.place(tensor.to(dtype))
+        found[key] = tensor
+    return found
+
+
 def resolve_file(directory: Path, name: str) -> Path:
     """Path of a file of the checkpoint, links followed.
 
@@ -120,6 +160,12 @@ def read_json(directory: Path, name: str) -> dict[str, Any]:
 def foreign_words(error: Exception, directory: Path) -> str:
     """Message of somebody else's error in one line, without this machine's paths."""
     return " ".join(str(error).replace(str(directory), directory.name).split())
+
+
+def _other_dtype(key: str, tensor: StoredTensor) -> torch.dtype:
+    if (found := _OTHER_DTYPES.get(tensor.dtype)) is None:
+        raise ModelLoadError(f"{key} is stored as {tensor.dtype}, which cannot be loaded.")
+    return found
 
 
 def _read_header(directory: Path, file: str) -> dict[str, StoredTensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from app.domain.errors import ModelLoadError
+from workers.pruning.memory import Memory
 from workers.pruning.models.checkpoint import (
     INDEX_FILE,
     SINGLE_FILE,
@@ -29,16 +30,22 @@ _FOLDERS = ("additional_chat_templates/*.jinja", "[0-9]_*/*.json", "[0-9]_*/*.sa
 def export_checkpoint(source: Path, destination: Path, matrices: Iterable[Matrix]) -> None:
     """Copy the checkpoint, with the weights of `matrices` as they are in memory now.
 
-    Files, shards, index, metadata, key names and dtypes stay the original's: each shard is copied
-    and only the bytes of the pruned tensors are replaced, so memory holds one tensor at a time.
-
-    Args:
-        source: directory the model was loaded from.
-        destination: directory to fill; created if absent.
-        matrices: what was pruned. Weights are rounded to the stored dtype where they differ.
-
     Raises:
         ModelLoadError: the source has changed since loading and no longer fits.
+    """
+    copy_checkpoint(source, destination)
+    write_back(destination, matrices, Memory())
+
+
+def copy_checkpoint(source: Path, destination: Path) -> None:
+    """Copy what belongs to a checkpoint: weights, index, configuration, tokenizer, licence.
+
+    Args:
+        source: directory the model is loaded from.
+        destination: directory to fill; created if absent.
+
+    Raises:
+        ModelLoadError: a file is missing, or the destination is the source.
     """
     checkpoint = open_checkpoint(source)
     destination.mkdir(parents=True, exist_ok=True)
@@ -48,16 +55,34 @@ def export_checkpoint(source: Path, destination: Path, matrices: Iterable[Matrix
         target = destination / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(resolve_file(source, name), target)
-    written: set[Place] = set()
+
+
+def write_back(directory: Path, matrices: Iterable[Matrix], memory: Memory) -> None:
+    """Write matrices to the checkpoint they came from, or to a copy of it.
+
+    Files, shards, index, metadata, key names and dtypes stay; only the bytes of the matrices'
+    tensors are replaced, one tensor at a time, and only where they are not written already.
+
+    Args:
+        directory: the checkpoint.
+        matrices: what was pruned. Weights are rounded to the stored dtype where they differ.
+        memory: of the model.
+
+    Raises:
+        ModelLoadError: the checkpoint is not the one they were loaded from.
+    """
+    checkpoint = open_checkpoint(directory)
+    done: set[Place] = set()
     for matrix in matrices:
         for place in (Place(matrix.file_key, matrix.file_row), *map(Place, matrix.copies)):
-            if place not in written:  # parts of one fused projection share a tensor
-                _overwrite(checkpoint, destination, place, matrix.parameter.detach())
-                written.add(place)
+            if place not in done:  # parts of one fused projection share a tensor
+                _overwrite(checkpoint, directory, place, matrix.parameter.detach(), memory)
+                done.add(place)
+        memory.release()
 
 
 def _overwrite(
-    checkpoint: Checkpoint, destination: Path, place: Place, weight: torch.Tensor
+    checkpoint: Checkpoint, directory: Path, place: Place, weight: torch.Tensor, memory: Memory
 ) -> None:
     stored = checkpoint.tensors.get(place.key)
     if (
@@ -66,12 +91,14 @@ def _overwrite(
         or stored.shape[1:] != tuple(weight.shape[1:])
         or stored.shape[0] < place.row + len(weight)
     ):
-        raise ModelLoadError(f"The source checkpoint no longer holds {place.key} as it was loaded.")
-    row_bytes = (stored.end - stored.begin) // stored.shape[0]
+        raise ModelLoadError(f"The checkpoint no longer holds {place.key} as it was loaded.")
+    offset = stored.begin + place.row * ((stored.end - stored.begin) // stored.shape[0])
+    if weight.dtype == stored.torch_dtype and memory.holds(weight, directory / stored.file, offset):
+        return
     raw = weight.to("cpu", stored.torch_dtype).contiguous().view(torch.uint8).numpy()
-    with (destination / stored.file).open("r+b") as stream:
-        stream.seek(stored.begin + place.row * row_bytes)
-        stream.write(raw.tobytes())
+    with (directory / stored.file).open("r+b") as stream:
+        stream.seek(offset)
+        stream.write(raw.data)
 
 
 def companions(source: Path) -> list[str]:

@@ -14,12 +14,15 @@ import transformers
 from transformers.utils import logging as transformers_logging
 
 from app.domain.errors import ModelLoadError, UnsupportedArchitectureError
+from workers.pruning.memory import Memory
 from workers.pruning.models.checkpoint import (
     Checkpoint,
     foreign_words,
+    map_tensors,
     open_checkpoint,
     read_json,
 )
+from workers.pruning.models.discovery import find_stacks
 from workers.pruning.models.processors import load_processor
 from workers.pruning.near import near_names
 
@@ -33,6 +36,7 @@ class LoadedModel:
         config: the model's configuration.
         processor: the checkpoint's own processor, tokenizer or image processor; None without one.
         checkpoint: headers of the files the model was read from.
+        memory: what of it is in memory.
         processor_problem: why there is no processor, in transformers' words.
     """
 
@@ -40,6 +44,7 @@ class LoadedModel:
     config: transformers.PreTrainedConfig
     processor: Any
     checkpoint: Checkpoint
+    memory: Memory
     processor_problem: str | None = None
 
     @property
@@ -48,13 +53,16 @@ class LoadedModel:
         return self.checkpoint.directory
 
 
-def load_model(path: Path, dtype: torch.dtype | None = None) -> LoadedModel:
-    """Load the model named by `config.architectures[0]`.
+def load_model(
+    path: Path, dtype: torch.dtype | None = None, memory: Memory | None = None
+) -> LoadedModel:
+    """Load the model named by `config.architectures[0]`; its weights are read when touched.
 
     Args:
         path: directory with config.json and safetensors files.
         dtype: floating dtype to compute in. By default that of the stored weight matrices; where
             they differ, the narrowest dtype that holds them all. Files keep theirs on export.
+        memory: where weights that are written to go; by default they stay in memory.
 
     Raises:
         UnsupportedArchitectureError: transformers has no such class, or it needs its own code.
@@ -64,18 +72,11 @@ def load_model(path: Path, dtype: torch.dtype | None = None) -> LoadedModel:
     model_class = _model_class(config)
     _refuse_indirections(path, config)
     checkpoint = open_checkpoint(path)
+    memory = memory or Memory()
+    dtype = dtype or _stored_dtype(checkpoint)
     with _quiet():
         try:
-            # An annotation cannot say so: with output_loading_info two values come back.
-            found: Any = model_class.from_pretrained(
-                path,
-                dtype=dtype or _stored_dtype(checkpoint),
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,  # refused below, by name
-                output_loading_info=True,
-            )
+            model, info = _fill(model_class, checkpoint, dtype, memory)
         except ModelLoadError:
             raise
         except Exception as error:  # whatever a foreign file made transformers raise
@@ -83,10 +84,39 @@ def load_model(path: Path, dtype: torch.dtype | None = None) -> LoadedModel:
                 f"{model_class.__name__} does not load: {foreign_words(error, path)}"
             ) from error
         processor, problem = load_processor(path)
-    model, info = found
     _refuse_incomplete(info)
-    model.eval()
-    return LoadedModel(model, model.config, processor, checkpoint, problem)
+    memory.watch(block for stack in find_stacks(model) for _, block in stack.blocks)
+    return LoadedModel(model, model.config, processor, checkpoint, memory, problem)
+
+
+def _fill(
+    model_class: Any, checkpoint: Checkpoint, dtype: torch.dtype, memory: Memory
+) -> tuple[transformers.PreTrainedModel, dict[str, Any]]:
+    """Build the model without weights and give it views of the files; what was found comes too."""
+    path = checkpoint.directory
+    config = model_class.config_class.from_pretrained(path, local_files_only=True)
+    model, info = model_class.from_pretrained(
+        None,
+        config=config,
+        state_dict=map_tensors(checkpoint, dtype, memory),
+        dtype=dtype,
+        local_files_only=True,
+        ignore_mismatched_sizes=True,  # refused by the caller, by name
+        output_loading_info=True,
+    )
+    if model.can_generate():
+        model.adjust_generation_fn(
+            *(None, False, None, path),
+            cache_dir=None,
+            force_download=False,
+            proxies=None,
+            local_files_only=True,
+            token=None,
+            revision=None,
+            subfolder="",
+            trust_remote_code=False,
+        )
+    return model, info
 
 
 def _model_class(config: dict[str, Any]) -> type[transformers.PreTrainedModel]:

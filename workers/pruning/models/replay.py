@@ -8,7 +8,7 @@ called directly; only hidden states move. Where a model changes hidden states be
 code instead.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
+from workers.pruning.memory import Memory
 from workers.pruning.models.forwards import Args, Kwargs, replaced, without_cache
 from workers.pruning.models.structure import Tower
 
@@ -30,9 +31,11 @@ class Runner(Protocol):
     Attributes:
         forms: per tower, the form of a block's output where it holds hidden states and nothing
             else that depends on the batch; filled while recording.
+        memory: where tensors wait between blocks.
     """
 
     forms: dict[str, Any]
+    memory: Memory
 
     def forward(self, batch: Batch) -> Any:
         """Run the whole model."""
@@ -102,6 +105,8 @@ class TowerPass:
         self._number = number
         self._direct = len(calls) == len(tower.blocks)
         self._calls = dict(enumerate(calls))
+        self._memory = run.adapter.memory
+        _keep(calls, self._memory)
         self._hidden: Any = calls[0].hidden
         self._output: Any = None
         self._given: list[Tensor] = []  # tensors of the current call beside hidden states
@@ -130,9 +135,18 @@ class TowerPass:
         self._given = [v for s, v in call.slots() if s != call.slot and isinstance(v, Tensor)]
         return call.args, dict(call.kwargs)
 
+    def rest(self) -> None:
+        """Let go of the hidden states until the next call, where they wait on disk."""
+        if self._hidden is not None:
+            self._memory.rest(self._hidden)
+
     def advance(self, index: int, output: Any) -> None:
         """Hand the output of block `index` on; what came before it is dropped."""
-        self._hidden, self._output = hidden_of(output), output
+        hidden = hidden_of(output)
+        self._hidden = self._memory.keep(hidden)
+        if self._hidden is not hidden:
+            output = _with_hidden(output, self._hidden)
+        self._output = output
         self._calls.pop(index, None)
         if index in self._tower.feeds or not self._direct:
             self.kept[index] = output
@@ -303,6 +317,17 @@ def _call(index: int, args: Args, kwargs: Kwargs) -> _Call:
         if isinstance(given.get(slot), Tensor):
             return _Call(index, args, kwargs, slot)
     raise _NotDirect
+
+
+def _keep(calls: Sequence[_Call], memory: Memory) -> None:
+    """Put the tensors of the calls where they wait best; one that several share stays one."""
+    kept: dict[int, tuple[Tensor, Tensor]] = {}
+    for call in calls:
+        for slot, value in list(call.slots()):
+            if isinstance(value, Tensor):
+                if id(value) not in kept:
+                    kept[id(value)] = value, memory.keep(value)
+                call.put(slot, kept[id(value)][1])
 
 
 def _with_hidden(like: Any, hidden: Tensor) -> Any:

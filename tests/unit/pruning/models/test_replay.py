@@ -7,6 +7,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from app.domain.recipe import Modality
 from tests.families import BY_NAME, records
+from workers.pruning.memory import Memory
 from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt
 from workers.pruning.models.replay import BatchRun, hidden_of
@@ -107,7 +108,7 @@ class TwoStreamToy(Toy):
 
 class Runner:
     def __init__(self, model):
-        self.model, self.forms = model, {}
+        self.model, self.forms, self.memory = model, {}, Memory()
 
     def forward(self, batch):
         return self.model(batch["x"])

@@ -1,0 +1,151 @@
+"""What of a run is in memory: one block's weights, and activations up to a limit.
+
+A checkpoint's files are mapped into memory and its tensors are views of them, so a weight takes
+memory from when it is touched until it is let go. Where the files are a run's own output, they are
+mapped shared: what is written to a weight is written to the file, and every page may be let go at
+any time. The system then holds what it has room for, and a process what it works on.
+"""
+
+import ctypes
+import mmap
+import os
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import mkstemp
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+_SMALL = 1 << 16  # bytes: smaller tensors are not worth a file
+_LIBC = ctypes.CDLL(None)
+
+
+class Memory:
+    """Decides what stays.
+
+    Attributes:
+        weights: directory of the shards to work on; None to leave the model's own as they are and
+            hold what is written to weights in memory.
+    """
+
+    def __init__(
+        self,
+        weights: Path | None = None,
+        *,
+        activations: int | None = None,
+        scratch: Path | None = None,
+    ) -> None:
+        """Begin with nothing in memory.
+
+        Args:
+            weights: directory with a copy of the checkpoint's shards that pruning may write to.
+            activations: bytes of activations to hold between blocks; None for any number.
+            scratch: directory for those beyond; None for the system's.
+        """
+        self.weights = weights
+        self._room = activations
+        self._scratch = scratch
+        self._files: dict[Path, torch.UntypedStorage] = {}
+        self._placed: list[torch.UntypedStorage] = []
+        self._spilled: dict[int, int] = {}
+        self._current: nn.Module | None = None
+
+    def map(self, file: Path) -> torch.UntypedStorage:
+        """A file as memory; nothing is read yet."""
+        shared = self.weights is not None
+        storage = _mapped(str(file), file.stat().st_size, shared=shared)
+        if shared:
+            self._files[file] = storage
+        return storage
+
+    def holds(self, tensor: Tensor, file: Path, offset: int) -> bool:
+        """Whether the tensor is a view of the mapped file at that place: writing writes there."""
+        storage = self._files.get(file)
+        return storage is not None and storage.data_ptr() + offset == tensor.data_ptr()
+
+    def place(self, weights: Tensor) -> Tensor:
+        """A copy of weights that cannot be used as they lie in their file; let go with the others.
+
+        Where nothing else is let go, it stays in memory.
+        """
+        if self.weights is None or weights.nbytes < _SMALL:
+            return weights.clone()
+        storage = _unlinked(weights.nbytes, self._scratch)
+        self._placed.append(storage)
+        return _copied(weights, storage)
+
+    def release(self) -> None:
+        """Let go of all weights; each comes back from its file when touched."""
+        for storage in (*self._files.values(), *self._placed):
+            _let_go(storage.data_ptr(), storage.nbytes())
+
+    def watch(self, blocks: Iterable[nn.Module]) -> None:
+        """Let go of all weights whenever another one of the blocks begins."""
+        if self.weights is not None:
+            for block in blocks:
+                block.register_forward_pre_hook(self._enter)
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        """The tensor, or a copy of it on disk where there is no more room."""
+        if self._room is None or tensor.nbytes < _SMALL:
+            return tensor
+        if tensor.nbytes <= self._room:
+            self._room -= tensor.nbytes
+            weakref.finalize(tensor, self._regain, tensor.nbytes).atexit = False
+            return tensor
+        return self.spill(tensor)
+
+    def spill(self, tensor: Tensor) -> Tensor:
+        """A copy of the tensor in a file that goes with the tensor, or with the process."""
+        storage = _unlinked(tensor.nbytes, self._scratch)
+        copy = _copied(tensor, storage)
+        self._spilled[copy.data_ptr()] = storage.nbytes()
+        weakref.finalize(copy, self._spilled.pop, copy.data_ptr(), None).atexit = False
+        return copy
+
+    def rest(self, tensor: Tensor) -> None:
+        """Let go of a tensor that lies in a file; any other stays as it is."""
+        if (size := self._spilled.get(tensor.data_ptr())) is not None:
+            _let_go(tensor.data_ptr(), size)
+
+    def _regain(self, size: int) -> None:
+        if self._room is not None:
+            self._room += size
+
+    def _enter(self, block: nn.Module, _args: object) -> None:
+        if block is not self._current:
+            self._current = block
+            self.release()
+
+
+def _unlinked(size: int, directory: Path | None) -> torch.UntypedStorage:
+    """Memory in a file without a name: the system frees it with the last reference, come what may.
+
+    The space is taken at once: a full disk raises OSError here, and kills nobody later.
+    """
+    handle, name = mkstemp(prefix="secateur-", dir=directory)
+    try:
+        os.posix_fallocate(handle, 0, size)
+        return _mapped(name, size, shared=True)
+    finally:
+        os.close(handle)
+        Path(name).unlink()
+
+
+def _mapped(file: str, size: int, *, shared: bool) -> torch.UntypedStorage:
+    storage = torch.UntypedStorage.from_file(file, shared, size)
+    return cast("torch.UntypedStorage", storage)  # torch annotates its base class
+
+
+def _copied(tensor: Tensor, storage: torch.UntypedStorage) -> Tensor:
+    """A contiguous copy of the tensor in the storage, which is let go."""
+    copy: Tensor = tensor.new_empty(0).set_(storage, 0, tensor.shape)  # type: ignore[call-overload]  # torch's own overload
+    copy.copy_(tensor)
+    _let_go(storage.data_ptr(), storage.nbytes())
+    return copy
+
+
+def _let_go(address: int, size: int) -> None:
+    _LIBC.madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
