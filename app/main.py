@@ -21,6 +21,7 @@ from app.api.routers import (
     jobs,
     keys,
     methods,
+    packed,
     plans,
     projects,
     sweeps,
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     for module in (health, methods, jobs, events, artifacts, archive, datasets, keys, projects):
         app.include_router(module.router)
+    app.include_router(packed.router)
     # The hub's paths begin with names of any kind, so they are tried last.
     for module in (sweeps, plans, webhooks, hub):
         app.include_router(module.router)

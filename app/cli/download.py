@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, BinaryIO
@@ -14,8 +14,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from app.cli.client import AsJson, Client, Json, Key, RefusedError, Url, connected
 from app.cli.console import Exit, err, fail, out
-from app.packed import is_packed, packed_name
-from app.packed.unpack import FOLDER, DamagedError, unpack
+from app.packed import PACKABLE
+from app.packed.unpack import DamagedError, unpack
 
 _CHUNK = 1 << 20
 
@@ -43,8 +43,7 @@ def download(
     """
     with connected(url, key) as client, download_bars() as bars:
         try:
-            bring = fetch_packed if packed else fetch
-            artifacts = bring(client, job, destination, bars)
+            artifacts = fetch(client, job, destination, bars, packed=packed)
         except (DownloadError, OSError) as error:
             fail(f"download_failed: {error}", Exit.FAILED)
     if as_json:
@@ -53,8 +52,17 @@ def download(
         out.print(f"{len(artifacts)} files in {destination}")
 
 
-def fetch(client: Client, job_id: str, destination: Path, bars: Progress) -> list[Json]:
-    """Bring every file of a job to `destination`, but the packed ones; returns the listing.
+def fetch(
+    client: Client, job_id: str, destination: Path, bars: Progress, *, packed: bool = False
+) -> list[Json]:
+    """Bring every file of a job to `destination`; returns the listing.
+
+    Args:
+        client: the service.
+        job_id: which job.
+        destination: a directory; created if absent.
+        bars: gets a bar.
+        packed: whether weights travel packed.
 
     Raises:
         RefusedError: the job is unknown, or has no files (yet).
@@ -62,82 +70,39 @@ def fetch(client: Client, job_id: str, destination: Path, bars: Progress) -> lis
         DownloadError: a file is not what the listing says.
         OSError: the destination cannot be written.
     """
-    artifacts = [file for file in _listing(client, job_id) if not is_packed(file["path"])]
-    _fetch_all(client, job_id, artifacts, destination, bars)
-    return artifacts
-
-
-def fetch_packed(client: Client, job_id: str, destination: Path, bars: Progress) -> list[Json]:
-    """As `fetch`, with less to send: weights travel packed, where there is a packed form."""
-    listing = _listing(client, job_id)
-    dense = {file["path"]: file for file in listing if not is_packed(file["path"])}
-    packed = {
-        name: file for file in listing if (name := packed_name(file["path"])) and name in dense
-    }
-    missing = {
-        name: file
-        for name, file in packed.items()
-        if not _holds(destination / _inside(name), dense[name])
-    }
-    sent = [*(dense[name] for name in dense if name not in packed), *missing.values()]
-    _fetch_all(client, job_id, sent, destination, bars)
-    for name, file in missing.items():
-        _unpack(destination / _inside(file["path"]), destination / _inside(name), dense[name])
-    with suppress(OSError):  # it is not there, or another download still needs it
-        (destination / FOLDER).rmdir()
-    return list(dense.values())
-
-
-def _listing(client: Client, job_id: str) -> list[Json]:
     artifacts = client.artifacts(job_id)
     if not artifacts:
         status = client.job(job_id)["status"]
         raise RefusedError("artifacts_missing", f"job {job_id} has no files; it is {status}")
+    bar = bars.add_task(destination.name, total=sum(artifact["size"] for artifact in artifacts))
+    for artifact in artifacts:
+        path = artifact["path"]
+        bring = _append_packed if packed and path.endswith(PACKABLE) else _append_rest
+        rest = partial(bring, client, job_id, artifact)
+        _fetch_file(artifact, destination / _inside(path), rest, partial(bars.advance, bar))
     return artifacts
 
 
-def _fetch_all(
-    client: Client, job_id: str, artifacts: list[Json], destination: Path, bars: Progress
-) -> None:
-    bar = bars.add_task(destination.name, total=sum(artifact["size"] for artifact in artifacts))
-    for artifact in artifacts:
-        target = destination / _inside(artifact["path"])
-        _fetch_file(client, job_id, artifact, target, partial(bars.advance, bar))
-
-
-def _unpack(source: Path, target: Path, artifact: Json) -> None:
-    unfinished = target.with_name(f".{target.name}.unpacked")
-    with _locked(unfinished) as writer:
-        if _holds(target, artifact):
-            unfinished.unlink()
-        else:
-            writer.truncate(0)
-            try:
-                with source.open("rb") as reader:
-                    unpack(reader, writer)
-            except DamagedError as error:
-                raise DownloadError(f"{source.name} cannot be unpacked: {error}") from error
-            writer.flush()
-            os.fsync(writer.fileno())
-            if not _holds(unfinished, artifact):
-                raise DownloadError(f"{source.name} unpacked to something else")
-            unfinished.replace(target)
-    source.unlink(missing_ok=True)
-
-
 def _fetch_file(
-    client: Client, job_id: str, artifact: Json, target: Path, advance: Callable[[int], None]
+    artifact: Json,
+    target: Path,
+    bring_rest: Callable[[BinaryIO, Callable[[int], None]], None],
+    advance: Callable[[int], None],
 ) -> None:
     size, digest = artifact["size"], artifact["sha256"]
+    # Named after the digest, so that what is there belongs to this very file.
     partial = target.with_name(f".{target.name}.{digest[:12]}.partial")
     with _locked(partial) as file:
         if _holds(target, artifact):
             partial.unlink()
             advance(size)
             return
-        if file.seek(0, os.SEEK_END) > size:
-            file.truncate(0)
-        _append_rest(client, job_id, artifact, file, advance)
+        start = file.seek(0, os.SEEK_END)
+        if start > size:
+            start = file.truncate(0)
+        advance(start)
+        if start < size:
+            bring_rest(file, advance)
         file.flush()
         os.fsync(file.fileno())
         if _sha256(partial) != digest:
@@ -150,24 +115,46 @@ def _append_rest(
     client: Client, job_id: str, artifact: Json, file: BinaryIO, advance: Callable[[int], None]
 ) -> None:
     start = file.seek(0, os.SEEK_END)
-    advance(start)
-    if start == artifact["size"]:
-        return
-    # Without If-Range: object stores have validators of their own. The partial file is named after
-    # the digest, which is checked at the end.
-    resume = {"Range": f"bytes={start}-"} if start else {}
-    with client.file(job_id, artifact["path"], resume) as response:
+    with client.file(job_id, artifact["path"], start) as response:
         if start and response.status_code != 206:  # noqa: PLR2004  partial content
-            file.truncate(0)
             advance(-start)
+            file.seek(0)
+            file.truncate()
         for chunk in response.iter_bytes(_CHUNK):
             file.write(chunk)
             advance(len(chunk))
 
 
+def _append_packed(
+    client: Client, job_id: str, artifact: Json, file: BinaryIO, advance: Callable[[int], None]
+) -> None:
+    start = file.seek(0, os.SEEK_END)
+    with client.packed(job_id, artifact["path"], start) as response:
+        try:
+            unpack(_Arriving(response.iter_bytes(_CHUNK)), file)
+        except DamagedError as error:
+            raise DownloadError(f"{artifact['path']} cannot be unpacked: {error}") from error
+    advance(artifact["size"] - start)
+
+
+class _Arriving:
+    """Chunks as a file; a read returns what of a chunk is left, up to the size asked for."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = memoryview(b"")
+
+    def read(self, size: int, /) -> bytes:
+        """Up to so many bytes; none at the end."""
+        if not self._left:
+            self._left = memoryview(next(self._chunks, b""))
+        piece, self._left = self._left[:size], self._left[size:]
+        return bytes(piece)
+
+
 @contextmanager
 def _locked(partial: Path) -> Iterator[BinaryIO]:
-    """The partial file, opened for appending and ours alone.
+    """The partial file, made where there is none, and ours alone.
 
     Whoever had it before may have moved it into place meanwhile, or removed a directory that was
     empty for a moment; then a new one is opened.
@@ -175,7 +162,7 @@ def _locked(partial: Path) -> Iterator[BinaryIO]:
     while True:
         partial.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file = partial.open("ab")
+            file = os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         except FileNotFoundError:
             continue
         with file:

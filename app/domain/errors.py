@@ -115,6 +115,12 @@ class ArtifactNotFoundError(UserError):
     code = "artifact_not_found"
 
 
+class ArtifactNotPackableError(UserError):
+    """Only safetensors files have a packed form."""
+
+    code = "artifact_not_packable"
+
+
 class ArtifactPathError(UserError):
     """An artifact path is absolute, leaves its directory, or is no path."""
 

@@ -1,14 +1,14 @@
 """Turns packed checkpoints back into safetensors files, bit for bit.
 
-    python unpack.py [directory]
+    python unpack.py model.safetensors.packed model.safetensors
 
-writes, for every `NAME.safetensors.packed` in the directory (by default that of this file),
-`NAME.safetensors` into the directory above. Needs numpy, and on Python before 3.14 `zstandard`.
-
-A packed file is one zstd stream of
+Needs numpy and nothing else. A packed file is
 
     SCTPACK1                     8 bytes
     the safetensors header       length as little-endian uint64, then the JSON, both as they were
+    first                        little-endian uint64, the byte of the safetensors file that the
+                                 first chunk starts at: the end of the header, or further on where
+                                 the reader has what comes before
     for every tensor, in the order of its bytes, for every 1,048,576 elements or the rest of it:
       stored                     little-endian uint32, how many elements follow
       mask                       1 bit per element, first element first, lowest bit first, padded
@@ -23,20 +23,11 @@ import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdFile
-else:
-    from zstandard import ZstdDecompressor
-
-    ZstdFile = ZstdDecompressor().stream_reader
-
 MAGIC = b"SCTPACK1"
-FOLDER = "packed"
-SUFFIX = ".packed"
 CHUNK = 1 << 20  # elements
 MAX_HEADER = 100_000_000  # bytes; the limit of safetensors itself
 # Bytes per element; whatever is not listed (4-bit types among them) counts as bytes.
@@ -49,6 +40,13 @@ ITEM_SIZES = {
 
 class DamagedError(ValueError):
     """The packed file is cut off or is none."""
+
+
+class Readable(Protocol):
+    """What a packed file is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to so many bytes; none at the end."""
 
 
 def chunks(header: bytes) -> Iterator[tuple[int, int]]:
@@ -67,26 +65,37 @@ def chunks(header: bytes) -> Iterator[tuple[int, int]]:
             yield min(CHUNK, elements - done), item
 
 
-def unpack(packed: BinaryIO, target: BinaryIO) -> None:
+def unpack(packed: Readable, target: BinaryIO) -> None:
     """Decode one file.
+
+    Args:
+        packed: open for reading.
+        target: open for writing at any place; cut off behind the last byte written.
 
     Raises:
         DamagedError: the packed file is cut off or is none.
     """
-    stream = ZstdFile(packed)
-    if _read(stream, len(MAGIC)) != MAGIC:
+    if _read(packed, len(MAGIC)) != MAGIC:
         raise DamagedError("not a packed checkpoint")
-    length = _read(stream, 8)
+    length = _read(packed, 8)
     if (size := int.from_bytes(length, "little")) > MAX_HEADER:
         raise DamagedError("the header is too long")
-    header = _read(stream, size)
+    header = _read(packed, size)
+    place = len(length) + size
+    first = int.from_bytes(_read(packed, 8), "little")
+    target.seek(0)
     target.write(length + header)
-    target.writelines(_chunk(stream, elements, item) for elements, item in chunks(header))
-    if stream.read(1):
+    target.truncate(first)
+    target.seek(first)
+    for elements, item in chunks(header):
+        if place >= first:
+            target.write(_chunk(packed, elements, item))
+        place += elements * item
+    if packed.read(1):
         raise DamagedError("bytes follow the last tensor")
 
 
-def _chunk(stream: BinaryIO, elements: int, item: int) -> bytes:
+def _chunk(stream: Readable, elements: int, item: int) -> bytes:
     stored = int.from_bytes(_read(stream, 4), "little")
     if stored > elements:
         raise DamagedError("more elements are stored than the tensor has")
@@ -107,7 +116,7 @@ def _chunk(stream: BinaryIO, elements: int, item: int) -> bytes:
     return dense.tobytes()
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
+def _read(stream: Readable, size: int) -> bytes:
     """Exactly so many bytes."""
     pieces = []
     while size > 0:
@@ -120,15 +129,10 @@ def _read(stream: BinaryIO, size: int) -> bytes:
 
 
 def main() -> None:
-    """Decode what lies in a directory."""
-    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
-    for source in sorted(directory.glob(f"*{SUFFIX}")):
-        target = directory.parent / source.name.removesuffix(SUFFIX)
-        unfinished = target.with_name(f".{target.name}.partial")
-        with source.open("rb") as packed, unfinished.open("wb") as dense:
-            unpack(packed, dense)
-        unfinished.replace(target)
-        sys.stdout.write(f"{target}\n")
+    """Decode the file named first into the one named second."""
+    source, target = map(Path, sys.argv[1:])
+    with source.open("rb") as packed, target.open("wb") as dense:
+        unpack(packed, dense)
 
 
 if __name__ == "__main__":

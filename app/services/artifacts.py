@@ -6,8 +6,13 @@ from sqlalchemy import Connection
 
 from app.db import artifacts
 from app.domain.access import Caller
-from app.domain.errors import ArtifactNotFoundError, ArtifactPathError
+from app.domain.errors import (
+    ArtifactNotFoundError,
+    ArtifactNotPackableError,
+    ArtifactPathError,
+)
 from app.domain.jobs import Artifact
+from app.packed import PACKABLE
 from app.services.jobs import get as get_job
 
 
@@ -44,4 +49,17 @@ def get(connection: Connection, caller: Caller, job_id: str, path: str) -> Artif
     artifact = artifacts.get(connection, job_id, path)
     if artifact is None:
         raise ArtifactNotFoundError(f"job {job_id!r} has no artifact {path!r}")
+    return artifact
+
+
+def get_packable(connection: Connection, caller: Caller, job_id: str, path: str) -> Artifact:
+    """One published file that has a packed form.
+
+    Raises:
+        ArtifactNotPackableError: it is no safetensors file.
+        UserError: as `get`.
+    """
+    artifact = get(connection, caller, job_id, path)
+    if not path.endswith(PACKABLE):
+        raise ArtifactNotPackableError(f"{path!r} is no {PACKABLE} file; download it as it is")
     return artifact

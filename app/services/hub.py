@@ -9,7 +9,6 @@ from sqlalchemy import Connection
 from app.domain.access import Caller
 from app.domain.errors import RepositoryNotFoundError, RevisionNotFoundError
 from app.domain.jobs import Artifact
-from app.packed import is_packed
 from app.services import artifacts
 
 NAMESPACE = "jobs"
@@ -26,7 +25,7 @@ class Repository:
         id: `jobs/<job id>`.
         commit: the SHA-256 of the job's manifest, which lists the SHA-256 of every other file,
             cut to the length of a git commit; clients take nothing longer.
-        files: by path; the packed form is left out, or clients would fetch all weights twice.
+        files: by path.
     """
 
     id: str
@@ -76,4 +75,4 @@ def _at(repo_id: str, files: Sequence[Artifact], revision: str) -> Repository:
         raise RevisionNotFoundError(
             f"{repo_id} has no revision {revision!r}, only {BRANCH!r} and {commit!r}"
         )
-    return Repository(repo_id, commit, tuple(file for file in files if not is_packed(file.path)))
+    return Repository(repo_id, commit, tuple(files))

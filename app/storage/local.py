@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from app.domain.jobs import Artifact
 
@@ -80,6 +81,10 @@ class LocalStore:
         with self.locate(artifact).open("rb") as file:
             while piece := file.read(PIECE):
                 yield piece
+
+    def open(self, artifact: Artifact) -> BinaryIO:
+        """A published artifact to read from any place."""
+        return self.locate(artifact).open("rb")
 
 
 def _name(job_id: str, attempt: int) -> str:

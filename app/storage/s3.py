@@ -22,6 +22,7 @@ from app.domain.errors import StorageUnavailableError
 from app.domain.jobs import Artifact
 
 if TYPE_CHECKING:
+    from obstore import ReadableFile
     from obstore.store import S3Config
 
 PART = 16 << 20  # bytes; 10,000 parts at most make a file of 160 GB
@@ -99,6 +100,13 @@ class S3ArtifactStore:
         with _told():
             for piece in obstore.get(self._bucket, _key(artifact)).stream(min_chunk_size=PIECE):
                 yield bytes(piece)
+
+    @contextmanager
+    def open(self, artifact: Artifact) -> Iterator["ReadableFile"]:
+        """A published artifact to read from any place."""
+        with _told():
+            key = _key(artifact)
+            yield obstore.open_reader(self._bucket, key, buffer_size=PART, size=artifact.size)
 
     def locate(self, artifact: Artifact) -> str:
         """A presigned address: whoever has it may GET this file for a while."""

@@ -1,10 +1,12 @@
 """What the house asks of a store of artifacts; a directory or S3 is behind it."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from app.domain.jobs import Artifact
+from app.packed.pack import Source
 
 
 class ArtifactStore(Protocol):
@@ -27,6 +29,9 @@ class ArtifactStore(Protocol):
 
     def read(self, artifact: Artifact) -> Iterator[bytes]:
         """The content of a published artifact, piece by piece."""
+
+    def open(self, artifact: Artifact) -> AbstractContextManager[Source]:
+        """A published artifact to read from any place."""
 
     def locate(self, artifact: Artifact) -> Path | str:
         """Where a published artifact is: a file, or an address to GET it from for a while."""

@@ -41,12 +41,12 @@ def test_budgets_are_exact_and_matrices_differ(minilm):
 
 
 def test_the_downloaded_file_keeps_the_model_sparse(minilm):
-    spec = importlib.util.spec_from_file_location("keep_sparse", minilm / "keep_sparse.py")
+    spec = importlib.util.spec_from_file_location("keep_sparse", minilm / "sparse/keep_sparse.py")
     keep_sparse = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(keep_sparse)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(minilm)
     zeros = {name: weight == 0 for name, weight in model.named_parameters()}
-    with keep_sparse.KeepSparse(model, minilm / "masks.safetensors"):
+    with keep_sparse.KeepSparse(model, minilm / "sparse/masks.safetensors"):
         step = torch.optim.AdamW(model.parameters(), lr=1e-3)
         ids = torch.arange(1000, 1016)[None]
         model(input_ids=ids, labels=torch.tensor([1])).loss.backward()

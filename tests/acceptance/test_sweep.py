@@ -7,7 +7,7 @@ CALIBRATION = {"samples": 8, "batch_size": 4}
 
 def weights(service, job_id):
     found = {file["path"]: file["sha256"] for file in service.artifacts(job_id)}
-    return found["model.safetensors"], found["masks.safetensors"]
+    return found["model.safetensors"], found["sparse/masks.safetensors"]
 
 
 @pytest.mark.parametrize("method", ["multiflow", "ecoflap"])

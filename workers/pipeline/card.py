@@ -46,7 +46,7 @@ def write_card(directory: Path, spec: JobSpec, report: PruningReport, sizes: Siz
     body += [
         "",
         "The recipe and every matrix are in `pruning_report.json`.",
-        "To train on with the zeros kept (`masks.safetensors`), see `keep_sparse.py`.",
+        "To train on with the zeros kept, see `sparse/keep_sparse.py`.",
     ]
     (directory / CARD).write_text("\n".join([*head, "", *body, ""]), encoding="utf-8")
 
@@ -61,8 +61,8 @@ def _zeros(model: Tally) -> str:
 
 def _weight(sizes: Sizes) -> str:
     return (
-        f"The checkpoint has {sizes.dense:,} bytes; {sizes.packed:,} in its packed form "
-        f"({sizes.packed / sizes.dense:.0%}), which `packed/unpack.py` turns back bit for bit."
+        f"The checkpoint has {sizes.dense:,} bytes; a packed download sends {sizes.packed:,} "
+        f"({sizes.packed / sizes.dense:.0%}) and restores it bit for bit."
     )
 
 

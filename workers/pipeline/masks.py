@@ -17,6 +17,8 @@ from workers.pruning.models.adapter import Adapter
 if TYPE_CHECKING:
     from workers.pruning.models.structure import Matrix
 
+# Apart from the weights: some loaders read every safetensors file that lies beside config.json.
+FOLDER = "sparse"
 MASKS = "masks.safetensors"
 
 
@@ -26,10 +28,11 @@ def write_masks(directory: Path, adapter: Adapter, pruned: Iterable[MatrixReport
     One tensor's mask is in memory at a time.
 
     Args:
-        directory: where.
+        directory: where; created if absent.
         adapter: the pruned model.
         pruned: its matrices that were pruned; the zeros in them are the mask.
     """
+    directory.mkdir(exist_ok=True)
     modules = {report.module for report in pruned}
     names: dict[int, list[str]] = defaultdict(list)
     for name, parameter in adapter.model.named_parameters(remove_duplicate=False):

@@ -20,8 +20,8 @@ from workers.pipeline.datasets.source import Dataset
 from workers.pipeline.evaluation.stage import Evaluation
 from workers.pipeline.evaluation.subject import Subject
 from workers.pipeline.files import OutputFile
-from workers.pipeline.masks import write_masks
-from workers.pipeline.packing import Sizes, pack_checkpoint
+from workers.pipeline.masks import FOLDER, write_masks
+from workers.pipeline.packing import Sizes, weigh, write_decoder
 from workers.pipeline.page import write_page
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import Outcome, fetch_model, provenance, read_records
@@ -175,10 +175,11 @@ def _export(
     report.progress(EXPORTED)
     report.phase(Phase.VERIFYING)
     verify_sparsity(staging, pruned.matrices)
-    write_masks(staging, adapter, pruned.matrices)
+    write_masks(staging / FOLDER, adapter, pruned.matrices)
+    write_decoder(staging / FOLDER)
     report.progress(VERIFIED)
     files.write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
-    sizes = pack_checkpoint(staging)
+    sizes = weigh(staging)
     write_card(staging, context.spec, pruned, sizes)
     write_page(staging, f"{context.spec.model}, {context.spec.method}", pruned, sizes)
     return sizes, files.close_run(staging, provenance(context, source, data))

@@ -1,7 +1,7 @@
 """Keep a pruned model sparse while it is trained. Needs torch and safetensors, nothing else.
 
     model = AutoModelForSequenceClassification.from_pretrained("pruned")
-    with KeepSparse(model, "pruned/masks.safetensors"):
+    with KeepSparse(model, "pruned/sparse/masks.safetensors"):
         Trainer(model, ...).train()  # or any loop with a torch.optim.Optimizer
 
 Gradients of pruned weights are zeroed before the optimiser sees them, and pruned weights are zeroed

@@ -2,12 +2,11 @@
 
 import hashlib
 import os
-import threading
 
 import pytest
 
-from app.cli.client import Client, RefusedError, UnreachableError
 from app.cli.download import DownloadError, download_bars, fetch
+from tests.integration.app.cli.downloads import contents, fetch_four_times_at_once
 
 WEIGHTS = os.urandom(3_000_000)
 FILES = {"model.safetensors": WEIGHTS, "config.json": b"{}", "1_Pooling/config.json": b"[]"}
@@ -30,14 +29,6 @@ def served(house):
         return [line.split('"')[2].split()[0] for line in lines if "model.safetensors" in line]
 
     return statuses
-
-
-def contents(directory):
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
 
 
 def interrupted(directory, content):
@@ -85,21 +76,7 @@ def test_a_damaged_start_is_noticed_and_thrown_away(secateur, finished, tmp_path
 
 
 def test_several_at_once_end_with_whole_files(house, finished, tmp_path):
-    errors = []
-
-    def one():
-        try:
-            with Client(house.url, house.key) as client, download_bars() as bars:
-                fetch(client, finished, tmp_path, bars)
-        except (DownloadError, RefusedError, UnreachableError, OSError) as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=one) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    fetch_four_times_at_once(house, finished, tmp_path, packed=False)
     assert contents(tmp_path) == FILES
 
 

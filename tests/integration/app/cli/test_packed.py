@@ -1,32 +1,29 @@
 """download --packed: fewer bytes on the way, the same files at the end."""
 
+import hashlib
 import re
-import threading
 
+import httpx2
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
-from app.cli.client import Client, RefusedError, UnreachableError
-from app.cli.download import DownloadError, download_bars, fetch_packed
-from workers.pipeline.packing import pack_checkpoint
+from app.cli.client import Client
+from app.packed import unpack
+from tests.integration.app.cli.downloads import contents, fetch_four_times_at_once
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A pruned checkpoint as it is published, by path."""
     directory = tmp_path_factory.mktemp("packed")
-    weight = torch.randn(300, 300, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(2000, 600, generator=torch.Generator().manual_seed(0))
     weight[weight.abs() < 0.7] = 0
     save_file({"w": weight.bfloat16()}, directory / "model.safetensors")
-    pack_checkpoint(directory)
-    save_file({"mask": weight != 0}, directory / "masks.safetensors")
+    (directory / "sparse").mkdir()
+    save_file({"mask": weight != 0}, directory / "sparse" / "masks.safetensors")
     (directory / "config.json").write_text("{}")
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
+    return contents(directory)
 
 
 @pytest.fixture
@@ -36,83 +33,92 @@ def finished(hand, job_id, files):
 
 
 @pytest.fixture
-def sent(house):
-    """Names of the files that were sent since the test began."""
+def asked(house):
+    """Addresses of the files that were asked for since the test began."""
     log = house.settings.data_dir / "logs" / "api.log"
     start = log.stat().st_size
 
-    def names():
-        paths = re.findall(r"/artifacts/(\S+)", log.read_text()[start:])
-        return sorted(paths)
+    def addresses():
+        return sorted(re.findall(r"/((?:artifacts|packed)/\S+)", log.read_text()[start:]))
 
-    return names
-
-
-def contents(directory):
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
+    return addresses
 
 
-def dense(files):
-    return {name: content for name, content in files.items() if not name.startswith("packed/")}
+def partial_of(content, directory):
+    digest = hashlib.sha256(content).hexdigest()
+    return directory / f".model.safetensors.{digest[:12]}.partial"
 
 
-def test_the_same_files_arrive(secateur, finished, files, tmp_path, sent):
-    ran = secateur("download", finished, tmp_path / "packed", "--packed")
+def test_the_same_files_arrive(secateur, finished, files, tmp_path, asked):
+    ran = secateur("download", finished, tmp_path / "out", "--packed")
     assert ran.exit_code == 0, ran.output
-    assert contents(tmp_path / "packed") == dense(files)
-    assert not (tmp_path / "packed" / "packed").exists()
-    weights = "packed/model.safetensors.packed"
-    assert sent() == ["config.json", "masks.safetensors", weights]
-    assert len(files[weights]) < 0.6 * len(files["model.safetensors"])
+    assert contents(tmp_path / "out") == files
+    weights = ["model.safetensors", "sparse/masks.safetensors"]
+    assert asked() == ["artifacts/config.json", *(f"packed/{name}?start=0" for name in weights)]
 
 
-def test_without_it_the_packed_files_stay_away(secateur, finished, files, tmp_path):
-    assert secateur("download", finished, tmp_path).exit_code == 0
-    assert contents(tmp_path) == dense(files)
+def test_fewer_bytes_are_sent(house, finished, files):
+    whole = len(files["model.safetensors"])
+    with Client(house.url, house.key) as client:
+        with client.packed(finished, "model.safetensors", 0) as response:
+            compressed = sum(map(len, response.iter_raw()))
+            assert response.headers["content-encoding"] == "zstd"
+        with client.packed(finished, "model.safetensors", whole) as response:
+            nothing = sum(map(len, response.iter_raw()))
+    plain = httpx2.get(
+        f"{house.url}/v1/jobs/{finished}/packed/model.safetensors",
+        headers={"Authorization": f"Bearer {house.key}", "Accept-Encoding": "identity"},
+        trust_env=False,
+    )
+    assert plain.content.startswith(unpack.MAGIC)
+    assert nothing < 300 < compressed < len(plain.content) < 0.6 * whole
 
 
-def test_what_is_there_is_not_sent_again(secateur, finished, files, tmp_path, sent):
+def test_what_is_there_is_not_sent_again(secateur, finished, files, tmp_path, asked):
     secateur("download", finished, tmp_path)
-    before = sent()
+    before = asked()
     assert secateur("download", finished, tmp_path, "--packed").exit_code == 0
-    assert sent() == before
-    assert contents(tmp_path) == dense(files)
+    assert asked() == before
+    assert contents(tmp_path) == files
 
 
-def test_a_damaged_file_is_replaced(secateur, finished, files, tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"\0" * 100)
-    (tmp_path / ".model.safetensors.unpacked").write_bytes(b"cut off")
+@pytest.mark.parametrize("share", [0.00001, 0.3, 0.95])
+def test_an_interrupted_download_goes_on(secateur, finished, files, tmp_path, asked, share):
+    content = files["model.safetensors"]
+    have = round(share * len(content))
+    partial_of(content, tmp_path).write_bytes(content[:have])
     assert secateur("download", finished, tmp_path, "--packed").exit_code == 0
-    assert contents(tmp_path) == dense(files)
+    assert f"packed/model.safetensors?start={have}" in asked()
+    assert contents(tmp_path) == files
 
 
-def test_packed_files_of_something_else_are_refused(secateur, hand, job_id, files, tmp_path):
-    other = files | {"model.safetensors": files["masks.safetensors"]}
-    hand.succeed(hand.claim(job_id), other)
-    ran = secateur("download", job_id, tmp_path, "--packed")
+def test_a_damaged_start_is_noticed_and_thrown_away(secateur, finished, files, tmp_path):
+    content = files["model.safetensors"]
+    partial_of(content, tmp_path).write_bytes(bytes(len(content) - 10))
+    ran = secateur("download", finished, tmp_path, "--packed")
     assert ran.exit_code == 1
-    assert "model.safetensors.packed unpacked to something else" in ran.stderr
+    assert "model.safetensors arrived damaged" in ran.stderr
+    assert secateur("download", finished, tmp_path, "--packed").exit_code == 0
+    assert contents(tmp_path) == files
+
+
+def test_a_file_that_is_none_says_so(secateur, hand, job_id, tmp_path):
+    cut = save({"w": torch.ones(1000)})[:-1]
+    hand.succeed(hand.claim(job_id), {"model.safetensors": cut})
+    ran = secateur("download", job_id, tmp_path, "--packed")
+    assert ran.exit_code in {1, 4}
     assert not (tmp_path / "model.safetensors").exists()
 
 
+def test_other_files_have_no_packed_form(house, finished):
+    answer = httpx2.get(
+        f"{house.url}/v1/jobs/{finished}/packed/config.json",
+        headers={"Authorization": f"Bearer {house.key}"},
+        trust_env=False,
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "artifact_not_packable")
+
+
 def test_several_at_once_end_with_whole_files(house, finished, files, tmp_path):
-    errors = []
-
-    def one():
-        try:
-            with Client(house.url, house.key) as client, download_bars() as bars:
-                fetch_packed(client, finished, tmp_path, bars)
-        except (DownloadError, RefusedError, UnreachableError, OSError) as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=one) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    assert contents(tmp_path) == dense(files)
+    fetch_four_times_at_once(house, finished, tmp_path, packed=True)
+    assert contents(tmp_path) == files

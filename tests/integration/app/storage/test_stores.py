@@ -67,6 +67,16 @@ def test_what_is_published_is_what_was_staged(store):
         assert content_at(store.locate(artifact(path))) == content
 
 
+def test_a_file_is_read_from_any_place(store):
+    stage(store)
+    store.publish("job_1", 1)
+    with store.open(artifact("model.safetensors")) as source:
+        source.seek(s3.PART - 5)
+        assert bytes(source.read(10)) == LARGE[s3.PART - 5 : s3.PART + 5]
+        source.seek(3)
+        assert bytes(source.read(s3.PART)) == LARGE[3 : s3.PART + 3]
+
+
 def test_attempts_are_apart(store):
     for attempt in (1, 2):
         stage(store, attempt, {"config.json": b"{}"})

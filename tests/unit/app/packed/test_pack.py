@@ -4,16 +4,17 @@ import io
 import subprocess
 import sys
 
+import httpx2
 import numpy as np
 import pytest
 import torch
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
 from app.packed import unpack
-from workers.pipeline.packing import pack, pack_checkpoint, write_packed
+from app.packed.pack import Counts, compress, pack
+from workers.pipeline.packing import weigh, write_decoder
 
 DTYPES = {
     torch.float64: 64,
@@ -47,14 +48,14 @@ def of_bits(dtype, shape, sparsity, seed=0):
     return torch.from_numpy(raw).view(dtype).reshape(shape)
 
 
-def packed_of(content):
-    target = io.BytesIO()
-    counts = pack(io.BytesIO(content), target)
-    return target.getvalue(), counts
+def packed_of(content, start=0):
+    counts = Counts()
+    pieces = b"".join(pack(io.BytesIO(content), start, counts))
+    return pieces, (counts.elements, counts.nonzeros)
 
 
-def unpacked_of(packed):
-    target = io.BytesIO()
+def unpacked_of(packed, have=b""):
+    target = io.BytesIO(have)
     unpack.unpack(io.BytesIO(packed), target)
     return target.getvalue()
 
@@ -89,11 +90,10 @@ def test_a_negative_zero_is_kept():
 @settings(deadline=None, max_examples=15)
 def test_size_is_within_the_bound(dtype, sparsity, side):
     content = save({"w": of_bits(dtype, (side, side), sparsity)})
-    target = io.BytesIO()
-    elements, left = write_packed(io.BytesIO(content), target)
+    made, (elements, left) = packed_of(content)
     bits, density = DTYPES[dtype], left / elements
     header = int.from_bytes(content[:8], "little") + 8
-    packed, dense = target.tell() - len(unpack.MAGIC) - header, len(content) - header
+    packed, dense = len(made) - len(unpack.MAGIC) - header - 8, len(content) - header
     bound = 1.03 * (1 + bits * density) / bits
     # Beyond density 1 - 1 / bits the mask costs more than it saves; then none is written.
     assert packed <= min(bound, 1.001) * dense
@@ -105,35 +105,60 @@ def test_tensors_of_several_chunks(monkeypatch):
     assert unpacked_of(packed_of(content)[0]) == content
 
 
+@given(have=st.floats(0, 1))
+@settings(deadline=None, max_examples=40)
+def test_what_is_there_is_not_sent_again(have):
+    tensors = {"w": of_bits(torch.bfloat16, (57, 93), 0.6), "b": torch.ones(7), "e": torch.ones(0)}
+    content = save(tensors)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unpack, "CHUNK", 1000)
+        start = round(have * len(content))
+        packed, (elements, _) = packed_of(content, start)
+        assert elements * 2 <= len(content) - start + 2 * 1000 + 14
+        assert unpacked_of(packed, content[:start]) == content
+
+
 @given(st.data())
 @settings(deadline=None, max_examples=40)
 def test_damage_is_noticed(data):
     content = save({"w": of_bits(torch.bfloat16, (64, 64), 0.5)})
-    raw = io.BytesIO()
-    write_packed(io.BytesIO(content), raw)
-    cut = data.draw(st.integers(0, raw.tell() - 1))
+    packed, _ = packed_of(content)
+    cut = data.draw(st.integers(0, len(packed) - 1))
     with pytest.raises(unpack.DamagedError):
-        unpacked_of(compressed(raw.getvalue()[:cut]))
+        unpacked_of(packed[:cut])
     with pytest.raises(unpack.DamagedError):
-        unpacked_of(compressed(raw.getvalue() + b"\0"))
+        unpacked_of(packed + b"\0")
 
 
-def compressed(raw):
-
-    return zstandard.compress(raw)
+def test_a_file_that_is_cut_off_is_not_packed():
+    content = save({"w": torch.ones(64, 64)})
+    for cut in (5, 20, len(content) - 1):
+        with pytest.raises(unpack.DamagedError):
+            packed_of(content[:cut])
 
 
 def test_the_decoder_stands_alone(tmp_path):
     weights = {"w": of_bits(torch.float16, (64, 64), 0.7), "b": torch.ones(64)}
-    save_file(weights, tmp_path / "model.safetensors")
-    before = (tmp_path / "model.safetensors").read_bytes()
-    sizes = pack_checkpoint(tmp_path)
-    assert (sizes.dense, sizes.elements) == (len(before), 64 * 64 + 64)
-    assert sizes.nonzeros == 64 + int(weights["w"].view(torch.int16).count_nonzero())
-    assert sizes.packed == (tmp_path / "packed/model.safetensors.packed").stat().st_size
-    (tmp_path / "model.safetensors").unlink()
+    dense = tmp_path / "model.safetensors"
+    save_file(weights, dense)
+    packed, _ = packed_of(dense.read_bytes())
+    (tmp_path / "packed").write_bytes(packed)
+    write_decoder(tmp_path)
     # -I: nothing of this project can be imported.
-    command = [sys.executable, "-I", tmp_path / "packed" / "unpack.py"]
+    command = [sys.executable, "-I", "unpack.py", "packed", "again.safetensors"]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
-    assert (tmp_path / "model.safetensors").read_bytes() == before
-    assert load_file(tmp_path / "model.safetensors").keys() == weights.keys()
+    assert (tmp_path / "again.safetensors").read_bytes() == dense.read_bytes()
+    assert load_file(tmp_path / "again.safetensors").keys() == weights.keys()
+
+
+def test_sizes_are_those_of_the_download(tmp_path):
+    weights = {"w": of_bits(torch.float16, (64, 64), 0.7), "b": torch.ones(64)}
+    save_file(weights, tmp_path / "model.safetensors")
+    content = (tmp_path / "model.safetensors").read_bytes()
+    sizes = weigh(tmp_path)
+    assert (sizes.dense, sizes.elements) == (len(content), 64 * 64 + 64)
+    assert sizes.nonzeros == 64 + int(weights["w"].view(torch.int16).count_nonzero())
+    sent = b"".join(compress(pack(io.BytesIO(content))))
+    assert sizes.packed == len(sent)
+    answer = httpx2.Response(200, headers={"Content-Encoding": "zstd"}, content=sent)
+    assert unpacked_of(answer.content) == content

@@ -1,0 +1,104 @@
+"""Packs safetensors files on the way: a bit per element and those that are not zero.
+
+`unpack.py` has the form. What comes out is at most (1 + bits x density) / bits of the tensors'
+bytes, for elements of so many bits of which the share `density` is not zero.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdCompressor
+else:
+    from backports.zstd import ZstdCompressor
+
+from app.packed.unpack import MAGIC, MAX_HEADER, DamagedError, chunks
+
+# Higher levels are slower and gain one percent: the values' mantissas are noise.
+LEVEL = 1
+
+Piece = bytes | memoryview
+
+
+class Source(Protocol):
+    """A file that can be read from any place."""
+
+    def read(self, size: int, /) -> Any:
+        """So many bytes, or an object that holds them; fewer at the end only."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go on from that byte."""
+
+
+@dataclass
+class Counts:
+    """What was packed: all elements, and those with a bit that is set."""
+
+    elements: int = 0
+    nonzeros: int = 0
+
+
+def pack(source: Source, start: int = 0, counts: Counts | None = None) -> Iterator[Piece]:
+    """The packed form of a safetensors file, piece by piece.
+
+    Args:
+        source: the file.
+        start: how many bytes of it the other side has; what is whole of them is not sent again.
+        counts: filled on the way.
+
+    Raises:
+        DamagedError: the file is cut off or no safetensors file.
+    """
+    counts = counts or Counts()
+    source.seek(0)
+    length = bytes(_read(source, 8))
+    if (size := int.from_bytes(length, "little")) > MAX_HEADER:
+        raise DamagedError("the header is too long")
+    header = bytes(_read(source, size))
+    wanted = list(chunks(header))
+    first = len(length) + size
+    while wanted and first + wanted[0][0] * wanted[0][1] <= start:
+        elements, item = wanted.pop(0)
+        first += elements * item
+    yield MAGIC + length + header + first.to_bytes(8, "little")
+    source.seek(first)
+    for elements, item in wanted:
+        values = np.frombuffer(_read(source, elements * item), f"<u{item}")
+        yield from _chunk(values, counts)
+
+
+def _chunk(values: np.ndarray[Any, Any], counts: Counts) -> Iterator[Piece]:
+    mask = values != 0
+    # Half as much again as fast as values.compress(mask), eight times as fast as values[mask].
+    kept = np.flatnonzero(mask)
+    counts.elements += values.size
+    counts.nonzeros += kept.size
+    bits = np.packbits(mask, bitorder="little")
+    if pays := bits.nbytes < (values.size - kept.size) * values.itemsize:
+        values = values.take(kept, mode="wrap")  # all are within; the check would cost a fifth
+    yield values.size.to_bytes(4, "little")
+    if pays:
+        yield bits.data
+    for byte in range(values.itemsize):
+        # Shifting is five times as fast as transposing the bytes.
+        yield (values >> (8 * byte)).astype(np.uint8).data
+
+
+def compress(pieces: Iterable[Piece]) -> Iterator[bytes]:
+    """The same as one zstd frame."""
+    compressor = ZstdCompressor(level=LEVEL)
+    for piece in pieces:
+        if made := compressor.compress(piece):
+            yield made
+    yield compressor.flush()
+
+
+def _read(source: Source, size: int) -> Any:
+    content = source.read(size)
+    if len(content) < size:
+        raise DamagedError("the file is cut off")
+    return content

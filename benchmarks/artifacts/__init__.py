@@ -1,0 +1,1 @@
+"""What artifacts cost: packing, downloading, publishing."""
