@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db import deliveries
 from app.domain.webhooks import Dispatch
 from app.services import webhooks
+from app.telemetry.metrics import maintenance as metrics
 from app.webhooks.sender import Sender
 
 logger = logging.getLogger("secateur.webhooks")
@@ -23,9 +24,11 @@ def deliver_due(engine: Engine, sender: Sender, pool: ThreadPoolExecutor) -> int
         due = deliveries.take_due(connection, limit=BATCH)
 
     def attempt(dispatch: Dispatch) -> None:
-        receipt = sender.send(dispatch)
+        with metrics.DELIVERY_SECONDS.time():
+            receipt = sender.send(dispatch)
         with engine.begin() as connection:
-            webhooks.settle(connection, dispatch, receipt)
+            state = webhooks.settle(connection, dispatch, receipt)
+        metrics.DELIVERIES.labels("gone" if receipt.gone else state).inc()
 
     list(pool.map(attempt, due))
     return len(due)

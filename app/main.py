@@ -1,15 +1,18 @@
-"""Composition root of the API: `uvicorn app.main:create_app --factory`."""
+"""Composition root of the API: `python -m app.main`."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import uvicorn
 from fastapi import FastAPI
 
 from app.api import event_stream, openapi, problems
 from app.api.body_limit import BodyLimit
 from app.api.deps import Resources, State
 from app.api.feeds import Hub
+from app.api.observed import QUIET, Observed
 from app.api.rate_fields import RateFields
 from app.api.routers import (
     archive,
@@ -32,6 +35,7 @@ from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
 from app.settings import Settings
 from app.storage.store import open_store
+from app.telemetry import logs, traces
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -62,9 +66,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Pruning as a service for vision-language models",
         version="1",
         lifespan=lifespan,
+        # Spans where `traces` is configured: one a request, and none for what machines ask.
+        telemetry={
+            "operation_spans": False,
+            "exclude": lambda scope: scope.get("path") in QUIET,
+        },
     )
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes, streamed={datasets.PATH})
     app.add_middleware(RateFields)
+    app.add_middleware(Observed)
     problems.install(app)
     for module in (health, methods, jobs, events, artifacts, archive, datasets, keys, projects):
         app.include_router(module.router)
@@ -74,3 +84,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(module.router)
     openapi.install(app)
     return app
+
+
+def main() -> None:
+    """Serve with the environment's settings until SIGTERM or SIGINT; then finish what has begun."""
+    settings = Settings()
+    telemetry, api = settings.telemetry, settings.api
+    logs.configure("secateur-api", telemetry.log_format, telemetry.log_level)
+    flush = traces.configure("secateur-api", telemetry.otlp_endpoint)
+    uvicorn.run(
+        create_app(settings),
+        host=api.host,
+        port=api.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(api.drain_seconds),
+    )
+    flush()
+
+
+if __name__ == "__main__":
+    main()

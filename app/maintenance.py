@@ -25,6 +25,8 @@ from app.services.leftovers import discard_leftovers, sweep_checkpoints
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore, open_store
+from app.telemetry import exposition, logs, traces
+from app.telemetry.metrics import maintenance as metrics
 from app.webhooks.sender import Sender
 
 logger = logging.getLogger("secateur.maintenance")
@@ -41,18 +43,25 @@ AWAY = (
 def tick(engine: Engine, queue: CeleryQueue) -> None:
     """One round of everything, each part in its own transactions."""
     with engine.begin() as connection:
-        if reaped := attempts.reap(connection):
-            logger.warning("reaped %d expired leases", reaped)
+        reaped = attempts.reap(connection)
+    if reaped:
+        metrics.LEASES_EXPIRED.inc(reaped)
+        logger.warning("reaped %d expired leases", reaped)
     with engine.begin() as connection:
-        if late := attempts.end_overdue(connection):
-            logger.info("ended %d jobs past their time limits", late)
+        late = attempts.end_overdue(connection)
+    if late:
+        metrics.JOBS_OVERDUE.inc(late)
+        logger.info("ended %d jobs past their time limits", late)
     with engine.begin() as connection:
-        if lost := dispatch.recover_lost(connection, queue):
-            logger.warning("sending %d messages again that the broker has lost", lost)
-    while True:
+        lost = dispatch.recover_lost(connection, queue)
+    if lost:
+        metrics.MESSAGES.labels("lost").inc(lost)
+        logger.warning("sending %d messages again that the broker has lost", lost)
+    sent = dispatch.BATCH
+    while sent == dispatch.BATCH:
         with engine.begin() as connection:
-            if dispatch.relay(connection, queue) < dispatch.BATCH:
-                return
+            sent = dispatch.relay(connection, queue)
+        metrics.MESSAGES.labels("sent").inc(sent)
 
 
 def tidy(engine: Engine, store: ArtifactStore, kept: CheckpointStore) -> None:
@@ -60,11 +69,15 @@ def tidy(engine: Engine, store: ArtifactStore, kept: CheckpointStore) -> None:
     with engine.begin() as connection:
         idempotency.forget_old(connection)
     with engine.begin() as connection:
-        if discarded := discard_leftovers(connection, store):
-            logger.info("discarded the files of %d attempts", discarded)
+        discarded = discard_leftovers(connection, store)
+    if discarded:
+        metrics.SWEPT.labels("files").inc(discarded)
+        logger.info("discarded the files of %d attempts", discarded)
     with engine.begin() as connection:
-        if ended := sweep_checkpoints(connection, kept):
-            logger.info("discarded the checkpoints of %d ended jobs", ended)
+        ended = sweep_checkpoints(connection, kept)
+    if ended:
+        metrics.SWEPT.labels("checkpoints").inc(ended)
+        logger.info("discarded the checkpoints of %d ended jobs", ended)
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
@@ -103,6 +116,7 @@ def _guarded(step: Callable[[], None]) -> bool:
     try:
         step()
     except AWAY as error:
+        metrics.UNREACHABLE.inc()
         logger.warning("a service is not reachable: %s", error)
         return False
     return True
@@ -136,11 +150,17 @@ class _Listener:
 
 def main() -> None:
     """Run with the environment's settings until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = Settings()
+    telemetry = settings.telemetry
+    logs.configure("secateur-maintenance", telemetry.log_format, telemetry.log_level)
+    flush = traces.configure("secateur-maintenance", telemetry.otlp_endpoint)
+    hide = exposition.serve(telemetry.metrics_host, telemetry.metrics_port)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run(Settings(), stop)
+    run(settings, stop)
+    hide()
+    flush()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The broker: sends Celery messages by task name, so that nothing here imports the workers."""
 
+from collections.abc import Mapping
+
 from celery import Celery
 from redis import Redis
 
@@ -16,9 +18,20 @@ class CeleryQueue:
         self._celery.conf.broker_transport_options = timeouts
         self._redis = Redis.from_url(url, **timeouts)
 
-    def send(self, job_id: str) -> None:
-        """Hand over the job's message; raises kombu's OperationalError when the broker is away."""
-        self._celery.send_task(TASK, args=[job_id], queue=QUEUE, ignore_result=True, retry=False)
+    def send(self, job_id: str, headers: Mapping[str, str]) -> None:
+        """Hand over the job's message; raises kombu's OperationalError when the broker is away.
+
+        Args:
+            job_id: what the message says.
+            headers: its trace context.
+        """
+        self._celery.send_task(
+            *(TASK, [job_id]),
+            queue=QUEUE,
+            headers=dict(headers),
+            ignore_result=True,
+            retry=False,
+        )
 
     def depth(self) -> int:
         """Messages that no worker has taken; kombu keeps a queue as a list of that name."""

@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.telemetry.logs import LogFormat, LogLevel
 from app.uploads.limits import UploadLimits
 
 PositiveSeconds = Annotated[float, Field(gt=0)]
@@ -132,6 +133,11 @@ class Api(Section):
     max_body_bytes: int = Field(
         default=1 << 20, ge=1024, description="largest request body accepted, in bytes"
     )
+    drain_seconds: PositiveSeconds = Field(
+        default=3,
+        description="how long requests may take to end once the API is asked to; streams are cut "
+        "then, and go on elsewhere from their last event",
+    )
     keep_alive_seconds: PositiveSeconds = Field(
         default=15, description="a silent event stream sends a comment this often"
     )
@@ -200,6 +206,34 @@ class Webhooks(Section):
     )
 
 
+class Telemetry(Section):
+    """What the processes say about themselves."""
+
+    log_format: LogFormat = Field(
+        default=LogFormat.TEXT, description="lines for people (text) or for machines (json)"
+    )
+    log_level: LogLevel = Field(
+        default=LogLevel.INFO, description="quieter lines are left out: debug, info, warning, error"
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="address at which workers and maintenance answer Prometheus",
+    )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="port at which workers and maintenance answer Prometheus; 0: they do not. The "
+        "API answers at its own /metrics",
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://.*)?$",
+        description="where to send OpenTelemetry traces, http://host:4318/v1/traces; empty: "
+        "nowhere",
+    )
+
+
 class Maintenance(Section):
     """The loop that relays unsent messages and reaps expired leases."""
 
@@ -228,6 +262,7 @@ class Settings(BaseSettings):
     checkpoints: Checkpoints = Field(default=Checkpoints(), description=Checkpoints.__doc__)
     worker: Worker = Field(default=Worker(), description=Worker.__doc__)
     webhooks: Webhooks = Field(default=Webhooks(), description=Webhooks.__doc__)
+    telemetry: Telemetry = Field(default=Telemetry(), description=Telemetry.__doc__)
     maintenance: Maintenance = Field(default=Maintenance(), description=Maintenance.__doc__)
 
     @field_validator("data_dir")

@@ -5,7 +5,9 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextvars import copy_context
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.jobs import Artifact, EventType, Job, JobError, Lease, NewEvent, Phase
 from app.services import attempts
+from app.telemetry.metrics.worker import HEARTBEATS
 from workers.drain import Drain
+from workers.observed import Observed
 from workers.pipeline.context import DrainingError, StoppedError
 
 logger = logging.getLogger("secateur.worker")
@@ -47,10 +51,14 @@ class Attempt:
         self._state = Lease.HELD
         self._kept = False
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._observed = Observed(job)
 
     def __enter__(self) -> Self:
         """Start the heartbeat."""
+        self._observed.__enter__()
+        # The thread's log lines carry the ids that are bound here.
+        beat = partial(copy_context().run, self._beat)
+        self._thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         self._thread.start()
         return self
 
@@ -63,10 +71,12 @@ class Attempt:
         """Stop the heartbeat."""
         self._ended.set()
         self._thread.join()
+        self._observed.__exit__(kind, error, trace)
 
     def phase(self, phase: Phase) -> None:
         """Enter a phase."""
         self.event(NewEvent(EventType.PHASE, phase.value))
+        self._observed.phase(phase)
         self._phase = phase
         self._flush()
         self.check()
@@ -78,6 +88,7 @@ class Attempt:
 
     def event(self, event: NewEvent) -> None:
         """Add an entry to the job's event log."""
+        self._observed.event(event)
         with self._lock:
             self._log.append(event)
 
@@ -103,9 +114,12 @@ class Attempt:
     def succeed(self, result: dict[str, Any], files: Sequence[Artifact]) -> bool:
         """Commit the result; False where the job was cancelled or lost meanwhile."""
         with self._lock, self._engine.begin() as connection:
-            return attempts.succeed(
+            stored = attempts.succeed(
                 connection, self.job, result=result, files=files, log=self._take()
             )
+        if stored:
+            self._observed.ended("succeeded")
+        return stored
 
     def fail(
         self,
@@ -118,19 +132,24 @@ class Attempt:
         A job that its quality gate refused has a result all the same, and files if it asked so.
         """
         with self._lock, self._engine.begin() as connection:
-            return attempts.fail(
+            stored = attempts.fail(
                 connection, self.job, error, log=self._take(), result=result, files=files
             )
+        if stored:
+            self._observed.ended("failed", error.code)
+        return stored
 
     def retry(self, error: JobError) -> None:
         """Give the job back after a fault that may pass."""
         with self._lock, self._engine.begin() as connection:
             attempts.retry(connection, self.job, error, log=self._take())
+        self._observed.ended("faulted", error.code)
 
     def hand_back(self) -> None:
         """Give the job back because this process ends, which is not the job's fault."""
         with self._lock, self._engine.begin() as connection:
             attempts.hand_back(connection, self.job, log=self._take())
+        self._observed.ended("handed_back")
 
     def end_cancelled(self) -> None:
         """End the job as cancelled, if that is what a client asked for."""
@@ -177,3 +196,6 @@ class Attempt:
                 # the fencing token keeps this attempt from writing anything.
                 logger.warning("heartbeat of %s failed: %s", self.job.id, error)
                 self._log = log + self._log
+                HEARTBEATS.labels("unreachable").inc()
+            else:
+                HEARTBEATS.labels(self._state).inc()

@@ -5,19 +5,25 @@ computed hangs on its first matrix product. Each child imports torch once, when 
 stays warm from job to job; it is replaced after a failure, a cancel or a number of jobs.
 """
 
-import logging
+import atexit
 
 import psutil
 from celery import Celery
 from celery.signals import (
     setup_logging,
+    task_prerun,
+    worker_init,
     worker_process_init,
     worker_process_shutdown,
     worker_shutting_down,
 )
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from app.queue import QUEUE
 from app.settings import Settings
+from app.telemetry import exposition, logs
+
+SERVICE = "secateur-worker"
 
 settings = Settings()
 celery = Celery("secateur", broker=settings.queue.url, include=["workers.tasks.prune"])
@@ -42,14 +48,27 @@ celery.conf.update(
 
 @setup_logging.connect  # type: ignore[untyped-decorator]  # celery has no types
 def _configure_logging(**_: object) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(SERVICE, settings.telemetry.log_format, settings.telemetry.log_level)
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]  # celery has no types
+def _serve_metrics(**_: object) -> None:
+    atexit.register(
+        exposition.serve_children(settings.telemetry.metrics_host, settings.telemetry.metrics_port)
+    )
+
+
+@task_prerun.connect  # type: ignore[untyped-decorator]  # celery has no types
+def _name_task(task_id: str, **_: object) -> None:
+    clear_contextvars()
+    bind_contextvars(task_id=task_id)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # celery has no types
 def _start_child(**_: object) -> None:
     from workers import child  # noqa: PLC0415 - torch belongs into the child only
 
-    child.start(settings)
+    child.start(settings, SERVICE)
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]  # celery has no types

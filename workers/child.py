@@ -1,18 +1,23 @@
 """What a worker's child process owns: one runner, made when the process starts."""
 
+from collections.abc import Callable
+
 from app.db.engine import make_engine
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
 from app.storage.datasets import DatasetStore
 from app.storage.store import open_store
+from app.telemetry import traces
 from workers.pipeline.context import ModelAccess
 from workers.runner import Runner
 
 _running: list[Runner] = []
+_flushing: list[Callable[[], None]] = []
 
 
-def start(settings: Settings) -> None:
+def start(settings: Settings, service: str) -> None:
     """Make the runner; importing this module has imported torch."""
+    _flushing.append(traces.configure(service, settings.telemetry.otlp_endpoint))
     _running.append(
         Runner(
             engine=make_engine(settings.database.url, pool_size=2),
@@ -42,3 +47,5 @@ def stop() -> None:
     """Close what the runner holds."""
     while _running:
         _running.pop().close()
+    while _flushing:
+        _flushing.pop()()

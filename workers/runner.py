@@ -18,6 +18,7 @@ from app.services import attempts, membership
 from app.services.leftovers import discard_unowned, sweep_checkpoints
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore
+from app.telemetry.metrics.worker import CLAIMS
 from workers.attempt import Attempt
 from workers.drain import Drain
 from workers.pipeline import run as pipeline
@@ -75,6 +76,7 @@ class Runner:
             with self._engine.begin() as connection:
                 lease = timedelta(seconds=self._lease)
                 job = attempts.claim(connection, worker=self._name, lease=lease)
+            CLAIMS.labels("empty" if job is None else "claimed").inc()
             if job is None:
                 logger.info("nothing waits any more that the message of job %s could start", told)
                 return True
@@ -85,13 +87,11 @@ class Runner:
         self._engine.dispose()
 
     def _attempt(self, job: Job, drain: Drain) -> bool:
-        logger.info("job %s attempt %d starts", job.id, job.attempt)
         with Attempt(
             self._engine, job, drain, lease=self._lease, heartbeat=self._heartbeat
         ) as attempt:
             good = self._run(job, attempt)
         self._tidy()
-        logger.info("job %s attempt %d %s", job.id, job.attempt, "succeeded" if good else "ended")
         return good
 
     def _run(self, job: Job, attempt: Attempt) -> bool:

@@ -12,9 +12,11 @@ from pydantic_core.core_schema import ErrorType
 from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from structlog.contextvars import get_contextvars
 
 from app.domain import dataset_errors, errors
 from app.domain.errors import SecateurError
+from app.telemetry.context import REQUEST_ID
 
 logger = logging.getLogger("secateur.api")
 
@@ -157,7 +159,9 @@ def _unstorable(request: Request, _: Exception) -> JSONResponse:
 def _unexpected(_: Request, error: Exception) -> JSONResponse:
     logger.error("unexpected error", exc_info=error)
     detail = "the service met an unexpected error; its log has the details"
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail)
+    # This answer is made outside of every middleware.
+    headers = {"X-Request-Id": str(get_contextvars().get(REQUEST_ID, ""))}
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail, headers=headers)
 
 
 def install(app: FastAPI) -> None:

@@ -97,16 +97,21 @@ def remove(connection: Connection, job_id: str) -> None:
     connection.execute(delete(outbox).where(outbox.c.job_id == job_id))
 
 
-def due(connection: Connection, *, limit: int) -> Sequence[str]:
-    """Job ids whose message is due and unsent, locked; rows another relay holds are passed over."""
+def due(connection: Connection, *, limit: int) -> dict[str, dict[str, str]]:
+    """Jobs whose message is due and unsent, locked; rows another relay holds are passed over.
+
+    Returns:
+        What each job's origin is, by job id, the longest due first.
+    """
     query = (
-        select(outbox.c.job_id)
+        select(outbox.c.job_id, jobs.c.origin)
+        .join(jobs, jobs.c.id == outbox.c.job_id)
         .where(outbox.c.sent_at.is_(None), outbox.c.due_at <= func.now())
         .order_by(outbox.c.due_at, outbox.c.job_id)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=outbox)
     )
-    return connection.execute(query).scalars().all()
+    return {row.job_id: row.origin for row in connection.execute(query)}
 
 
 def mark_sent(connection: Connection, job_ids: Sequence[str]) -> None:

@@ -82,7 +82,12 @@ def installation(
         )
         environment = placed.environment()
         supervisor.run(_Api(placed, environment))
-        supervisor.run(Process(_python("maintenance", ["app.maintenance"], environment), data_dir))
+        # Two processes of this machine answer Prometheus: the worker at the port of the settings,
+        # maintenance at the next.
+        port = settings.telemetry.metrics_port
+        next_port = {"SECATEUR_TELEMETRY__METRICS_PORT": str(port + 1 if port else 0)}
+        maintenance = _python("maintenance", ["app.maintenance"], environment | next_port)
+        supervisor.run(Process(maintenance, data_dir))
         if worker:
             supervisor.run(Process(_worker(environment), data_dir))
         yield Installation(placed, api.url, key, key_file, supervisor.tend)
@@ -90,12 +95,8 @@ def installation(
 
 class _Api(Process):
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
-        api = settings.api
-        arguments = ["uvicorn", "app.main:create_app", "--factory", "--host", api.host]
-        arguments += ["--port", str(api.port), "--no-server-header"]
-        arguments += ["--timeout-graceful-shutdown", "3"]
-        super().__init__(_python("api", arguments, environment), settings.data_dir)
-        self._url = api.url
+        super().__init__(_python("api", ["app.main"], environment), settings.data_dir)
+        self._url = settings.api.url
 
     def ready(self) -> bool:
         try:

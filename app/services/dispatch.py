@@ -1,11 +1,14 @@
 """The relay: carries outbox messages to the broker, and again when the broker has lost them."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Protocol
 
+from opentelemetry.trace import SpanKind
 from sqlalchemy import Connection
 
 from app.db import outbox, projects
+from app.telemetry.traces import carrier_of, context_of, tracer
 
 BATCH = 200
 # A message that was sent, is not claimed and is not in the broker has been lost with a worker or
@@ -16,7 +19,7 @@ GRACE = timedelta(seconds=5)
 class MessageQueue(Protocol):
     """The broker as the relay sees it."""
 
-    def send(self, job_id: str) -> None:
+    def send(self, job_id: str, headers: Mapping[str, str]) -> None:
         """Hand over one message or raise."""
 
     def depth(self) -> int:
@@ -29,12 +32,18 @@ def relay(connection: Connection, queue: MessageQueue) -> int:
     A crash after the broker took a message and before the commit sends it twice; the second claim
     finds nothing.
     """
-    job_ids = outbox.due(connection, limit=BATCH)
-    for job_id in job_ids:
-        queue.send(job_id)
-    if job_ids:
-        outbox.mark_sent(connection, job_ids)
-    return len(job_ids)
+    due = outbox.due(connection, limit=BATCH)
+    for job_id, origin in due.items():
+        with tracer.start_as_current_span(
+            "send message",
+            context=context_of(origin),
+            kind=SpanKind.PRODUCER,
+            attributes={"secateur.job_id": job_id},
+        ):
+            queue.send(job_id, carrier_of())
+    if due:
+        outbox.mark_sent(connection, list(due))
+    return len(due)
 
 
 def recover_lost(connection: Connection, queue: MessageQueue) -> int:

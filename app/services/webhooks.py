@@ -134,13 +134,14 @@ def replay(connection: Connection, caller: Caller, endpoint_id: str, delivery_id
     return delivery
 
 
-def settle(connection: Connection, dispatch: Dispatch, receipt: Receipt) -> None:
+def settle(connection: Connection, dispatch: Dispatch, receipt: Receipt) -> DeliveryState:
     """Note what came of an attempt; a receiver that is gone is not told again."""
     if receipt.accepted:
         deliveries.settle(connection, dispatch.id, receipt, DeliveryState.DELIVERED, None)
-        return
+        return DeliveryState.DELIVERED
     pause = None if receipt.gone else pause_after(dispatch.attempts)
     state = DeliveryState.FAILED if pause is None else DeliveryState.PENDING
     deliveries.settle(connection, dispatch.id, receipt, state, pause)
     if receipt.gone:
         webhooks.disable(connection, dispatch.endpoint_id, "the receiver answered 410 Gone")
+    return state

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from app.domain.errors import StorageUnavailableError
 from app.domain.jobs import Artifact
 
 PIECE = 1 << 20
@@ -25,6 +26,15 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self._staging = root / "staging"
         self._published = root / "published"
+
+    def check(self) -> None:
+        """Is the directory there, and ours to write to?"""
+        try:
+            self._staging.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageUnavailableError(f"{self._staging}: {error.strerror}") from error
+        if not os.access(self._staging, os.W_OK):
+            raise StorageUnavailableError(f"{self._staging} cannot be written to")
 
     def stage(self, job_id: str, attempt: int) -> Path:
         """An empty directory for the attempt to write to."""

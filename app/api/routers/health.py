@@ -1,18 +1,19 @@
-"""Health, without a key: `/livez` says the process answers, `/readyz` that it can do its work."""
+"""For machines, without a key: does the process answer, can it do its work, what does it count?"""
 
 from http import HTTPStatus
 
 from fastapi import APIRouter, Response
+from prometheus_client import REGISTRY, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
-from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import Resources, WithResources
-from app.db import migrate
+from app.api.readiness import OK, checks
+from app.db.load import load
+from app.telemetry.metrics.state import State
 
 router = APIRouter(tags=["health"])
-
-OK = "ok"
 
 
 class Health(BaseModel):
@@ -22,32 +23,38 @@ class Health(BaseModel):
     checks: dict[str, str]
 
 
+class PrometheusText(Response):
+    """Prometheus' text format."""
+
+    media_type = CONTENT_TYPE_PLAIN_0_0_4
+
+
 @router.get("/livez")
 def livez() -> Health:
     """Answer as long as the process lives."""
     return Health(status=OK, checks={})
 
 
-def _database(resources: Resources) -> str:
-    try:
-        with resources.engine.connect() as connection:
-            return OK if migrate.current(connection) else "migrations are missing"
-    except SQLAlchemyError:
-        return "not reachable"
-
-
-def _queue(resources: Resources) -> str:
-    try:
-        resources.queue.ping()
-    except (RedisError, OSError):
-        return "not reachable"
-    return OK
-
-
 @router.get("/readyz", responses={503: {"model": Health}})
 def readyz(resources: WithResources, response: Response) -> Health:
     """Name every dependency that is missing; 503 while one is."""
-    checks = {"database": _database(resources), "queue": _queue(resources)}
-    ready = all(state == OK for state in checks.values())
+    found = checks(resources)
+    ready = all(state == OK for state in found.values())
     response.status_code = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-    return Health(status=OK if ready else "unavailable", checks=checks)
+    return Health(status=OK if ready else "unavailable", checks=found)
+
+
+@router.get("/metrics", response_class=PrometheusText)
+def metrics(resources: WithResources) -> PrometheusText:
+    """Tell Prometheus what this process counts, and how the jobs stand."""
+    return PrometheusText(generate_latest(REGISTRY) + generate_latest(_state(resources)))
+
+
+def _state(resources: Resources) -> State:
+    ready = {name: state == OK for name, state in checks(resources).items()}
+    try:
+        with resources.engine.connect() as connection:
+            now = load(connection)
+    except SQLAlchemyError:
+        return State(ready)
+    return State(ready, now.jobs, now.waiting, now.oldest_seconds)

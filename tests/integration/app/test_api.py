@@ -187,4 +187,5 @@ def test_readiness_names_what_is_missing(settings):
     with TestClient(create_app(gone)) as client:
         answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["checks"] == {"database": "ok", "queue": "not reachable"}
+    missing = {"database": "ok", "queue": "not reachable", "store": "ok"}
+    assert answer.json()["checks"] == missing

@@ -137,7 +137,7 @@ def test_a_passing_fault_is_retried_later_and_then_fails(engine, claim, look, jo
         attempts.retry(connection, claim(), ERROR, log=())
     assert look().status is JobStatus.QUEUED
     with engine.begin() as connection:
-        assert outbox.due(connection, limit=9) == []
+        assert outbox.due(connection, limit=9) == {}
     assert waiting(engine) == [job_id]
     assert claim() is None, "not before its time"
     with engine.begin() as connection:
