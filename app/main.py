@@ -24,9 +24,11 @@ from app.api.routers import (
     jobs,
     keys,
     methods,
+    models,
     packed,
     plans,
     projects,
+    publications,
     sweeps,
     webhooks,
 )
@@ -78,7 +80,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     for module in (health, methods, jobs, events, artifacts, archive, datasets, keys, projects):
         app.include_router(module.router)
-    app.include_router(packed.router)
+    for module in (packed, models, publications):
+        app.include_router(module.router)
     # The hub's paths begin with names of any kind, so they are tried last.
     for module in (sweeps, plans, webhooks, hub):
         app.include_router(module.router)

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import psycopg
 from kombu.exceptions import OperationalError as BrokerError
@@ -20,7 +21,7 @@ from app.db import idempotency, outbox
 from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
 from app.queue import CeleryQueue
-from app.services import attempts, dispatch
+from app.services import attempts, dispatch, keeping
 from app.services.leftovers import discard_leftovers, sweep_checkpoints
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
@@ -64,10 +65,16 @@ def tick(engine: Engine, queue: CeleryQueue) -> None:
         metrics.MESSAGES.labels("sent").inc(sent)
 
 
-def tidy(engine: Engine, store: ArtifactStore, kept: CheckpointStore) -> None:
-    """Discard files that belong to no job any more, and answers kept for replays."""
+def tidy(
+    engine: Engine, store: ArtifactStore, kept: CheckpointStore, age: timedelta | None = None
+) -> None:
+    """Discard files that have become too old or belong to no job, and answers kept for replays."""
     with engine.begin() as connection:
         idempotency.forget_old(connection)
+    if age is not None:
+        with engine.begin() as connection:
+            if expired := keeping.expire(connection, age):
+                logger.info("the files of %d jobs have expired", len(expired))
     with engine.begin() as connection:
         discarded = discard_leftovers(connection, store)
     if discarded:
@@ -86,6 +93,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     queue = CeleryQueue(settings.queue.url)
     store = open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint)
     kept = CheckpointStore(settings.checkpoints.dir)
+    age = timedelta(days=settings.storage.keep_days) if settings.storage.keep_days else None
     sender = Sender(allow_loopback=settings.webhooks.allow_loopback)
     interval = settings.maintenance.interval_seconds
     delivering = threading.Thread(
@@ -98,7 +106,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         while not stop.is_set():
             _guarded(lambda: tick(engine, queue))
             if time.monotonic() >= next_tidy:
-                _guarded(lambda: tidy(engine, store, kept))
+                _guarded(lambda: tidy(engine, store, kept, age))
                 next_tidy = time.monotonic() + TIDY_SECONDS
             if not _guarded(lambda: wake.wait(interval)):
                 stop.wait(interval)

@@ -6,11 +6,13 @@ read settings; everything below them is handed values.
 
 import os
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.domain.destinations import Destination
+from app.domain.publications import DestinationName
 from app.telemetry.logs import LogFormat, LogLevel
 from app.uploads.limits import UploadLimits
 
@@ -97,6 +99,11 @@ class Storage(Section):
         default="",
         pattern=r"^(https?://.*)?$",
         description="address of an S3 that is not Amazon's, as clients reach it too",
+    )
+    keep_days: float = Field(
+        default=0,
+        ge=0,
+        description="days after its end that a job's files go, unless they are needed; 0: never",
     )
 
 
@@ -242,6 +249,17 @@ class Maintenance(Section):
     )
 
 
+class Publishing(Section):
+    """Where jobs may have their files sent."""
+
+    destinations: dict[DestinationName, Destination] = Field(
+        default={},
+        description='JSON: {"hub": {"kind": "huggingface", "secret": "HF_PUSH_TOKEN"}}; kinds are '
+        "huggingface, mlflow and s3; a secret is the name of a variable that only the maintenance "
+        "process needs",
+    )
+
+
 class Settings(BaseSettings):
     """All settings. Relative paths of the subsystems are under `data_dir`."""
 
@@ -261,6 +279,7 @@ class Settings(BaseSettings):
     api: Api = Field(default=Api(), description=Api.__doc__)
     checkpoints: Checkpoints = Field(default=Checkpoints(), description=Checkpoints.__doc__)
     worker: Worker = Field(default=Worker(), description=Worker.__doc__)
+    publishing: Publishing = Field(default=Publishing(), description=Publishing.__doc__)
     webhooks: Webhooks = Field(default=Webhooks(), description=Webhooks.__doc__)
     telemetry: Telemetry = Field(default=Telemetry(), description=Telemetry.__doc__)
     maintenance: Maintenance = Field(default=Maintenance(), description=Maintenance.__doc__)
@@ -281,6 +300,14 @@ class Settings(BaseSettings):
         for section, values in self:
             if isinstance(values, Section):
                 for name, value in values:
-                    text = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else value
-                    variables[f"SECATEUR_{section}__{name}".upper()] = str(text)
+                    variables[f"SECATEUR_{section}__{name}".upper()] = _text(value)
         return variables
+
+
+def _text(value: object) -> str:
+    """A value as its variable holds it."""
+    if isinstance(value, tuple):
+        return os.pathsep.join(map(str, value))
+    if isinstance(value, dict):
+        return TypeAdapter(dict[str, Any]).dump_json(value).decode()
+    return str(value)

@@ -101,6 +101,7 @@ def _rules(resources: WithResources) -> Rules:
         store=resources.store,
         datasets=DatasetStore(settings.storage.dir),
         max_attempts=settings.worker.max_attempts,
+        destinations=settings.publishing.destinations,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from app.db.tables import artifacts
 from app.domain.jobs import Artifact
@@ -46,3 +46,15 @@ def total_size(connection: Connection, job_ids: Sequence[str]) -> int:
     total = func.coalesce(func.sum(artifacts.c.size), 0)
     query = select(total).where(artifacts.c.job_id.in_(job_ids))
     return int(connection.execute(query).scalar_one())
+
+
+def remove(connection: Connection, job_id: str) -> None:
+    """Forget all files of a job."""
+    connection.execute(delete(artifacts).where(artifacts.c.job_id == job_id))
+
+
+def digests(connection: Connection, job_ids: Sequence[str], path: str) -> dict[str, str]:
+    """The SHA-256 of the file of that path, by job."""
+    query = select(artifacts.c.job_id, artifacts.c.sha256)
+    query = query.where(artifacts.c.job_id.in_(job_ids), artifacts.c.path == path)
+    return {row.job_id: row.sha256 for row in connection.execute(query)}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from app.db.tables import events
+from app.db.tables import events, jobs
 from app.domain.jobs import Event, EventLevel, EventType, NewEvent
 
 # Told the subject's id whenever a transaction that appended has committed.
@@ -33,6 +33,14 @@ def append(connection: Connection, subject_id: str, attempt: int, new: Sequence[
     ]
     connection.execute(insert(events), rows)
     connection.execute(select(func.pg_notify(CHANNEL, subject_id)))
+
+
+def append_to_ended(connection: Connection, job_id: str, new: NewEvent) -> None:
+    """Add an entry to the log of a job that has ended; nothing where the job is gone."""
+    query = select(jobs.c.attempt).where(jobs.c.id == job_id).with_for_update()
+    attempt = connection.execute(query).scalar_one_or_none()
+    if attempt is not None:
+        append(connection, job_id, attempt, [new])
 
 
 def page(connection: Connection, subject_id: str, *, after: int, limit: int) -> list[Event]:

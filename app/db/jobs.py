@@ -150,6 +150,12 @@ def members(connection: Connection, sweep_id: str, *, lock: bool = False) -> lis
     return [_job(row) for row in connection.execute(query).mappings()]
 
 
+def files_expired(connection: Connection, job_id: str) -> None:
+    """Note that the job's files were removed for their age."""
+    query = update(jobs).where(jobs.c.id == job_id)
+    connection.execute(query.values(files_expired_at=func.now(), **_NEXT_VERSION))
+
+
 _NEXT_VERSION: dict[str, Any] = {"version": jobs.c.version + 1}
 
 

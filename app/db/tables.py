@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -29,6 +30,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.domain.access import Scope
 from app.domain.jobs import EventLevel, FailureKind, JobStatus
+from app.domain.publications import PublicationState
 from app.domain.sweeps import SweepStatus
 from app.domain.webhooks import DeliveryState
 
@@ -121,6 +123,7 @@ jobs = Table(
     Column("started_at", DateTime(timezone=True)),
     Column("attempt_started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
+    Column("files_expired_at", DateTime(timezone=True)),
     _one_of("status", JobStatus),
     _one_of("error_kind", FailureKind),
     Index("ix_jobs_project_id_id", "project_id", "id"),
@@ -133,6 +136,29 @@ jobs = Table(
         "lease_expires_at",
         postgresql_where=text("lease_expires_at IS NOT NULL"),
     ),
+)
+
+# `latest` is the last number given to a version, so that none is given twice.
+models = Table(
+    "models",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("latest", Integer, nullable=False, server_default="1"),
+    _now("created_at"),
+)
+
+# No ON DELETE: a job that is a version of a model cannot be deleted.
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("project_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    _now("created_at"),
+    ForeignKeyConstraint(["project_id", "name"], ["models.project_id", "models.name"]),
+    Index("ix_model_versions_job_id", "job_id"),
 )
 
 # One row per job that waits for a worker; removed by the claim. `sent_at` is null until the
@@ -252,4 +278,23 @@ deliveries = Table(
     _one_of("state", DeliveryState),
     Index("ix_deliveries_next_at", "next_at", postgresql_where=text("next_at IS NOT NULL")),
     Index("ix_deliveries_endpoint_id_id", "endpoint_id", "id"),
+)
+
+# The queue of publications and their log in one; `next_at` is null once nothing follows.
+publications = Table(
+    "publications",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=PublicationState.PENDING.value),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_at", DateTime(timezone=True), server_default=func.now()),
+    Column("url", Text),
+    Column("last_error", Text),
+    _now("created_at"),
+    _one_of("state", PublicationState),
+    Index("ix_publications_job_id_id", "job_id", "id"),
+    Index("ix_publications_next_at", "next_at", postgresql_where=text("next_at IS NOT NULL")),
 )

@@ -217,6 +217,42 @@ class StorageUnavailableError(SystemFaultError):
     code = "storage_failed"
 
 
+class ArtifactExpiredError(UserError):
+    """The job's files were removed after the time that files are kept."""
+
+    code = "artifacts_expired"
+
+
+class JobInUseError(UserError):
+    """Something else needs the job's files."""
+
+    code = "job_in_use"
+
+
+class DestinationUnknownError(UserError):
+    """The installation has no destination of that name."""
+
+    code = "destination_unknown"
+
+
+class PublicationNotFoundError(UserError):
+    """The job has no publication of that id."""
+
+    code = "publication_not_found"
+
+
+class PublishingError(SystemFaultError):
+    """A destination did not take the files."""
+
+    code = "publishing_failed"
+
+
+class ModelVersionNotFoundError(UserError):
+    """The project has no model of that name, or the model no such version."""
+
+    code = "model_version_not_found"
+
+
 class ResultNotReadyError(UserError):
     """The job has not ended yet."""
 

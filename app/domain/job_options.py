@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from app.domain.models import ModelName
+from app.domain.publications import PublishRequest
 from app.domain.recipe import Strict
 
 MAX_METADATA_BYTES = 8192
@@ -45,6 +47,19 @@ class JobOptions(Strict):
     )
     max_pending_seconds: int | None = Field(
         default=None, ge=1, le=30 * DAY, description="the job fails if it has not started by then"
+    )
+
+
+class PublishOptions(Strict):
+    """Where a job goes that succeeds."""
+
+    publish_as: ModelName | None = Field(
+        default=None,
+        description="model of the project that gets a new version where the job succeeds",
+        examples=["captioner"],
+    )
+    publish: tuple[PublishRequest, ...] = Field(
+        default=(), max_length=8, description="where its files go where the job succeeds"
     )
 
 

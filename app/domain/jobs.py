@@ -89,6 +89,7 @@ class EventType(StrEnum):
     METRIC = "metric"
     WARNING = "warning"
     LOG = "log"
+    PUBLICATION = "publication"
     MEMBER = "member"
 
 
@@ -182,6 +183,7 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    files_expired_at: datetime | None
 
     @property
     def etag(self) -> str:

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from app.domain.allocation_scores import AllocationScores
 from app.domain.datasets import Builtin, DatasetName
 from app.domain.evaluation import Judged
-from app.domain.job_options import JobOptions
+from app.domain.job_options import JobOptions, PublishOptions
 from app.domain.methods import METHODS, build_recipe, build_routing, find_method
 from app.domain.recipe import MAX_M, Modality, Recipe, Strict
 from app.domain.routing import Routing
@@ -101,7 +101,7 @@ class MethodChoice(Strict):
     parameters: dict[str, Any] = Field(default={}, description="the method's own parameters")
 
 
-class JobRequest(Judged, JobOptions, RecipeOptions, MethodChoice, ModelChoice):
+class JobRequest(Judged, JobOptions, PublishOptions, RecipeOptions, MethodChoice, ModelChoice):
     """Body of `POST /v1/jobs`."""
 
     sparsity: AnySparsity | None = Field(

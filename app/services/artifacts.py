@@ -7,11 +7,12 @@ from sqlalchemy import Connection
 from app.db import artifacts
 from app.domain.access import Caller
 from app.domain.errors import (
+    ArtifactExpiredError,
     ArtifactNotFoundError,
     ArtifactNotPackableError,
     ArtifactPathError,
 )
-from app.domain.jobs import Artifact
+from app.domain.jobs import Artifact, Job
 from app.packed import PACKABLE
 from app.services.jobs import get as get_job
 
@@ -28,8 +29,10 @@ def require(connection: Connection, caller: Caller, job_id: str) -> list[Artifac
     Raises:
         JobNotFoundError: the project has no job of that id.
         ArtifactNotFoundError: the job has no files (yet).
+        ArtifactExpiredError: it has none any more.
     """
-    found = listing(connection, caller, job_id)
+    _refuse_expired(get_job(connection, caller, job_id))
+    found = artifacts.of_job(connection, job_id)
     if not found:
         raise ArtifactNotFoundError(f"job {job_id!r} has no files; has it succeeded?")
     return found
@@ -42,10 +45,11 @@ def get(connection: Connection, caller: Caller, job_id: str, path: str) -> Artif
         ArtifactPathError: the path is absolute or leaves the job's directory.
         JobNotFoundError: the project has no job of that id.
         ArtifactNotFoundError: the job has no such file (yet).
+        ArtifactExpiredError: it has none any more.
     """
     if path.startswith("/") or "\\" in path or "\0" in path or ".." in PurePosixPath(path).parts:
         raise ArtifactPathError(f"{path!r} is not a path inside the job's artifacts")
-    get_job(connection, caller, job_id)
+    _refuse_expired(get_job(connection, caller, job_id))
     artifact = artifacts.get(connection, job_id, path)
     if artifact is None:
         raise ArtifactNotFoundError(f"job {job_id!r} has no artifact {path!r}")
@@ -63,3 +67,11 @@ def get_packable(connection: Connection, caller: Caller, job_id: str, path: str)
     if not path.endswith(PACKABLE):
         raise ArtifactNotPackableError(f"{path!r} is no {PACKABLE} file; download it as it is")
     return artifact
+
+
+def _refuse_expired(job: Job) -> None:
+    if job.files_expired_at is not None:
+        raise ArtifactExpiredError(
+            f"the files of job {job.id!r} were removed on {job.files_expired_at:%Y-%m-%d}; "
+            "clone the job to have them made again"
+        )

@@ -19,7 +19,7 @@ from app.domain.jobs import (
     Phase,
     status_event,
 )
-from app.services import journal
+from app.services import journal, publishing
 
 RETRY_DELAY = timedelta(seconds=2)
 _HANDED_BACK = "queued again: its worker was asked to end"
@@ -84,7 +84,8 @@ def succeed(
     if not jobs.succeed(connection, job.id, job.attempt, result):
         return False
     _publish(connection, job, files)
-    _ended(connection, job, [*log, status_event(JobStatus.SUCCEEDED)])
+    named = publishing.begin(connection, job)
+    _ended(connection, job, [*log, *named, status_event(JobStatus.SUCCEEDED)])
     return True
 
 

@@ -1,20 +1,36 @@
-"""A finished job as a model repository of the Hugging Face Hub: one branch, one commit."""
+"""Finished jobs and models as model repositories of the Hugging Face Hub."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from app.db import artifacts, models
 from app.domain.access import Caller
 from app.domain.errors import RepositoryNotFoundError, RevisionNotFoundError
 from app.domain.jobs import Artifact
-from app.services import artifacts
+from app.services.jobs import get as get_job
 
-NAMESPACE = "jobs"
+JOBS = "jobs"
+MODELS = "models"
 BRANCH = "main"
 MANIFEST = "manifest.json"
 OID_LENGTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a commit goes by.
+
+    Attributes:
+        name: `main`, or `v3` for the third version of a model.
+        commit: see `Repository`.
+        job_id: whose files it has.
+    """
+
+    name: str
+    commit: str
+    job_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +38,7 @@ class Repository:
     """One commit of a repository.
 
     Attributes:
-        id: `jobs/<job id>`.
+        id: `jobs/<job id>` or `models/<name>`.
         commit: the SHA-256 of the job's manifest, which lists the SHA-256 of every other file,
             cut to the length of a git commit; clients take nothing longer.
         files: by path.
@@ -54,25 +70,45 @@ class Repository:
 def open_repository(
     connection: Connection, caller: Caller, namespace: str, name: str, revision: str = BRANCH
 ) -> Repository:
-    """The repository of a job that has succeeded.
+    """The repository of a job that has succeeded, or of a model.
 
     Raises:
         JobNotFoundError: no job has that id.
-        RepositoryNotFoundError: the namespace is another, or the job has no files (yet).
-        RevisionNotFoundError: neither `main` nor the job's commit.
+        RepositoryNotFoundError: the namespace is another, the job has no files (yet), or the
+            project has no such model.
+        RevisionNotFoundError: there is no such branch, version or commit.
     """
-    if namespace != NAMESPACE:
-        raise RepositoryNotFoundError(f"repositories here are called {NAMESPACE}/<job id>")
-    return _at(f"{namespace}/{name}", artifacts.listing(connection, caller, name), revision)
+    known = revisions(connection, caller, namespace, name)
+    for found in known:
+        if revision in {found.name, found.commit}:
+            files = artifacts.of_job(connection, found.job_id)
+            return Repository(f"{namespace}/{name}", found.commit, tuple(files))
+    listed = ", ".join(f"{found.name} ({found.commit})" for found in known[:8])
+    raise RevisionNotFoundError(f"{namespace}/{name} has no revision {revision!r}, but {listed}")
 
 
-def _at(repo_id: str, files: Sequence[Artifact], revision: str) -> Repository:
-    manifests = [file for file in files if file.path == MANIFEST]
-    if not manifests:
-        raise RepositoryNotFoundError(f"{repo_id} has no files; has the job succeeded?")
-    commit = manifests[0].sha256[:OID_LENGTH]
-    if revision not in {BRANCH, commit}:
-        raise RevisionNotFoundError(
-            f"{repo_id} has no revision {revision!r}, only {BRANCH!r} and {commit!r}"
+def revisions(connection: Connection, caller: Caller, namespace: str, name: str) -> list[Revision]:
+    """The branch, then the versions, newest first; a job has no versions.
+
+    Raises:
+        JobNotFoundError, RepositoryNotFoundError: as `open_repository`.
+    """
+    if namespace == JOBS:
+        jobs = {BRANCH: get_job(connection, caller, name).id}
+    elif namespace == MODELS:
+        versions = models.versions(connection, caller.project_id, name)
+        jobs = {version.revision: version.job_id for version in versions}
+        jobs = dict([(BRANCH, versions[0].job_id), *jobs.items()]) if versions else {}
+    else:
+        raise RepositoryNotFoundError(
+            f"repositories here are called {JOBS}/<job id> or {MODELS}/<name of a model>"
         )
-    return Repository(repo_id, commit, tuple(files))
+    digests = artifacts.digests(connection, list(jobs.values()), MANIFEST)
+    found = [
+        Revision(revision, digests[job_id][:OID_LENGTH], job_id)
+        for revision, job_id in jobs.items()
+        if job_id in digests
+    ]
+    if not found:
+        raise RepositoryNotFoundError(f"{namespace}/{name} has no files; has the job succeeded?")
+    return found

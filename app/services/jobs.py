@@ -13,7 +13,7 @@ from app.domain.errors import (
 )
 from app.domain.job_options import JobChange
 from app.domain.jobs import Event, Job, JobFilter, JobStatus, status_event
-from app.services import journal, membership
+from app.services import journal, keeping, membership
 
 
 def get(connection: Connection, caller: Caller, job_id: str, *, lock: bool = False) -> Job:
@@ -124,11 +124,13 @@ def delete(connection: Connection, caller: Caller, job_id: str, expected: str | 
     Raises:
         JobNotFoundError: the project has no job of that id.
         JobNotFinishedError: it has not ended.
+        JobInUseError: something else needs its files.
         PreconditionError: the job has changed since the client looked.
     """
     job = get_unchanged(connection, caller, job_id, expected)
     if not job.status.terminal:
         raise JobNotFinishedError(f"job {job_id!r} is {job.status}; cancel it first")
+    keeping.refuse_needed(connection, [job_id])
     size = artifacts.total_size(connection, [job_id])
     jobs.delete(connection, [job_id])
     projects.add_artifact_bytes(connection, caller.project_id, -size)

@@ -1,7 +1,7 @@
 """New jobs: submitted, cloned with changes, or retried."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from app.db import audit, jobs, outbox
 from app.domain.access import Caller
+from app.domain.destinations import Destination
 from app.domain.errors import JobNotRetryableError
 from app.domain.jobs import Job, JobStatus, NewJob, status_event
 from app.domain.model_source import LocalModel, parse_model_source
@@ -16,7 +17,7 @@ from app.domain.routable import check_routable
 from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec, resolve
 from app.model_directory import read_config, resolve_local_model
-from app.services import datasets, journal, projects
+from app.services import datasets, journal, projects, publishing
 from app.services.earlier_scores import with_scores
 from app.services.jobs import get
 from app.storage.datasets import DatasetStore
@@ -32,6 +33,7 @@ class Rules:
     store: ArtifactStore
     datasets: DatasetStore
     max_attempts: int
+    destinations: Mapping[str, Destination] = field(default_factory=dict)
 
 
 def check(connection: Connection, caller: Caller, request: JobRequest, rules: Rules) -> JobSpec:
@@ -45,6 +47,7 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
     if isinstance(source, LocalModel):
         directory = resolve_local_model(source.path, rules.model_roots)
     datasets.check_named(rules.datasets, request)
+    publishing.check_destinations(request.publish, rules.destinations, caller.project_id)
     spec = with_scores(connection, caller.project_id, rules.store, resolve(request))
     if directory is not None and isinstance(spec.recipe, Routing):
         check_routable(read_config(directory), spec.recipe)  # the hub's models: by the worker

@@ -13,7 +13,7 @@ from app.domain.routing import Routing
 from app.domain.submission import JobSpec
 from app.domain.sweep_request import SweepRequest
 from app.domain.sweeps import Sweep, SweepStatus, shares_calibration
-from app.services import membership, submissions
+from app.services import keeping, membership, submissions
 from app.services.jobs import stop
 from app.services.projects import check_quotas
 from app.services.submissions import Rules
@@ -116,12 +116,14 @@ def delete(connection: Connection, caller: Caller, sweep_id: str) -> list[Job]:
     Raises:
         SweepNotFoundError: the project has none of that id.
         SweepNotFinishedError: it has not ended.
+        JobInUseError: something else needs a member's files.
     """
     sweep = get(connection, caller, sweep_id)
     if not sweep.status.terminal:
         raise SweepNotFinishedError(f"sweep {sweep_id!r} is {sweep.status}; cancel it first")
     members = jobs.members(connection, sweep_id, lock=True)
     job_ids = [job.id for job in members]
+    keeping.refuse_needed(connection, job_ids)
     size = artifacts.total_size(connection, job_ids)
     jobs.delete(connection, job_ids)
     projects.add_artifact_bytes(connection, caller.project_id, -size)

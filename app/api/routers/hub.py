@@ -1,19 +1,21 @@
 """The reading half of the Hugging Face Hub's API, so that its clients download from here.
 
-With `HF_ENDPOINT=http://host:port` and an API key as `HF_TOKEN`, `jobs/<job id>` is a model
-repository for `huggingface_hub`, `transformers` and everything built on them.
+With `HF_ENDPOINT=http://host:port` and an API key as `HF_TOKEN`, `jobs/<job id>` and
+`models/<name>` are model repositories for `huggingface_hub`, `transformers` and everything built on
+them.
 """
 
 from typing import Annotated
+from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.api.deps import Reader, Transaction
 from app.api.files import WithSender, etag
 from app.api.hub_route import HubRoute, refuse
-from app.api.schemas.hub import Entry, FileEntry, FolderEntry, ModelInfo
+from app.api.schemas.hub import Entry, FileEntry, FolderEntry, ModelInfo, Refs
 from app.domain.errors import ArtifactNotFoundError
-from app.services.hub import BRANCH, Repository, open_repository
+from app.services.hub import BRANCH, Repository, open_repository, revisions
 
 router = APIRouter(tags=["hub"], route_class=HubRoute)
 
@@ -30,6 +32,10 @@ def _repository(
 Opened = Annotated[Repository, Depends(_repository)]
 
 
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
 @router.get(MODEL)
 @router.get(MODEL + "/revision/{revision}")
 def info(repository: Opened) -> ModelInfo:
@@ -37,17 +43,35 @@ def info(repository: Opened) -> ModelInfo:
     return ModelInfo.of(repository)
 
 
+@router.get(MODEL + "/refs")
+def refs(namespace: str, name: str, caller: Reader, transaction: Transaction) -> Refs:
+    """List the branch, and the versions as tags."""
+    return Refs.of(revisions(transaction, caller, namespace, name))
+
+
+@router.post(MODEL + "/paths-info/{revision}")
+def paths_info(repository: Opened, form: Annotated[bytes, Depends(_body)]) -> list[Entry]:
+    """Tell of some files and folders; those that are not there are left out."""
+    fields = parse_qs(form.decode(errors="replace"))
+    wanted = {path.rstrip("/") for path in fields.get("paths", [])}
+    return [entry for entry in _entries(repository, "") if entry.path in wanted]
+
+
 @router.get(MODEL + "/tree/{revision}")
 @router.get(MODEL + "/tree/{revision}/{folder:path}")
 def tree(repository: Opened, folder: str = "", *, recursive: bool = False) -> list[Entry]:
     """List a folder: its folders, then its files."""
-    files, folders = repository.under(folder), repository.folders(folder)
-    if not files:
+    listed = _entries(repository, folder)
+    if not listed:
         raise ArtifactNotFoundError(f"{repository.id} has no folder {folder!r}")
-    entries = [FolderEntry(path=path, oid=repository.oid(path)) for path in folders]
-    listed: list[Entry] = [*entries, *(FileEntry.of(file) for file in files)]
     depth = folder.rstrip("/").count("/") + 1 if folder else 0
     return [entry for entry in listed if recursive or entry.path.count("/") == depth]
+
+
+def _entries(repository: Repository, folder: str) -> list[Entry]:
+    folders = repository.folders(folder)
+    entries = [FolderEntry(path=path, oid=repository.oid(path)) for path in folders]
+    return [*entries, *(FileEntry.of(file) for file in repository.under(folder))]
 
 
 @router.head(FILE, include_in_schema=False)

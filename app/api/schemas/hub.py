@@ -1,12 +1,13 @@
 """What the Hugging Face Hub's clients read. Field names are the hub's."""
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from app.domain.jobs import Artifact
-from app.services.hub import OID_LENGTH, Repository
+from app.services.hub import BRANCH, OID_LENGTH, Repository, Revision
 
 # The size of the text file that git would hold in place of the content; nobody asks for it.
 _POINTER_SIZE = 135
@@ -79,3 +80,33 @@ class FolderEntry(_Out):
 
 
 Entry = FileEntry | FolderEntry
+
+
+class Ref(_Out):
+    """A branch or a tag."""
+
+    name: str
+    ref: str
+    target_commit: str
+
+
+class Refs(_Out):
+    """What commits go by."""
+
+    branches: list[Ref]
+    tags: list[Ref]
+    converts: list[Ref] = []
+
+    @classmethod
+    def of(cls, revisions: Sequence[Revision]) -> Self:
+        """The revisions as the hub tells them."""
+        branches = [each for each in revisions if each.name == BRANCH]
+        tags = [each for each in revisions if each.name != BRANCH]
+        return cls(branches=_refs("heads", branches), tags=_refs("tags", tags))
+
+
+def _refs(kind: str, revisions: Sequence[Revision]) -> list[Ref]:
+    return [
+        Ref(name=each.name, ref=f"refs/{kind}/{each.name}", target_commit=each.commit)
+        for each in revisions
+    ]

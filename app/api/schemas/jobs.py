@@ -54,6 +54,7 @@ class JobOut(JobSpec):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    files_expired_at: datetime | None = Field(description="when its files were removed for age")
 
     @classmethod
     def of(cls, job: Job) -> Self:

@@ -1,6 +1,7 @@
 """The real clients, unchanged, against a real server."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from app.db import models
+from app.domain.access import DEFAULT_PROJECT
 from app.domain.errors import ModelGatedError, ModelNotFoundError
 from app.domain.model_source import HubModel
 from workers.pipeline.sources import fetch
@@ -97,6 +100,41 @@ def test_the_api_lists_files_and_folders(served):
     assert not api.file_exists(served.repo, "pytorch_model.bin")
     assert api.revision_exists(served.repo, served.commit)
     assert not api.revision_exists(served.repo, "v7")
+
+
+def test_a_model_is_a_repository_with_versions(served, engine, publish, tmp_path, monkeypatch):
+    first = served.repo.removeprefix("jobs/")
+    changed = tmp_path / "changed"
+    shutil.copytree(served.directory, changed)
+    (changed / "notes" / "read me.txt").write_text("the second version\n")
+    second, manifest = publish(changed)
+    with engine.begin() as connection:
+        for job_id in (first, second):
+            models.add_version(connection, DEFAULT_PROJECT, "captioner", job_id)
+    told = {"endpoint": served.url, "token": served.key, "cache_dir": tmp_path / "cache"}
+    api, repo = HfApi(served.url, token=served.key), "models/captioner"
+    refs = api.list_repo_refs(repo)
+    assert [(ref.name, ref.target_commit) for ref in refs.branches] == [("main", manifest[:40])]
+    assert {ref.name: ref.target_commit for ref in refs.tags} == {
+        "v1": served.commit,
+        "v2": manifest[:40],
+    }
+    stable = snapshot_download(repo, revision="v1", **told)
+    assert Path(stable).name == served.commit
+    assert contents(stable).items() >= contents(served.directory).items()
+    for revision in ("main", "v2", manifest[:40]):
+        path = hf_hub_download(repo, "notes/read me.txt", revision=revision, **told)
+        assert Path(path).read_text() == "the second version\n"
+    (info,) = api.get_paths_info(repo, "config.json", revision="v1")
+    assert info.size == (served.directory / "config.json").stat().st_size
+    assert [each.path for each in api.get_paths_info(repo, ["notes", "none"])] == ["notes"]
+    with pytest.raises(RevisionNotFoundError):
+        hf_hub_download(repo, "config.json", revision="v3", **told)
+    with pytest.raises(RepositoryNotFoundError):
+        hf_hub_download("models/other", "config.json", **told)
+    monkeypatch.setenv("HF_TOKEN", served.key)
+    files = fetch(HubModel(repo, "v1"), roots=(), hub_endpoint=served.url, hub_cache=tmp_path / "h")
+    assert files.revision == served.commit
 
 
 def download(served, path="config.json", **options):

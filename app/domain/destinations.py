@@ -1,0 +1,54 @@
+"""Where files can be published: an address, and the name of the secret that opens it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.domain.recipe import Strict
+
+Url = Annotated[str, Field(pattern=r"^https?://")]
+SecretName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Z_][A-Z0-9_]*$",
+        description="environment variable of the maintenance process that holds the secret",
+    ),
+]
+
+
+class _Destination(Strict):
+    projects: tuple[str, ...] = Field(
+        default=(), description="ids of the projects that may publish here; none: all"
+    )
+
+
+class HuggingFace(_Destination):
+    """A Hugging Face hub; the target is a repository."""
+
+    kind: Literal["huggingface"]
+    endpoint: Url = "https://huggingface.co"
+    private: bool = True
+    secret: SecretName = Field(description="a token that may write")
+
+
+class MlFlow(_Destination):
+    """An MLflow server; the target is an experiment and a registered model."""
+
+    kind: Literal["mlflow"]
+    endpoint: Url
+    secret: SecretName | None = Field(
+        default=None, description="a token, or user:password; None: the server asks for nothing"
+    )
+
+
+class S3Prefix(_Destination):
+    """A bucket; the target is a prefix under `url`."""
+
+    kind: Literal["s3"]
+    url: str = Field(pattern=r"^s3://[^/]+(/.*)?$")
+    endpoint: str = Field(default="", pattern=r"^(https?://.*)?$")
+    region: str = "us-east-1"
+    secret: SecretName = Field(description="access key id and secret access key, id:secret")
+
+
+Destination = Annotated[HuggingFace | MlFlow | S3Prefix, Field(discriminator="kind")]

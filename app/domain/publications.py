@@ -1,0 +1,66 @@
+"""Publications: the files of a job sent on to a destination once it has succeeded.
+
+A destination is a name for an address and a secret that the installation holds; jobs, logs and
+events know nothing but the name.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from app.domain.recipe import Strict
+
+DestinationName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+
+
+class PublishRequest(Strict):
+    """Where a job's files go on success."""
+
+    destination: DestinationName = Field(description="name of a destination of the installation")
+    target: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$",
+        max_length=200,
+        description="name over there: the hub's repository, MLflow's model, the prefix on S3",
+        examples=["acme/captioner-pruned"],
+    )
+
+
+class PublicationState(StrEnum):
+    """Where one publication stands."""
+
+    PENDING = "pending"
+    PUBLISHED = "published"
+    FAILED = "failed"
+
+
+# The pause before each attempt.
+SCHEDULE = (
+    timedelta(0),
+    *(timedelta(seconds=seconds) for seconds in (5, 30)),
+    *(timedelta(minutes=minutes) for minutes in (5, 30)),
+    *(timedelta(hours=hours) for hours in (2, 6)),
+)
+
+
+def pause_after(attempts: int) -> timedelta | None:
+    """How long to wait after so many failed attempts; None: give up."""
+    return SCHEDULE[attempts] if attempts < len(SCHEDULE) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One job on its way to one destination."""
+
+    id: str
+    job_id: str
+    destination: str
+    target: str
+    state: PublicationState
+    attempts: int
+    next_at: datetime | None
+    url: str | None
+    last_error: str | None
+    created_at: datetime

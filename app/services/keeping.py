@@ -1,0 +1,37 @@
+"""How long files are kept: never shorter than somebody needs them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from app.db import artifacts, jobs, needs, projects
+from app.domain.errors import JobInUseError
+
+BATCH = 100
+
+
+def refuse_needed(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Let nobody remove files that others count on.
+
+    Raises:
+        JobInUseError: one of the jobs is a version of a model, is being published, or is what
+            another job starts from.
+    """
+    for job_id, reason in needs.needed(connection, job_ids).items():
+        raise JobInUseError(f"the files of job {job_id!r} are needed: {reason}")
+
+
+def expire(connection: Connection, age: timedelta) -> list[str]:
+    """Give up the files of jobs that ended longer ago; the jobs stay. Returns their ids.
+
+    The files themselves are discarded after the commit, like everything that nobody owns.
+    """
+    expired = []
+    for job_id, project_id in needs.outlived(connection, age, limit=BATCH):
+        size = artifacts.total_size(connection, [job_id])
+        artifacts.remove(connection, job_id)
+        jobs.files_expired(connection, job_id)
+        projects.add_artifact_bytes(connection, project_id, -size)
+        expired.append(job_id)
+    return expired
