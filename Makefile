@@ -29,6 +29,8 @@ check: install ## lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m app.openapi --check openapi.json
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 openapi: install ## write openapi.json anew
 	$(BIN)/python -m app.openapi openapi.json

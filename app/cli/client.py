@@ -81,6 +81,34 @@ class Client:
         """Look at a job."""
         return self._json("GET", f"/v1/jobs/{quote(job_id, safe='')}")
 
+    def jobs(self, **only: Any) -> list[Json]:
+        """The newest jobs; what is None does not restrict."""
+        given = {name: value for name, value in only.items() if value is not None}
+        found: list[Json] = self._json("GET", "/v1/jobs", params=given)["jobs"]
+        return found
+
+    def events(self, job_id: str) -> list[Json]:
+        """The whole event log of a job, oldest first."""
+        found: list[Json] = []
+        while page := self.events_after(job_id, found[-1]["id"] if found else 0):
+            found += page
+        return found
+
+    def events_after(self, job_id: str, seen: int) -> list[Json]:
+        """A page of the event log that follows the event id `seen`."""
+        address = f"/v1/jobs/{quote(job_id, safe='')}/events"
+        page: list[Json] = self._json("GET", address, params={"after": seen})["events"]
+        return page
+
+    def act(self, job_id: str, action: str) -> Json:
+        """Cancel a job, or retry it."""
+        return self._json("POST", f"/v1/jobs/{quote(job_id, safe='')}/{action}")
+
+    def methods(self) -> list[Json]:
+        """The pruning methods."""
+        found: list[Json] = self._json("GET", "/v1/methods")["methods"]
+        return found
+
     def artifacts(self, job_id: str) -> list[Json]:
         """List the files of a job: path, size in bytes, sha256."""
         listing = self._json("GET", f"/v1/jobs/{quote(job_id, safe='')}/artifacts")

@@ -1,5 +1,6 @@
 """How the command speaks: facts on standard output, the rest on standard error."""
 
+import sys
 from enum import IntEnum
 from typing import NoReturn
 
@@ -7,7 +8,9 @@ import typer
 from rich.console import Console
 
 # Nothing is wrapped, coloured by guess or read as markup: keys and paths stay in one piece.
-out = Console(soft_wrap=True, highlight=False, markup=False)
+# A terminal cuts the tables it has no room for; a pipe has room.
+_width = None if sys.stdout.isatty() else 400
+out = Console(soft_wrap=True, highlight=False, markup=False, width=_width)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 

@@ -6,12 +6,9 @@ import typer
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from app.cli.console import Exit, fail, out
-from app.cli.settings import DataDir, load_settings
+from app.cli.settings import DataDir, database_url, load_settings
 from app.db.engine import make_engine
-from app.local.installation import DATABASE
-from app.local.postgres import Postgres
 from app.services import keys as service
-from app.settings import Settings
 
 keys = typer.Typer(help="Manage API keys, directly in the database.", no_args_is_help=True)
 
@@ -23,7 +20,7 @@ def create(
 ) -> None:
     """Make an API key and show it, once."""
     settings = load_settings(data_dir)
-    engine = make_engine(_database_url(settings))
+    engine = make_engine(database_url(settings))
     try:
         with engine.begin() as connection:
             secret = service.create(connection, name)
@@ -41,10 +38,3 @@ def create(
 @keys.callback()
 def _keys() -> None:
     """Keep `create` a subcommand while it is the only one."""
-
-
-def _database_url(settings: Settings) -> str:
-    """The database of the settings, or the one that `secateur up` runs in the data directory."""
-    if "url" in settings.database.model_fields_set:
-        return settings.database.url
-    return Postgres(settings.data_dir).url(DATABASE)

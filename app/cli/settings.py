@@ -7,6 +7,8 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.console import Exit, fail
+from app.local.installation import DATABASE
+from app.local.postgres import Postgres
 from app.settings import Settings
 
 DataDir = Annotated[
@@ -34,3 +36,10 @@ def load_settings(data_dir: Path | None = None, **sections: dict[str, Any]) -> S
             for issue in error.errors()
         ]
         fail("\n".join(wrong), Exit.USAGE)
+
+
+def database_url(settings: Settings) -> str:
+    """The database of the settings, or the one that `secateur up` runs in the data directory."""
+    if "url" in settings.database.model_fields_set:
+        return settings.database.url
+    return Postgres(settings.data_dir).url(DATABASE)

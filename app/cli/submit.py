@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.client import AsJson, Json, Key, Url, connected
+from app.cli.completion import MethodName
 from app.cli.console import out
 from app.cli.watch import report, watch_to_end
 
@@ -15,7 +16,7 @@ def submit(
         str, typer.Argument(help="Path under an allowed root, or hf:organisation/name@revision.")
     ],
     *,
-    method: Annotated[str, typer.Option(help="Pruning method; GET /v1/methods lists them.")],
+    method: MethodName,
     sparsity: Annotated[
         float | None, typer.Option(help="Share of weights set to zero.", show_default=False)
     ] = None,

@@ -1,9 +1,8 @@
 """`secateur watch`: follow a job to its end."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
 
 import typer
 from rich.progress import (
@@ -15,12 +14,13 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from app.cli.client import AsJson, Client, Json, Key, Url, connected, follow
+from app.cli.client import AsJson, Client, Json, Key, UnreachableError, Url, connected, follow
+from app.cli.completion import JobId
 from app.cli.console import Exit, err, out
 
 
 def watch(
-    job: Annotated[str, typer.Argument(help="Id of the job.")],
+    job: JobId,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -33,10 +33,21 @@ def watch(
 def watch_to_end(client: Client, job_id: str, pause: Callable[[float], None] = time.sleep) -> Json:
     """Show a bar per phase while the job runs; returns the ended job."""
     client.job(job_id)  # an unknown job is refused before anything is drawn
-    with _phase_bars() as show:
+    seen = 0
+    with _phase_bars() as bars:
         for job in follow(client, job_id, pause=pause):
-            show(job)
+            log = _news(client, job_id, seen)
+            seen = log[-1]["id"] if log else seen
+            bars.show(job, log)
     return job
+
+
+def _news(client: Client, job_id: str, seen: int) -> list[Json]:
+    """What happened since; the bars do without where the service is away for a moment."""
+    try:
+        return client.events_after(job_id, seen)
+    except UnreachableError:
+        return []
 
 
 def report(job: Json, *, as_json: bool) -> None:
@@ -60,20 +71,45 @@ def _outcome(result: Json) -> str:
     return f"sparsity {result['sparsity']:.4f}"
 
 
+class _Bars:
+    """A row for the whole job, and one per phase: pruning counts its blocks."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._job = bars.add_task("job", total=1, what="")
+        self._rows: dict[str, TaskID] = {}
+        self._phase = ""
+
+    def show(self, job: Json, log: Sequence[Json]) -> None:
+        for event in log:
+            if event["type"] == "phase":
+                self._enter(event["message"])
+            elif event["type"] == "block":
+                self._count(event["data"])
+        ended = job["finished_at"] is not None
+        phase = "" if ended else job["phase"] or ""
+        if phase != self._phase:
+            self._enter(phase)
+        done = 1 if ended else min(job["progress"], 0.99)
+        self._bars.update(self._job, completed=done, what=job["status"])
+
+    def _enter(self, phase: str) -> None:
+        if row := self._rows.get(self._phase):
+            self._bars.update(row, total=1, completed=1, what="")
+            self._bars.stop_task(row)
+        self._phase = phase
+        if phase and phase not in self._rows:
+            self._rows[phase] = self._bars.add_task(phase, total=None, what="")
+
+    def _count(self, block: Json) -> None:
+        if row := self._rows.get(self._phase):
+            what = f"{block['done']}/{block['total']} {block['block']}"
+            self._bars.update(row, total=block["total"], completed=block["done"], what=what)
+
+
 @contextmanager
-def _phase_bars() -> Iterator[Callable[[Json], None]]:
-    """A row per phase; the last one shows how much of the whole job is done."""
+def _phase_bars() -> Iterator[_Bars]:
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=err) as bars:
-        rows: dict[str, TaskID] = {}
-
-        def show(job: Json) -> None:
-            phase = job["phase"] if job["status"] == "running" and job["phase"] else job["status"]
-            if phase not in rows:
-                for row in rows.values():
-                    bars.update(row, completed=1)
-                rows[phase] = bars.add_task(phase, total=1)
-            ended = job["finished_at"] is not None
-            bars.update(rows[phase], completed=1 if ended else min(job["progress"], 0.99))
-
-        yield show
+    what = TextColumn("{task.fields[what]}")
+    with Progress(*columns, TimeElapsedColumn(), what, console=err) as bars:
+        yield _Bars(bars)

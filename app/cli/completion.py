@@ -1,0 +1,45 @@
+"""What the shell may complete; asks the service, and stays silent where it does not answer."""
+
+import os
+from typing import Annotated
+
+import httpx2
+import typer
+
+from app.cli.settings import load_settings
+
+_PATIENCE = 1.0  # seconds: nobody waits longer for a completion
+
+
+def complete_job(incomplete: str) -> list[str]:
+    """Ids of the newest jobs."""
+    return [id_ for id_ in _ask("/v1/jobs?limit=50", "jobs", "id") if id_.startswith(incomplete)]
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """Names of methods."""
+    names = _ask("/v1/methods", "methods", "name")
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _ask(path: str, items: str, field: str) -> list[str]:
+    settings = load_settings()
+    kept = settings.data_dir / "key"
+    key = os.environ.get("SECATEUR_KEY") or (kept.read_text().strip() if kept.exists() else "")
+    address = os.environ.get("SECATEUR_URL") or settings.api.url
+    try:
+        answer = httpx2.get(
+            f"{address}{path}", headers={"Authorization": f"Bearer {key}"}, timeout=_PATIENCE
+        )
+        return [item[field] for item in answer.json()[items]]
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError):
+        return []
+
+
+JobId = Annotated[str, typer.Argument(help="Id of the job.", autocompletion=complete_job)]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        help="Pruning method; `secateur methods` lists them.", autocompletion=complete_method
+    ),
+]

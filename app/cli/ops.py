@@ -1,0 +1,183 @@
+"""`secateur doctor`, `migrate`, `gc`: for whoever runs the service, on the machine that runs it."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import typer
+from redis import Redis
+from redis.exceptions import RedisError
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.cli.client import AsJson
+from app.cli.console import Exit, fail, out
+from app.cli.settings import DataDir, database_url, load_settings
+from app.db.engine import make_engine
+from app.domain.errors import StorageUnavailableError
+from app.services.leftovers import discard_leftovers, sweep_checkpoints
+from app.settings import Settings
+from app.storage.checkpoints import CheckpointStore
+from app.storage.store import open_store
+
+LITTLE = 10 << 30  # bytes of free disk below which a large model may not fit
+
+# Importing torch takes seconds, and this process may have none: another one tells.
+_DEVICES = """
+import torch, transformers
+found = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+print(torch.__version__, transformers.__version__, ", ".join(found) or "CPU only", sep="; ")
+"""
+
+
+class Finding(NamedTuple):
+    """What one look showed."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Look at all that the service needs on this machine; exit code 1 where something is wrong."""
+    findings = list(examine(load_settings(data_dir)))
+    if as_json:
+        out.print_json(data={found.name: found._asdict() for found in findings})
+    else:
+        table = Table("", "", box=None, show_header=False)
+        for found in findings:
+            table.add_row(found.name, "ok" if found.ok else "WRONG", found.detail)
+        out.print(table)
+    if not all(found.ok for found in findings):
+        raise typer.Exit(Exit.FAILED)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Every finding; a look that fails does not keep the others from being made."""
+    looks: dict[str, Callable[[Settings], str]] = {
+        "database": _database,
+        "migrations": _migrations,
+        "broker": _broker,
+        "store": _store,
+        "disk": _disk,
+        "torch": _torch,
+    }
+    for name, look in looks.items():
+        try:
+            yield Finding(name, True, look(settings))
+        except _WrongError as wrong:
+            yield Finding(name, False, str(wrong))
+
+
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the database to the newest schema; safe to run by several at once, and again."""
+    # Alembic takes a second to import.
+    from app.db import migrate as migrations  # noqa: PLC0415  see above
+
+    url = database_url(load_settings(data_dir))
+    try:
+        migrations.upgrade(url)
+    except SQLAlchemyError as error:
+        fail(f"database_unavailable: {error}", Exit.UNREACHABLE)
+    out.print("the database is at the newest schema")
+
+
+def gc(
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Discard files that belong to no job any more, as maintenance does every ten minutes."""
+    settings = load_settings(data_dir)
+    kept = settings.storage
+    engine = make_engine(database_url(settings))
+    try:
+        with engine.begin() as connection:
+            store = open_store(kept.dir, kept.url, kept.endpoint)
+            files = discard_leftovers(connection, store)
+        with engine.begin() as connection:
+            ended = sweep_checkpoints(connection, CheckpointStore(settings.checkpoints.dir))
+    except (SQLAlchemyError, StorageUnavailableError) as error:
+        fail(f"nothing_done: {error}", Exit.UNREACHABLE)
+    finally:
+        engine.dispose()
+    if as_json:
+        out.print_json(data={"files": files, "checkpoints": ended})
+    else:
+        out.print(f"discarded the files of {files} attempts, the checkpoints of {ended} jobs")
+
+
+class _WrongError(Exception):
+    """What a look found wrong."""
+
+
+def _database(settings: Settings) -> str:
+    engine = make_engine(database_url(settings))
+    try:
+        with engine.connect() as connection:
+            version = connection.exec_driver_sql("SHOW server_version").scalar_one()
+            return f"PostgreSQL {version}"
+    except SQLAlchemyError as error:
+        raise _WrongError(_first_line(error)) from error
+    finally:
+        engine.dispose()
+
+
+def _migrations(settings: Settings) -> str:
+    from app.db import migrate as migrations  # noqa: PLC0415  as above
+
+    engine = make_engine(database_url(settings))
+    try:
+        with engine.connect() as connection:
+            if not migrations.current(connection):
+                raise _WrongError("missing; run `secateur migrate`")
+    except SQLAlchemyError as error:
+        raise _WrongError("the database is away") from error
+    finally:
+        engine.dispose()
+    return "at the newest"
+
+
+def _broker(settings: Settings) -> str:
+    if "url" not in settings.queue.model_fields_set:
+        return "`secateur up` starts its own"
+    try:
+        with Redis.from_url(settings.queue.url, socket_timeout=3) as client:
+            return f"answers, version {client.info('server')['redis_version']}"
+    except RedisError as error:
+        raise _WrongError(_first_line(error)) from error
+
+
+def _store(settings: Settings) -> str:
+    kept = settings.storage
+    try:
+        open_store(kept.dir, kept.url, kept.endpoint).check()
+    except StorageUnavailableError as error:
+        raise _WrongError(str(error)) from error
+    return kept.url or str(kept.dir)
+
+
+def _disk(settings: Settings) -> str:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(settings.data_dir).free
+    text = f"{free / 2**30:.0f} GiB free in {settings.data_dir}"
+    if free < LITTLE:
+        raise _WrongError(f"{text}; staging a large model takes more")
+    return text
+
+
+def _torch(_: Settings) -> str:
+    if importlib.util.find_spec("torch") is None:
+        return "not installed: no worker can run here"
+    done = subprocess.run(  # noqa: S603  our own text, our own interpreter
+        [sys.executable, "-P", "-c", _DEVICES], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise _WrongError((done.stderr.strip().splitlines() or ["torch does not import"])[-1])
+    return done.stdout.strip().splitlines()[-1]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

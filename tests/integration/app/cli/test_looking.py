@@ -1,0 +1,52 @@
+"""What the service has, as people see it; and what the shell may complete."""
+
+import json
+
+from app.cli.completion import complete_job, complete_method
+
+
+def test_jobs_are_listed(secateur, job_id):
+    listed = secateur("jobs", "--status", "queued")
+    assert listed.exit_code == 0, listed.output
+    row = next(line for line in listed.stdout.splitlines() if job_id in line)
+    assert "queued" in row
+    assert "tiny" in row
+    told = json.loads(secateur("jobs", "--limit", 1, "--json").stdout)
+    assert [job["id"] for job in told] == [job_id]
+
+
+def test_a_job_is_shown_with_its_result(secateur, job_id, hand):
+    hand.succeed(hand.claim(job_id))
+    shown = secateur("show", job_id).stdout
+    assert "succeeded" in shown
+    assert "0.5" in shown
+    told = [event["message"] for event in json.loads(secateur("events", job_id, "--json").stdout)]
+    assert told == ["queued", "running", "succeeded"]
+    assert "succeeded" in secateur("events", job_id).stdout
+
+
+def test_a_job_is_cancelled_and_tried_again(secateur, job_id, hand):
+    assert secateur("cancel", job_id).stdout == f"{job_id} cancelled\n"
+    again = json.loads(secateur("retry", job_id, "--json").stdout)
+    assert again["source_id"] == job_id
+    hand.succeed(hand.claim(again["id"]))
+    refused = secateur("cancel", again["id"])
+    assert refused.exit_code == 3
+    assert "job_already_finished" in refused.stderr
+
+
+def test_methods_are_listed(secateur):
+    assert "sparsegpt" in secateur("methods").stdout
+    told = json.loads(secateur("methods", "--json").stdout)
+    assert {"wanda", "ecoflap"} <= {method["name"] for method in told}
+
+
+def test_the_shell_completes_ids_and_names(secateur, job_id):
+    assert secateur("jobs").exit_code == 0  # the surroundings are set
+    assert complete_job(job_id[:-2]) == [job_id]
+    assert complete_method("ecof") == ["ecoflap"]
+
+
+def test_no_service_no_completion(monkeypatch):
+    monkeypatch.setenv("SECATEUR_URL", "http://127.0.0.1:1")
+    assert complete_job("") == []
