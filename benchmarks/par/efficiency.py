@@ -20,16 +20,28 @@ import transformers
 
 from benchmarks.figures import Figure
 from workers.pruning.par.artifact import write_artifact
-from workers.pruning.par.flops import count
+from workers.pruning.par.flops import Costs, Prompt, count
 from workers.pruning.par.profiles import standard_profiles
 from workers.pruning.par.runtime import SlimRouter, anatomy, attach, layer_candidates
 
-LAYERS, WIDTH, IMAGE_TOKENS, TEXT_TOKENS = 16, 512, 576, 76
+LAYERS, IMAGE_TOKENS, TEXT_TOKENS = 16, 576, 76
+SMALL = {
+    "hidden_size": 512,
+    "intermediate_size": 1536,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 8,
+}
+LLAVA_7B = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+}
 DECODED = 32  # tokens
 MARGIN = 0.10  # prefill time may exceed the share of operations by this
 
 
-def build() -> Any:
+def build(**text_sizes: int) -> Any:
     """A LLaVA whose vision tower is too small to matter."""
     torch.manual_seed(0)
     vision = transformers.CLIPVisionConfig(
@@ -40,13 +52,7 @@ def build() -> Any:
         image_size=336,
         patch_size=14,
     )
-    text = transformers.LlamaConfig(
-        hidden_size=WIDTH,
-        intermediate_size=3 * WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=8,
-        vocab_size=1000,
-    )
+    text = transformers.LlamaConfig(**text_sizes, vocab_size=1000)
     config = transformers.LlavaConfig(
         vision_config=vision, text_config=text, image_token_index=999, image_seq_length=IMAGE_TOKENS
     )
@@ -72,7 +78,7 @@ class Subject:
     """A model and one prompt."""
 
     def __init__(self) -> None:
-        self.model, self.inputs = build(), prompt()
+        self.model, self.inputs = build(**SMALL), prompt()
 
     def prefill(self) -> Any:
         with torch.no_grad():
@@ -128,10 +134,20 @@ def measured(dense: Subject, subject: Subject, pruned: Any, rounds: int) -> dict
     return {name: [*map(statistics.median, zip(*each, strict=True))] for name, each in seen.items()}
 
 
+def router_of_7b() -> float:
+    """Operations of the slim router, in those of LLaVA-1.5-7B's decoder layers on one prompt."""
+    with torch.device("meta"):
+        subject = anatomy(build(**LLAVA_7B))
+    router = SlimRouter(subject.hidden_size, len(subject.layers))
+    costs = Costs(subject, router, Prompt(TEXT_TOKENS, IMAGE_TOKENS))
+    return costs.router / costs.dense()
+
+
 def figures(rounds: int) -> dict[str, Figure]:
     """Every profile's share of the dense model's operations, time and cache."""
     torch.set_num_threads(1)
-    dense, subject, found = Subject(), Subject(), {}
+    dense, subject = Subject(), Subject()
+    found = {"slim router of a 7B model: FLOPs / dense": Figure(router_of_7b(), most=0.001)}
     whole, kept = count(dense.prefill)["Global"], dense.cached()
     with TemporaryDirectory() as directory:
         artifact(subject, Path(directory))
