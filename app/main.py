@@ -31,6 +31,7 @@ from app.api.routers import (
     publications,
     sweeps,
     webhooks,
+    workers,
 )
 from app.db.engine import make_engine
 from app.queue import CeleryQueue
@@ -83,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (packed, models, publications):
         app.include_router(module.router)
     # The hub's paths begin with names of any kind, so they are tried last.
-    for module in (sweeps, plans, webhooks, hub):
+    for module in (sweeps, plans, workers, webhooks, hub):
         app.include_router(module.router)
     openapi.install(app)
     return app

@@ -6,7 +6,11 @@ from celery import Celery
 from redis import Redis
 
 TASK = "secateur.prune"
-QUEUE = "secateur"
+
+
+def queue_of(worker_class: str) -> str:
+    """The queue that workers of a class listen on."""
+    return f"secateur.{worker_class}"
 
 
 class CeleryQueue:
@@ -18,24 +22,25 @@ class CeleryQueue:
         self._celery.conf.broker_transport_options = timeouts
         self._redis = Redis.from_url(url, **timeouts)
 
-    def send(self, job_id: str, headers: Mapping[str, str]) -> None:
+    def send(self, job_id: str, worker_class: str, headers: Mapping[str, str]) -> None:
         """Hand over the job's message; raises kombu's OperationalError when the broker is away.
 
         Args:
             job_id: what the message says.
+            worker_class: whose queue it goes to.
             headers: its trace context.
         """
         self._celery.send_task(
             *(TASK, [job_id]),
-            queue=QUEUE,
+            queue=queue_of(worker_class),
             headers=dict(headers),
             ignore_result=True,
             retry=False,
         )
 
-    def depth(self) -> int:
+    def depth(self, worker_class: str) -> int:
         """Messages that no worker has taken; kombu keeps a queue as a list of that name."""
-        return self._redis.llen(QUEUE)
+        return self._redis.llen(queue_of(worker_class))
 
     def ping(self) -> None:
         """Raise redis' ConnectionError or TimeoutError when the broker does not answer."""

@@ -11,7 +11,10 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.domain.compute import Device
 from app.domain.destinations import Destination
+from app.domain.job_options import WorkerClassName
+from app.domain.jobs import DEFAULT_CLASS
 from app.domain.publications import DestinationName
 from app.telemetry.logs import LogFormat, LogLevel
 from app.uploads.limits import UploadLimits
@@ -172,6 +175,21 @@ class Checkpoints(Section):
 
 class Worker(Section):
     """The processes that prune."""
+
+    class_name: WorkerClassName = Field(
+        default=DEFAULT_CLASS,
+        description="class of this worker: it takes jobs of this class only; workers of a class "
+        "are machines of one kind",
+    )
+    memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="memory a job may take here; 0: all that the machine or its container has",
+    )
+    device: Device = Field(default="auto", description="what `auto` is in a job: cpu, cuda, cuda:N")
+    tf32: bool = Field(
+        default=False, description="let GPUs round float32 products to 10 bits of mantissa"
+    )
 
     lease_seconds: PositiveSeconds = Field(
         default=20, description="a running job without a heartbeat for this long is given away"

@@ -19,7 +19,7 @@ from celery.signals import (
 )
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from app.queue import QUEUE
+from app.queue import queue_of
 from app.settings import Settings
 from app.telemetry import exposition, logs
 
@@ -28,7 +28,7 @@ SERVICE = "secateur-worker"
 settings = Settings()
 celery = Celery("secateur", broker=settings.queue.url, include=["workers.tasks.prune"])
 celery.conf.update(
-    task_default_queue=QUEUE,
+    task_default_queue=queue_of(settings.worker.class_name),
     task_ignore_result=True,
     # One message at a time: the one being worked on is acknowledged when its job has ended, so
     # no job waits behind a busy worker while another idles. Redelivery is harmless.

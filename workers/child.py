@@ -1,15 +1,26 @@
 """What a worker's child process owns: one runner, made when the process starts."""
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.engine import make_engine
+from app.domain.machines import Machine
+from app.services import machines
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
 from app.storage.datasets import DatasetStore
 from app.storage.store import open_store
 from app.telemetry import traces
+from workers.machine import describe, disk_rate, gflops
 from workers.pipeline.context import ModelAccess
+from workers.pipeline.devices import set_precision
 from workers.runner import Runner
+
+logger = logging.getLogger("secateur.worker")
 
 _running: list[Runner] = []
 _flushing: list[Callable[[], None]] = []
@@ -18,15 +29,19 @@ _flushing: list[Callable[[], None]] = []
 def start(settings: Settings, service: str) -> None:
     """Make the runner; importing this module has imported torch."""
     _flushing.append(traces.configure(service, settings.telemetry.otlp_endpoint))
+    set_precision(tf32=settings.worker.tf32)
+    engine = make_engine(settings.database.url, pool_size=2)
+    machine = _announce(engine, settings)
     _running.append(
         Runner(
-            engine=make_engine(settings.database.url, pool_size=2),
+            engine=engine,
             store=open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint),
             models=ModelAccess(
                 roots=settings.models.roots,
                 hub_endpoint=settings.models.hub_endpoint,
                 hub_cache=settings.models.hub_cache,
             ),
+            device=settings.worker.device,
             datasets=DatasetStore(settings.storage.dir).directory,
             checkpoints=CheckpointStore(settings.checkpoints.dir),
             checkpoint_bytes=settings.checkpoints.max_bytes,
@@ -34,8 +49,27 @@ def start(settings: Settings, service: str) -> None:
             lease_seconds=settings.worker.lease_seconds,
             heartbeat_seconds=settings.worker.heartbeat_seconds,
             drain_seconds=settings.worker.drain_seconds,
+            worker_class=machine.worker_class,
+            memory_bytes=max(machine.memory_bytes, machine.device_bytes or 0),
         )
     )
+
+
+def _announce(engine: Engine, settings: Settings) -> Machine:
+    """Measure the machine, if nobody of its class has lately, and tell what it can do."""
+    worker = settings.worker
+    found = describe(worker.class_name, worker.memory_bytes, worker.device)
+
+    def measure(machine: Machine) -> Machine:
+        rate = disk_rate(settings.storage.dir)
+        return replace(machine, gflops=gflops(worker.device), disk_rate=rate)
+
+    try:
+        with engine.begin() as connection:
+            return machines.announce(connection, found, measure)
+    except SQLAlchemyError as error:
+        logger.warning("the class of this worker is not told: %s", error)
+        return found
 
 
 def runner() -> Runner:

@@ -43,6 +43,7 @@ class Runner:
         engine: Engine,
         store: ArtifactStore,
         models: ModelAccess,
+        device: str,
         datasets: Path,
         checkpoints: CheckpointStore,
         checkpoint_bytes: int,
@@ -50,10 +51,13 @@ class Runner:
         lease_seconds: float,
         heartbeat_seconds: float,
         drain_seconds: float,
+        worker_class: str,
+        memory_bytes: int,
     ) -> None:
         self._engine = engine
         self._store = store
         self._models = models
+        self._device = device
         self._datasets = datasets
         self._checkpoints = checkpoints
         self._checkpoint_bytes = checkpoint_bytes
@@ -61,6 +65,8 @@ class Runner:
         self._lease = lease_seconds
         self._heartbeat = heartbeat_seconds
         self._grace = drain_seconds
+        self._class = worker_class
+        self._memory = memory_bytes
         self._name = f"{socket.gethostname()}:{os.getpid()}"
 
     def run(self, told: str) -> bool:
@@ -74,8 +80,13 @@ class Runner:
         """
         with Drain(self._grace) as drain:
             with self._engine.begin() as connection:
-                lease = timedelta(seconds=self._lease)
-                job = attempts.claim(connection, worker=self._name, lease=lease)
+                job = attempts.claim(
+                    connection,
+                    worker=self._name,
+                    lease=timedelta(seconds=self._lease),
+                    worker_class=self._class,
+                    memory_bytes=self._memory,
+                )
             CLAIMS.labels("empty" if job is None else "claimed").inc()
             if job is None:
                 logger.info("nothing waits any more that the message of job %s could start", told)
@@ -159,6 +170,7 @@ class Runner:
                 activation_bytes=self._activation_bytes,
                 report=attempt,
                 shared=shared,
+                device=self._device,
             )
         )
         if outcome.files:

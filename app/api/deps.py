@@ -100,6 +100,7 @@ def _rules(resources: WithResources) -> Rules:
         model_roots=settings.models.roots,
         store=resources.store,
         datasets=DatasetStore(settings.storage.dir),
+        activation_bytes=settings.worker.activation_bytes,
         max_attempts=settings.worker.max_attempts,
         destinations=settings.publishing.destinations,
     )

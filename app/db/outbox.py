@@ -8,7 +8,7 @@ nothing.
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -70,17 +70,22 @@ def set_priority(connection: Connection, job_id: str, priority: int) -> None:
     connection.execute(update(outbox).where(outbox.c.job_id == job_id).values(priority=priority))
 
 
-def next_waiting(connection: Connection, full: Collection[str]) -> tuple[str, str] | None:
+def next_waiting(
+    connection: Connection, full: Collection[str], worker_class: str, memory_bytes: int
+) -> tuple[str, str] | None:
     """The (job id, project id) to start next, the job locked: highest priority, then longest due.
 
     Args:
         connection: an open transaction.
         full: projects that run as many jobs as they may.
+        worker_class: of the worker that asks.
+        memory_bytes: what a job may take there.
     """
     query = (
         select(outbox.c.job_id, outbox.c.project_id)
         .join(jobs, jobs.c.id == outbox.c.job_id)
-        .where(outbox.c.due_at <= func.now())
+        .where(outbox.c.due_at <= func.now(), jobs.c.worker_class == worker_class)
+        .where(func.coalesce(jobs.c.memory_bytes, 0) <= memory_bytes)
         .order_by(outbox.c.priority.desc(), outbox.c.due_at)
         .limit(1)
         # Everybody locks the job before its message, so that no two wait for each other.
@@ -97,21 +102,28 @@ def remove(connection: Connection, job_id: str) -> None:
     connection.execute(delete(outbox).where(outbox.c.job_id == job_id))
 
 
-def due(connection: Connection, *, limit: int) -> dict[str, dict[str, str]]:
-    """Jobs whose message is due and unsent, locked; rows another relay holds are passed over.
+class Message(NamedTuple):
+    """What the broker is told of a job."""
 
-    Returns:
-        What each job's origin is, by job id, the longest due first.
+    job_id: str
+    worker_class: str
+    origin: dict[str, str]
+
+
+def due(connection: Connection, *, limit: int) -> Sequence[Message]:
+    """Messages that are due and unsent, locked, the longest due first.
+
+    Rows another relay holds are passed over.
     """
     query = (
-        select(outbox.c.job_id, jobs.c.origin)
+        select(outbox.c.job_id, jobs.c.worker_class, jobs.c.origin)
         .join(jobs, jobs.c.id == outbox.c.job_id)
         .where(outbox.c.sent_at.is_(None), outbox.c.due_at <= func.now())
         .order_by(outbox.c.due_at, outbox.c.job_id)
         .limit(limit)
         .with_for_update(skip_locked=True, of=outbox)
     )
-    return {row.job_id: row.origin for row in connection.execute(query)}
+    return [Message(*row) for row in connection.execute(query)]
 
 
 def mark_sent(connection: Connection, job_ids: Sequence[str]) -> None:
@@ -138,13 +150,16 @@ def _overdue(age: timedelta, full: Collection[str]) -> ColumnElement[bool]:
     return (outbox.c.sent_at < func.now() - age) & outbox.c.project_id.not_in(full)
 
 
-def unclaimed_since(connection: Connection, age: timedelta, full: Collection[str]) -> bool:
-    """Was a message sent longer than `age` ago and is unclaimed, though its project has room?"""
-    query = select(outbox.c.job_id).where(_overdue(age, full)).limit(1)
-    return connection.execute(query).first() is not None
+def unclaimed_since(connection: Connection, age: timedelta, full: Collection[str]) -> Sequence[str]:
+    """Worker classes with a message sent longer than `age` ago, though its project has room."""
+    query = select(jobs.c.worker_class).join(outbox, outbox.c.job_id == jobs.c.id)
+    return connection.execute(query.where(_overdue(age, full)).distinct()).scalars().all()
 
 
-def forget_sent(connection: Connection, age: timedelta, full: Collection[str]) -> int:
-    """Mark messages sent longer than `age` ago as unsent; returns how many."""
-    query = update(outbox).where(_overdue(age, full)).values(sent_at=null())
+def forget_sent(
+    connection: Connection, age: timedelta, full: Collection[str], classes: Collection[str]
+) -> int:
+    """Mark messages sent longer than `age` ago to these classes as unsent; returns how many."""
+    theirs = select(jobs.c.id).where(jobs.c.id == outbox.c.job_id, jobs.c.worker_class.in_(classes))
+    query = update(outbox).where(_overdue(age, full), theirs.exists()).values(sent_at=null())
     return connection.execute(query).rowcount

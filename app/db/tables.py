@@ -111,6 +111,9 @@ jobs = Table(
     Column("metadata", JSONB, nullable=False, server_default="{}"),
     Column("max_runtime", Integer),
     Column("max_pending", Integer),
+    # The workers that may claim it, and what they must have; null where that is not known.
+    Column("worker_class", Text, nullable=False, server_default="cpu"),
+    Column("memory_bytes", BigInteger),
     Column("worker", Text),
     Column("lease_expires_at", DateTime(timezone=True)),
     # The end of the pending time until the first start, of the run time from then on.
@@ -159,6 +162,20 @@ model_versions = Table(
     _now("created_at"),
     ForeignKeyConstraint(["project_id", "name"], ["models.project_id", "models.name"]),
     Index("ix_model_versions_job_id", "job_id"),
+)
+
+worker_classes = Table(
+    "worker_classes",
+    metadata,
+    Column("worker_class", Text, primary_key=True),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("cores", Integer, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("devices", Integer, nullable=False),
+    Column("device_bytes", BigInteger),
+    Column("gflops", Float, nullable=False),
+    Column("disk_rate", Float, nullable=False),
+    _now("seen_at"),
 )
 
 # One row per job that waits for a worker; removed by the claim. `sent_at` is null until the

@@ -340,6 +340,24 @@ class RateLimitError(UserError):
     code = "rate_limited"
 
 
+class UnknownWorkerClassError(UserError):
+    """No worker of the class asked for has ever started."""
+
+    code = "worker_class_unknown"
+
+
+class NoWorkerError(UserError):
+    """No worker has the device asked for."""
+
+    code = "no_worker_for_device"
+
+
+class JobTooLargeError(UserError):
+    """The job needs more memory than any worker has that could take it."""
+
+    code = "job_too_large"
+
+
 class StorableTextError(UserError):
     """A text holds characters that cannot be stored: NUL or half of a surrogate pair."""
 

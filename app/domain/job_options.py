@@ -33,8 +33,17 @@ Priority = Annotated[
 ]
 
 
+WorkerClassName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+
+
 class JobOptions(Strict):
     """Everything but the recipe."""
+
+    worker_class: WorkerClassName | None = Field(
+        default=None,
+        description="only workers of this class take the job; else the smallest that fit it. "
+        "GET /v1/workers lists them",
+    )
 
     labels: Labels = Field(default={}, examples=[{"team": "search"}])
     metadata: Metadata = Field(default={})

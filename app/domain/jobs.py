@@ -19,6 +19,8 @@ from typing import Any
 
 from app.domain.access import DEFAULT_PROJECT
 
+DEFAULT_CLASS = "cpu"
+
 
 class JobStatus(StrEnum):
     """Where a job stands."""
@@ -155,6 +157,8 @@ class Job:
         source_id: the job this one retries or was cloned from.
         sweep_id: the sweep it is a member of.
         leader_id: the member that measures on the dense model what this one uses again.
+        worker_class: the workers that may claim it.
+        memory_bytes: what it should take on its device; None while unknown.
     """
 
     id: str
@@ -178,6 +182,8 @@ class Job:
     metadata: dict[str, Any]
     max_runtime: int | None
     max_pending: int | None
+    worker_class: str
+    memory_bytes: int | None
     error: JobError | None
     result: dict[str, Any] | None
     created_at: datetime
@@ -220,6 +226,8 @@ class NewJob:
     metadata: dict[str, Any] = field(default_factory=dict)
     max_runtime: int | None = None
     max_pending: int | None = None
+    worker_class: str = DEFAULT_CLASS
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

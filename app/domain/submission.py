@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.domain.allocation_scores import AllocationScores
+from app.domain.compute import Compute
 from app.domain.datasets import Builtin, DatasetName
 from app.domain.evaluation import Judged
 from app.domain.job_options import JobOptions, PublishOptions
@@ -101,7 +102,9 @@ class MethodChoice(Strict):
     parameters: dict[str, Any] = Field(default={}, description="the method's own parameters")
 
 
-class JobRequest(Judged, JobOptions, PublishOptions, RecipeOptions, MethodChoice, ModelChoice):
+class JobRequest(
+    Compute, Judged, JobOptions, PublishOptions, RecipeOptions, MethodChoice, ModelChoice
+):
     """Body of `POST /v1/jobs`."""
 
     sparsity: AnySparsity | None = Field(
@@ -169,7 +172,7 @@ AnyRecipe = Annotated[
 ]
 
 
-class JobSpec(Judged):
+class JobSpec(Compute, Judged):
     """A job as stored: everything that decides its result, with nothing left to look up."""
 
     model: str
@@ -196,6 +199,8 @@ def resolve(request: JobRequest) -> JobSpec:
         calibration=request.calibration if method.needs_data else None,
         evaluation=request.evaluation,
         quality_gate=request.quality_gate,
+        device=request.device,
+        dtype=request.dtype,
     )
 
 

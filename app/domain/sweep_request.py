@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.domain.compute import Compute
 from app.domain.evaluation import Judged
 from app.domain.job_options import JobOptions
 from app.domain.methods import METHODS
@@ -24,7 +25,7 @@ MAX_MEMBERS = 200
 T = TypeVar("T")
 
 
-class SweepRequest(Judged, JobOptions, ModelChoice):
+class SweepRequest(Compute, Judged, JobOptions, ModelChoice):
     """Body of `POST /v1/sweeps`. Labels, priority and time limits are those of every member."""
 
     methods: Annotated[list[MethodChoice], Field(min_length=1, max_length=50)] = Field(

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from app.db import artifacts, jobs, outbox, projects
 from app.domain.jobs import (
+    DEFAULT_CLASS,
     Artifact,
     EventLevel,
     FailureKind,
@@ -25,12 +26,30 @@ RETRY_DELAY = timedelta(seconds=2)
 _HANDED_BACK = "queued again: its worker was asked to end"
 
 
-def claim(connection: Connection, *, worker: str, lease: timedelta) -> Job | None:
+ANY_SIZE = 2**63 - 1
+
+
+def claim(
+    connection: Connection,
+    *,
+    worker: str,
+    lease: timedelta,
+    worker_class: str = DEFAULT_CLASS,
+    memory_bytes: int = ANY_SIZE,
+) -> Job | None:
     """Take the job that should start next for this worker; None where none may.
 
     A project's last free place goes to one worker: its row is locked while the places are counted.
+
+    Args:
+        connection: a transaction.
+        worker: name of the process.
+        lease: how long it is to be believed alive.
+        worker_class: jobs of other classes are not taken.
+        memory_bytes: nor those that need more.
     """
-    waiting = outbox.next_waiting(connection, projects.full(connection))
+    full = projects.full(connection)
+    waiting = outbox.next_waiting(connection, full, worker_class, memory_bytes)
     if waiting is None:
         return None
     job_id, project_id = waiting

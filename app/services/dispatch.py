@@ -19,11 +19,11 @@ GRACE = timedelta(seconds=5)
 class MessageQueue(Protocol):
     """The broker as the relay sees it."""
 
-    def send(self, job_id: str, headers: Mapping[str, str]) -> None:
+    def send(self, job_id: str, worker_class: str, headers: Mapping[str, str]) -> None:
         """Hand over one message or raise."""
 
-    def depth(self) -> int:
-        """How many messages wait for a worker."""
+    def depth(self, worker_class: str) -> int:
+        """How many messages wait for a worker of the class."""
 
 
 def relay(connection: Connection, queue: MessageQueue) -> int:
@@ -33,25 +33,25 @@ def relay(connection: Connection, queue: MessageQueue) -> int:
     finds nothing.
     """
     due = outbox.due(connection, limit=BATCH)
-    for job_id, origin in due.items():
+    for job_id, worker_class, origin in due:
         with tracer.start_as_current_span(
             "send message",
             context=context_of(origin),
             kind=SpanKind.PRODUCER,
             attributes={"secateur.job_id": job_id},
         ):
-            queue.send(job_id, carrier_of())
+            queue.send(job_id, worker_class, carrier_of())
     if due:
-        outbox.mark_sent(connection, list(due))
+        outbox.mark_sent(connection, [message.job_id for message in due])
     return len(due)
 
 
 def recover_lost(connection: Connection, queue: MessageQueue) -> int:
-    """Mark messages as unsent when the broker's queue is empty although jobs are unclaimed.
+    """Mark messages as unsent when their queue is empty although jobs are unclaimed.
 
     The depth is asked only when some message is overdue, so an idle system costs one query.
     """
     full = projects.full(connection)
-    if not outbox.unclaimed_since(connection, GRACE, full) or queue.depth() > 0:
-        return 0
-    return outbox.forget_sent(connection, GRACE, full)
+    overdue = outbox.unclaimed_since(connection, GRACE, full)
+    lost = [worker_class for worker_class in overdue if queue.depth(worker_class) == 0]
+    return outbox.forget_sent(connection, GRACE, full, lost) if lost else 0

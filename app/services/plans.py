@@ -7,18 +7,18 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from app.checkpoint_headers import stored_size, tensor_shapes
+from app.checkpoint_headers import stored_size
 from app.db import jobs
 from app.domain.access import Caller
-from app.domain.model_source import LocalModel, parse_model_source
 from app.domain.plans import PlannedMatrix, prunable, warnings
 from app.domain.recipe import Modality, Recipe
 from app.domain.routable import PlannedRouting, plan_routing, routing_warnings
 from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec
-from app.model_directory import read_config, resolve_local_model
+from app.model_directory import read_config
 from app.services import projects
-from app.services.submissions import Rules, check
+from app.services.placements import Placement
+from app.services.submissions import Rules, check, placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Plan:
         model_weights: all numbers in the checkpoint; None like `matrices`.
         stored_bytes: size of its files; None like `matrices`.
         seconds: median of the project's earlier jobs of this model and method; None without any.
+        placement: where it would run, and what it should take there.
         warnings: sentences.
     """
 
@@ -45,6 +46,7 @@ class Plan:
     model_weights: int | None
     stored_bytes: int | None
     seconds: float | None
+    placement: Placement
     warnings: list[str]
 
     @property
@@ -64,8 +66,9 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
     """
     spec = check(connection, caller, request, rules)
     projects.check_quotas(connection, caller)
-    directory = _directory(request.model, rules)
-    shapes = tensor_shapes(directory) if directory else None
+    placement = placed(connection, request, spec, rules)
+    directory, tensors = placement.directory, placement.tensors
+    shapes = None if tensors is None else {name: each.shape for name, each in tensors.items()}
     matrices = None if shapes is None else _matrices(shapes, spec)
     told = _warnings(spec, matrices)
     if shapes is None:
@@ -81,6 +84,7 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
         model_weights=None if shapes is None else sum(map(math.prod, shapes.values())),
         stored_bytes=stored_size(directory) if directory and shapes is not None else None,
         seconds=jobs.median_seconds(connection, caller.project_id, spec.model, spec.method),
+        placement=placement,
         warnings=told,
     )
 
@@ -99,10 +103,3 @@ def _routing(directory: Path | None, spec: JobSpec) -> PlannedRouting | None:
     if directory is None or not isinstance(spec.recipe, Routing):
         return None
     return plan_routing(read_config(directory), spec.recipe)
-
-
-def _directory(model: str, rules: Rules) -> Path | None:
-    source = parse_model_source(model)
-    if not isinstance(source, LocalModel):
-        return None
-    return resolve_local_model(source.path, rules.model_roots)

@@ -17,7 +17,7 @@ from app.domain.routable import check_routable
 from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec, resolve
 from app.model_directory import read_config, resolve_local_model
-from app.services import datasets, journal, projects, publishing
+from app.services import datasets, journal, placements, projects, publishing
 from app.services.earlier_scores import with_scores
 from app.services.jobs import get
 from app.storage.datasets import DatasetStore
@@ -32,6 +32,7 @@ class Rules:
     model_roots: Sequence[Path]
     store: ArtifactStore
     datasets: DatasetStore
+    activation_bytes: int
     max_attempts: int
     destinations: Mapping[str, Destination] = field(default_factory=dict)
 
@@ -66,13 +67,26 @@ def submit(
     """Store the job and its outbox message together; the message leaves after the commit.
 
     Raises:
-        UserError: `check` refuses the request, or a quota is used up.
+        UserError: `check` refuses the request, no worker can take it, or a quota is used up.
     """
     spec = check(connection, caller, request, rules)
     projects.check_quotas(connection, caller)
     job = enqueue(connection, caller, request, spec, rules, source_id=source_id)
     audit.record(connection, caller, action, job.id)
     return job
+
+
+def placed(
+    connection: Connection, request: JobRequest, spec: JobSpec, rules: Rules
+) -> placements.Placement:
+    """Where the job goes.
+
+    Raises:
+        UserError: no worker can take it.
+    """
+    return placements.place(
+        connection, request, spec, roots=rules.model_roots, activations=rules.activation_bytes
+    )
 
 
 def enqueue(
@@ -83,7 +97,12 @@ def enqueue(
     rules: Rules,
     **kin: str | None,
 ) -> Job:
-    """Store a job that was checked; `kin` are the ids of its source, its sweep and its leader."""
+    """Store a job that was checked; `kin` are the ids of its source, its sweep and its leader.
+
+    Raises:
+        UserError: no worker can take it.
+    """
+    placement = placed(connection, request, spec, rules)
     new = NewJob(
         spec=spec.model_dump(mode="json"),
         max_attempts=rules.max_attempts,
@@ -95,6 +114,8 @@ def enqueue(
         metadata=request.metadata,
         max_runtime=request.max_runtime_seconds,
         max_pending=request.max_pending_seconds,
+        worker_class=placement.worker_class,
+        memory_bytes=placement.memory_bytes,
         **kin,
     )
     job = jobs.create(connection, new)

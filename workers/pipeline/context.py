@@ -81,6 +81,7 @@ class RunContext:
         activation_bytes: activations to hold in memory between blocks; others wait on disk.
         report: who listens.
         shared: what other members of the sweep have measured, or need.
+        device: what `auto` is here.
     """
 
     spec: JobSpec
@@ -91,3 +92,4 @@ class RunContext:
     activation_bytes: int
     report: Reporter
     shared: Shared = Shared()
+    device: str = "auto"

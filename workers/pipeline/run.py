@@ -24,12 +24,10 @@ from workers.pipeline.masks import FOLDER, write_masks
 from workers.pipeline.packing import Sizes, weigh, write_decoder
 from workers.pipeline.page import write_page
 from workers.pipeline.sources import ModelFiles
-from workers.pipeline.stages import Outcome, fetch_model, provenance, read_records
+from workers.pipeline.stages import Outcome, fetch_model, load, provenance, read_records
 from workers.pipeline.verify import verify_sparsity
-from workers.pruning.memory import Memory
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint, write_back
-from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt
 from workers.pruning.models.replay import Batch
 from workers.pruning.progress import Progress
@@ -64,9 +62,8 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
     source = fetch_model(context)
     # The copy that becomes the result is the one that is worked on.
     copy_checkpoint(source.directory, context.staging)
-    memory = Memory(context.staging, activations=context.activation_bytes, scratch=context.staging)
     adapter = adapt(
-        load_model(source.directory, memory=memory),
+        load(context, source),
         split_qkv=recipe.split_qkv,
         include_bridge=recipe.include_bridge,
     )

@@ -5,15 +5,20 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import torch
+
 from app.domain.errors import QualityGateError
 from app.domain.jobs import Phase
 from app.domain.model_source import parse_model_source
 from workers.pipeline.context import RunContext
 from workers.pipeline.datasets.builtin import Part
 from workers.pipeline.datasets.source import Dataset, load_dataset
+from workers.pipeline.devices import find_device
 from workers.pipeline.evaluation.stage import refuse_overlap
 from workers.pipeline.files import OutputFile
 from workers.pipeline.sources import ModelFiles, fetch
+from workers.pruning.memory import Memory
+from workers.pruning.models.loading import LoadedModel, load_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,26 @@ def fetch_model(context: RunContext) -> ModelFiles:
         hub_endpoint=access.hub_endpoint,
         hub_cache=access.hub_cache,
     )
+
+
+def load(context: RunContext, source: ModelFiles) -> LoadedModel:
+    """The model on the device and in the type that the job asks for.
+
+    On the CPU, its weights stay in the files of the staging directory, a copy of the checkpoint's,
+    and come into memory block by block; a GPU holds them all.
+
+    Raises:
+        UserError: it does not load, or this machine has no such device.
+    """
+    spec, staging = context.spec, context.staging
+    device = find_device(spec.device, context.device)
+    memory = Memory()
+    if device.type == "cpu":
+        memory = Memory(staging, activations=context.activation_bytes, scratch=staging)
+    dtype = None if spec.dtype == "auto" else getattr(torch, spec.dtype)
+    loaded = load_model(source.directory, dtype, memory)
+    torch.nn.Module.to(loaded.model, device)  # transformers wraps its own without a signature
+    return loaded
 
 
 def read_records(context: RunContext) -> dict[Part, Dataset]:

@@ -47,6 +47,8 @@ class JobOut(JobSpec):
     metadata: dict[str, Any]
     max_runtime_seconds: int | None
     max_pending_seconds: int | None
+    worker_class: str = Field(description="the workers that may take it")
+    memory_bytes: int | None = Field(description="what it should take; null where unknown")
     source_id: str | None = Field(description="the job that this one retries or was cloned from")
     sweep_id: str | None = Field(description="the sweep that this job is a member of")
     error: JobErrorOut | None

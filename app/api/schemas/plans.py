@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
+from app.domain.jobs import Phase
 from app.domain.recipe import Modality
 from app.domain.submission import JobSpec
 from app.services.plans import Plan
@@ -30,6 +31,14 @@ class PlannedRoutingOut(BaseModel):
     run: int | None = Field(description="layers that run; null where a ratio of operations decides")
 
 
+class MemoryOut(BaseModel):
+    """Bytes, by what takes them. Stages do not coincide: the largest counts."""
+
+    libraries: int
+    weights: int
+    stages: dict[str, int]
+
+
 class PlanOut(BaseModel):
     """What a job would do; nothing was queued."""
 
@@ -42,8 +51,14 @@ class PlanOut(BaseModel):
     weights: dict[Modality, int] = Field(description="weights in these matrices")
     zeros: int
     model_weights: int | None = Field(description="all numbers in the checkpoint")
+    worker_class: str = Field(description="the workers it would go to")
     memory_bytes: int | None = Field(
-        description="the weights in memory, in their stored type; statistics come on top"
+        description="peak memory on the device it computes on, estimated from shapes"
+    )
+    memory: MemoryOut | None = Field(description="what that is made of")
+    phases: dict[Phase, float] | None = Field(
+        description="seconds of each phase, estimated from shapes and the rates these workers have "
+        "measured; null before the first of them has started"
     )
     packed_bytes: int | None = Field(
         description="the packed download in bfloat16: a bit per pruned matrix's weight and the "
@@ -70,7 +85,12 @@ class PlanOut(BaseModel):
             weights=plan.weights,
             zeros=plan.zeros,
             model_weights=total,
-            memory_bytes=plan.stored_bytes,
+            worker_class=plan.placement.worker_class,
+            memory_bytes=plan.placement.memory_bytes,
+            memory=None
+            if plan.placement.memory is None
+            else MemoryOut.model_validate(asdict(plan.placement.memory)),
+            phases=plan.placement.seconds,
             packed_bytes=None if total is None else (pruned + BITS * (total - plan.zeros)) // 8,
             seconds=plan.seconds,
             warnings=plan.warnings,

@@ -309,3 +309,29 @@ def test_a_cancelled_job_is_not_handed_back(engine, claim, look, job_id):
     with engine.begin() as connection:
         attempts.hand_back(connection, job, log=())
     assert (look().status, waiting(engine)) == (JobStatus.CANCELLED, [])
+
+
+def test_a_worker_takes_jobs_of_its_class_that_fit_it(engine):
+    def queue(**where):
+        with engine.begin() as connection:
+            job = jobs.create(connection, NewJob({}, max_attempts=2, **where))
+            outbox.add(connection, job)
+        return job.id
+
+    def take(worker_class, memory_bytes):
+        with engine.begin() as connection:
+            job = attempts.claim(
+                connection,
+                worker="w",
+                lease=LEASE,
+                worker_class=worker_class,
+                memory_bytes=memory_bytes,
+            )
+        return job and job.id
+
+    large = queue(worker_class="gpu", memory_bytes=80)
+    small = queue(worker_class="gpu", memory_bytes=10)
+    unknown = queue(worker_class="gpu")
+    assert take("cpu", 100) is None
+    assert [take("gpu", 40) for _ in range(3)] == [small, unknown, None]
+    assert take("gpu", 80) == large

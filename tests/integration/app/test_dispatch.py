@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 from app.db import jobs, outbox, tables
 from app.domain.jobs import NewJob
 from app.maintenance import tick
-from app.queue import QUEUE, CeleryQueue
+from app.queue import CeleryQueue, queue_of
 from app.services import attempts
 
 
@@ -44,7 +44,7 @@ def test_messages_are_sent_once(engine, queue):
     queued(engine, 450)
     tick(engine, queue)
     tick(engine, queue)
-    assert (queue.depth(), unsent(engine)) == (450, 0)
+    assert (queue.depth("cpu"), unsent(engine)) == (450, 0)
 
 
 def test_a_claimed_job_leaves_the_outbox(engine, queue):
@@ -60,10 +60,10 @@ def test_a_broker_that_lost_its_memory_is_told_again(engine, queue):
     tick(engine, queue)
     queue._redis.flushall()
     tick(engine, queue)
-    assert queue.depth() == 0, "a message on its way is given some time"
+    assert queue.depth("cpu") == 0, "a message on its way is given some time"
     age(engine, 10)
     tick(engine, queue)
-    assert queue.depth() == 3
+    assert queue.depth("cpu") == 3
 
 
 def test_waiting_messages_are_not_sent_again(engine, queue):
@@ -71,7 +71,7 @@ def test_waiting_messages_are_not_sent_again(engine, queue):
     tick(engine, queue)
     age(engine, 10)
     tick(engine, queue)
-    assert queue.depth() == 3
+    assert queue.depth("cpu") == 3
 
 
 def test_a_message_the_broker_does_not_take_stays(engine):
@@ -86,4 +86,17 @@ def test_a_message_the_broker_does_not_take_stays(engine):
 def test_the_message_is_the_job_id(engine, queue):
     (job_id,) = queued(engine)
     tick(engine, queue)
-    assert job_id in queue._redis.lindex(QUEUE, 0).decode()
+    assert job_id in queue._redis.lindex(queue_of("cpu"), 0).decode()
+
+
+def test_each_class_has_a_queue_and_loses_its_messages_alone(engine, queue):
+    queued(engine, 2)
+    with engine.begin() as connection:
+        job = jobs.create(connection, NewJob({}, max_attempts=2, worker_class="gpu"))
+        outbox.add(connection, job)
+    tick(engine, queue)
+    assert (queue.depth("cpu"), queue.depth("gpu")) == (2, 1)
+    queue._redis.delete(queue_of("gpu"))
+    age(engine, 10)
+    tick(engine, queue)
+    assert (queue.depth("cpu"), queue.depth("gpu")) == (2, 1)

@@ -1,33 +1,14 @@
 """Plans: refused whenever the submit is, and true about what they can know."""
 
-import json
 import math
 
 import pytest
 
+from tests.integration.app.headers import SHAPES
 from tests.integration.app.problem import assert_problem
 from tests.integration.app.test_api import BAD_JOBS
 
 JOB = {"model": "tiny", "method": "magnitude", "sparsity": 0.5}
-SHAPES = {
-    "model.language_model.layers.0.self_attn.q_proj.weight": [8, 8],
-    "model.vision_tower.encoder.layers.0.mlp.fc1.weight": [16, 8],
-    "model.multi_modal_projector.0.weight": [8, 8],
-    "model.language_model.layers.0.input_layernorm.weight": [8],
-    "lm_head.weight": [100, 8],
-}
-
-
-@pytest.fixture
-def checkpoint(model_root):
-    header = {"__metadata__": {"format": "pt"}} | {
-        name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]}
-        for name, shape in SHAPES.items()
-    }
-    content = json.dumps(header).encode()
-    file = model_root / "tiny" / "model.safetensors"
-    file.write_bytes(len(content).to_bytes(8, "little") + content)
-    return file
 
 
 @pytest.mark.parametrize(("change", "code"), BAD_JOBS)
@@ -49,7 +30,10 @@ def test_matrices_and_sizes(client, checkpoint):
     assert found == {language: ("language", 0.5), vision: ("vision", 0.25)}
     assert plan["zeros"] == 32 + 32
     assert plan["model_weights"] == sum(math.prod(shape) for shape in SHAPES.values())
-    assert plan["memory_bytes"] == checkpoint.stat().st_size
+    memory = plan["memory"]
+    assert memory["weights"] == 2 * math.prod(SHAPES["lm_head.weight"]), "the largest part"
+    largest = max(memory["stages"].values())
+    assert plan["memory_bytes"] == memory["libraries"] + memory["weights"] + largest
     assert plan["packed_bytes"] == (192 + 16 * (plan["model_weights"] - 64)) // 8
     both = client.post("/v1/plans", json=JOB | {"include_bridge": True}).json()
     assert projector in {m["file_key"] for m in both["matrices"]}

@@ -1,0 +1,21 @@
+"""A checkpoint that is all header: what the API looks at before a worker loads anything."""
+
+import json
+
+SHAPES = {
+    "model.language_model.layers.0.self_attn.q_proj.weight": [8, 8],
+    "model.vision_tower.encoder.layers.0.mlp.fc1.weight": [16, 8],
+    "model.multi_modal_projector.0.weight": [8, 8],
+    "model.language_model.layers.0.input_layernorm.weight": [8],
+    "lm_head.weight": [100, 8],
+}
+
+
+def write_header(file, shapes):
+    """Tensors of these shapes, without their values."""
+    header = {"__metadata__": {"format": "pt"}} | {
+        name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]}
+        for name, shape in shapes.items()
+    }
+    content = json.dumps(header).encode()
+    file.write_bytes(len(content).to_bytes(8, "little") + content)
