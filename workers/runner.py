@@ -9,7 +9,12 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.domain.errors import StorageUnavailableError, SystemFaultError, UserError
+from app.domain.errors import (
+    OutOfMemoryError,
+    StorageUnavailableError,
+    SystemFaultError,
+    UserError,
+)
 from app.domain.jobs import FailureKind, Job, JobError, Phase
 from app.domain.routing import Routing
 from app.domain.submission import JobSpec
@@ -21,7 +26,7 @@ from app.storage.store import ArtifactStore
 from app.telemetry.metrics.worker import CLAIMS
 from workers.attempt import Attempt
 from workers.drain import Drain
-from workers.pipeline import run as pipeline
+from workers.pipeline import fitting
 from workers.pipeline.context import (
     CheckpointPlace,
     DrainingError,
@@ -114,11 +119,10 @@ class Runner:
             attempt.end_cancelled()
         except UserError as error:
             attempt.fail(JobError(FailureKind.USER, error.code, str(error)))
+        except OutOfMemoryError as error:  # it would run out again
+            attempt.fail(JobError(FailureKind.SYSTEM, error.code, str(error)))
         except SystemFaultError as error:
             attempt.retry(JobError(FailureKind.SYSTEM, error.code, str(error)))
-        except MemoryError:
-            message = "the worker ran out of memory; ask for a worker with more, or a smaller batch"
-            attempt.fail(JobError(FailureKind.SYSTEM, "out_of_memory", message))
         except OSError as error:
             logger.exception("job %s met an operating system error", job.id)
             attempt.retry(JobError(FailureKind.SYSTEM, "storage_failed", str(error)))
@@ -160,7 +164,7 @@ class Runner:
         spec = JobSpec.model_validate(job.spec)
         place = CheckpointPlace(self._checkpoints.directory(job.id), self._checkpoint_bytes)
         shared = self._shared(job, spec)
-        outcome = pipeline.run(
+        outcome = fitting.run(
             RunContext(
                 spec=spec,
                 staging=staging,

@@ -199,6 +199,12 @@ class VerificationError(SystemFaultError):
     code = "verification_failed"
 
 
+class OutOfMemoryError(SystemFaultError):
+    """Memory does not suffice for one record at a time; the message has figures."""
+
+    code = "out_of_memory"
+
+
 class RepositoryNotFoundError(UserError):
     """No finished job stands behind this repository name."""
 
