@@ -35,7 +35,12 @@ check: install ## lint, types, import contracts
 openapi: install ## write openapi.json anew
 	$(BIN)/python -m app.openapi openapi.json
 
-test: check ## everything that must pass
+.venv-mlflow/installed:
+	$(PYTHON) -m venv .venv-mlflow
+	.venv-mlflow/bin/pip install --quiet 'mlflow==3.17.2'
+	touch $@
+
+test: check .venv-mlflow/installed ## everything that must pass
 	$(BIN)/pytest -n 2
 
 .venv-llmcompressor/installed:

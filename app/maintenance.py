@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import OperationalError
 
-from app import deliver
+from app import deliver, publish
 from app.db import idempotency, outbox
 from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
@@ -99,9 +99,18 @@ def run(settings: Settings, stop: threading.Event) -> None:
     delivering = threading.Thread(
         target=deliver.run, args=(engine, sender, stop, interval), name="webhooks"
     )
+    places = settings.publishing.destinations
+    publishing = threading.Thread(
+        # A push that is under way is left to the next process: it may take hours.
+        target=publish.run,
+        args=(engine, store, places, stop, interval),
+        name="publishing",
+        daemon=True,
+    )
     next_tidy = time.monotonic()
     wake = _Listener(settings.database.url)
     delivering.start()
+    publishing.start()
     try:
         while not stop.is_set():
             _guarded(lambda: tick(engine, queue))
@@ -113,6 +122,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     finally:
         stop.set()
         delivering.join()
+        publishing.join(timeout=1)
         sender.close()
         wake.close()
         queue.close()

@@ -70,6 +70,12 @@ def get(connection: Connection, project_id: str, job_id: str, *, lock: bool = Fa
     return _job(row) if row else None
 
 
+def find(connection: Connection, job_id: str) -> Job | None:
+    """The job of that id, whosever it is; for the service's own processes."""
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
+    return _job(row) if row else None
+
+
 def page(
     connection: Connection, project_id: str, *, limit: int, cursor: str | None, only: JobFilter
 ) -> list[Job]:

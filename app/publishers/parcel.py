@@ -1,0 +1,56 @@
+"""What is sent: the files of a job, as files of this machine."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.domain.jobs import Artifact, Job
+from app.storage.store import ArtifactStore
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One job on its way.
+
+    Attributes:
+        job_id: which job.
+        spec: what it was asked to do.
+        result: what came of it.
+        files: by path; the manifest is the last one, so where it is, all is.
+    """
+
+    job_id: str
+    spec: Mapping[str, Any]
+    result: Mapping[str, Any]
+    files: Mapping[str, Path]
+
+
+@contextmanager
+def packed_up(store: ArtifactStore, job: Job, artifacts: Sequence[Artifact]) -> Iterator[Parcel]:
+    """The parcel of a job; what lies on an object store is brought here for the time being.
+
+    Raises:
+        StorageUnavailableError: the store is away.
+        OSError: there is no room here.
+    """
+    with tempfile.TemporaryDirectory(prefix="secateur-publish-") as name:
+        files = {}
+        for artifact in sorted(artifacts, key=lambda artifact: artifact.path == MANIFEST):
+            place = store.locate(artifact)
+            files[artifact.path] = (
+                place if isinstance(place, Path) else _fetch(store, artifact, Path(name))
+            )
+        yield Parcel(job.id, job.spec, job.result or {}, files)
+
+
+def _fetch(store: ArtifactStore, artifact: Artifact, directory: Path) -> Path:
+    target = directory / artifact.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        file.writelines(store.read(artifact))
+    return target

@@ -1,0 +1,48 @@
+"""Sends a parcel to a destination of any kind, and says in one line what went wrong."""
+
+import os
+
+import httpx2
+from obstore.exceptions import BaseError
+
+from app.domain.destinations import Destination, HuggingFace, MlFlow
+from app.domain.errors import PublishingError
+from app.publishers.parcel import Parcel
+
+
+def send(destination: Destination, target: str, parcel: Parcel) -> str:
+    """Publish a parcel; returns where it is now.
+
+    Raises:
+        PublishingError: it did not arrive; the message has no secret in it.
+    """
+    secret = _secret(destination)
+    try:
+        if isinstance(destination, HuggingFace):
+            # Loading the hub's client takes a moment.
+            from app.publishers import hugging_face  # noqa: PLC0415
+
+            return hugging_face.push(destination, secret, target, parcel)
+        if isinstance(destination, MlFlow):
+            from app.publishers import mlflow  # noqa: PLC0415  one of the three is needed
+
+            return mlflow.push(destination, secret, target, parcel)
+        from app.publishers import s3  # noqa: PLC0415  loading obstore takes a moment
+
+        return s3.push(destination, secret, target, parcel)
+    except (httpx2.HTTPError, BaseError, OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip() or type(error).__name__
+        for part in (secret, *secret.split(":")):
+            reason = reason.replace(part, "***") if part else reason
+        raise PublishingError(reason.splitlines()[0][:500]) from None
+
+
+def _secret(destination: Destination) -> str:
+    if destination.secret is None:
+        return ""
+    try:
+        return os.environ[destination.secret]
+    except KeyError:
+        raise PublishingError(
+            f"the maintenance process has no variable {destination.secret}"
+        ) from None
