@@ -56,11 +56,16 @@ def sources(target: JobStatus) -> tuple[JobStatus, ...]:
 
 
 class Phase(StrEnum):
-    """What a running job is doing, in order; evaluating comes before and after pruning."""
+    """What a running job is doing, in order.
+
+    Evaluating comes before and after; a router is mined for and trained in several rounds.
+    """
 
     LOADING = "loading"
     CALIBRATING = "calibrating"
     PRUNING = "pruning"
+    MINING = "mining"
+    TRAINING = "training"
     EVALUATING = "evaluating"
     EXPORTING = "exporting"
     VERIFYING = "verifying"

@@ -84,14 +84,15 @@ def candidates(layers: int, drop_layer: int) -> tuple[int, ...]:
     return tuple(index for index in range(layers // 2, layers - 1) if index not in kept)
 
 
-def running_layers(amount: float, layers: int) -> int:
-    """How many layers run: a share leaves out as many as it leaves out whole."""
-    return int(amount) if amount > 1 else layers - int(layers * (1 - amount) + 1e-9)
+def running_layers(amount: float, layers: int, able: int) -> int:
+    """How many layers run.
 
-
-def kept_tokens(amount: float, tokens: int) -> int:
-    """How many of a prompt's image tokens stay, at least one."""
-    return min(tokens, int(amount)) if amount > 1 else max(1, round(tokens * amount))
+    Args:
+        amount: a count, which is taken as it is, or a share, which is met as nearly as can be.
+        layers: of the decoder.
+        able: how many of them may be skipped.
+    """
+    return int(amount) if amount > 1 else max(layers - able, round(layers * amount))
 
 
 def check_layers(layers: int, routing: Routing) -> None:
@@ -102,8 +103,8 @@ def check_layers(layers: int, routing: Routing) -> None:
     """
     if not isinstance(routing.budget, TokensAndLayers):
         return
-    run = running_layers(routing.budget.layers, layers)
     able = len(candidates(layers, routing.drop_layer))
+    run = running_layers(routing.budget.layers, layers, able)
     if not layers - able <= run <= layers:
         raise LayerBudgetError(
             f"{run} of {layers} layers were asked to run; with tokens dropped before layer "
@@ -133,13 +134,11 @@ def plan_routing(config: Mapping[str, Any], routing: Routing) -> PlannedRouting:
     layers = decoder_layers(config)
     if layers is None:
         return PlannedRouting(None)
-    budget = routing.budget
-    return PlannedRouting(
-        layers,
-        protected(layers, routing.drop_layer),
-        candidates(layers, routing.drop_layer),
-        running_layers(budget.layers, layers) if isinstance(budget, TokensAndLayers) else None,
-    )
+    budget, able = routing.budget, candidates(layers, routing.drop_layer)
+    run = None
+    if isinstance(budget, TokensAndLayers):
+        run = running_layers(budget.layers, layers, len(able))
+    return PlannedRouting(layers, protected(layers, routing.drop_layer), able, run)
 
 
 _FEW = 500

@@ -79,7 +79,13 @@ class RouterTraining(Strict):
         default=32, ge=1, le=256, description="longest dense answer that candidates are held to"
     )
     epochs: int = Field(default=10, ge=1, le=1000, description="over a round's pairs")
-    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="peak; falls as a cosine")
+    learning_rate: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="peak; falls as a cosine. By default 1e-4 for a router 256 wide, and inversely "
+        "proportional to the width",
+    )
     held_out: float = Field(
         default=0.2, ge=0.05, le=0.5, description="share of the records the router is judged on"
     )

@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 from app.domain.allocation_scores import AllocationScores
 from app.domain.compute import Compute
 from app.domain.datasets import Builtin, DatasetName
-from app.domain.evaluation import Judged
+from app.domain.errors import MetricNotApplicableError
+from app.domain.evaluation import EvaluationSpec, Judged, MetricName
 from app.domain.job_options import JobOptions, PublishOptions
 from app.domain.methods import METHODS, build_recipe, build_routing, find_method
 from app.domain.recipe import MAX_M, Modality, Recipe, Strict
@@ -190,6 +191,7 @@ def resolve(request: JobRequest) -> JobSpec:
     Raises:
         UnknownMethodError: no method has that name.
         MethodParameterError: a parameter is unknown or out of range.
+        MetricNotApplicableError: a metric cannot be measured of what the method makes.
     """
     method = find_method(request.method)
     return JobSpec(
@@ -197,7 +199,7 @@ def resolve(request: JobRequest) -> JobSpec:
         method=request.method,
         recipe=_routing(request) if method.prunes == "routes" else _recipe(request),
         calibration=request.calibration if method.needs_data else None,
-        evaluation=request.evaluation,
+        evaluation=_generated(request) if method.prunes == "routes" else request.evaluation,
         quality_gate=request.quality_gate,
         device=request.device,
         dtype=request.dtype,
@@ -206,6 +208,19 @@ def resolve(request: JobRequest) -> JobSpec:
 
 def _routing(request: JobRequest) -> Routing:
     return build_routing(request.method, request.parameters, request.seed)
+
+
+def _generated(request: JobRequest) -> EvaluationSpec | None:
+    """What is measured of a routed model; a router sees prompts, never the answers behind them."""
+    asked, gate = request.evaluation, request.quality_gate
+    if asked is None:
+        return None
+    if {*asked.metrics, *([gate.metric] if gate else [])} - {MetricName.ACCURACY}:
+        raise MetricNotApplicableError(
+            f"{request.method} decides once per prompt, so it is measured by accuracy, on what the "
+            "model generates"
+        )
+    return asked.model_copy(update={"metrics": (MetricName.ACCURACY,)})
 
 
 def _recipe(request: JobRequest) -> Recipe:

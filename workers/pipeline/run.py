@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from app.domain.errors import QualityGateError, RecipeError
+from app.domain.errors import QualityGateError
 from app.domain.evaluation import EvaluationReport, GateReport
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.recipe import Recipe
@@ -23,6 +23,7 @@ from workers.pipeline.files import OutputFile
 from workers.pipeline.masks import FOLDER, write_masks
 from workers.pipeline.packing import Sizes, weigh, write_decoder
 from workers.pipeline.page import write_page
+from workers.pipeline.route import route
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import Outcome, fetch_model, load, provenance, read_records
 from workers.pipeline.verify import verify_sparsity
@@ -51,9 +52,7 @@ def run(context: RunContext) -> Outcome:
         SystemFaultError: the surroundings are.
     """
     recipe = context.spec.recipe
-    if isinstance(recipe, Routing):
-        raise RecipeError("this worker trains no routers")
-    return _prune(context, recipe)
+    return route(context, recipe) if isinstance(recipe, Routing) else _prune(context, recipe)
 
 
 def _prune(context: RunContext, recipe: Recipe) -> Outcome:

@@ -56,14 +56,34 @@ def load(context: RunContext, source: ModelFiles) -> LoadedModel:
     Raises:
         UserError: it does not load, or this machine has no such device.
     """
-    spec, staging = context.spec, context.staging
-    device = find_device(spec.device, context.device)
-    memory = Memory()
-    if device.type == "cpu":
+    staging, memory = context.staging, Memory()
+    if _device(context).type == "cpu":
         memory = Memory(staging, activations=context.activation_bytes, scratch=staging)
-    dtype = None if spec.dtype == "auto" else getattr(torch, spec.dtype)
-    loaded = load_model(source.directory, dtype, memory)
-    torch.nn.Module.to(loaded.model, device)  # transformers wraps its own without a signature
+    return _placed(context, load_model(source.directory, _dtype(context), memory))
+
+
+def load_to_run(context: RunContext, source: ModelFiles) -> LoadedModel:
+    """The same with every weight in memory: for jobs that run the model often and change nothing.
+
+    Raises:
+        UserError: it does not load, or this machine has no such device.
+    """
+    return _placed(context, load_model(source.directory, _dtype(context)))
+
+
+def _device(context: RunContext) -> torch.device:
+    return find_device(context.spec.device, context.device)
+
+
+def _dtype(context: RunContext) -> torch.dtype | None:
+    name = context.spec.dtype
+    found: torch.dtype | None = None if name == "auto" else getattr(torch, name)
+    return found
+
+
+def _placed(context: RunContext, loaded: LoadedModel) -> LoadedModel:
+    # transformers wraps its own `to` without a signature.
+    torch.nn.Module.to(loaded.model, _device(context))
     return loaded
 
 

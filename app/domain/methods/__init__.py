@@ -55,7 +55,7 @@ WEIGHT_METHODS: dict[str, type[WeightMethod]] = {
     )
 }
 ROUTE_METHODS: dict[str, type[ParMethod]] = {ParMethod.name: ParMethod}
-METHODS: dict[str, type[Method]] = {**WEIGHT_METHODS}
+METHODS: dict[str, type[Method]] = {**WEIGHT_METHODS, **ROUTE_METHODS}
 
 
 def find_method(name: str) -> type[Method]:

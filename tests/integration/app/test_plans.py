@@ -1,5 +1,6 @@
 """Plans: refused whenever the submit is, and true about what they can know."""
 
+import json
 import math
 
 import pytest
@@ -83,3 +84,33 @@ def test_a_quota_refuses_the_plan_too(client, engine):
 
     set_limits(engine, queued_jobs=0)
     assert_problem(client.post("/v1/plans", json=JOB), 429, "quota_queued_jobs")
+
+
+def test_a_plan_of_routes_tells_layers_instead_of_matrices(client, checkpoint):
+    config = {
+        "architectures": ["LlavaForConditionalGeneration"],
+        "vision_config": {},
+        "text_config": {"num_hidden_layers": 32},
+    }
+    (checkpoint.parent / "config.json").write_text(json.dumps(config))
+    job = {"model": "tiny", "method": "par", "calibration": {"set": "scenes"}}
+    plan = client.post("/v1/plans", json=job | {"parameters": {"profile": "fast"}}).json()
+    assert (plan["matrices"], plan["zeros"]) == ([], 0)
+    assert plan["routing"] == {
+        "layers": 32,
+        "protected": [0, 1, 2, 31],
+        "may_skip": list(range(16, 31)),
+        "run": 24,
+    }
+    assert any("64 records" in warning for warning in plan["warnings"])
+    refused = job | {"parameters": {"layers": 10}}
+    assert_problem(client.post("/v1/plans", json=refused), 422, "routing_layers_not_skippable")
+    assert_problem(client.post("/v1/jobs", json=refused), 422, "routing_layers_not_skippable")
+    assert client.post("/v1/jobs", json=job).status_code == 202
+
+
+@pytest.mark.parametrize("config", ["{", "[]"])
+def test_routes_need_a_configuration_that_can_be_read(client, checkpoint, config):
+    (checkpoint.parent / "config.json").write_text(config)
+    job = {"model": "tiny", "method": "par", "calibration": {"set": "scenes"}}
+    assert_problem(client.post("/v1/plans", json=job), 422, "model_files_missing")

@@ -1,16 +1,16 @@
-"""The budgets one router is shipped with."""
+"""The budgets one router is trained for and shipped with."""
 
-from workers.pruning.par.runtime import Anatomy, Profile, layer_candidates
+from collections.abc import Sequence
+from dataclasses import replace
 
-_BUDGETS = {
-    "quality": (0.444, 28),
-    "balanced": (0.306, 28),  # the paper trains for these: 176 of 576 tokens, 28 of 32 layers
-    "fast": (0.25, 24),
-    "turbo": (0.222, 24),
-    "token-only": (0.306, 32),
-    "layer-only": (1.0, 28),
-}
-_PAPER_LAYERS = 32
+import torch
+
+from app.domain.routable import check_layers, running_layers
+from app.domain.routing import PROFILES, FlopsRatio, Routing, TokensAndLayers
+from app.domain.routing_errors import LayerBudgetError, TokenBudgetError
+from workers.pruning.par.answers import Answered
+from workers.pruning.par.flops import Costs, Prompt, solve
+from workers.pruning.par.runtime import Anatomy, ParError, Profile, layer_candidates
 
 
 def standard_profiles(subject: Anatomy, drop_layer: int) -> dict[str, Profile]:
@@ -19,17 +19,62 @@ def standard_profiles(subject: Anatomy, drop_layer: int) -> dict[str, Profile]:
     A model whose image tokens stay gets the layer budgets only. "early" is "balanced" with the
     tokens dropped before the first layer, as serving stacks without hooks between layers can do.
     """
-    total = len(subject.layers)
-    least = total - len(layer_candidates(total, drop_layer))
-    made = {
-        name: Profile(tokens, max(least, round(total * layers / _PAPER_LAYERS)), drop_layer)
-        for name, (tokens, layers) in _BUDGETS.items()
+    made: dict[str, Profile] = {
+        name: _profile(budget, subject, drop_layer) for name, budget in PROFILES.items()
     }
-    made["early"] = Profile(made["balanced"].tokens, made["balanced"].layers, 0)
     if subject.prunes_tokens:
-        return made
-    return {
-        name: Profile(1.0, budget.layers, drop_layer)
-        for name, budget in made.items()
-        if name not in {"token-only", "early"}
-    }
+        return made | {"early": replace(made["balanced"], drop_layer=0)}
+    del made["token-only"]
+    return {name: replace(profile, tokens=1.0) for name, profile in made.items()}
+
+
+def typical_prompt(subject: Anatomy, answered: Sequence[Answered]) -> Prompt:
+    """Mean lengths of the prompts, rounded.
+
+    Raises:
+        TokenBudgetError: they hold no image tokens.
+    """
+    ids = torch.tensor(subject.vision_ids)
+    rows, vision, whole = 0, 0, 0
+    for batch in answered:
+        prompts = batch.inputs["input_ids"][:, : batch.length]
+        rows += len(prompts)
+        whole += prompts.numel()
+        vision += int(torch.isin(prompts, ids.to(prompts.device)).sum())
+    if not vision:
+        raise TokenBudgetError("the prompts hold no image tokens")
+    images = max(1, round(vision / rows))
+    return Prompt(text=round(whole / rows) - images, vision=images)
+
+
+def budget_of(routing: Routing, subject: Anatomy, costs: Costs) -> Profile:
+    """The budget a job asks for, on this model.
+
+    A count of tokens is taken as its share of the typical prompt's image tokens.
+
+    Raises:
+        LayerBudgetError: more layers were to be skipped than may be, or no budget is that cheap.
+    """
+    budget = routing.budget
+    if isinstance(budget, FlopsRatio):
+        try:
+            return solve(
+                costs,
+                budget.ratio,
+                prunes_tokens=subject.prunes_tokens,
+                drop_layer=routing.drop_layer,
+            )
+        except ParError as error:
+            raise LayerBudgetError(str(error)) from error
+    check_layers(len(subject.layers), routing)
+    found = _profile(budget, subject, routing.drop_layer)
+    if budget.tokens > 1:
+        return replace(found, tokens=min(1.0, budget.tokens / costs.prompt.vision))
+    return found
+
+
+def _profile(budget: TokensAndLayers, subject: Anatomy, drop_layer: int) -> Profile:
+    total = len(subject.layers)
+    able = len(layer_candidates(total, drop_layer))
+    layers = running_layers(budget.layers, total, able)
+    return Profile(tokens=min(1.0, budget.tokens), layers=layers, drop_layer=drop_layer)

@@ -1,0 +1,98 @@
+"""The files of a PAR job: router, runtime, card, example; a reduced checkpoint on request."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from app.domain.model_source import HubModel, parse_model_source
+from app.domain.routing_report import ROUTING_REPORT_FILE, RoutingReport
+from app.domain.submission import JobSpec
+from workers.pipeline import files
+from workers.pipeline.context import RunContext
+from workers.pipeline.route_card import write_card
+from workers.pipeline.route_report import wanted
+from workers.pipeline.sources import ModelFiles
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.par.artifact import write_artifact
+from workers.pruning.par.export import export_static
+from workers.pruning.par.profiles import standard_profiles
+from workers.pruning.par.runtime import Profile, Router, anatomy, layer_candidates
+
+STATIC = "static"
+_EXAMPLE = '''"""Ask a model, pruned by the router beside this file: IMAGE QUESTION [MODEL]."""
+import sys
+from pathlib import Path
+from par_runtime import attach
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+image, question, base, revision = Image.open(sys.argv[1]), sys.argv[2], {base!r}, {revision!r}
+base, revision = (sys.argv[3], None) if len(sys.argv) > 3 else (base, revision)
+processor = AutoProcessor.from_pretrained(base, revision=revision)
+model = AutoModelForImageTextToText.from_pretrained(base, revision=revision)
+inputs = processor(images=image, text={prompt!r} + question, return_tensors="pt")
+with attach(model, Path(__file__).parent, profile="asked"):
+    print(processor.decode(model.generate(**inputs, max_new_tokens=32)[0]))
+'''
+
+
+def write_files(
+    context: RunContext,
+    source: ModelFiles,
+    adapter: Adapter,
+    *,
+    router: Router,
+    report: RoutingReport,
+    left: Sequence[int] | None,
+    origin: dict[str, Any],
+) -> list[files.OutputFile]:
+    """Write what the job publishes: its report always, the rest where the gates allow it.
+
+    Args:
+        context: of the run.
+        source: the base model.
+        adapter: the base model, loaded.
+        router: trained.
+        report: what came out.
+        left: layers of a static export; None where none was asked for.
+        origin: for the manifest.
+    """
+    staging = context.staging
+    files.write_json(staging, ROUTING_REPORT_FILE, report.model_dump(mode="json"))
+    if wanted(report):
+        base = base_of(context.spec)
+        subject, drop_layer = anatomy(adapter.model), report.routing.drop_layer
+        asked = Profile(report.tokens, report.layers, drop_layer)
+        write_artifact(
+            staging,
+            router,
+            subject,
+            model=base,
+            revision=source.revision,
+            profiles={"asked": asked, **standard_profiles(subject, drop_layer)},
+            layer_candidates=layer_candidates(len(subject.layers), drop_layer),
+            coverage_floor=report.routing.coverage_floor,
+            summary={
+                "training": report.model_dump(
+                    mode="json", include={"routing", "records", "rounds", "chosen", "influence"}
+                ),
+                "metrics": report.model_dump(
+                    mode="json", include={"policies", "flops_ratio", "typical_prompt"}
+                ),
+            },
+        )
+        _write_example(staging, base, source.revision, adapter.prompt(""))
+        write_card(staging, base, report)
+        if left is not None:
+            export_static(subject, source.directory, staging / STATIC, left)
+    return files.close_run(staging, origin)
+
+
+def base_of(spec: JobSpec) -> str:
+    """The base checkpoint as a user of the artifact names it."""
+    source = parse_model_source(spec.model)
+    return source.repo_id if isinstance(source, HubModel) else spec.model
+
+
+def _write_example(directory: Path, base: str, revision: str | None, prompt: str) -> None:
+    text = _EXAMPLE.format(base=base, revision=revision, prompt=prompt)
+    (directory / "example.py").write_text(text, encoding="utf-8")

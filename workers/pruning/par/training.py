@@ -1,0 +1,129 @@
+"""Stage two: direct preference optimisation of the router; the large model is not needed.
+
+With equal budgets the Bernoulli log-ratio of two decisions reduces to a difference of logits, so
+with + the better and - the worse decision, d_v = mean s over V+ less V- minus mean s over V- less
+V+, d_l alike for layers:
+L = -log sigmoid(beta [(d_v - d_v_ref) + alpha (d_l - d_l_ref)])
+  + lam (mean sigmoid(s_v) - T / N_v)^2 + lam (mean sigmoid(s_l) - L / N)^2 + 0.1 BCE(s, +).
+DPO and the sparsity terms are the paper's (arXiv 2412.06458; Rafailov et al., arXiv 2305.18290);
+its equations are not public, so the reduction, the weights and the BCE term are ours.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workers.pruning.par.pairs import Pairs, PairStore
+from workers.pruning.par.runtime import VISION, Router, Scores
+
+BETA, ALPHA, SPARSITY, IMITATION = 1.0, 1.0, 1.0, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast.
+
+    Attributes:
+        epochs: over the pairs.
+        learning_rate: peak of AdamW; a cosine brings it to zero.
+        tokens: T / N_v the token probabilities are drawn to.
+        layers: L / N the layer probabilities are drawn to.
+    """
+
+    epochs: int
+    learning_rate: float
+    tokens: float
+    layers: float
+
+
+def train(
+    router: Router,
+    store: PairStore,
+    schedule: Schedule,
+    *,
+    order: torch.Generator,
+    tick: Callable[[int, int], None] = lambda _done, _total: None,
+) -> list[float]:
+    """Train in place on one round's pairs; returns the mean loss of each epoch.
+
+    Args:
+        router: starts as its own reference.
+        store: at least one batch of pairs.
+        schedule: epochs, rate, budget.
+        order: of the batches.
+        tick: told after every step how many of how many are done; what it raises ends it.
+    """
+    router.train()
+    device = router.prior.device
+    with torch.no_grad():
+        references = [_margins(router, _placed(pairs, device))[0] for _, pairs in store.batches()]
+    optimiser = torch.optim.AdamW(router.parameters(), lr=schedule.learning_rate)
+    total = schedule.epochs * store.count
+    rate = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / max(total, 1)))
+    )
+    means = []
+    for epoch in range(schedule.epochs):
+        summed = 0.0
+        for step, (place, pairs) in enumerate(store.batches(order)):
+            loss = _loss(router, _placed(pairs, device), references[place], schedule)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's own is not annotated
+            torch.nn.utils.clip_grad_norm_(router.parameters(), 1.0)
+            optimiser.step()
+            rate.step()
+            summed += loss.item()
+            tick(epoch * store.count + step + 1, total)
+        means.append(summed / store.count)
+    router.eval()
+    return means
+
+
+def _placed(pairs: Pairs, device: torch.device) -> Pairs:
+    return Pairs(
+        pairs.embeddings.to(device),
+        pairs.segments.to(device),
+        pairs.kept.to(device),
+        pairs.run.to(device),
+    )
+
+
+def _margins(router: Router, pairs: Pairs) -> tuple[Tensor, Scores]:
+    """d_v + alpha d_l of each pair, (B,), and the scores behind it."""
+    scores: Scores = router(pairs.embeddings, pairs.segments)
+    tokens = _difference(scores.tokens, pairs.kept)
+    return tokens + ALPHA * _difference(scores.layers, pairs.run), scores
+
+
+def _difference(logits: Tensor, sets: Tensor) -> Tensor:
+    """Mean logit of what only the better set has, less that of what only the worse has; (B,)."""
+    better, worse = sets
+    return _mean(logits, better & ~worse) - _mean(logits, worse & ~better)
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of each row under its mask; 0 where it is empty."""
+    return values.masked_fill(~mask, 0).sum(1) / mask.sum(1).clamp(min=1)
+
+
+def _loss(router: Router, pairs: Pairs, reference: Tensor, schedule: Schedule) -> Tensor:
+    margins, scores = _margins(router, pairs)
+    vision, every = pairs.segments == VISION, torch.ones_like(pairs.run[0])
+    preference = -functional.logsigmoid(BETA * (margins - reference)).mean()
+    tokens = _mean(scores.tokens.sigmoid(), vision) - schedule.tokens
+    layers = _mean(scores.layers.sigmoid(), every) - schedule.layers
+    imitation = _bce(scores.tokens, pairs.kept, vision) + _bce(scores.layers, pairs.run, every)
+    sparsity = tokens.square().mean() + layers.square().mean()
+    return preference + SPARSITY * sparsity + IMITATION * imitation
+
+
+def _bce(logits: Tensor, sets: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy to the better set where the two sets differ at all in it."""
+    better, worse = sets
+    differs = (better != worse).any(1, keepdim=True) & mask
+    each = functional.binary_cross_entropy_with_logits(logits, better.to(logits), reduction="none")
+    return _mean(each, differs).mean()
