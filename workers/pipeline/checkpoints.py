@@ -21,11 +21,11 @@ from typing import Any
 from urllib.parse import quote
 
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from app.domain.jobs import EventLevel, EventType, NewEvent
 from workers.pipeline.context import RunContext
 from workers.pruning.checkpoints import Entry
+from workers.pruning.models.checkpoint import write_tensors
 
 KEY = "key.json"
 _SUFFIX = ".safetensors"
@@ -99,10 +99,10 @@ class DiskCheckpoints:
         if not (self._directory / KEY).exists():
             self._directory.mkdir(parents=True, exist_ok=True)
             self._place(KEY, lambda file: _write_json(file, self._key))
-        tensors = {key: value.contiguous() for key, value in entry.tensors.items()}
         metadata = {_VALUES: json.dumps(entry.values)}
         placed = self._place(
-            f"{_escaped(name)}.{{}}{_SUFFIX}", lambda file: save_file(tensors, file, metadata)
+            f"{_escaped(name)}.{{}}{_SUFFIX}",
+            lambda file: write_tensors(file, entry.tensors, metadata),
         )
         for file in earlier:
             if file != placed:
@@ -157,7 +157,7 @@ def open_checkpoints(context: RunContext, key: Mapping[str, Any]) -> DiskCheckpo
         context: of the run.
         key: everything that decides what comes out, named in a user's words.
     """
-    return DiskCheckpoints(
+    found = DiskCheckpoints(
         context.checkpoints.directory,
         key,
         limit=context.checkpoints.max_bytes,
@@ -166,6 +166,10 @@ def open_checkpoints(context: RunContext, key: Mapping[str, Any]) -> DiskCheckpo
             NewEvent(EventType.WARNING, text, EventLevel.WARNING)
         ),
     )
+    if context.checkpoints.directory.is_dir():
+        text = "going on from what an earlier attempt has finished"
+        context.report.event(NewEvent(EventType.LOG, text))
+    return found
 
 
 def _write_json(file: Path, content: Any) -> None:

@@ -1,5 +1,6 @@
 """What a run is given: the specification, where to write, where models come from, who listens."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -66,6 +67,11 @@ class Shared:
 
     statistics: bytes | None = None
     keep: bool = False
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of the statistics."""
+        return None if self.statistics is None else hashlib.sha256(self.statistics).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

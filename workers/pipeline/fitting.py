@@ -60,6 +60,7 @@ def _smaller(context: RunContext) -> RunContext:
         torch.cuda.empty_cache()
     shutil.rmtree(context.staging)
     context.staging.mkdir()
+    shutil.rmtree(context.checkpoints.directory, ignore_errors=True)  # of other batches
     spec = halved(context.spec)
     if spec is None:
         raise OutOfMemoryError(

@@ -4,15 +4,16 @@ import json
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from app.domain.report import MatrixReport
 from workers.pruning import keep_sparse
 from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.checkpoint import header_of
 
 if TYPE_CHECKING:
     from workers.pruning.models.structure import Matrix
@@ -57,9 +58,9 @@ def write_masks(directory: Path, adapter: Adapter, pruned: Iterable[MatrixReport
         }
         for key, shape in shapes.items()
     }
-    header = _header(shapes, {"tensors": json.dumps(tensors)})
+    layout = {key: ("U8", [-(-math.prod(shape) // 8)]) for key, shape in shapes.items()}
     with (directory / MASKS).open("wb") as stream:
-        stream.write(header)
+        stream.write(header_of(layout, {"tensors": json.dumps(tensors)}))
         for key, shape in shapes.items():
             kept = torch.ones(shape, dtype=torch.bool)
             for first, matrix in places[key]:
@@ -68,15 +69,3 @@ def write_masks(directory: Path, adapter: Adapter, pruned: Iterable[MatrixReport
                 adapter.memory.release()
             stream.write(keep_sparse.pack(kept).numpy().data)
     shutil.copyfile(keep_sparse.__file__, directory / Path(keep_sparse.__file__).name)
-
-
-def _header(shapes: Mapping[str, tuple[int, ...]], metadata: dict[str, str]) -> bytes:
-    """Of a safetensors file with the packed mask of each shape, one after the other."""
-    entries: dict[str, Any] = {"__metadata__": metadata}
-    end = 0
-    for key, shape in shapes.items():
-        begin, end = end, end + -(-math.prod(shape) // 8)
-        entries[key] = {"dtype": "U8", "shape": [end - begin], "data_offsets": [begin, end]}
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text

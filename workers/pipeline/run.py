@@ -25,7 +25,14 @@ from workers.pipeline.packing import Sizes, weigh, write_decoder
 from workers.pipeline.page import write_page
 from workers.pipeline.route import route
 from workers.pipeline.sources import ModelFiles
-from workers.pipeline.stages import Outcome, fetch_model, load, provenance, read_records
+from workers.pipeline.stages import (
+    Outcome,
+    checkpoints_of,
+    fetch_model,
+    load,
+    provenance,
+    read_records,
+)
 from workers.pipeline.verify import verify_sparsity
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint, write_back
@@ -83,6 +90,7 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
             _BlockReporter(report),
             known.scores,
             digests=known.digests,
+            checkpoints=checkpoints_of(context, source, data),
         )
         report.progress(PRUNED)
         if evaluation is not None:

@@ -4,7 +4,6 @@
 metadata ECoFLaP's scores, and which checkpoint all that was measured on.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ class Known:
 
 def write(staging: Path, source: ModelFiles, pruned: PruningReport, digests: Digests) -> None:
     """Keep what the run measured on the dense model."""
-    metadata = {"checkpoint": _fingerprint(source)}
+    metadata = {"checkpoint": source.fingerprint}
     if pruned.allocation is not None:
         metadata["scores"] = pruned.allocation.scores.model_dump_json()
     file = staging / STATISTICS_FILE
@@ -43,7 +42,7 @@ def read(context: RunContext, source: ModelFiles) -> Known:
     if content is None:
         return Known(context.spec.scores, Digests())
     metadata = _metadata(content)
-    if metadata["checkpoint"] != _fingerprint(source):
+    if metadata["checkpoint"] != source.fingerprint:
         message = "the model has changed since the sweep's first job; calibrating anew"
         context.report.event(NewEvent(EventType.WARNING, message, EventLevel.WARNING))
         return Known(context.spec.scores, Digests())
@@ -60,12 +59,3 @@ def _metadata(content: bytes) -> dict[str, str]:
     length = int.from_bytes(content[:8], "little")
     found: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
     return found
-
-
-def _fingerprint(source: ModelFiles) -> str:
-    """The commit on the hub, or what tells one state of a directory from another."""
-    if source.revision is not None:
-        return source.revision
-    files = [*sorted(source.directory.glob("*.safetensors")), source.directory / "config.json"]
-    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(json.dumps(states).encode()).hexdigest()

@@ -1,5 +1,7 @@
 """From a model's name to a local directory with its files. Nothing of a model is loaded here."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +47,15 @@ class ModelFiles:
 
     directory: Path
     revision: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The commit on the hub, or what tells one state of a directory from another."""
+        if self.revision is not None:
+            return self.revision
+        files = [*sorted(self.directory.glob("*.safetensors")), self.directory / "config.json"]
+        states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return hashlib.sha256(json.dumps(states).encode()).hexdigest()
 
 
 def fetch(

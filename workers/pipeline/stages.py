@@ -10,6 +10,7 @@ import torch
 from app.domain.errors import QualityGateError
 from app.domain.jobs import Phase
 from app.domain.model_source import parse_model_source
+from workers.pipeline.checkpoints import DiskCheckpoints, open_checkpoints
 from workers.pipeline.context import RunContext
 from workers.pipeline.datasets.builtin import Part
 from workers.pipeline.datasets.source import Dataset, load_dataset
@@ -114,6 +115,28 @@ def read_records(context: RunContext) -> dict[Part, Dataset]:
     if len(found) == len(Part):
         refuse_overlap(found[Part.CALIBRATION], found[Part.EVALUATION])
     return found
+
+
+def checkpoints_of(
+    context: RunContext, source: ModelFiles, data: Mapping[Part, Dataset]
+) -> DiskCheckpoints:
+    """What earlier attempts at the job have finished, and where this one keeps it.
+
+    It counts for the same work alone: results are the same bit by bit only where the versions and
+    the processor are.
+    """
+    work = provenance(context, source, data)
+    device = str(find_device(context.spec.device, context.device))
+    machine = [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), device]
+    key = {
+        "job": work["job"],
+        "state of the model": source.fingerprint,
+        "set of records": work["datasets"],
+        "calibration of the sweep": context.shared.digest,
+        "set of versions": work["versions"],
+        "kind of processor": machine,
+    }
+    return open_checkpoints(context, key)
 
 
 def provenance(

@@ -65,6 +65,18 @@ class Ledger:
             error=outcome.error if outcome else None,
         )
 
+    def restore(self, matrix: Matrix, report: MatrixReport) -> None:
+        """Record a matrix that an earlier run has finished."""
+        self._matrices[matrix] = report
+
+    def entry(self, matrix: Matrix) -> MatrixReport | None:
+        """What is recorded of a matrix, once it is finished."""
+        return self._matrices.get(matrix)
+
+    def repeat(self, warnings: Iterable[str]) -> None:
+        """Take over warnings of an earlier run."""
+        self._warnings += warnings
+
     def share_out(self, allocation: AllocationReport, warnings: Iterable[str]) -> None:
         """Record how the budget was shared out."""
         self._allocation = allocation

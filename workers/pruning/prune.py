@@ -1,34 +1,36 @@
 """Carry a recipe out on a model in memory."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
 
 from app.domain.allocation_scores import AllocationScores
 from app.domain.errors import AllocationScoreError, CalibrationDataError, NonFiniteError
-from app.domain.recipe import ECoFLaP, Pooled, Recipe, Reused
+from app.domain.recipe import ECoFLaP, Recipe, Reused
 from app.domain.report import PruningReport
-from workers.pruning.allocation import allocate
 from workers.pruning.allocation.ecoflap import measure, share_out
 from workers.pruning.backward import Backward
 from workers.pruning.calibration import Calibration
+from workers.pruning.checkpoints import Checkpoints, Entry, NoCheckpoints
 from workers.pruning.digests import Digests
+from workers.pruning.finished import apply, change
 from workers.pruning.importance import find_criterion
 from workers.pruning.importance.chita import ChitaCriterion
 from workers.pruning.importance.criterion import Criterion, Outcome
 from workers.pruning.importance.gradient import GradientCriterion
 from workers.pruning.importance.magnitude import MagnitudeCriterion
-from workers.pruning.kth import Scores
 from workers.pruning.ledger import Ledger
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.replay import Batch
 from workers.pruning.models.structure import Matrix
 from workers.pruning.progress import Report
 from workers.pruning.selection import Selection
-from workers.pruning.sequential import Step, samples_of, steps
-from workers.pruning.survey import Rank, by_magnitude, survey, survey_gradients
+from workers.pruning.sequential import samples_of
+from workers.pruning.stage import Stage, counted, ranked
+from workers.pruning.survey import Rank
 from workers.pruning.targets import Targets, find_targets
 
 
@@ -40,6 +42,7 @@ def prune(
     scores: AllocationScores | None = None,
     *,
     digests: Digests | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> PruningReport:
     """Prune the adapter's model in place.
 
@@ -53,6 +56,8 @@ def prune(
         report: told after every block; what it raises ends the run.
         scores: measured before; where the allocation needs some, they are not measured again.
         digests: what a pass over the dense model found in another run, or is to be kept of it.
+        checkpoints: what an earlier run with the very same arguments has finished, on the dense
+            model again; the result is the same bit by bit.
 
     Raises:
         RecipeError: the recipe does not fit the model.
@@ -60,121 +65,73 @@ def prune(
         CalibrationDataError: the recipe reads data and there is none.
         NonFiniteError: a weight, an activation or a score is NaN or infinite; the message names it.
     """
-    targets, criterion = checked(adapter, recipe, batches)
+    kept = checkpoints or NoCheckpoints()
+    targets, criterion = checked(adapter, recipe, batches, kept)
     ledger = Ledger(recipe, targets, report, adapter.warnings)
     with torch.no_grad(), evaluating(adapter.model):
         if isinstance(recipe.allocation, ECoFLaP) and scores is None:
-            scores = _measure(
-                adapter, recipe.allocation, batches, targets, seed=recipe.seed, ledger=ledger
-            )
-        for stage in recipe.stages():
-            _stage(
-                adapter,
-                stage,
-                batches,
-                targets=targets,
-                criterion=criterion,
-                scores=scores,
-                digests=digests or Digests(),
-                ledger=ledger,
-            )
+            scores = _measure(adapter, recipe, batches, targets, ledger=ledger, checkpoints=kept)
+        for number, each in enumerate(recipe.stages()):
+            stage = Stage(adapter, each, batches, targets, criterion, ledger, str(number), kept)
+            _carry_out(stage, scores, digests or Digests())
     return ledger.close()
 
 
 def checked(
-    adapter: Adapter, recipe: Recipe, batches: Sequence[Batch]
+    adapter: Adapter,
+    recipe: Recipe,
+    batches: Sequence[Batch],
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[Targets, Criterion]:
     """What to prune, by which criterion; raises as `prune` does."""
     targets = find_targets(adapter.towers, recipe)
     criterion = find_criterion(recipe)
     if not batches and (criterion.statistic or isinstance(criterion, GradientCriterion)):
         raise CalibrationDataError(f"{recipe.importance.kind} needs calibration data")
-    for matrix in targets.blocks:
-        _check_finite(matrix)
-        adapter.memory.release()
+    kept = checkpoints or NoCheckpoints()
+    if kept.get("finite") is None:
+        for matrix in targets.blocks:
+            _check_finite(matrix)
+            adapter.memory.release()
+        kept.put("finite", Entry())
     return targets, criterion
 
 
-def ranked(
-    adapter: Adapter,
-    recipe: Recipe,
-    batches: Sequence[Batch],
-    *,
-    targets: Targets,
-    criterion: Criterion,
-    ledger: Ledger,
-) -> dict[Matrix, Rank]:
-    """What ranks the weights of the model as it is; magnitude where the choice is made later."""
-    if isinstance(criterion, GradientCriterion):
-        backward = Backward(adapter, batches, ledger.batch)
-        return survey_gradients(backward, recipe, targets, criterion, ledger)
-    if criterion.sequential and not _pools_by_importance(recipe):
-        return by_magnitude(targets)
-    return survey(steps(adapter, batches, last=targets.last), targets, criterion, ledger)
-
-
-def counted(
-    adapter: Adapter, recipe: Recipe, targets: Targets, ranks: Mapping[Matrix, Rank]
-) -> dict[Matrix, int]:
-    """How many weights each matrix loses."""
-    ranking = ranks if _pools_by_importance(recipe) else by_magnitude(targets)
-
-    def scored(rank: Rank) -> Scores:
-        def scores() -> torch.Tensor:
-            adapter.memory.release()
-            return rank()
-
-        return scores
-
-    return allocate(recipe, {matrix: scored(rank) for matrix, rank in ranking.items()})
-
-
-def _stage(
-    adapter: Adapter,
-    recipe: Recipe,
-    batches: Sequence[Batch],
-    *,
-    targets: Targets,
-    criterion: Criterion,
-    scores: AllocationScores | None,
-    digests: Digests,
-    ledger: Ledger,
-) -> None:
+def _carry_out(stage: Stage, scores: AllocationScores | None, digests: Digests) -> None:
     """Measure and prune once."""
-    ranks = digests.ranks(targets, criterion, ledger)
+    recipe, targets, ledger = stage.recipe, stage.targets, stage.ledger
+    ranks = digests.ranks(targets, stage.criterion, ledger)
     if ranks is None:
-        ranks = ranked(
-            adapter, recipe, batches, targets=targets, criterion=criterion, ledger=ledger
-        )
+        ranks = ranked(stage)
         digests.keep(ranks)
     if isinstance(recipe.allocation, ECoFLaP) and scores is not None:
-        shared = share_out(recipe, recipe.allocation, targets.blocks, adapter.towers, scores)
+        shared = share_out(recipe, recipe.allocation, targets.blocks, stage.adapter.towers, scores)
         ledger.share_out(shared.report, shared.warnings)
         selections = shared.selections
     else:
-        counts = counted(adapter, recipe, targets, ranks)
+        counts = counted(stage, ranks)
         selections = {m: Selection(recipe.pattern, count) for m, count in counts.items()}
-    if criterion.sequential:
-        walk = steps(adapter, batches, last=targets.last)
-        _sequentially(walk, targets, criterion, selections, ledger)
-    elif isinstance(criterion, ChitaCriterion):
-        backward = Backward(adapter, batches, lambda _done, _total: None)
-        _solved(backward, targets, criterion, ranks=ranks, selections=selections, ledger=ledger)
+    if stage.criterion.sequential:
+        _sequentially(stage, selections)
+    elif isinstance(stage.criterion, ChitaCriterion):
+        _solved(stage, stage.criterion, ranks, selections)
     else:
-        _at_once(adapter, targets, ranks=ranks, selections=selections, ledger=ledger)
+        _at_once(stage, ranks, selections)
 
 
 def _measure(
     adapter: Adapter,
-    allocation: ECoFLaP,
+    recipe: Recipe,
     batches: Sequence[Batch],
     targets: Targets,
     *,
-    seed: int,
     ledger: Ledger,
+    checkpoints: Checkpoints,
 ) -> AllocationScores:
     """Score the matrices on the first batches that hold the samples asked for."""
-    settings = allocation.scores
+    if not isinstance(recipe.allocation, ECoFLaP):
+        raise TypeError("only ecoflap measures scores")
+    settings = recipe.allocation.scores
     if isinstance(settings, Reused):
         raise AllocationScoreError(f"the scores of job {settings.job} were not given")
     chosen: list[Batch] = []
@@ -189,80 +146,85 @@ def _measure(
         settings,
         enumerate(chosen),
         list(targets.blocks),
-        seed=seed,
+        seed=recipe.seed,
         tick=lambda index, matrix: ledger.measured(index, len(chosen), matrix),
+        checkpoints=checkpoints,
     )
 
 
-def _pools_by_importance(recipe: Recipe) -> bool:
-    return isinstance(recipe.allocation, Pooled) and recipe.allocation.by == "importance"
-
-
-def _sequentially(
-    walk: Iterable[Step],
-    targets: Targets,
-    criterion: Criterion,
-    selections: Mapping[Matrix, Selection],
-    ledger: Ledger,
-) -> None:
+def _sequentially(stage: Stage, selections: Mapping[Matrix, Selection]) -> None:
     """Prune each block on what the pruned blocks before it hand over."""
+    targets, criterion, ledger = stage.targets, stage.criterion, stage.ledger
     if criterion.statistic is None:
         raise TypeError(f"{type(criterion).__name__} is sequential but watches nothing")
+    finished = stage.finished("pruned")
+    done = finished.blocks(partial(_again, stage))
     calibration = Calibration(criterion.statistic)
-    for step in walk:
+    for step in stage.walk("pruned", done) if targets.last not in done else ():
+        if step.block in done:
+            continue
         step.collect(calibration, targets.blocks)
         due = targets.due.get(step.block, ())
-        for matrix in due:
-            selection = selections[matrix]
-            statistic = calibration.of(matrix)
-            if statistic is None:
-                ledger.unseen(matrix)
-                outcome = MagnitudeCriterion().drop(matrix.weight, None, selection)
-            else:
-                outcome = criterion.prune(matrix.weight, statistic, selection)
-            ledger.enter(matrix, selection.count, outcome)
+        with finished.finishing(step.block) as changes:
+            for matrix in due:
+                selection = selections[matrix]
+                statistic = calibration.of(matrix)
+                if statistic is None:
+                    ledger.unseen(matrix)
+                    outcome = MagnitudeCriterion().drop(matrix.weight, None, selection)
+                else:
+                    outcome = criterion.prune(matrix.weight, statistic, selection)
+                ledger.enter(matrix, selection.count, outcome)
+                changes[matrix.name] = change(criterion, matrix, outcome)
         calibration.forget(due)
         ledger.progress("pruning", step.block)
 
 
 def _at_once(
-    adapter: Adapter,
-    targets: Targets,
-    *,
-    ranks: Mapping[Matrix, Rank],
-    selections: Mapping[Matrix, Selection],
-    ledger: Ledger,
+    stage: Stage, ranks: Mapping[Matrix, Rank], selections: Mapping[Matrix, Selection]
 ) -> None:
     """Prune every matrix on what the dense model told."""
-    for block, due in targets.due.items():
-        for matrix in due:
-            selection, rank = selections[matrix], ranks[matrix]
-            outcome = rank.criterion.drop(matrix.weight, rank.digest, selection)
-            ledger.enter(matrix, selection.count, outcome)
-            adapter.memory.release()
-        ledger.progress("pruning", block)
+    finished = stage.finished("pruned")
+    done = finished.blocks(partial(_again, stage))
+    for block, due in stage.targets.due.items():
+        if block in done:
+            continue
+        with finished.finishing(block) as changes:
+            for matrix in due:
+                selection, rank = selections[matrix], ranks[matrix]
+                outcome = rank.criterion.drop(matrix.weight, rank.digest, selection)
+                stage.ledger.enter(matrix, selection.count, outcome)
+                changes[matrix.name] = change(stage.criterion, matrix, outcome)
+                stage.adapter.memory.release()
+        stage.ledger.progress("pruning", block)
+
+
+def _again(stage: Stage, due: Sequence[Matrix], changes: Mapping[str, torch.Tensor]) -> None:
+    """Do to the matrices what an earlier run did."""
+    for matrix in due:
+        apply(stage.criterion, matrix, changes[matrix.name])
+        stage.adapter.memory.release()
 
 
 def _solved(
-    backward: Backward,
-    targets: Targets,
+    stage: Stage,
     criterion: ChitaCriterion,
-    *,
     ranks: Mapping[Matrix, Rank],
     selections: Mapping[Matrix, Selection],
-    ledger: Ledger,
 ) -> None:
     """Solve block by block on gradients of the model as it is; then put the weights in place."""
+    backward = Backward(stage.adapter, stage.batches, lambda _done, _total: None)
     solved: dict[Matrix, tuple[torch.Tensor, Outcome]] = {}
-    for block, due in targets.due.items():
+    for block, due in stage.targets.due.items():
         rows = backward.rows(due)
         for matrix in due:
             digest, selection = ranks[matrix].digest, selections[matrix]
             solved[matrix] = criterion.solve(matrix.weight, rows.pop(matrix), digest, selection)
-        ledger.progress("pruning", block)
+        stage.ledger.progress("pruning", block)
     for matrix, (weight, outcome) in solved.items():
         matrix.weight.copy_(weight)
-        ledger.enter(matrix, selections[matrix].count, outcome)
+        stage.ledger.enter(matrix, selections[matrix].count, outcome)
+        stage.adapter.memory.release()
 
 
 @contextmanager

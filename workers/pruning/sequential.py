@@ -1,14 +1,16 @@
 """Walking a model block by block, every block fed by the (pruned) blocks before it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from workers.pruning.calibration import Calibration
+from workers.pruning.checkpoints import NoCheckpoints
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.replay import Batch, BatchRun, TowerPass
 from workers.pruning.models.structure import Block, Matrix
+from workers.pruning.trail import Trail
 
 
 @dataclass(slots=True)
@@ -52,22 +54,48 @@ class Step:
                 each.advance(self.index, output)
 
 
-def steps(adapter: Adapter, batches: Iterable[Batch], *, last: Block) -> Iterator[Step]:
+def steps(
+    adapter: Adapter,
+    batches: Iterable[Batch],
+    *,
+    last: Block,
+    trail: Trail | None = None,
+    done: Collection[Block] = (),
+) -> Iterator[Step]:
     """Every block in execution order up to `last`, fed by the blocks before it as they then are.
 
     A step that the caller has not advanced itself is advanced when the next one is asked for, so
     a block pruned in between feeds its successor pruned activations.
+
+    Args:
+        adapter: the model.
+        batches: what goes through it.
+        last: where to stop.
+        trail: keeps activations on the way, and may know some.
+        done: the first blocks, of which the caller wants to see nothing but their outputs.
     """
     runs = [BatchRun(adapter, batch) for batch in batches]
+    trail = trail or Trail(NoCheckpoints(), "")
+    known = trail.known(adapter.towers, runs, done)
     for tower in adapter.towers:
-        passes = [(each, samples_of(run.batch)) for run in runs for each in run.enter(tower)]
+        skipped = sum(block in known for block in tower.blocks)
+        passes: list[tuple[TowerPass, int]] = []
+        if skipped < len(tower.blocks):
+            for number, run in enumerate(runs):
+                entered = run.enter(tower)
+                if skipped:
+                    trail.resume(number, entered, skipped)
+                passes += [(each, samples_of(run.batch)) for each in entered]
         for index, block in enumerate(tower.blocks):
             step = Step(block, index, passes)
+            step.advanced = block in known
             yield step
             if block is last:
                 return
             if not step.advanced:
                 step.advance()
+            if block not in known:
+                trail.keep(block, runs, passes)
 
 
 def samples_of(batch: Batch) -> int:

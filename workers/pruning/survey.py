@@ -1,7 +1,7 @@
 """One pass over the dense model: what ranks each matrix's weights against those of others."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,12 @@ import torch
 from app.domain.recipe import Modality, Recipe
 from workers.pruning.backward import Backward
 from workers.pruning.calibration import Calibration
+from workers.pruning.finished import Finished
 from workers.pruning.importance.criterion import Criterion
 from workers.pruning.importance.gradient import GradientCriterion
 from workers.pruning.importance.magnitude import MagnitudeCriterion
 from workers.pruning.ledger import Ledger
-from workers.pruning.models.structure import Matrix
+from workers.pruning.models.structure import Block, Matrix
 from workers.pruning.selection import share
 from workers.pruning.sequential import Step
 from workers.pruning.targets import Targets
@@ -39,29 +40,53 @@ def by_magnitude(targets: Targets) -> dict[Matrix, Rank]:
 
 
 def survey(
-    walk: Iterable[Step], targets: Targets, criterion: Criterion, ledger: Ledger
+    walk: Callable[[set[Block]], Iterable[Step]],
+    targets: Targets,
+    criterion: Criterion,
+    ledger: Ledger,
+    finished: Finished,
 ) -> dict[Matrix, Rank]:
     """Rank by the criterion on dense activations.
 
     A matrix whose inputs were never seen is ranked by magnitude, with a warning.
+
+    Args:
+        walk: through the dense model, given the blocks to pass by.
+        targets: the matrices.
+        criterion: what ranks them.
+        ledger: told.
+        finished: what another run has seen, and where this one keeps it.
     """
     if criterion.statistic is None:
         return {m: Rank(m, criterion, criterion.unseen_digest(m)) for m in targets.blocks}
     ranks: dict[Matrix, Rank] = {}
+
+    def rank(due: Iterable[Matrix], digests: Mapping[str, torch.Tensor]) -> None:
+        for matrix in due:
+            if (digest := digests.get(matrix.name)) is None:
+                ranks[matrix] = Rank(matrix, MagnitudeCriterion())
+            else:
+                ranks[matrix] = Rank(matrix, criterion, digest.to(matrix.weight.device))
+
+    done = finished.blocks(rank)
     calibration = Calibration(criterion.statistic)
-    for step in walk:
+    for step in walk(done) if targets.last not in done else ():
+        if step.block in done:
+            continue
         if step.block is targets.last:
             step.collect(calibration, targets.blocks)
         else:
             step.advance(calibration, targets.blocks)
-        for matrix in targets.due.get(step.block, ()):
-            statistic = calibration.of(matrix)
-            if statistic is None:
-                ledger.unseen(matrix)
-                ranks[matrix] = Rank(matrix, MagnitudeCriterion())
-            else:
-                ranks[matrix] = Rank(matrix, criterion, criterion.digest(statistic))
-        calibration.forget(targets.due.get(step.block, ()))
+        due = targets.due.get(step.block, ())
+        with finished.finishing(step.block) as digests:
+            for matrix in due:
+                statistic = calibration.of(matrix)
+                if statistic is None:
+                    ledger.unseen(matrix)
+                else:
+                    digests[matrix.name] = criterion.digest(statistic)
+            rank(due, digests)
+        calibration.forget(due)
         ledger.progress("calibrating", step.block)
     return ranks
 

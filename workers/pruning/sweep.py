@@ -16,8 +16,9 @@ from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.replay import Batch
 from workers.pruning.models.structure import Matrix
 from workers.pruning.progress import Report
-from workers.pruning.prune import checked, counted, evaluating, ranked
+from workers.pruning.prune import checked, evaluating
 from workers.pruning.selection import Selection, zero
+from workers.pruning.stage import Stage, counted, ranked
 from workers.pruning.survey import Rank
 
 
@@ -59,10 +60,9 @@ def sweep(
         raise RecipeError(f"{kind} measures anew for every sparsity; prune to each on its own")
     survey = Ledger(recipes[0], targets, report, adapter.warnings)
     with torch.no_grad(), evaluating(adapter.model):
-        ranks = ranked(
-            adapter, recipes[0], batches, targets=targets, criterion=criterion, ledger=survey
-        )
-        counts = [counted(adapter, each, targets, ranks) for each in recipes]
+        stages = [Stage(adapter, each, batches, targets, criterion, survey) for each in recipes]
+        ranks = ranked(stages[0])
+        counts = [counted(stage, ranks) for stage in stages]
         choices = {
             matrix: _choices(matrix, rank, recipe.pattern, counts) for matrix, rank in ranks.items()
         }

@@ -18,11 +18,13 @@ class Targets:
         blocks: the block each matrix is listed in, matrices in execution order.
         position: place of every block of the model in execution order, from 0.
         due: matrices by the last block that feeds them: tied weights wait for all their callers.
+        seams: blocks after which no matrix waits for a later caller: a walk may be taken up there.
     """
 
     blocks: dict[Matrix, Block]
     position: dict[Block, int]
     due: dict[Block, list[Matrix]]
+    seams: frozenset[Block]
 
     @property
     def last(self) -> Block:
@@ -48,14 +50,17 @@ def find_targets(towers: Sequence[Tower], recipe: Recipe) -> Targets:
         module: index for index, block in enumerate(blocks) for module in block.module.modules()
     }
     position = {block: index for index, block in enumerate(blocks)}
-    last = {
-        matrix: max([position[block], *(order[c] for c in matrix.callers if c in order)])
+    spans = {
+        matrix: [position[block], *(order[c] for c in matrix.callers if c in order)]
         for matrix, block in found.items()
     }
+    last = {matrix: max(span) for matrix, span in spans.items()}
+    open_ = {at for span in spans.values() for at in range(min(span), max(span))}
+    seams = frozenset(block for at, block in enumerate(blocks) if at not in open_)
     due: dict[Block, list[Matrix]] = defaultdict(list)
     for matrix in sorted(found, key=last.__getitem__):
         due[blocks[last[matrix]]].append(matrix)
-    return Targets(found, position, dict(due))
+    return Targets(found, position, dict(due), seams)
 
 
 def _meant(matrix: Matrix, recipe: Recipe) -> bool:

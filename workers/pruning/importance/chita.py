@@ -53,6 +53,8 @@ class Moved:
 class ChitaCriterion(GradientCriterion):
     """Ranks by |w - step * alpha|, then solves for the weights that stay."""
 
+    updates_weights = True
+
     def __init__(self, settings: Chita) -> None:
         """Take damping and the size of a part from the recipe."""
         self._settings = settings

@@ -36,10 +36,12 @@ class Criterion(ABC):
     Attributes:
         statistic: what it wants summed over the inputs of a matrix; None when it needs no data.
         sequential: whether a block is calibrated on the activations of already pruned blocks.
+        updates_weights: whether weights that stay are moved.
     """
 
     statistic: ClassVar[type[Statistic] | None] = None
     sequential: bool = False
+    updates_weights: ClassVar[bool] = False
 
     def digest(self, statistic: Any) -> Any:
         """What `scores` needs of the statistic, small enough to keep for a whole model."""

@@ -41,6 +41,7 @@ class SparseGPTCriterion(Criterion):
 
     statistic = Hessian
     sequential = True
+    updates_weights = True
 
     def __init__(self, settings: SparseGPT) -> None:
         """Take damping and block size from the recipe."""

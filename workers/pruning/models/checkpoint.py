@@ -5,6 +5,8 @@ header, then the data; offsets count from the end of the header).
 """
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,41 @@ def read_json(directory: Path, name: str) -> dict[str, Any]:
 def foreign_words(error: Exception, directory: Path) -> str:
     """Message of somebody else's error in one line, without this machine's paths."""
     return " ".join(str(error).replace(str(directory), directory.name).split())
+
+
+def write_tensors(
+    file: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file, one tensor after the other: no second copy of them all is made."""
+    names = {dtype: name for name, dtype in (_DTYPES | _OTHER_DTYPES).items()}
+    # Wide ones first: then each begins at a multiple of its item size.
+    order = sorted(tensors, key=lambda key: -tensors[key].itemsize)
+    layout = {key: (names[tensors[key].dtype], tensors[key].shape) for key in order}
+    with file.open("wb") as stream:
+        stream.write(header_of(layout, metadata))
+        for value in map(tensors.__getitem__, order):
+            raw = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
+            stream.write(raw.numpy().data)
+
+
+def header_of(
+    layout: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str]
+) -> bytes:
+    """The beginning of a safetensors file whose tensors follow in this order.
+
+    Args:
+        layout: dtype, as the format spells it, and shape by name.
+        metadata: strings by name.
+    """
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    sizes = {name: dtype.itemsize for name, dtype in (_DTYPES | _OTHER_DTYPES).items()}
+    end = 0
+    for key, (dtype, shape) in layout.items():
+        begin, end = end, end + math.prod(shape) * sizes[dtype]
+        entries[key] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def _other_dtype(key: str, tensor: StoredTensor) -> torch.dtype:

@@ -97,10 +97,16 @@ class TowerPass:
 
     Use: for every block in order, `args, kwargs = inputs(i)`, call the block's module as often as
     wanted, then `advance(i, output)` with the output later blocks shall see.
+
+    Attributes:
+        run: the batch.
+        ended: the last block is done.
+        kept: outputs of blocks that something beside the next block reads.
     """
 
     def __init__(self, run: "BatchRun", tower: Tower, number: int, calls: list[_Call]) -> None:
-        self._run = run
+        self.run = run
+        self.ended = False
         self._tower = tower
         self._number = number
         self._direct = len(calls) == len(tower.blocks)
@@ -120,7 +126,7 @@ class TowerPass:
         Encoder states are told from the block's own hidden states by identity, not by length.
         """
         source = any(seen is value for value in self._given)
-        return self._run.adapter.token_mask(self._tower, self._run.batch, seen, source=source)
+        return self.run.adapter.token_mask(self._tower, self.run.batch, seen, source=source)
 
     def inputs(self, index: int) -> tuple[Args, Kwargs]:
         """Arguments of block `index`, given what `advance` received for the block before it."""
@@ -131,9 +137,28 @@ class TowerPass:
                 for slot, entry in call.links.items():
                     call.put(slot, self._output[entry])
         else:
-            call = self._run.fetch(self._tower, self._number, index, self.kept)
+            call = self.run.fetch(self._tower, self._number, index, self.kept)
         self._given = [v for s, v in call.slots() if s != call.slot and isinstance(v, Tensor)]
         return call.args, dict(call.kwargs)
+
+    def state(self) -> dict[str, Tensor] | None:
+        """What the next block needs of those before it; None where that cannot be told."""
+        if not self._direct or self._hidden is None:
+            return None
+        links = {entry for call in self._calls.values() for entry in call.links.values()}
+        found = {"hidden": self._hidden} | {f"link.{at}": self._output[at] for at in links}
+        outputs = _flat(self.kept)
+        return None if outputs is None else found | outputs
+
+    def resume(self, index: int, state: Mapping[str, Tensor]) -> None:
+        """Go on at block `index` with the state another pass had there."""
+        state = {name: value.to(self._hidden.device) for name, value in state.items()}
+        self._hidden = self._memory.keep(state["hidden"])
+        links = {name: value for name, value in state.items() if name.startswith("link.")}
+        self._output = {int(name[5:]): value for name, value in links.items()}
+        self.kept = _nested(state)
+        for earlier in range(index):
+            self._calls.pop(earlier, None)
 
     def rest(self) -> None:
         """Let go of the hidden states until the next call, where they wait on disk."""
@@ -153,7 +178,8 @@ class TowerPass:
         if index == len(self._tower.blocks) - 1:
             self._calls.clear()
             self._hidden = self._output = None
-            self._run.leave(self._tower, self._number, self.kept)
+            self.ended = True
+            self.run.leave(self._tower, self._number, self.kept)
 
 
 class BatchRun:
@@ -184,6 +210,30 @@ class BatchRun:
             self._towers[tower.name] = tower
             wanted = {index: kept[index] for index in tower.feeds}
             self._finished.setdefault(tower.name, {})[number] = wanted
+
+    def finished(self) -> dict[str, Tensor] | None:
+        """Outputs of finished towers that later ones read; None where they cannot be told."""
+        found: dict[str, Tensor] = {}
+        for name, passes in self._finished.items():
+            for number, kept in passes.items():
+                outputs = _flat(kept)
+                if outputs is None:
+                    return None
+                found |= {f"{name}/{number}/{key}": value for key, value in outputs.items()}
+        return found
+
+    def finish(self, towers: Sequence[Tower], found: Mapping[str, Tensor]) -> None:
+        """Take over the outputs of towers that another run has finished."""
+        device = next(iter(self.batch.values())).device
+        for tower in towers:
+            passes: dict[int, dict[str, Tensor]] = {}
+            for key, value in found.items():
+                name, number, output = key.rsplit("/", 2)
+                if name == tower.name:
+                    passes.setdefault(int(number), {})[output] = value.to(device)
+            if passes:
+                self._towers[tower.name] = tower
+                self._finished[tower.name] = {n: _nested(kept) for n, kept in passes.items()}
 
     def _record(self, tower: Tower) -> list[list[_Call]]:
         """Calls of every pass, hidden states handed through the blocks unchanged."""
@@ -317,6 +367,34 @@ def _call(index: int, args: Args, kwargs: Kwargs) -> _Call:
         if isinstance(given.get(slot), Tensor):
             return _Call(index, args, kwargs, slot)
     raise _NotDirect
+
+
+def _flat(outputs: Mapping[int, Any]) -> dict[str, Tensor] | None:
+    """Outputs of blocks as named tensors: `kept.<block>.<entries of its tuple>.<entry>`."""
+    found: dict[str, Tensor] = {}
+    for index, output in outputs.items():
+        entries = output if type(output) is tuple else (output,)
+        if not all(entry is None or isinstance(entry, Tensor) for entry in entries):
+            return None
+        size = len(output) if type(output) is tuple else 0
+        tensors = {at: entry for at, entry in enumerate(entries) if entry is not None}
+        found |= {f"kept.{index}.{size}.{at}": entry for at, entry in tensors.items()}
+    return found
+
+
+def _nested(found: Mapping[str, Tensor]) -> dict[int, Any]:
+    """What `_flat` was given."""
+    outputs: dict[int, Any] = {}
+    for key, value in found.items():
+        kind, *numbers = key.split(".")
+        if kind == "kept":
+            index, size, at = map(int, numbers)
+            if size == 0:
+                outputs[index] = value
+            else:
+                before = outputs.get(index, (None,) * size)
+                outputs[index] = (*before[:at], value, *before[at + 1 :])
+    return outputs
 
 
 def _keep(calls: Sequence[_Call], memory: Memory) -> None:

@@ -8,6 +8,7 @@ from app.domain.errors import CalibrationDataError
 from app.domain.recipe import FirstOrder, GradientNorm, ZerothOrder
 from workers.pruning.allocation.ecoflap.backward import SUMS, BackwardEstimator, norm
 from workers.pruning.allocation.ecoflap.zeroth_order import ZerothOrderEstimator
+from workers.pruning.checkpoints import Checkpoints, Entry, NoCheckpoints
 from workers.pruning.gradients import Differentiable
 from workers.pruning.models.replay import Batch
 from workers.pruning.models.structure import Matrix
@@ -40,6 +41,7 @@ def measure(
     *,
     seed: int = 0,
     tick: Tick = lambda _batch, _matrix: None,
+    checkpoints: Checkpoints | None = None,
 ) -> AllocationScores:
     """Score the matrices on the batches.
 
@@ -53,15 +55,23 @@ def measure(
         matrices: in execution order.
         seed: of the draws of the zeroth-order estimator.
         tick: told on the way.
+        checkpoints: keep the scores of every finished batch.
 
     Raises:
         CalibrationDataError: there are no batches.
         NonFiniteError: the loss is NaN or infinite.
     """
     estimator = _find(adapter, settings, seed)
-    found = {}
+    kept = checkpoints or NoCheckpoints()
+    found: dict[int, dict[Matrix, float]] = {}
     for index, batch in batches:
+        name = f"scores/{index}"
+        if (known := kept.get(name)) is not None:
+            values = known.values
+            found[index] = {m: values[m.name] for m in matrices if m.name in values}
+            continue
         found[index] = dict(estimator.scores(index, batch, matrices, tick))
+        kept.put(name, Entry({m.name: score for m, score in found[index].items()}))
     if not found:
         raise CalibrationDataError("ecoflap needs calibration data")
     inside = [m for m in matrices if any(m in scores for scores in found.values())]
