@@ -5,7 +5,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
+.PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-par
 
 help: ## list the commands
@@ -31,6 +31,9 @@ check: install ## lint, types, import contracts
 	$(BIN)/python -m app.openapi --check openapi.json
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/sphinx-build -W --keep-going -q -b html -d .docs/doctrees docs .docs/html
+
+docs: check ## build the documentation into .docs/html
 
 openapi: install ## write openapi.json anew
 	$(BIN)/python -m app.openapi openapi.json

@@ -100,6 +100,20 @@ class EventType(StrEnum):
     MEMBER = "member"
 
 
+# What the reference says of each; `data` has what programs need.
+EVENT_TYPES = {
+    EventType.STATUS: "The job reached the status in `data.status`; its last entry is one of "
+    "these. `data.code` says why a job failed or was queued again, `data.worker` who runs it.",
+    EventType.PHASE: "The attempt entered the phase that `message` names.",
+    EventType.BLOCK: "Block `data.block` is done, `data.done` of `data.total`.",
+    EventType.METRIC: "`data.metric` was measured before and after pruning.",
+    EventType.WARNING: "Something that does not stop the job and should be known.",
+    EventType.LOG: "A line for people.",
+    EventType.PUBLICATION: "A publication of the job's model moved on, or failed.",
+    EventType.MEMBER: "In the log of a sweep: a job of it reached a status.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class NewEvent:
     """An entry for a job's append-only event log."""

@@ -1,0 +1,23 @@
+"""How Sphinx builds these pages: `make docs`. The reference is written from the code first."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from docs._ext import reference
+
+project = "Secateur"
+author = "the authors of Secateur"
+extensions = ["myst_parser"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_ext"]
+html_theme = "furo"
+html_title = "Secateur"
+myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath"]
+nitpicky = True
+
+
+def setup(app):
+    app.connect("builder-inited", lambda app: reference.write(Path(app.srcdir) / "reference"))
