@@ -1,9 +1,10 @@
 """What routers ask for: the app's resources, a transaction, an authenticated caller."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, TypedDict
 
+from anyio.to_thread import run_sync
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Connection, Engine
@@ -38,7 +39,7 @@ class State(TypedDict):
     resources: Resources
 
 
-def _resources(request: Request) -> Resources:
+async def _resources(request: Request) -> Resources:
     resources: Resources = request.state.resources
     return resources
 
@@ -46,32 +47,17 @@ def _resources(request: Request) -> Resources:
 WithResources = Annotated[Resources, Depends(_resources)]
 
 
-def _transaction(resources: WithResources) -> Iterator[Connection]:
-    with resources.engine.begin() as connection:
-        yield connection
-
-
-# scope="function": the commit happens before the answer is sent, so no client is told of a job
-# that was not stored.
-Transaction = Annotated[Connection, Depends(_transaction, scope="function")]
-
 _bearer = HTTPBearer(auto_error=False, description="an API key: `secateur keys create`")
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def authenticated(
-    request: Request,
-    resources: WithResources,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+def _admit(
+    request: Request, resources: Resources, connection: Connection, credentials: Credentials
 ) -> Caller:
-    """Who calls, counted against the project's rate.
-
-    The connection is given back at once: an endpoint that waits or streams holds none.
-    """
+    """Who calls, counted against the project's rate."""
     if credentials is None:
         raise KeyMissingError("send an API key as `Authorization: Bearer <key>`")
-    autocommit = resources.engine.execution_options(isolation_level="AUTOCOMMIT")
-    with autocommit.connect() as connection:
-        caller = keys.authenticate(connection, credentials.credentials)
+    caller = keys.authenticate(connection, credentials.credentials)
     rate = resources.rates.take(caller.project_id, caller.limits.requests_per_minute)
     if rate is not None:
         request.state.rate = rate
@@ -80,21 +66,83 @@ def authenticated(
     return caller
 
 
-def _with(scope: Scope) -> Callable[[Caller], Caller]:
-    def allowed(caller: Annotated[Caller, Depends(authenticated)]) -> Caller:
-        if not caller.scope.includes(scope):
-            raise ScopeError(f"this needs a key of scope {scope}; this one has {caller.scope}")
-        return caller
+@dataclass(frozen=True, slots=True)
+class _Session:
+    connection: Connection
+    caller: Caller
+
+
+async def _open(
+    request: Request, resources: WithResources, credentials: Credentials
+) -> AsyncIterator[_Session]:
+    """One connection and one transaction for the request, its caller found out on the way."""
+
+    def begin() -> _Session:
+        connection = resources.engine.connect()
+        try:
+            return _Session(connection, _admit(request, resources, connection, credentials))
+        except BaseException:
+            connection.close()
+            raise
+
+    session = await run_sync(begin)
+    try:
+        yield session
+        # An endpoint that has committed itself saves a change of threads.
+        if session.connection.in_transaction():
+            await run_sync(session.connection.commit)
+    finally:
+        session.connection.close()
+
+
+# scope="function": the commit happens before the answer is sent, so no client is told of a job
+# that was not stored.
+_Opened = Annotated[_Session, Depends(_open, scope="function")]
+
+
+async def _connection(session: _Opened) -> Connection:
+    return session.connection
+
+
+Transaction = Annotated[Connection, Depends(_connection)]
+
+
+def authenticated(request: Request, resources: WithResources, credentials: Credentials) -> Caller:
+    """Who calls an endpoint that waits, streams or receives, and holds no connection meanwhile."""
+    with resources.engine.begin() as connection:
+        return _admit(request, resources, connection, credentials)
+
+
+def _check(caller: Caller, scope: Scope) -> Caller:
+    if not caller.scope.includes(scope):
+        raise ScopeError(f"this needs a key of scope {scope}; this one has {caller.scope}")
+    return caller
+
+
+def _within(scope: Scope) -> Callable[[_Session], Awaitable[Caller]]:
+    async def allowed(session: _Opened) -> Caller:
+        return _check(session.caller, scope)
 
     return allowed
 
 
-Reader = Annotated[Caller, Depends(_with(Scope.READ))]
-Submitter = Annotated[Caller, Depends(_with(Scope.SUBMIT))]
-Admin = Annotated[Caller, Depends(_with(Scope.ADMIN))]
+def _alone(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
+    async def allowed(caller: Annotated[Caller, Depends(authenticated)]) -> Caller:
+        return _check(caller, scope)
+
+    return allowed
 
 
-def _rules(resources: WithResources) -> Rules:
+# Callers inside the request's transaction.
+Reader = Annotated[Caller, Depends(_within(Scope.READ))]
+Submitter = Annotated[Caller, Depends(_within(Scope.SUBMIT))]
+Admin = Annotated[Caller, Depends(_within(Scope.ADMIN))]
+# Callers of endpoints that hold none.
+Watcher = Annotated[Caller, Depends(_alone(Scope.READ))]
+Uploader = Annotated[Caller, Depends(_alone(Scope.SUBMIT))]
+
+
+async def _rules(resources: WithResources) -> Rules:
     settings = resources.settings
     return Rules(
         model_roots=settings.models.roots,

@@ -10,7 +10,7 @@ from fastapi import Depends, Header, Query, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
-from app.api.deps import Reader, WithResources
+from app.api.deps import Watcher, WithResources
 from app.api.event_stream import MEDIA_TYPE, stream
 from app.api.schemas.jobs import EventOut, EventPage
 from app.domain.access import Caller
@@ -42,11 +42,11 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 @dataclass
-class Watcher:
+class LogRequest:
     """Who asks, from where on, and how it wants to be told."""
 
     resources: WithResources
-    caller: Reader
+    caller: Watcher
     after: Annotated[int, Query(ge=0, lt=2**63, description="id of the last event seen")] = 0
     limit: Annotated[int, Query(ge=1, le=1000)] = 200
     accept: Annotated[str, Header()] = ""
@@ -76,4 +76,4 @@ class Watcher:
             return log.stream_from(connection, self.caller, subject_id, seen)
 
 
-WithWatcher = Annotated[Watcher, Depends()]
+WithLogRequest = Annotated[LogRequest, Depends()]

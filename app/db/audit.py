@@ -5,11 +5,13 @@ from sqlalchemy import Connection, insert, select
 from app.db.tables import audit
 from app.domain.access import AuditEntry, Caller
 
+_RECORD = insert(audit)
+
 
 def record(connection: Connection, caller: Caller, action: str, target: str) -> None:
     """Note a change, in the transaction that makes it."""
     values = {"project_id": caller.project_id, "key_id": caller.key_id}
-    connection.execute(insert(audit).values(values | {"action": action, "target": target}))
+    connection.execute(_RECORD, values | {"action": action, "target": target})
 
 
 def page(

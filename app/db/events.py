@@ -7,13 +7,16 @@ the last id he saw can miss an entry.
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from app.db.tables import events, jobs
 from app.domain.jobs import Event, EventLevel, EventType, NewEvent
 
 # Told the subject's id whenever a transaction that appended has committed.
 CHANNEL = "secateur_events"
+
+_APPEND = insert(events)
+_NOTIFY = select(func.pg_notify(CHANNEL, bindparam("subject_id")))
 
 
 def append(connection: Connection, subject_id: str, attempt: int, new: Sequence[NewEvent]) -> None:
@@ -31,8 +34,8 @@ def append(connection: Connection, subject_id: str, attempt: int, new: Sequence[
         }
         for event in new
     ]
-    connection.execute(insert(events), rows)
-    connection.execute(select(func.pg_notify(CHANNEL, subject_id)))
+    connection.execute(_APPEND, rows)
+    connection.execute(_NOTIFY, {"subject_id": subject_id})
 
 
 def append_to_ended(connection: Connection, job_id: str, new: NewEvent) -> None:

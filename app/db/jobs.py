@@ -10,11 +10,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
+    bindparam,
     case,
     exists,
     extract,
     func,
-    insert,
     null,
     or_,
     select,
@@ -22,9 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy import delete as sql_delete
 
-from app.db import events
+from app.db import events, labels
 from app.db.tables import artifacts, jobs
-from app.domain.ids import new_id
+from app.domain.ids import id_at
 from app.domain.jobs import (
     FailureKind,
     Job,
@@ -32,16 +32,19 @@ from app.domain.jobs import (
     JobFilter,
     JobStatus,
     Lease,
-    NewJob,
     Phase,
     sources,
 )
 
+# Ids carry the time by the clock of an API process, `created_at` that by the database's; they are
+# taken to differ by less.
+CLOCKS = timedelta(minutes=10)
 # Up to this progress an attempt has fetched and loaded only.
 PACE_KNOWN = 0.1
 
 
-def _job(row: RowMapping) -> Job:
+def to_job(row: RowMapping) -> Job:
+    """A job from its row."""
     error = None
     if row["error_code"] is not None:
         error = JobError(FailureKind(row["error_kind"]), row["error_code"], row["error_message"])
@@ -53,27 +56,23 @@ def _job(row: RowMapping) -> Job:
 _PLAIN = {field.name for field in fields(Job)} - {"status", "phase", "error"}
 
 
-def create(connection: Connection, new: NewJob) -> Job:
-    """Store a queued job."""
-    values: dict[str, Any] = {field.name: getattr(new, field.name) for field in fields(new)}
-    values["id"] = new_id("job")
-    if new.max_pending is not None:
-        values["deadline"] = func.now() + timedelta(seconds=new.max_pending)
-    row = connection.execute(insert(jobs).values(values).returning(jobs)).mappings().one()
-    return _job(row)
+_GET = select(jobs).where(
+    jobs.c.id == bindparam("job_id"), jobs.c.project_id == bindparam("project_id")
+)
+_LOCK = _GET.with_for_update()
 
 
 def get(connection: Connection, project_id: str, job_id: str, *, lock: bool = False) -> Job | None:
     """The project's job of that id, if there is one; locked until the transaction ends if asked."""
-    query = select(jobs).where(jobs.c.id == job_id, jobs.c.project_id == project_id)
-    row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
-    return _job(row) if row else None
+    told = {"project_id": project_id, "job_id": job_id}
+    row = connection.execute(_LOCK if lock else _GET, told).mappings().one_or_none()
+    return to_job(row) if row else None
 
 
 def find(connection: Connection, job_id: str) -> Job | None:
     """The job of that id, whosever it is; for the service's own processes."""
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
-    return _job(row) if row else None
+    return to_job(row) if row else None
 
 
 def page(
@@ -88,18 +87,20 @@ def page(
     if only.status is not None:
         query = query.where(column.status == only.status)
     if only.method is not None:
-        query = query.where(column.spec["method"].astext == only.method)
+        query = query.where(column.method == only.method)
     if only.model is not None:
-        query = query.where(column.spec["model"].astext == only.model)
-    if only.labels:
-        query = query.where(column.labels.contains(only.labels))
+        query = query.where(column.model == only.model)
+    for label in only.labels.items():
+        query = labels.having(query, project_id, *label)
     if only.sweep is not None:
         query = query.where(column.sweep_id == only.sweep)
     if only.created_after is not None:
         query = query.where(column.created_at >= only.created_after)
+        query = query.where(column.id >= id_at("job", only.created_after - CLOCKS))
     if only.created_before is not None:
         query = query.where(column.created_at < only.created_before)
-    return [_job(row) for row in connection.execute(query).mappings()]
+        query = query.where(column.id < id_at("job", only.created_before + CLOCKS))
+    return [to_job(row) for row in connection.execute(query).mappings()]
 
 
 def median_seconds(
@@ -112,8 +113,8 @@ def median_seconds(
         .where(
             jobs.c.project_id == project_id,
             jobs.c.status == JobStatus.SUCCEEDED,
-            jobs.c.spec["model"].astext == model,
-            jobs.c.spec["method"].astext == method,
+            jobs.c.model == model,
+            jobs.c.method == method,
         )
         .order_by(jobs.c.id.desc())
         .limit(100)
@@ -127,7 +128,10 @@ def median_seconds(
 def change(connection: Connection, job_id: str, **values: Any) -> Job:
     """Set what clients may set: labels, metadata, priority."""
     query = update(jobs).where(jobs.c.id == job_id).values(**values, **_NEXT_VERSION)
-    return _job(connection.execute(query.returning(jobs)).mappings().one())
+    job = to_job(connection.execute(query.returning(jobs)).mappings().one())
+    if "labels" in values:
+        labels.replace(connection, job)
+    return job
 
 
 def delete(connection: Connection, job_ids: Sequence[str]) -> None:
@@ -153,7 +157,7 @@ def members(connection: Connection, sweep_id: str, *, lock: bool = False) -> lis
     """The jobs of a sweep, in the order of their making; locked if asked."""
     query = select(jobs).where(jobs.c.sweep_id == sweep_id).order_by(jobs.c.id)
     query = query.with_for_update() if lock else query
-    return [_job(row) for row in connection.execute(query).mappings()]
+    return [to_job(row) for row in connection.execute(query).mappings()]
 
 
 def files_expired(connection: Connection, job_id: str) -> None:
@@ -189,7 +193,7 @@ def cancel(connection: Connection, job_id: str) -> Job | None:
         .returning(jobs)
     )
     row = connection.execute(query).mappings().one_or_none()
-    return _job(row) if row else None
+    return to_job(row) if row else None
 
 
 def claim(connection: Connection, job_id: str, *, worker: str, lease: timedelta) -> Job | None:
@@ -215,7 +219,7 @@ def claim(connection: Connection, job_id: str, *, worker: str, lease: timedelta)
         .returning(jobs)
     )
     row = connection.execute(query).mappings().one_or_none()
-    return _job(row) if row else None
+    return to_job(row) if row else None
 
 
 def _eta(progress: float) -> ColumnElement[datetime] | None:
@@ -340,7 +344,7 @@ def fail_overdue(connection: Connection, job_id: str, error: JobError) -> Job | 
         .returning(jobs)
     )
     row = connection.execute(query).mappings().one_or_none()
-    return _job(row) if row else None
+    return to_job(row) if row else None
 
 
 def overdue(connection: Connection, *, limit: int) -> Sequence[Job]:
@@ -352,7 +356,7 @@ def overdue(connection: Connection, *, limit: int) -> Sequence[Job]:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [_job(row) for row in connection.execute(query).mappings()]
+    return [to_job(row) for row in connection.execute(query).mappings()]
 
 
 def expired(connection: Connection, *, limit: int) -> Sequence[Job]:
@@ -364,7 +368,7 @@ def expired(connection: Connection, *, limit: int) -> Sequence[Job]:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [_job(row) for row in connection.execute(query).mappings()]
+    return [to_job(row) for row in connection.execute(query).mappings()]
 
 
 def owners(connection: Connection, job_ids: Sequence[str]) -> set[tuple[str, int]]:

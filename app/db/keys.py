@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, or_, select, update
 
 from app.db.tables import api_keys, projects
 from app.domain.access import Caller, Key, Limits, Scope
@@ -47,26 +47,31 @@ def _live() -> Any:
     return api_keys.c.revoked_at.is_(None) & unexpired
 
 
+_BY_DIGEST = (
+    select(
+        api_keys.c.id,
+        api_keys.c.project_id,
+        api_keys.c.scope,
+        projects.c.limits,
+        func.coalesce(api_keys.c.last_used_at < func.now() - USE_NOTED, True).label("unnoted"),
+    )
+    .join(projects, projects.c.id == api_keys.c.project_id)
+    .where(api_keys.c.sha256 == bindparam("digest"), _live())
+)
+
+
 def find_caller(connection: Connection, sha256: bytes) -> Caller | None:
     """Who has the live key of that digest; notes that it was used."""
-    unnoted = api_keys.c.last_used_at < func.now() - USE_NOTED
-    query = (
-        select(
-            api_keys.c.id,
-            api_keys.c.project_id,
-            api_keys.c.scope,
-            projects.c.limits,
-            func.coalesce(unnoted, True).label("unnoted"),
-        )
-        .join(projects, projects.c.id == api_keys.c.project_id)
-        .where(api_keys.c.sha256 == sha256, _live())
-    )
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_BY_DIGEST, {"digest": sha256}).one_or_none()
     if row is None:
         return None
     if row.unnoted:
-        used = update(api_keys).where(api_keys.c.id == row.id).values(last_used_at=func.now())
-        connection.execute(used)
+        # Nobody waits here for another request of the same key.
+        free = (
+            select(api_keys.c.id).where(api_keys.c.id == row.id).with_for_update(skip_locked=True)
+        )
+        used = update(api_keys).where(api_keys.c.id == free.scalar_subquery())
+        connection.execute(used.values(last_used_at=func.now()))
     return Caller(row.id, row.project_id, Scope(row.scope), Limits(**row.limits))
 
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Interval,
+    bindparam,
     delete,
     func,
     literal_column,
@@ -28,15 +30,26 @@ from app.domain.jobs import Job
 
 CHANNEL = "secateur_outbox"
 
+_NOTIFY = text(f"NOTIFY {CHANNEL}")
+# When a job is due that waits for its leader.
+NEVER: ColumnElement[Any] = literal_column("'infinity'::timestamptz")
+_NEW = insert(outbox).values(
+    {name: bindparam(name) for name in ("job_id", "project_id", "priority")}
+    | {"due_at": func.now() + bindparam("delay", type_=Interval)}
+)
+_ADD = _NEW.on_conflict_do_update(
+    index_elements=[outbox.c.job_id], set_={"due_at": _NEW.excluded.due_at, "sent_at": null()}
+)
+
 
 def add(connection: Connection, job: Job, *, delay: timedelta = timedelta(0)) -> None:
     """Have the job's message sent, `delay` from now; a waiting relay wakes on commit."""
-    _add(connection, job, func.now() + delay)
+    connection.execute(_ADD, _row(job) | {"delay": delay})
+    connection.execute(_NOTIFY)
 
 
-def hold(connection: Connection, job: Job) -> None:
-    """Have the job wait, until `release` is told of its leader."""
-    _add(connection, job, _NEVER)
+def _row(job: Job) -> dict[str, Any]:
+    return {"job_id": job.id, "project_id": job.project_id, "priority": job.priority}
 
 
 def release(connection: Connection, job: Job) -> None:
@@ -44,25 +57,11 @@ def release(connection: Connection, job: Job) -> None:
     followers = select(jobs.c.id).where(jobs.c.sweep_id == job.sweep_id, jobs.c.leader_id == job.id)
     query = (
         update(outbox)
-        .where(outbox.c.job_id.in_(followers), outbox.c.due_at == _NEVER)
+        .where(outbox.c.job_id.in_(followers), outbox.c.due_at == NEVER)
         .values(due_at=func.now())
     )
     if connection.execute(query).rowcount:
-        connection.execute(text(f"NOTIFY {CHANNEL}"))
-
-
-_NEVER: ColumnElement[Any] = literal_column("'infinity'::timestamptz")
-
-
-def _add(connection: Connection, job: Job, due: ColumnElement[Any]) -> None:
-    values = {"job_id": job.id, "project_id": job.project_id, "priority": job.priority}
-    row = insert(outbox).values(values | {"due_at": due})
-    connection.execute(
-        row.on_conflict_do_update(
-            index_elements=[outbox.c.job_id], set_={"due_at": due, "sent_at": null()}
-        )
-    )
-    connection.execute(text(f"NOTIFY {CHANNEL}"))
+        connection.execute(_NOTIFY)
 
 
 def set_priority(connection: Connection, job_id: str, priority: int) -> None:
@@ -143,7 +142,7 @@ def send_again(connection: Connection, project_id: str) -> None:
     )
     query = update(outbox).where(outbox.c.job_id == first.scalar_subquery()).values(sent_at=null())
     if connection.execute(query).rowcount:
-        connection.execute(text(f"NOTIFY {CHANNEL}"))
+        connection.execute(_NOTIFY)
 
 
 def _overdue(age: timedelta, full: Collection[str]) -> ColumnElement[bool]:

@@ -1,6 +1,6 @@
 """Rows of projects."""
 
-from sqlalchemy import Connection, Integer, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, Integer, RowMapping, bindparam, func, insert, select, update
 
 from app.db.tables import jobs, outbox, projects
 from app.domain.access import Limits, Project
@@ -24,10 +24,12 @@ def create(connection: Connection, name: str, limits: Limits) -> Project:
     return _project(row.mappings().one())
 
 
+_GET = select(projects).where(projects.c.id == bindparam("project_id"))
+
+
 def get(connection: Connection, project_id: str) -> Project:
     """The project; its id comes from a key, so it exists."""
-    query = select(projects).where(projects.c.id == project_id)
-    return _project(connection.execute(query).mappings().one())
+    return _project(connection.execute(_GET, {"project_id": project_id}).mappings().one())
 
 
 def set_limits(connection: Connection, project_id: str, limits: Limits) -> None:
@@ -49,10 +51,31 @@ def add_artifact_bytes(connection: Connection, project_id: str, size: int) -> No
     connection.execute(query.values(artifact_bytes=total))
 
 
+_SOME = (
+    select(outbox.c.job_id)
+    .where(outbox.c.project_id == bindparam("project_id"))
+    .limit(bindparam("up_to"))
+)
+_QUEUED = select(func.count()).select_from(_SOME.subquery())
+
+
 def queued(connection: Connection, project_id: str, *, up_to: int) -> int:
     """How many jobs of the project wait for a worker; counting stops at `up_to`."""
-    some = select(outbox.c.job_id).where(outbox.c.project_id == project_id).limit(up_to)
-    return connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+    told = {"project_id": project_id, "up_to": up_to}
+    return int(connection.execute(_QUEUED, told).scalar_one())
+
+
+_ROOM = select(
+    select(func.count()).select_from(_SOME.subquery()).scalar_subquery(),
+    projects.c.artifact_bytes,
+).where(projects.c.id == bindparam("project_id"))
+
+
+def used(connection: Connection, project_id: str, *, up_to: int) -> tuple[int, int]:
+    """Jobs that wait for a worker, counted up to `up_to`, and bytes of published files."""
+    told = {"project_id": project_id, "up_to": up_to}
+    queued_jobs, artifact_bytes = connection.execute(_ROOM, told).one()
+    return queued_jobs, artifact_bytes
 
 
 def full(connection: Connection) -> list[str]:

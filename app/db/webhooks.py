@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, null, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, insert, null, select, update
 
 from app.db.tables import webhooks
 from app.domain.ids import new_id
@@ -50,12 +50,17 @@ def get(connection: Connection, project_id: str, endpoint_id: str) -> Endpoint |
     return _endpoint(row) if row else None
 
 
+_INTERESTED = select(_table.id).where(
+    _table.project_id == bindparam("project_id"),
+    _table.enabled,
+    _table.events.contains(bindparam("wanted", type_=_table.events.type)),
+)
+
+
 def interested(connection: Connection, project_id: str, event: WebhookEvent) -> Sequence[str]:
     """Ids of the endpoints that want to be told."""
-    query = select(_table.id).where(
-        _table.project_id == project_id, _table.enabled, _table.events.contains([event])
-    )
-    return connection.execute(query).scalars().all()
+    told = {"project_id": project_id, "wanted": [event]}
+    return connection.execute(_INTERESTED, told).scalars().all()
 
 
 def change(connection: Connection, endpoint_id: str, **values: Any) -> Endpoint:

@@ -1,8 +1,19 @@
 """Identifiers: a prefix that tells the kind, and a UUIDv7 so that ids sort by creation time."""
 
+from datetime import datetime
+
 from uuid_utils import uuid7
 
 
 def new_id(prefix: str) -> str:
     """A fresh id such as `job_0199f0c4e5b37d1c8a...`."""
     return f"{prefix}_{uuid7().hex}"
+
+
+def id_at(prefix: str, moment: datetime) -> str:
+    """What sorts before every id made from that moment on, and after all earlier ones."""
+    milliseconds = max(0, min(int(moment.timestamp() * 1000), _LAST))
+    return f"{prefix}_{milliseconds:012x}"
+
+
+_LAST = (1 << 48) - 1

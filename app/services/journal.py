@@ -8,7 +8,7 @@ from app.db import events
 from app.domain.jobs import EventType, Job, JobStatus, NewEvent
 from app.domain.webhooks import WebhookEvent
 from app.services import membership
-from app.services.notices import tell
+from app.services.notices import about_job, tell
 
 
 def write(connection: Connection, job: Job, log: Sequence[NewEvent]) -> None:
@@ -17,7 +17,6 @@ def write(connection: Connection, job: Job, log: Sequence[NewEvent]) -> None:
     for event in log:
         if event.type is EventType.STATUS:
             status = JobStatus(event.data["status"])
-            about = {"job_id": job.id, "attempt": job.attempt, "labels": job.labels}
-            tell(connection, job.project_id, WebhookEvent(f"job.{status}"), about)
+            tell(connection, job.project_id, WebhookEvent(f"job.{status}"), about_job(job))
             if job.sweep_id is not None:
                 membership.follow(connection, job, status)

@@ -37,16 +37,15 @@ def check_quotas(connection: Connection, caller: Caller, *, jobs: int = 1) -> No
         ArtifactQuotaError: the published files take up all the room.
     """
     limit = caller.limits.queued_jobs
-    found = projects.queued(connection, caller.project_id, up_to=limit + 1)
+    found, artifact_bytes = projects.used(connection, caller.project_id, up_to=limit + 1)
     if found + jobs + NEAR > limit:
         projects.lock(connection, caller.project_id)
         found = projects.queued(connection, caller.project_id, up_to=limit + 1)
         if found + jobs > limit:
             raise QueueQuotaError(f"the project may have {limit} queued jobs and has {found}")
-    project = projects.get(connection, caller.project_id)
-    if project.artifact_bytes > caller.limits.artifact_bytes:
+    if artifact_bytes > caller.limits.artifact_bytes:
         raise ArtifactQuotaError(
-            f"the project's artifacts take {project.artifact_bytes} of "
+            f"the project's artifacts take {artifact_bytes} of "
             f"{caller.limits.artifact_bytes} bytes; delete jobs that are not needed any more"
         )
 

@@ -7,19 +7,21 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from app.db import audit, jobs, outbox
+from app.db import queueing
 from app.domain.access import Caller
 from app.domain.destinations import Destination
 from app.domain.errors import JobNotRetryableError
-from app.domain.jobs import Job, JobStatus, NewJob, status_event
+from app.domain.jobs import Job, JobStatus, NewJob
 from app.domain.model_source import LocalModel, parse_model_source
 from app.domain.routable import check_routable
 from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec, resolve
+from app.domain.webhooks import WebhookEvent
 from app.model_directory import read_config, resolve_local_model
-from app.services import datasets, journal, placements, projects, publishing
+from app.services import datasets, placements, projects, publishing
 from app.services.earlier_scores import with_scores
 from app.services.jobs import get
+from app.services.notices import about_job, send
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore
 from app.telemetry.context import origin
@@ -71,9 +73,7 @@ def submit(
     """
     spec = check(connection, caller, request, rules)
     projects.check_quotas(connection, caller)
-    job = enqueue(connection, caller, request, spec, rules, source_id=source_id)
-    audit.record(connection, caller, action, job.id)
-    return job
+    return enqueue(connection, caller, request, spec, rules, action=action, source_id=source_id)
 
 
 def placed(
@@ -95,6 +95,8 @@ def enqueue(
     request: JobRequest,
     spec: JobSpec,
     rules: Rules,
+    *,
+    action: str | None = None,
     **kin: str | None,
 ) -> Job:
     """Store a job that was checked; `kin` are the ids of its source, its sweep and its leader.
@@ -118,10 +120,8 @@ def enqueue(
         memory_bytes=placement.memory_bytes,
         **kin,
     )
-    job = jobs.create(connection, new)
-    wait = outbox.add if job.leader_id is None else outbox.hold
-    wait(connection, job)
-    journal.write(connection, job, [status_event(JobStatus.QUEUED)])
+    job, interested = queueing.add(connection, new, key_id=caller.key_id, action=action)
+    send(connection, interested, WebhookEvent.QUEUED, about_job(job))
     return job
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.api.deps import Reader, Submitter, WithResources
+from app.api.deps import Uploader, Watcher, WithResources
 from app.api.schemas.datasets import DatasetOut
 from app.domain.dataset_errors import DatasetTooLargeError
 from app.services import datasets
@@ -65,7 +65,7 @@ _BODY = {"schema": {"type": "string", "format": "binary"}}
     },
 )
 def upload(
-    _: Submitter,
+    _: Uploader,
     file: Annotated[Path, Depends(_received)],
     store: Store,
     limits: Limits,
@@ -84,6 +84,6 @@ def upload(
 
 
 @router.get("/{dataset_id}")
-def get(dataset_id: str, _: Reader, store: Store) -> DatasetOut:
+def get(dataset_id: str, _: Watcher, store: Store) -> DatasetOut:
     """Look at an uploaded data set."""
     return DatasetOut.of(datasets.get(store, dataset_id))

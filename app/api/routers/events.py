@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from app.api.event_log import RESPONSES, WithWatcher
+from app.api.event_log import RESPONSES, WithLogRequest
 from app.api.schemas.jobs import EventPage
 from app.services import jobs, sweeps
 
@@ -10,12 +10,12 @@ router = APIRouter(prefix="/v1", tags=["events"])
 
 
 @router.get("/jobs/{job_id}/events", response_model=EventPage, responses=RESPONSES)
-async def of_job(job_id: str, watcher: WithWatcher) -> Response:
+async def of_job(job_id: str, request: WithLogRequest) -> Response:
     """Read the job's event log, oldest first."""
-    return await watcher.answer(jobs, job_id)
+    return await request.answer(jobs, job_id)
 
 
 @router.get("/sweeps/{sweep_id}/events", response_model=EventPage, responses=RESPONSES)
-async def of_sweep(sweep_id: str, watcher: WithWatcher) -> Response:
+async def of_sweep(sweep_id: str, request: WithLogRequest) -> Response:
     """Read the sweep's event log, oldest first: what its members reached, and what it did."""
-    return await watcher.answer(sweeps, sweep_id)
+    return await request.answer(sweeps, sweep_id)

@@ -13,6 +13,7 @@ from app.api.deps import (
     Reader,
     Submitter,
     Transaction,
+    Watcher,
     WithResources,
     WithRules,
 )
@@ -60,6 +61,7 @@ def submit(
         make=make,
         load=JobOut,
     )
+    transaction.commit()
     return _created(response, job)
 
 
@@ -77,7 +79,7 @@ async def get(
     job_id: str,
     response: Response,
     resources: WithResources,
-    caller: Reader,
+    caller: Watcher,
     wait: Wait = 0,
 ) -> JobOut:
     """Look at one job, now or when it has ended."""

@@ -10,6 +10,7 @@ from app.api.deps import (
     Reader,
     Submitter,
     Transaction,
+    Watcher,
     WithResources,
     WithRules,
 )
@@ -74,7 +75,7 @@ def page(
 
 
 @router.get("/{sweep_id}")
-async def get(sweep_id: str, resources: WithResources, caller: Reader, wait: Wait = 0) -> SweepOut:
+async def get(sweep_id: str, resources: WithResources, caller: Watcher, wait: Wait = 0) -> SweepOut:
     """Look at one sweep, now or when it has ended."""
 
     def look() -> SweepOut:

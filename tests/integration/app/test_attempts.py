@@ -16,7 +16,6 @@ from app.domain.jobs import (
     JobStatus,
     Lease,
     NewEvent,
-    NewJob,
     Phase,
 )
 from app.services import artifacts, attempts
@@ -24,6 +23,7 @@ from app.services import jobs as client
 from app.services.leftovers import discard_leftovers, discard_unowned, sweep_checkpoints
 from app.storage.checkpoints import CheckpointStore
 from app.storage.local import LocalStore
+from tests.integration.app.rows import new_job
 
 CALLER = Caller("key_test", DEFAULT_PROJECT, Scope.ADMIN, Limits())
 LEASE = timedelta(seconds=30)
@@ -33,7 +33,7 @@ ERROR = JobError(FailureKind.SYSTEM, "storage_failed", "disk gone")
 @pytest.fixture
 def job_id(engine):
     with engine.begin() as connection:
-        job = jobs.create(connection, NewJob({}, max_attempts=2))
+        job = new_job(connection, max_attempts=2)
         outbox.add(connection, job)
     return job.id
 
@@ -99,7 +99,7 @@ def test_a_heartbeat_stores_progress_and_log(engine, claim, look):
     assert beat(engine, job, log) is Lease.HELD
     stored = look()
     assert (stored.phase, stored.progress) == (Phase.PRUNING, 0.5)
-    assert messages(engine, job.id) == ["running", "block 1 of 2"]
+    assert messages(engine, job.id) == ["queued", "running", "block 1 of 2"]
 
 
 def test_an_expired_lease_is_given_to_the_next_attempt(engine, claim, look, job_id):
@@ -137,7 +137,7 @@ def test_a_passing_fault_is_retried_later_and_then_fails(engine, claim, look, jo
         attempts.retry(connection, claim(), ERROR, log=())
     assert look().status is JobStatus.QUEUED
     with engine.begin() as connection:
-        assert outbox.due(connection, limit=9) == {}
+        assert outbox.due(connection, limit=9) == []
     assert waiting(engine) == [job_id]
     assert claim() is None, "not before its time"
     with engine.begin() as connection:
@@ -314,7 +314,7 @@ def test_a_cancelled_job_is_not_handed_back(engine, claim, look, job_id):
 def test_a_worker_takes_jobs_of_its_class_that_fit_it(engine):
     def queue(**where):
         with engine.begin() as connection:
-            job = jobs.create(connection, NewJob({}, max_attempts=2, **where))
+            job = new_job(connection, max_attempts=2, **where)
             outbox.add(connection, job)
         return job.id
 

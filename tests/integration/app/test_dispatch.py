@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from app.db import jobs, outbox, tables
-from app.domain.jobs import NewJob
+from app.db import outbox, tables
 from app.maintenance import tick
 from app.queue import CeleryQueue, queue_of
 from app.services import attempts
+from tests.integration.app.rows import new_job
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def queue(valkey_server):
 
 def queued(engine, count=1):
     with engine.begin() as connection:
-        made = [jobs.create(connection, NewJob({}, max_attempts=2)) for _ in range(count)]
+        made = [new_job(connection, max_attempts=2) for _ in range(count)]
         for job in made:
             outbox.add(connection, job)
     return [job.id for job in made]
@@ -92,7 +92,7 @@ def test_the_message_is_the_job_id(engine, queue):
 def test_each_class_has_a_queue_and_loses_its_messages_alone(engine, queue):
     queued(engine, 2)
     with engine.begin() as connection:
-        job = jobs.create(connection, NewJob({}, max_attempts=2, worker_class="gpu"))
+        job = new_job(connection, max_attempts=2, worker_class="gpu")
         outbox.add(connection, job)
     tick(engine, queue)
     assert (queue.depth("cpu"), queue.depth("gpu")) == (2, 1)

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sqlalchemy import func, text, update
 
-from app.db import events, jobs, outbox, tables
+from app.db import events, tables
 from app.domain.access import DEFAULT_PROJECT, Caller, Limits, Scope
 from app.domain.errors import JobFinishedError, JobNotFinishedError
-from app.domain.jobs import FailureKind, JobError, JobStatus, Lease, NewJob, Phase, status_event
-from app.services import attempts, journal
+from app.domain.jobs import FailureKind, JobError, JobStatus, Lease, Phase
+from app.services import attempts
 from app.services import jobs as client
+from tests.integration.app.rows import new_job
 
 CALLER = Caller("key_test", DEFAULT_PROJECT, Scope.ADMIN, Limits())
 ERROR = JobError(FailureKind.SYSTEM, "storage_failed", "disk gone")
@@ -29,9 +30,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         with self.engine.begin() as connection:
             connection.execute(text("TRUNCATE jobs CASCADE"))
-            job = jobs.create(connection, NewJob({}, max_attempts=2))
-            outbox.add(connection, job)
-            journal.write(connection, job, [status_event(JobStatus.QUEUED)])
+            job = new_job(connection, max_attempts=2)
         self.job_id, self.status, self.attempt, self.held = job.id, JobStatus.QUEUED, 0, []
         self.last = 2
 

@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from app.db import jobs, outbox
-from app.domain.jobs import NewJob
 from app.local.valkey import free_port
 from app.main import create_app
 from app.services import attempts, keys
 from app.storage.store import open_store
 from tests.families import BY_NAME
+from tests.integration.app.rows import new_job
 from workers.pipeline.files import close_run
 
 
@@ -54,7 +53,7 @@ def publish(engine, settings):
 
     def finish(directory):
         with engine.begin() as connection:
-            outbox.add(connection, jobs.create(connection, NewJob({}, max_attempts=1)))
+            new_job(connection, max_attempts=1)
         with engine.begin() as connection:
             job = attempts.claim(connection, worker="hand", lease=timedelta(minutes=1))
         staging = store.stage(job.id, job.attempt)
@@ -72,7 +71,7 @@ def publish(engine, settings):
 @pytest.fixture
 def unfinished(engine):
     with engine.begin() as connection:
-        return jobs.create(connection, NewJob({}, max_attempts=1)).id
+        return new_job(connection, max_attempts=1).id
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What the job service costs over HTTP, on a real PostgreSQL and a real Valkey."""
