@@ -29,6 +29,7 @@ from app.api.routers import (
     plans,
     projects,
     publications,
+    report,
     sweeps,
     webhooks,
     workers,
@@ -81,7 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     for module in (health, methods, jobs, events, artifacts, archive, datasets, keys, projects):
         app.include_router(module.router)
-    for module in (packed, models, publications):
+    for module in (packed, models, publications, report):
         app.include_router(module.router)
     # The hub's paths begin with names of any kind, so they are tried last.
     for module in (sweeps, plans, workers, webhooks, hub):

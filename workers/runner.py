@@ -173,6 +173,7 @@ class Runner:
                 checkpoints=place,
                 activation_bytes=self._activation_bytes,
                 report=attempt,
+                request=job.request,
                 shared=shared,
                 device=self._device,
             )

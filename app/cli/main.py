@@ -7,6 +7,7 @@ from app.cli.download import download
 from app.cli.jobs import cancel, events, jobs, methods, retry, show
 from app.cli.keys import keys
 from app.cli.ops import doctor, gc, migrate
+from app.cli.reproduce import reproduce
 from app.cli.submit import submit
 from app.cli.up import up
 from app.cli.watch import watch
@@ -17,7 +18,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (up, demo, submit, watch, download, jobs, show, events, cancel, retry, methods):
+JOBS = (up, demo, submit, watch, download, reproduce, jobs, show, events, cancel, retry, methods)
+for command in JOBS:
     app.command(rich_help_panel="Jobs")(command)
 for command in (doctor, migrate, gc):
     app.command(rich_help_panel="Running the service")(command)

@@ -7,6 +7,13 @@ from app.domain.recipe import Modality, Recipe, Strict
 REPORT_FILE = "pruning_report.json"
 """Where a job's files have its report."""
 
+PAGE_FILE = "report.html"
+"""The same as a page for people."""
+
+TIMELINE = "<!-- timeline -->"
+"""Where the page can be told when everything happened; the file says nothing of times, so that the
+same job gives the same file."""
+
 STATISTICS_FILE = "calibration/statistics.safetensors"
 """Where a member of a sweep leaves what it measured on the dense model, for the others."""
 

@@ -236,3 +236,9 @@ def _recipe(request: JobRequest) -> Recipe:
         include_bridge=request.include_bridge,
         seed=request.seed,
     )
+
+
+REPRODUCED = frozenset(JobRequest.model_fields) - frozenset(
+    [*JobOptions.model_fields, *PublishOptions.model_fields]
+)
+"""The fields of a request that decide what comes of it."""

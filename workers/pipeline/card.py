@@ -1,5 +1,6 @@
 """The model card of a pruned checkpoint: `README.md` with the metadata the hub reads."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from app.domain.evaluation import EvaluationReport, Measured
@@ -9,9 +10,45 @@ from app.domain.submission import JobSpec
 from workers.pipeline.packing import Sizes
 
 CARD = "README.md"
+_LICENCE = ("license", "license_name", "license_link")
+_RUNTIME = (
+    "| runtime | what the zeros bring |",
+    "|---|---|",
+    "| transformers, vLLM and others that load safetensors | nothing: dense matrix products |",
+    "| kernels for 2:4 patterns | speed, after a conversion that the runtime has to offer |",
+    "| packed downloads, compressing disks | fewer bytes |",
+)
 
 
-def write_card(directory: Path, spec: JobSpec, report: PruningReport, sizes: Sizes) -> None:
+def read_licence(source: Path) -> dict[str, str]:
+    """What the card of the base model says about its licence; it is that of the pruned one too."""
+    try:
+        text = (source / CARD).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    if not text.startswith("---\n"):
+        return {}
+    head = text.removeprefix("---\n").partition("\n---")[0]
+    lines = (line.partition(":") for line in head.splitlines())
+    found = {name.strip(): value.strip() for name, _, value in lines if not name.startswith(" ")}
+    return {name: found[name] for name in _LICENCE if found.get(name)}
+
+
+def base_name(spec: JobSpec) -> str:
+    """The base model's name, whatever revision or directory it came from."""
+    source = parse_model_source(spec.model)
+    return source.repo_id if isinstance(source, HubModel) else Path(spec.model).name
+
+
+def write_card(
+    directory: Path,
+    spec: JobSpec,
+    report: PruningReport,
+    sizes: Sizes,
+    *,
+    licence: Mapping[str, str],
+    drawn: Collection[str],
+) -> None:
     """Write the card beside the checkpoint.
 
     Args:
@@ -19,10 +56,13 @@ def write_card(directory: Path, spec: JobSpec, report: PruningReport, sizes: Siz
         spec: what was asked for.
         report: what was done and measured.
         sizes: what the files weigh.
+        licence: metadata of the base model's card.
+        drawn: names of the plots beside it.
     """
     source = parse_model_source(spec.model)
-    base = source.repo_id if isinstance(source, HubModel) else Path(spec.model).name
+    base = base_name(spec)
     head = ["---", "library_name: transformers"]
+    head += [f"{name}: {value}" for name, value in licence.items()]
     if isinstance(source, HubModel):
         head += [f"base_model: {base}"]
     head += ["tags:", "- pruned", "- sparse", f"- {spec.method}", "---"]
@@ -39,13 +79,18 @@ def write_card(directory: Path, spec: JobSpec, report: PruningReport, sizes: Siz
             for modality, tally in report.modalities.items()
         ),
         "",
+        *(f"![{name}](plots/{name}.svg)" for name in drawn),
+        "",
         _calibration(spec),
     ]
     if report.evaluation is not None:
         body += ["", *_evaluation(report.evaluation)]
     body += [
         "",
+        *_RUNTIME,
+        "",
         "The recipe and every matrix are in `pruning_report.json`.",
+        "To make the same files again: `secateur reproduce manifest.json`.",
         "To train on with the zeros kept, see `sparse/keep_sparse.py`.",
     ]
     (directory / CARD).write_text("\n".join([*head, "", *body, ""]), encoding="utf-8")

@@ -1,9 +1,9 @@
 """What a run is given: the specification, where to write, where models come from, who listens."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.domain.jobs import Lease, NewEvent, Phase
 from app.domain.submission import JobSpec
@@ -86,6 +86,7 @@ class RunContext:
         checkpoints: where the job's attempts leave what they have finished.
         activation_bytes: activations to hold in memory between blocks; others wait on disk.
         report: who listens.
+        request: what the client asked for; told in the manifest, so that it can be asked for again.
         shared: what other members of the sweep have measured, or need.
         device: what `auto` is here.
     """
@@ -97,5 +98,6 @@ class RunContext:
     checkpoints: CheckpointPlace
     activation_bytes: int
     report: Reporter
+    request: dict[str, Any] = field(default_factory=dict)
     shared: Shared = Shared()
     device: str = "auto"

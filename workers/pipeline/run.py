@@ -13,7 +13,7 @@ from app.domain.recipe import Recipe
 from app.domain.report import REPORT_FILE, PruningReport
 from app.domain.routing import Routing
 from workers.pipeline import files, sharing
-from workers.pipeline.card import write_card
+from workers.pipeline.card import base_name, read_licence, write_card
 from workers.pipeline.context import Reporter, RunContext
 from workers.pipeline.datasets.builtin import Part
 from workers.pipeline.datasets.source import Dataset
@@ -23,6 +23,7 @@ from workers.pipeline.files import OutputFile
 from workers.pipeline.masks import FOLDER, write_masks
 from workers.pipeline.packing import Sizes, weigh, write_decoder
 from workers.pipeline.page import write_page
+from workers.pipeline.plots import plots, write_plots
 from workers.pipeline.route import route
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import (
@@ -184,8 +185,12 @@ def _export(
     report.progress(VERIFIED)
     files.write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
     sizes = weigh(staging)
-    write_card(staging, context.spec, pruned, sizes)
-    write_page(staging, f"{context.spec.model}, {context.spec.method}", pruned, sizes)
+    drawn = plots(pruned)
+    write_plots(staging, drawn)
+    licence = read_licence(source.directory)
+    write_card(staging, context.spec, pruned, sizes, licence=licence, drawn=drawn)
+    title = f"{base_name(context.spec)}, {context.spec.method}"
+    write_page(staging, title, pruned, sizes, drawn)
     return sizes, files.close_run(staging, provenance(context, source, data))
 
 

@@ -10,6 +10,7 @@ import torch
 from app.domain.errors import QualityGateError
 from app.domain.jobs import Phase
 from app.domain.model_source import parse_model_source
+from app.domain.submission import REPRODUCED
 from workers.pipeline.checkpoints import DiskCheckpoints, open_checkpoints
 from workers.pipeline.context import RunContext
 from workers.pipeline.datasets.builtin import Part
@@ -145,6 +146,7 @@ def provenance(
     """What the manifest says about where a job's files come from."""
     libraries = ("secateur", "torch", "transformers", "safetensors")
     return {
+        "request": {k: v for k, v in context.request.items() if k in REPRODUCED},
         "job": context.spec.model_dump(mode="json"),
         "model_revision": source.revision,
         "datasets": {part: dataset.provenance for part, dataset in data.items()},

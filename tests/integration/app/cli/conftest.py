@@ -66,6 +66,11 @@ class Hand:
             outbox.set_priority(connection, job_id, 100)
             return attempts.claim(connection, worker="hand", lease=LEASE)
 
+    def next(self):
+        """Whatever waits, if anything does."""
+        with self.engine.begin() as connection:
+            return attempts.claim(connection, worker="hand", lease=LEASE)
+
     def heartbeat(self, job, phase, progress):
         with self.engine.begin() as connection:
             attempts.heartbeat(connection, job, lease=LEASE, phase=phase, progress=progress, log=())

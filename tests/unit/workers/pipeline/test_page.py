@@ -7,9 +7,10 @@ import pytest
 from app.domain.evaluation import Estimate, EvaluationReport, Measured, MetricName
 from app.domain.methods import build_recipe
 from app.domain.recipe import Modality
-from app.domain.report import MatrixReport, PruningReport, tally
+from app.domain.report import PAGE_FILE, MatrixReport, PruningReport, tally
 from workers.pipeline.packing import Sizes
-from workers.pipeline.page import PAGE, write_page
+from workers.pipeline.page import write_page
+from workers.pipeline.plots import plots
 
 EVIL = "<script>alert(1)</script>"
 
@@ -47,8 +48,8 @@ def page(tmp_path):
             set="scenes", sha256="0", samples=8, metrics={MetricName.ACCURACY: measured}
         ),
     )
-    write_page(tmp_path, f"model {EVIL}", report, Sizes(dense=1000, packed=600))
-    return (tmp_path / PAGE).read_text()
+    write_page(tmp_path, f"model {EVIL}", report, Sizes(1000, 600), plots(report))
+    return (tmp_path / PAGE_FILE).read_text()
 
 
 def test_the_plot_has_a_bar_per_block(page):
@@ -61,10 +62,32 @@ def test_the_plot_has_a_bar_per_block(page):
     assert labels == ["vision.0", "50.00%", EVIL, "75.00%"]
 
 
+def drawings(page):
+    return [ET.fromstring(part.partition("</svg>")[0] + "</svg>") for part in svgs(page)]
+
+
+def svgs(page):
+    return [f"<svg{part}" for part in page.split("<svg")[1:]]
+
+
+def test_scores_and_quality_are_drawn(page):
+    _, scores, quality = drawings(page)
+    namespace = "{http://www.w3.org/2000/svg}"
+    widths = [
+        [float(bar.get("width")) for bar in plot.iter(f"{namespace}rect")]
+        for plot in (scores, quality)
+    ]
+    assert widths == [[62.5, 62.5], [333.3, 333.3]]
+    assert [path.get("d") for path in quality.iter(f"{namespace}path")] == [
+        "M496.7 9H830.0",
+        "M496.7 27H830.0",
+    ]
+
+
 def test_numbers_of_the_report_are_on_the_page(page):
     for shown in ("62.50%", "1,000 bytes", "600 in its packed", "accuracy", "0.5 [0.25, 0.75]"):
         assert shown in page
-    assert page.count("12.50%") == 2
+    assert page.count("12.50%") == 4  # in the table and in the plot
 
 
 def test_nothing_is_loaded_and_nothing_runs(page):
