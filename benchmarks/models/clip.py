@@ -5,6 +5,8 @@ from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTextConfig
 from benchmarks.models import towers
 from benchmarks.models.tokenizer import build_tokenizer
 
+PATCH = 16  # pixels a side: a cell
+
 
 def build_processor() -> CLIPProcessor:
     """Build the processor; captions are plain sentences."""
@@ -14,7 +16,7 @@ def build_processor() -> CLIPProcessor:
 def build_model(processor: CLIPProcessor) -> CLIPModel:
     """Build the untrained model: two towers of three layers."""
     tokenizer = processor.tokenizer
-    vision = towers.vision_config()
+    vision = towers.vision_config(PATCH)
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=towers.WIDTH,

@@ -5,7 +5,10 @@ from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from benchmarks.models import towers
 from benchmarks.models.tokenizer import build_tokenizer
+from workers.scenes.drawing import IMAGE_SIZE
 
+PATCH = 8  # pixels a side
+PATCHES = (IMAGE_SIZE // PATCH) ** 2
 # One turn: the pictures, then the words.
 CHAT_TEMPLATE = (
     "{% for part in messages[-1]['content'] if part['type'] == 'image' %}<image> {% endfor %}"
@@ -19,7 +22,7 @@ def build_processor() -> LlavaProcessor:
     return LlavaProcessor(
         towers.build_image_processor(),
         build_tokenizer(end=False),
-        patch_size=towers.PATCH,
+        patch_size=PATCH,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=CHAT_TEMPLATE,
@@ -45,10 +48,10 @@ def build_model(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
     )
     model = LlavaForConditionalGeneration(
         LlavaConfig(
-            vision_config=towers.vision_config(),
+            vision_config=towers.vision_config(PATCH),
             text_config=language,
             image_token_index=processor.image_token_id,
-            image_seq_length=towers.PATCHES,
+            image_seq_length=PATCHES,
             vision_feature_layer=-1,
             vision_feature_select_strategy="default",
             tie_word_embeddings=False,

@@ -6,8 +6,6 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from workers.scenes.drawing import IMAGE_SIZE
 
-PATCH = 16
-PATCHES = (IMAGE_SIZE // PATCH) ** 2
 WIDTH, HEADS = 96, 4
 # The background is dark: this mean brings it near zero, so that patches differ by what they show.
 _MEAN = _STD = 0.25
@@ -23,15 +21,15 @@ def build_image_processor() -> CLIPImageProcessorPil:
     )
 
 
-def vision_config() -> CLIPVisionConfig:
-    """Three layers of `WIDTH` units over `PATCHES` patches and a class token."""
+def vision_config(patch: int) -> CLIPVisionConfig:
+    """Three layers of `WIDTH` units over patches of `patch` pixels a side and a class token."""
     return CLIPVisionConfig(
         hidden_size=WIDTH,
         intermediate_size=288,
         num_hidden_layers=3,
         num_attention_heads=HEADS,
         image_size=IMAGE_SIZE,
-        patch_size=PATCH,
+        patch_size=patch,
         projection_dim=64,
         initializer_range=0.04,
     )

@@ -5,19 +5,24 @@ captioned without its place, so that plain names such as `red circle` mean somet
 """
 
 import sys
+import time
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import BatchEncoding, CLIPModel, CLIPProcessor
 
+from benchmarks.figures import Figure, conclude
 from benchmarks.models.clip import build_model, build_processor
-from benchmarks.models.schedule import optimise
-from benchmarks.models.vision import teach_vision
+from benchmarks.models.report import dense_figures
+from benchmarks.models.schedule import constant, late_fall, optimise
+from benchmarks.models.vision import VisionLesson, teach_vision
 from workers.scenes.drawing import draw
-from workers.scenes.scene import sample_scene
+from workers.scenes.evaluate import retrieval, zero_shot
+from workers.scenes.scene import MAX_THINGS, sample_scene
 from workers.scenes.splits import Split
 
+VISION = VisionLesson(1500, fewest=2, most=MAX_THINGS, warp=False, curve=late_fall)
 # Steps at the full rate, and at one that falls to zero.
 MATCH, FINISH = range(400), range(400, 500)
 BATCH = 128
@@ -31,13 +36,13 @@ def train() -> tuple[CLIPModel, CLIPProcessor]:
     torch.set_num_threads(1)
     processor = build_processor()
     model = build_model(processor)
-    teach_vision(model.vision_model, processor.image_processor)
+    teach_vision(model.vision_model, processor.image_processor, VISION)
 
     def losses(step: int) -> Tensor:
         return model(**batch(processor, step), return_loss=True).loss
 
-    optimise(model, losses, steps=MATCH, peak=PEAK, decay=0)
-    optimise(model, losses, steps=FINISH, peak=PEAK)
+    optimise({model: PEAK}, losses, steps=MATCH, curve=constant)
+    optimise({model: PEAK}, losses, steps=FINISH, curve=late_fall)
     return model.eval(), processor
 
 
@@ -58,3 +63,6 @@ if __name__ == "__main__":
     trained, its_processor = train()
     trained.save_pretrained(target)
     its_processor.save_pretrained(target)
+    figures = {"training, CPU minutes": Figure(time.process_time() / 60, most=40)}
+    found = retrieval(trained, its_processor) | zero_shot(trained, its_processor)
+    sys.exit(conclude(figures | dense_figures("scenes-clip", found)))

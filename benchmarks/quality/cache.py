@@ -16,8 +16,11 @@ CODE = (
     "workers/scenes",
     "workers/pipeline/evaluation",
     "workers/pipeline/datasets",
-    "app/domain",
+    "app/domain/recipe.py",
+    "app/domain/methods",
+    "app/domain/evaluation.py",
     "benchmarks/quality/cell.py",
+    "benchmarks/quality/texts.py",
     "benchmarks/quality/tuning.py",
 )
 
@@ -33,12 +36,22 @@ def code_digest() -> str:
     return found.hexdigest()
 
 
-def cached(cell: Any, model: str, compute: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """The row of a cell, computed if this model and code have not been met with it before."""
+def cached(
+    cell: Any, model: str, compute: Callable[[Any], dict[str, Any]] | None
+) -> dict[str, Any] | None:
+    """The row of a cell, computed if this model and code have not been met with it before.
+
+    Args:
+        cell: what the row is of.
+        model: digest of the model.
+        compute: makes the row; without it, an unknown row is None.
+    """
     content = json.dumps([type(cell).__name__, asdict(cell), model, code_digest()])
     name = hashlib.sha256(content.encode()).hexdigest()[:32]
     file = OUT / "quality" / f"{name}.json"
     if not file.exists():
+        if compute is None:
+            return None
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".part")
         partial.write_text(json.dumps(compute(cell)))

@@ -13,7 +13,9 @@ import torch
 
 from app.domain.evaluation import EvaluationSpec, MetricName
 from app.domain.methods import WEIGHT_METHODS, build_recipe
-from benchmarks.quality.grid import PRUNERS, SUBJECTS, Subject
+from benchmarks.quality.grid import PROSE, SUBJECTS, Subject
+from benchmarks.quality.pruners import find_pruner
+from benchmarks.quality.texts import prose
 from workers.pipeline.datasets.builtin import Part
 from workers.pipeline.datasets.record import Record
 from workers.pipeline.datasets.source import load_dataset
@@ -59,7 +61,7 @@ def prune_as_told(
     adapter: Adapter, pruner: str, sparsity: float, seed: int, records: list[Record]
 ) -> float:
     """Prune in place and return the sparsity reached."""
-    chosen = next(each for each in PRUNERS if each.label == pruner)
+    chosen = find_pruner(pruner)
     recipe = build_recipe(
         chosen.method, chosen.parameters, "unstructured", sparsity=sparsity, seed=seed
     )
@@ -85,14 +87,14 @@ def compute(cell: Cell) -> dict[str, Any]:
     """Prune, measure; the row keeps a value per record, so that rows can be paired."""
     started = time.process_time()
     subject = find_subject(cell.subject)
-    records = _records(subject.evaluation, Part.EVALUATION, cell.samples, 0)
+    records = _records(subject.data, Part.EVALUATION, cell.samples, 0)
     adapter = load(cell.subject)
     reached = 0.0
     with measuring(adapter, subject.metric, records) as (metric, looked_at):
         if cell.pruner == DENSE or not isinstance(metric, OwnMetric):
             found = metric.before(looked_at)[subject.metric]
         if cell.pruner != DENSE:
-            shown = _records(subject.calibration, Part.CALIBRATION, cell.calibration, cell.seed)
+            shown = _records(subject.data, Part.CALIBRATION, cell.calibration, cell.seed)
             with torch.enable_grad():  # gradient-based methods differentiate the loss
                 reached = prune_as_told(adapter, cell.pruner, cell.sparsity, cell.seed, shown)
             found = metric.after(looked_at)[subject.metric]
@@ -108,6 +110,8 @@ def compute(cell: Cell) -> dict[str, Any]:
 
 
 def _records(name: str, part: Part, samples: int, seed: int) -> list[Record]:
+    if name == PROSE:
+        return prose(part, seed)[:samples]
     return list(load_dataset(name, part, samples=samples, seed=seed).records)
 
 

@@ -1,11 +1,10 @@
-"""What is measured: models, pruners, sparsities, seeds."""
+"""What is measured: models, sparsities, seeds, and how much of everything."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from app.domain.evaluation import MetricName
-from app.domain.methods import WEIGHT_METHODS
+from benchmarks.quality.pruners import TABLE, VARIANTS
 
 MODELS = Path(__file__).parents[1] / "models"
 OUT = Path(__file__).parents[1] / "out"
@@ -17,17 +16,23 @@ class Subject:
 
     Attributes:
         name: also the directory's, under `benchmarks/models` or `benchmarks/out/models`.
-        calibration: built-in set whose calibration part methods look at.
-        evaluation: built-in set whose evaluation part judges.
+        data: set whose calibration part methods look at and whose evaluation part judges.
         metric: the one figure of the table.
         samples: evaluation records.
+        calibration: calibration records, where a large model affords fewer than the grid's.
+        pruners: labels, where not all are worth their time here.
+        sparsities: likewise.
+        seeds: likewise.
     """
 
     name: str
-    calibration: str
-    evaluation: str
+    data: str
     metric: MetricName
     samples: int
+    calibration: int | None = None
+    pruners: tuple[str, ...] | None = None
+    sparsities: tuple[float, ...] | None = None
+    seeds: tuple[int, ...] | None = None
 
     @property
     def directory(self) -> Path | None:
@@ -36,72 +41,87 @@ class Subject:
         return next((place for place in places if (place / "config.json").exists()), None)
 
 
+PROSE = "python-reference"  # real text, see `texts`
 SUBJECTS = (
-    Subject("scenes-llava", "scenes", "scenes", MetricName.ACCURACY, 450),
-    Subject("scenes-clip", "scene-captions", "scene-captions", MetricName.TEXT_RECALL_1, 500),
-    Subject("minilm", "sentences", "sentences", MetricName.SIMILARITY, 60),
-    Subject("smollm2", "sentences", "sentences", MetricName.PERPLEXITY, 60),
+    Subject("scenes-llava", "scenes", MetricName.ACCURACY, 270),
+    Subject("scenes-clip", "scene-captions", MetricName.TEXT_RECALL_1, 300),
+    Subject("minilm", "sentences", MetricName.SIMILARITY, 60, seeds=(0,)),
+    Subject(
+        "smollm2",
+        PROSE,
+        MetricName.PERPLEXITY,
+        samples=12,
+        calibration=16,
+        pruners=("magnitude, uniform", "Wanda", "SparseGPT", "MULTIFLOW", "ECoFLaP, Wanda"),
+        sparsities=(0.4, 0.5, 0.6),
+        seeds=(0,),
+    ),
 )
-SCENES = ("scenes-llava", "scenes-clip")
-
-
-@dataclass(frozen=True)
-class Pruner:
-    """One row of a table; `baseline` where it is no method this project is about."""
-
-    label: str
-    method: str
-    parameters: dict[str, Any] = field(default_factory=dict)
-    baseline: bool = True
-
-
-_ALL = (
-    Pruner("random", "random"),
-    Pruner("magnitude, uniform", "magnitude"),
-    Pruner("magnitude, global", "magnitude", {"scope": "global"}),
-    Pruner("magnitude, per modality", "magnitude", {"scope": "modality"}),
-    Pruner("LAMP", "lamp"),
-    Pruner("SNIP", "snip"),
-    Pruner("Wanda", "wanda"),
-    Pruner("SparseGPT", "sparsegpt"),
-    Pruner("CHITA", "chita"),
-    Pruner("MULTIFLOW", "multiflow", baseline=False),
-    Pruner("ECoFLaP", "ecoflap", baseline=False),
-)
-# A method that this checkout does not have yet has no row.
-PRUNERS = tuple(pruner for pruner in _ALL if pruner.method in WEIGHT_METHODS)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """One run of the benchmark."""
+    """One run of the benchmark.
 
+    Attributes:
+        title: of its page.
+        command: that makes it.
+        place: of its files in docs/quality.
+        subjects: names of models.
+        pruners: labels; so are `tuned_pruners`.
+        sparsities: of table 1.
+        seeds: of table 1.
+        calibration_samples: records that methods look at.
+        evaluation_share: of the records that judge a model.
+        tuned_pruners: table 2, which is left out where there are none.
+        tuned_sparsities: of table 2.
+        tuned_seeds: of table 2.
+        tuning_steps: batches that a pruned model is tuned on.
+        minutes: on the clock, at most.
+    """
+
+    title: str
+    command: str
+    place: str
     subjects: tuple[str, ...]
     pruners: tuple[str, ...]
     sparsities: tuple[float, ...]
     seeds: tuple[int, ...]
     calibration_samples: int
     evaluation_share: float
-    tuned_pruners: tuple[str, ...]
-    tuned_sparsities: tuple[float, ...]
-    tuned_seeds: tuple[int, ...]
-    tuning_steps: int
+    tuned_pruners: tuple[str, ...] = ()
+    tuned_sparsities: tuple[float, ...] = (0.63, 0.75, 0.9)
+    tuned_seeds: tuple[int, ...] = (0, 1, 2)
+    tuning_steps: int = 40
+    minutes: int | None = None
 
 
-_LABELS = tuple(pruner.label for pruner in PRUNERS)
+_LABELS = tuple(pruner.label for pruner in TABLE)
 FULL = Grid(
+    title="What is left of a model",
+    command="make bench-quality",
+    place=".",
     subjects=tuple(subject.name for subject in SUBJECTS),
     pruners=_LABELS,
     sparsities=(0.4, 0.5, 0.6, 0.7, 0.8),
     seeds=(0, 1, 2),
     calibration_samples=128,
     evaluation_share=1,
-    tuned_pruners=_LABELS,
-    tuned_sparsities=(0.63, 0.75, 0.9),
-    tuned_seeds=(0, 1, 2),
-    tuning_steps=300,
+    tuned_pruners=(
+        "magnitude, uniform",
+        "magnitude, global",
+        "LAMP",
+        "SNIP",
+        "Wanda",
+        "SparseGPT",
+        "MULTIFLOW",
+        "ECoFLaP, Wanda",
+    ),
 )
 QUICK = Grid(
+    title="What is left of a model, quick run",
+    command="make bench-quality QUICK=1",
+    place="quick",
     subjects=("scenes-llava", "scenes-clip", "minilm"),
     pruners=_LABELS,
     sparsities=(0.5, 0.7),
@@ -111,5 +131,20 @@ QUICK = Grid(
     tuned_pruners=("magnitude, uniform", "Wanda", "MULTIFLOW"),
     tuned_sparsities=(0.75,),
     tuned_seeds=(0,),
-    tuning_steps=40,
+    minutes=10,
 )
+ECOFLAP = Grid(
+    title="What ECoFLaP's first stage gains, and which of its choices matter",
+    command="make bench-quality-ecoflap",
+    place="ecoflap",
+    subjects=("scenes-llava", "scenes-clip"),
+    pruners=(
+        *("Wanda", "SparseGPT", "ECoFLaP, Wanda", "ECoFLaP, SparseGPT"),
+        *(pruner.label for pruner in VARIANTS),
+    ),
+    sparsities=(0.6, 0.7, 0.8),
+    seeds=(0, 1, 2),
+    calibration_samples=128,
+    evaluation_share=1,
+)
+GRIDS = {"full": FULL, "quick": QUICK, "ecoflap": ECOFLAP}

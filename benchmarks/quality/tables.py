@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 
 from app.domain.evaluation import MetricName
-from benchmarks.quality.grid import PRUNERS
+from benchmarks.quality.pruners import TABLE
 from workers.pipeline.evaluation.interval import Scores, compare, exponential
 
 Row = Mapping[str, Any]
-BASELINES = {pruner.label for pruner in PRUNERS if pruner.baseline}
+BASELINES = {pruner.label for pruner in TABLE if pruner.baseline}
 
 
 def scores(rows: Sequence[Row]) -> Scores:
-    """The records of several seeds as one sample."""
+    """One value per record, its mean over seeds: every seed is judged on the same records."""
     of = {"of": exponential} if rows[0]["metric"] == MetricName.PERPLEXITY else {}
-    values = np.concatenate([row["values"] for row in rows])
-    weights = np.concatenate([row["weights"] for row in rows])
-    return Scores(values, weights, **of)
+    values = np.mean([row["values"] for row in rows], axis=0)
+    return Scores(values, np.asarray(rows[0]["weights"]), **of)
 
 
 def spread(rows: Sequence[Row]) -> str:
@@ -69,12 +68,9 @@ def _cell(column: Mapping[str, Sequence[Row]], label: str) -> str:
 
 def _difference(best: Sequence[Row], rows: Sequence[Row]) -> str:
     """Paired by record, over the seeds that both have."""
-    pairs = [
-        (left, right)
-        for left in best
-        for right in rows
-        if left["cell"]["seed"] == right["cell"]["seed"]
-    ]
-    left, right = (scores(side) for side in zip(*pairs, strict=True))
+    shared = {row["cell"]["seed"] for row in best} & {row["cell"]["seed"] for row in rows}
+    left, right = (
+        scores([row for row in side if row["cell"]["seed"] in shared]) for side in (best, rows)
+    )
     found = compare(left, right, seed=0).change
     return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"

@@ -23,7 +23,7 @@ from workers.pruning.models.inputs import IGNORED_LABEL
 from workers.scenes.samples import samples
 from workers.scenes.splits import Split
 
-BATCH = 32
+BATCH = 16
 PEAK = 3e-4
 _WARM_UP = 20
 

@@ -1,6 +1,7 @@
 """The committed reference models load with plain transformers and know what their cards say."""
 
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import torch
@@ -15,23 +16,15 @@ from transformers import (
     LlavaProcessor,
 )
 
+from benchmarks.models.report import prune_by_magnitude
 from workers.scenes.evaluate import answer_accuracy, retrieval, zero_shot
 
 LLAVA = Path("benchmarks/models/scenes-llava")
 CLIP = Path("benchmarks/models/scenes-clip")
 UNSEEN_SEED = 20_000
-# Below the card's figures by what 100 samples can miss by chance.
-FLOORS = {
-    "caption": 0.80,
-    "digits": 0.77,
-    "cell": 0.92,
-    "digit": 0.85,
-    "colour": 0.89,
-    "position": 0.55,
-    "count": 0.84,
-    "relation": 0.84,
-    "exists": 0.90,
-}
+SAMPLES = 300  # a kind
+# 0.95 of every kind of question, less what 300 samples miss by chance (two standard errors).
+LEAST = 0.95 - 2 * (0.95 * 0.05 / SAMPLES) ** 0.5
 
 
 @pytest.mark.parametrize(
@@ -56,8 +49,22 @@ def test_llava_answers_every_kind_of_question():
     torch.set_num_threads(1)
     model = AutoModelForImageTextToText.from_pretrained(LLAVA).eval()
     processor = AutoProcessor.from_pretrained(LLAVA)
-    scores = answer_accuracy(model, processor, seed=UNSEEN_SEED, per_kind=100)
-    assert {kind: score.rate for kind, score in scores.items() if score.rate < FLOORS[kind]} == {}
+    scores = answer_accuracy(model, processor, seed=UNSEEN_SEED, per_kind=SAMPLES)
+    assert {kind: score.rate for kind, score in scores.items() if score.rate < LEAST} == {}
+
+
+def test_pruning_visibly_costs_llava():
+    """A model too large for its task would tell no methods apart."""
+    torch.set_num_threads(1)
+    processor = AutoProcessor.from_pretrained(LLAVA)
+    rates = []
+    for sparsity in (0.5, 0.7):
+        model = AutoModelForImageTextToText.from_pretrained(LLAVA).eval()
+        prune_by_magnitude(model, sparsity)
+        found = answer_accuracy(model, processor, seed=UNSEEN_SEED, per_kind=40)
+        rates.append(mean(score.rate for score in found.values()))
+    assert rates[0] < 0.95
+    assert rates[1] < 0.7
 
 
 def test_clip_finds_and_names_scenes():

@@ -7,9 +7,17 @@ import pytest
 import torch
 
 from benchmarks.quality import cache, tuning
+from benchmarks.quality.cell import DENSE
+from benchmarks.quality.cell import Cell as QualityCell
 from benchmarks.quality.curves import curves
-from benchmarks.quality.tables import best_baseline, table
+from benchmarks.quality.grid import GRIDS
+from benchmarks.quality.page import write
+from benchmarks.quality.pruners import find_pruner
+from benchmarks.quality.sections import Section, fill, sections
+from benchmarks.quality.tables import best_baseline, scores, table
+from benchmarks.quality.texts import prose
 from tests.families import BY_NAME
+from workers.pipeline.datasets.builtin import Part
 from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt
 
@@ -37,6 +45,11 @@ def test_the_best_baseline_is_bold_and_the_others_are_compared_with_it():
     text = "\n".join(table(ROWS, 1.0))
     assert "**0.625 ± 0.177**" in text
     assert "| MULTIFLOW | 1.000 ± 0.000 (+0.375 [" in text
+
+
+def test_seeds_of_one_record_are_no_new_records():
+    rows = [row("Wanda", [0, 1, 1, 1], seed=seed) for seed in range(3)]
+    assert list(scores(rows).values) == [0, 1, 1, 1]
 
 
 def test_a_method_of_this_project_is_no_baseline_and_lower_can_be_better():
@@ -69,6 +82,44 @@ def test_a_row_is_computed_once_per_cell_model_and_code(tmp_path, monkeypatch):
     for number, model in ((1, "a"), (1, "a"), (2, "a"), (1, "b")):
         assert cache.cached(Cell(number), model, compute) == {"value": number}
     assert computed == [1, 2, 1]
+    assert cache.cached(Cell(3), "a", None) is None
+
+
+def test_every_grid_names_pruners_that_are_there():
+    for grid in GRIDS.values():
+        assert all(map(find_pruner, grid.pruners + grid.tuned_pruners))
+        assert sections(grid)
+
+
+def test_magnitudes_are_pruned_once_for_all_seeds_and_a_page_tells_what_is_missing(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cache, "OUT", tmp_path)
+    computed = []
+
+    def compute(cell):
+        computed.append((cell.pruner, cell.seed))
+        return row(cell.pruner, [1.0, 0.0], seed=cell.seed) | {"cpu_seconds": 1.0}
+
+    pruners = (DENSE, "magnitude, uniform", "Wanda")
+    cells = [QualityCell("scenes-llava", p, 0.5, seed, 8, 2) for seed in (0, 1) for p in pruners]
+    section = Section("scenes-llava", "scenes-llava", cells, compute)
+    fill(section, known_only=True)
+    assert section.rows == []
+    fill(section, known_only=False)
+    assert computed.count(("magnitude, uniform", 0)) == 1
+    assert {("Wanda", 0), ("Wanda", 1)} < set(computed)
+    assert [found["cell"]["seed"] for found in section.rows] == [0, 0, 0, 1, 1, 1]
+    section.rows.pop()
+    out = write(GRIDS["quick"], [section], tmp_path)
+    assert "1 of 6 rows are missing" in (out / "tables.md").read_text()
+    assert (out / "scenes-llava.svg").exists()
+
+
+def test_prose_is_split_by_content():
+    parts = [{record.text for record in prose(part, seed=3)} for part in Part]
+    assert not parts[0] & parts[1]
+    assert min(map(len, parts)) > 32
 
 
 @pytest.mark.parametrize(("family", "task"), [("llava", 1), ("clip", 2)])

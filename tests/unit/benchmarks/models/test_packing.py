@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.models.llava import build_model, build_processor
 from benchmarks.models.packing import IGNORED
-from benchmarks.models.train_llava import answer_loss, batch, turn
+from benchmarks.models.train_llava import Lesson, answer_loss, batch, turn
 from workers.scenes.drawing import draw
 from workers.scenes.questions import ASKERS
 from workers.scenes.scene import sample_scene
@@ -20,11 +20,12 @@ def processor():
 def test_packed_loss_is_the_loss_of_single_questions(processor):
     torch.manual_seed(0)
     model = build_model(processor)
+    lesson = Lesson(range(1), 1, {"caption": 1, "cell": 1, "exists": 1}, 1e-3)
     rng = Split.TRAIN.rng(0, 0, 0)  # the only scene of batch 0 below
     scene = sample_scene(Split.TRAIN, rng)
-    image = draw(scene, rng)
+    image = draw(scene, rng, warp=True)
     asked = [ASKERS[kind](scene, rng) for kind in ("caption", "cell", "exists")]
-    packed = answer_loss(model, batch(processor, 0, 1, {"caption": 1, "cell": 1, "exists": 1}))
+    packed = answer_loss(model, batch(processor, 0, lesson))
 
     total, count = torch.zeros(()), 0
     for question, answer in asked:
@@ -39,7 +40,9 @@ def test_packed_loss_is_the_loss_of_single_questions(processor):
 
 
 def test_equal_steps_give_equal_batches(processor):
-    first, second = (batch(processor, 7, 2, {"cell": 1, "count": 2}) for _ in range(2))
+    first, second = (
+        batch(processor, 7, Lesson(range(1), 2, {"cell": 1, "count": 2}, 1e-3)) for _ in range(2)
+    )
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
