@@ -17,7 +17,7 @@ from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import OperationalError
 
 from app import deliver, publish
-from app.db import idempotency, outbox
+from app.db import idempotency, outbox, shards
 from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
 from app.queue import CeleryQueue
@@ -71,6 +71,7 @@ def tidy(
     """Discard files that have become too old or belong to no job, and answers kept for replays."""
     with engine.begin() as connection:
         idempotency.forget_old(connection)
+        shards.forget_ended(connection)
     if age is not None:
         with engine.begin() as connection:
             if expired := keeping.expire(connection, age):

@@ -6,6 +6,7 @@ from celery import Celery
 from redis import Redis
 
 TASK = "secateur.prune"
+HELP = "secateur.help"
 
 
 def queue_of(worker_class: str) -> str:
@@ -37,6 +38,11 @@ class CeleryQueue:
             ignore_result=True,
             retry=False,
         )
+
+    def call_for_help(self, job_id: str, worker_class: str) -> None:
+        """Tell one more worker that the job has parts to take; raises as `send` does."""
+        queue = queue_of(worker_class)
+        self._celery.send_task(HELP, [job_id], queue=queue, ignore_result=True, retry=False)
 
     def depth(self, worker_class: str) -> int:
         """Messages that no worker has taken; kombu keeps a queue as a list of that name."""

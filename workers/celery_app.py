@@ -26,7 +26,9 @@ from app.telemetry import exposition, logs
 SERVICE = "secateur-worker"
 
 settings = Settings()
-celery = Celery("secateur", broker=settings.queue.url, include=["workers.tasks.prune"])
+celery = Celery(
+    "secateur", broker=settings.queue.url, include=["workers.tasks.prune", "workers.tasks.help"]
+)
 celery.conf.update(
     task_default_queue=queue_of(settings.worker.class_name),
     task_ignore_result=True,

@@ -9,20 +9,23 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.engine import make_engine
 from app.domain.machines import Machine
+from app.queue import CeleryQueue
 from app.services import machines
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
 from app.storage.datasets import DatasetStore
 from app.storage.store import open_store
 from app.telemetry import traces
+from workers.helper import Helper
 from workers.machine import describe, disk_rate, gflops
 from workers.pipeline.context import ModelAccess
 from workers.pipeline.devices import set_precision
-from workers.runner import Runner
+from workers.runner import Runner, process_name
 
 logger = logging.getLogger("secateur.worker")
 
 _running: list[Runner] = []
+_helping: list[Helper] = []
 _flushing: list[Callable[[], None]] = []
 
 
@@ -32,17 +35,23 @@ def start(settings: Settings, service: str) -> None:
     set_precision(tf32=settings.worker.tf32)
     engine = make_engine(settings.database.url, pool_size=2)
     machine = _announce(engine, settings)
+    models = ModelAccess(
+        roots=settings.models.roots,
+        hub_endpoint=settings.models.hub_endpoint,
+        hub_cache=settings.models.hub_cache,
+    )
+    datasets = DatasetStore(settings.storage.dir).directory
+    device = settings.worker.device
+    _helping.append(
+        Helper(engine=engine, models=models, datasets=datasets, device=device, name=process_name())
+    )
     _running.append(
         Runner(
             engine=engine,
             store=open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint),
-            models=ModelAccess(
-                roots=settings.models.roots,
-                hub_endpoint=settings.models.hub_endpoint,
-                hub_cache=settings.models.hub_cache,
-            ),
-            device=settings.worker.device,
-            datasets=DatasetStore(settings.storage.dir).directory,
+            models=models,
+            device=device,
+            datasets=datasets,
             checkpoints=CheckpointStore(settings.checkpoints.dir),
             checkpoint_bytes=settings.checkpoints.max_bytes,
             activation_bytes=settings.worker.activation_bytes,
@@ -51,6 +60,7 @@ def start(settings: Settings, service: str) -> None:
             drain_seconds=settings.worker.drain_seconds,
             worker_class=machine.worker_class,
             memory_bytes=max(machine.memory_bytes, machine.device_bytes or 0),
+            queue=CeleryQueue(settings.queue.url),
         )
     )
 
@@ -77,8 +87,14 @@ def runner() -> Runner:
     return _running[0]
 
 
+def helper() -> Helper:
+    """What this process helps others with."""
+    return _helping[0]
+
+
 def stop() -> None:
     """Close what the runner holds."""
+    _helping.clear()
     while _running:
         _running.pop().close()
     while _flushing:

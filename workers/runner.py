@@ -19,12 +19,14 @@ from app.domain.jobs import FailureKind, Job, JobError, Phase
 from app.domain.routing import Routing
 from app.domain.submission import JobSpec
 from app.domain.sweeps import shares_calibration
+from app.queue import CeleryQueue
 from app.services import attempts, membership
 from app.services.leftovers import discard_unowned, sweep_checkpoints
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore
 from app.telemetry.metrics.worker import CLAIMS
 from workers.attempt import Attempt
+from workers.board import Board
 from workers.drain import Drain
 from workers.pipeline import fitting
 from workers.pipeline.context import (
@@ -37,6 +39,11 @@ from workers.pipeline.context import (
 )
 
 logger = logging.getLogger("secateur.worker")
+
+
+def process_name() -> str:
+    """What this process is called in events."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Runner:
@@ -58,6 +65,7 @@ class Runner:
         drain_seconds: float,
         worker_class: str,
         memory_bytes: int,
+        queue: CeleryQueue,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -72,7 +80,8 @@ class Runner:
         self._grace = drain_seconds
         self._class = worker_class
         self._memory = memory_bytes
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._queue = queue
+        self._name = process_name()
 
     def run(self, told: str) -> bool:
         """Run the job that should start next, if one waits.
@@ -99,7 +108,8 @@ class Runner:
             return self._attempt(job, drain)
 
     def close(self) -> None:
-        """Close the database connections."""
+        """Close the connections to database and broker."""
+        self._queue.close()
         self._engine.dispose()
 
     def _attempt(self, job: Job, drain: Drain) -> bool:
@@ -176,6 +186,7 @@ class Runner:
                 request=job.request,
                 shared=shared,
                 device=self._device,
+                board=Board(self._engine, self._queue, job, self._name),
             )
         )
         if outcome.files:

@@ -169,6 +169,20 @@ model_versions = Table(
     Index("ix_model_versions_job_id", "job_id"),
 )
 
+# Parts of what a running job measures; see app/domain/shards.py.
+shards = Table(
+    "shards",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+    Column("spec", JSONB, nullable=False),
+    Column("part", JSONB, nullable=False),
+    Column("worker", Text),
+    Column("taken_at", DateTime(timezone=True)),
+    Column("scores", JSONB(none_as_null=True)),
+)
+
 worker_classes = Table(
     "worker_classes",
     metadata,

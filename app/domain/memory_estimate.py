@@ -21,7 +21,7 @@ from app.domain.recipe import (
 )
 from app.domain.submission import CalibrationSpec, JobSpec
 
-LIBRARIES = 600_000_000  # torch, transformers and a model class, warm
+LIBRARIES = 380_000_000  # torch, transformers and a model class, warm
 CONTEXT = 500_000_000  # of CUDA, its libraries' work space included
 _SIDE_BY_SIDE = 4  # draws of a perturbation in one forward pass
 _FLOAT = 4

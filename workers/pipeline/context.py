@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from app.domain.allocation_scores import AllocationScores
 from app.domain.jobs import Lease, NewEvent, Phase
+from app.domain.shards import Part, Shard
 from app.domain.submission import JobSpec
 
 
@@ -74,6 +76,25 @@ class Shared:
         return None if self.statistics is None else hashlib.sha256(self.statistics).hexdigest()
 
 
+class Board(Protocol):
+    """Where parts are offered and results collected. Every call may be refused by a database."""
+
+    def post(self, spec: JobSpec, parts: list[Part]) -> None:
+        """Offer the parts."""
+
+    def take(self) -> Shard | None:
+        """The next part without a result; None where all have one."""
+
+    def wanted(self, shard: Shard) -> bool:
+        """Whether nobody has handed it in yet."""
+
+    def hand_in(self, shard: Shard, scores: AllocationScores) -> None:
+        """Store a result."""
+
+    def merged(self) -> AllocationScores | None:
+        """All results together; None while one is missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """One run of the pipeline.
@@ -89,6 +110,7 @@ class RunContext:
         request: what the client asked for; told in the manifest, so that it can be asked for again.
         shared: what other members of the sweep have measured, or need.
         device: what `auto` is here.
+        board: where parts of a measurement are offered to other workers; None to do them all here.
     """
 
     spec: JobSpec
@@ -101,3 +123,4 @@ class RunContext:
     request: dict[str, Any] = field(default_factory=dict)
     shared: Shared = Shared()
     device: str = "auto"
+    board: Board | None = None

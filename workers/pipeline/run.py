@@ -23,11 +23,13 @@ from workers.pipeline.files import OutputFile
 from workers.pipeline.masks import FOLDER, write_masks
 from workers.pipeline.packing import Sizes, weigh, write_decoder
 from workers.pipeline.page import write_page
+from workers.pipeline.parts import measure_together
 from workers.pipeline.plots import plots, write_plots
 from workers.pipeline.route import route
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import (
     Outcome,
+    calibration_batches,
     checkpoints_of,
     fetch_model,
     load,
@@ -38,7 +40,6 @@ from workers.pipeline.verify import verify_sparsity
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.registry import adapt
-from workers.pruning.models.replay import Batch
 from workers.pruning.progress import Progress
 from workers.pruning.prune import prune
 
@@ -76,7 +77,8 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
     )
     report.progress(LOADED)
     data = read_records(context)
-    batches = _calibration(context, adapter, data)
+    batches = calibration_batches(context, adapter, data)
+    report.progress(CALIBRATED)
     with _evaluation(context, adapter, data) or nullcontext() as evaluation:
         if evaluation is not None:
             report.phase(Phase.EVALUATING)
@@ -89,7 +91,7 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
             recipe,
             batches,
             _BlockReporter(report),
-            known.scores,
+            known.scores or measure_together(context, adapter, source, batches),
             digests=known.digests,
             checkpoints=checkpoints_of(context, source, data),
         )
@@ -109,18 +111,6 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
         result["sizes"] = asdict(sizes)
     result["seconds"] = round(time.monotonic() - started, 3)
     return Outcome(result, files_out, _refusal(gate))
-
-
-def _calibration(
-    context: RunContext, adapter: Adapter, data: Mapping[Part, Dataset]
-) -> list[Batch]:
-    spec = context.spec.calibration
-    if spec is None:
-        return []
-    records = [record.calibration for record in data[Part.CALIBRATION].records]
-    made = list(adapter.batches(records, batch_size=spec.batch_size, max_length=spec.max_length))
-    context.report.progress(CALIBRATED)
-    return list(made)
 
 
 def _evaluation(

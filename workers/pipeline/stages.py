@@ -20,7 +20,9 @@ from workers.pipeline.evaluation.stage import refuse_overlap
 from workers.pipeline.files import OutputFile
 from workers.pipeline.sources import ModelFiles, fetch
 from workers.pruning.memory import Memory
+from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.loading import LoadedModel, load_model
+from workers.pruning.models.replay import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,21 @@ def checkpoints_of(
         "kind of processor": machine,
     }
     return open_checkpoints(context, key)
+
+
+def calibration_batches(
+    context: RunContext, adapter: Adapter, data: Mapping[Part, Dataset]
+) -> list[Batch]:
+    """The calibration set as the model takes it; empty where the method reads none.
+
+    Raises:
+        CalibrationDataError: the set cannot feed this model.
+    """
+    spec = context.spec.calibration
+    if spec is None:
+        return []
+    records = [record.calibration for record in data[Part.CALIBRATION].records]
+    return list(adapter.batches(records, batch_size=spec.batch_size, max_length=spec.max_length))
 
 
 def provenance(

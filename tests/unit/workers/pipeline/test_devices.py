@@ -38,7 +38,11 @@ def opened(tmp_path):
             activation_bytes=1 << 30,
             report=None,
         )
-        return adapt(load(context, ModelFiles(source))), staging, context.spec.recipe
+        return (
+            adapt(load(context, ModelFiles(source))),
+            staging,
+            context.spec.recipe,
+        )
 
     return open_model
 
