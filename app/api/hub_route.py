@@ -25,6 +25,8 @@ CODES: dict[type[SecateurError], str] = {
 def refuse(error: SecateurError, **headers: str) -> Response:
     """The problem, with what the hub's clients look at beside it."""
     told = {"X-Error-Message": _ascii(str(error))} | headers
+    if error.retry_after is not None:
+        told["Retry-After"] = str(error.retry_after)
     if type(error) in CODES:
         told["X-Error-Code"] = CODES[type(error)]
     return problem(status_of(type(error)), error.code, str(error), headers=told)

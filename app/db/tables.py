@@ -208,6 +208,14 @@ labels = Table(
     Index("ix_labels_job_id", "job_id"),
 )
 
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.id"), primary_key=True),
+    Column("id", Text, primary_key=True),
+    _now("created_at"),
+)
+
 # One row per job that waits for a worker; removed by the claim. `sent_at` is null until the
 # message was handed to the broker, and again when the broker turns out to have lost it. A job
 # that waits for its leader is due in infinity.

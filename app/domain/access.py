@@ -32,6 +32,9 @@ class Limits(Strict):
     artifact_bytes: int = Field(
         default=1 << 40, ge=0, description="published files; above it, no job is accepted"
     )
+    upload_bytes: int = Field(
+        default=256 << 20, ge=0, description="largest upload, within what the service accepts"
+    )
     requests_per_minute: int = Field(default=6000, ge=1, description="requests of all its keys")
 
 

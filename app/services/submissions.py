@@ -49,7 +49,7 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
     directory = None
     if isinstance(source, LocalModel):
         directory = resolve_local_model(source.path, rules.model_roots)
-    datasets.check_named(rules.datasets, request)
+    datasets.check_named(connection, caller, rules.datasets, request)
     publishing.check_destinations(request.publish, rules.destinations, caller.project_id)
     spec = with_scores(connection, caller.project_id, rules.store, resolve(request))
     if directory is not None and isinstance(spec.recipe, Routing):

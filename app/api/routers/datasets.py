@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from app.api.deps import Uploader, Watcher, WithResources
-from app.api.schemas.datasets import DatasetOut
+from app.api.deps import Reader, Submitter, Transaction, Uploader, WithResources
+from app.api.schemas.datasets import DatasetOut, DatasetPage
 from app.domain.dataset_errors import DatasetTooLargeError
 from app.services import datasets
 from app.storage.datasets import DatasetStore
@@ -25,8 +26,9 @@ def _store(resources: WithResources) -> DatasetStore:
     return DatasetStore(resources.settings.storage.dir)
 
 
-def _limits(resources: WithResources) -> UploadLimits:
-    return resources.settings.datasets.limits
+def _limits(resources: WithResources, caller: Uploader) -> UploadLimits:
+    limits = resources.settings.datasets.limits
+    return replace(limits, bytes=min(limits.bytes, caller.limits.upload_bytes))
 
 
 Store = Annotated[DatasetStore, Depends(_store)]
@@ -65,7 +67,8 @@ _BODY = {"schema": {"type": "string", "format": "binary"}}
     },
 )
 def upload(
-    _: Uploader,
+    caller: Uploader,
+    resources: WithResources,
     file: Annotated[Path, Depends(_received)],
     store: Store,
     limits: Limits,
@@ -76,14 +79,35 @@ def upload(
     A row has `text`, or `prompt` and `answer`; `image`, a path in the archive; `label`. All rows
     have the same fields. Everything is checked before anything is stored.
     """
-    found, new = datasets.upload(store, file, limits)
+    found = datasets.store_upload(store, file, limits)
+    with resources.engine.begin() as connection:
+        new = datasets.register(connection, caller, found.id)
     response.headers["Location"] = f"{PATH}/{found.id}"
     if not new:
         response.status_code = HTTPStatus.OK
     return DatasetOut.of(found)
 
 
+@router.get("")
+def page(
+    caller: Reader,
+    transaction: Transaction,
+    store: Store,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=80)] = None,
+) -> DatasetPage:
+    """List the project's uploaded data sets, by id."""
+    found, following = datasets.page(transaction, caller, store, limit=limit, cursor=cursor)
+    return DatasetPage(datasets=[DatasetOut.of(each) for each in found], next_cursor=following)
+
+
 @router.get("/{dataset_id}")
-def get(dataset_id: str, _: Watcher, store: Store) -> DatasetOut:
+def get(dataset_id: str, caller: Reader, transaction: Transaction, store: Store) -> DatasetOut:
     """Look at an uploaded data set."""
-    return DatasetOut.of(datasets.get(store, dataset_id))
+    return DatasetOut.of(datasets.get(transaction, caller, store, dataset_id))
+
+
+@router.delete("/{dataset_id}", status_code=HTTPStatus.NO_CONTENT)
+def remove(dataset_id: str, caller: Submitter, transaction: Transaction, store: Store) -> None:
+    """Take a data set from the project; jobs that name it already still run."""
+    datasets.remove(transaction, caller, store, dataset_id)

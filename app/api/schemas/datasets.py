@@ -21,3 +21,10 @@ class DatasetOut(BaseModel):
     def of(cls, found: Ingested) -> Self:
         """The wire form."""
         return cls(**asdict(found))
+
+
+class DatasetPage(BaseModel):
+    """Data sets, by id."""
+
+    datasets: list[DatasetOut]
+    next_cursor: str | None

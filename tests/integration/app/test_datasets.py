@@ -83,3 +83,21 @@ def test_jobs_may_name_only_sets_that_are_there(client, part):
     absent = "sha256:" + "0" * 64
     answer = client.post("/v1/jobs", json=JOB | {part: {"set": absent}})
     assert_problem(answer, 404, "dataset_not_found")
+
+
+def test_sets_are_listed_and_forgotten(client):
+    made = [client.post("/v1/datasets", content=b'{"text": "%d"}\n' % i).json() for i in range(3)]
+    ids = sorted(each["id"] for each in made)
+    page = client.get("/v1/datasets?limit=2").json()
+    rest = client.get("/v1/datasets", params={"cursor": page["next_cursor"]}).json()
+    assert [each["id"] for each in page["datasets"] + rest["datasets"]] == ids
+    assert client.delete(f"/v1/datasets/{ids[0]}").status_code == 204
+    assert_problem(client.get(f"/v1/datasets/{ids[0]}"), 404, "dataset_not_found")
+    assert len(client.get("/v1/datasets").json()["datasets"]) == 2
+    entries = client.get("/v1/audit?limit=2").json()["entries"]
+    assert [entry["action"] for entry in entries] == ["dataset.delete", "dataset.upload"]
+
+
+def test_a_project_has_a_limit_of_its_own(client, limits):
+    limits(upload_bytes=10)
+    assert_problem(client.post("/v1/datasets", content=ROWS), 413, "dataset_too_large")

@@ -58,6 +58,28 @@ def test_nothing_of_a_project_is_visible_elsewhere(client, stranger, worker):
     assert client.get(f"/v1/jobs/{job_id}").status_code == 200
 
 
+def test_data_sets_and_sweeps_are_invisible_elsewhere(client, stranger):
+    dataset = client.post("/v1/datasets", content=b'{"text": "ours"}\n').json()["id"]
+    sweep = {"model": "tiny", "methods": [{"method": "magnitude"}], "sparsities": [0.5]}
+    sweep_id = client.post("/v1/sweeps", json=sweep).json()["id"]
+    for method, path in [
+        *(("GET", f"/v1/sweeps/{sweep_id}{path}") for path in ("", "/events", "/leaderboard")),
+        ("POST", f"/v1/sweeps/{sweep_id}/cancel"),
+        ("DELETE", f"/v1/sweeps/{sweep_id}"),
+    ]:
+        assert_problem(stranger.request(method, path), 404, "sweep_not_found")
+    assert stranger.get("/v1/sweeps").json()["sweeps"] == []
+    assert stranger.get(f"/v1/jobs?sweep={sweep_id}").json()["jobs"] == []
+    for method in ("GET", "DELETE"):
+        answer = stranger.request(method, f"/v1/datasets/{dataset}")
+        assert_problem(answer, 404, "dataset_not_found")
+    assert stranger.get("/v1/datasets").json()["datasets"] == []
+    named = stranger.post("/v1/jobs", json=JOB | {"calibration": {"set": dataset}})
+    assert_problem(named, 404, "dataset_not_found")
+    again = stranger.post("/v1/datasets", content=b'{"text": "ours"}\n')
+    assert again.status_code == 201, "not even that somebody else has it"
+
+
 def test_an_idempotency_key_is_a_projects_own(client, stranger):
     headers = {"Idempotency-Key": "k"}
     answers = [it.post("/v1/jobs", json=JOB, headers=headers) for it in (client, stranger)]
