@@ -131,14 +131,14 @@ def anatomy(model: Any) -> Anatomy:
     text = model.get_submodule(_TEXT_MODELS[family])
     text = getattr(text, "decoder", text)  # OPT's layers are one level deeper
     _refuse_windows(text.config)
-    image = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
+    ids = (getattr(config, name, None) for name in ("image_token_id", "video_token_id"))
     return Anatomy(
         family=family,
         model=model,
         text=text,
         layers=text.layers,
         embedding=model.get_input_embeddings(),
-        vision_ids=tuple(i for i in (image, getattr(config, "video_token_id", None)) if i),
+        vision_ids=tuple(index for index in ids if index is not None),
         prunes_tokens=family != "instructblip",
         newline=getattr(model.model, "image_newline", None) if family == "llava_next" else None,
     )
@@ -678,10 +678,11 @@ class _Runtime:
         plan = getattr(cache, _MARK, None)
         if plan is None or plan.drop_layer > 0 or kwargs.get("position_ids") is not None:
             return None
-        ids: Any = kwargs.get("input_ids", args[0] if args else None)
+        new: Any = kwargs.get("input_ids", args[0] if args else None)
+        new = kwargs.get("inputs_embeds") if new is None else new
         past = cache.get_seq_length() + plan.dropped
-        positions = torch.arange(past, past + ids.shape[1], device=ids.device)
-        positions = positions.expand(ids.shape[0], -1)
+        positions = torch.arange(past, past + new.shape[1], device=new.device)
+        positions = positions.expand(new.shape[0], -1)
         deltas = getattr(getattr(model, "model", None), "rope_deltas", None)
         return args, {**kwargs, "position_ids": positions if deltas is None else positions + deltas}
 
@@ -717,6 +718,8 @@ class _Runtime:
     def started(self, kwargs: dict[str, Any]) -> _Plan | None:
         """The plan of a new prompt; None without an image, which runs dense."""
         embeddings, mask = kwargs.get("inputs_embeds"), kwargs.get("attention_mask")
+        if any(kwargs.get(name) is not None for name in _PACKED):
+            raise ParError("PAR takes one prompt a row, not packed or continuous batches.")
         if embeddings is None:
             return None
         ids = self.ids
@@ -871,6 +874,7 @@ def _refuse_modes(config: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         )
 
 
+_PACKED = ("cache", "cu_seq_lens_q", "cu_seq_lens_k")
 _PIXELS = ("pixel_values", "pixel_values_videos")
 _NEW_IMAGES = "New images on a live cache: PAR decides once per prompt. Start a new cache."
 _ASSISTED = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp")

@@ -20,6 +20,7 @@ from workers.pruning.par.runtime import (
     SlimRouter,
     anatomy,
     attach,
+    config_hash,
     layer_candidates,
 )
 
@@ -127,6 +128,13 @@ def test_damage_is_found(tmp_path):
     with pytest.raises(ArtifactError, match="does not fit"):
         attach(model, tmp_path)
     attach(model, artifact_of("llava", tmp_path)).detach()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_saved_config_is_the_same_model(name, tmp_path):
+    config = model_of(name).config
+    config.save_pretrained(tmp_path)
+    assert config_hash(tf.AutoConfig.from_pretrained(tmp_path)) == config_hash(config)
 
 
 def test_another_model_is_refused(tmp_path):

@@ -169,6 +169,8 @@ def test_refused_forwards():
             model(**{**inputs, "attention_mask": square})
         with pytest.raises(ParError, match="give input_ids"):
             model(inputs_embeds=embeddings, pixel_values=inputs["pixel_values"])
+        with pytest.raises(ParError, match="packed"):
+            model(**inputs, cu_seq_lens_q=torch.tensor([0, 26]))
         cache = model(**inputs).past_key_values
         with pytest.raises(ParError, match="New images on a live cache"):
             model(**inputs, past_key_values=cache)
