@@ -181,7 +181,7 @@ def test_its_runtime_file_needs_nothing_else(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     with attach(model, artifact):
