@@ -6,7 +6,7 @@ export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
-.PHONY: bench-quality bench-quality-ecoflap bench-par
+.PHONY: bench-quality bench-quality-ecoflap bench-par train-scenes-llava-8
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -80,6 +80,9 @@ bench-quality: install ## what each method leaves of the reference models; QUICK
 
 bench-quality-ecoflap: install ## what ECoFLaP's first stage gains, choice by choice
 	$(BIN)/python -m benchmarks.quality ecoflap
+
+train-scenes-llava-8: install ## grow the reference LLaVA to eight layers, for PAR
+	$(BIN)/python -m benchmarks.par.grow benchmarks/par/scenes-llava-8
 
 bench-par: install ## what PAR costs and what it keeps
 	$(BIN)/python -m benchmarks.par

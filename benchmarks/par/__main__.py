@@ -8,15 +8,15 @@ import argparse
 import sys
 
 from benchmarks.figures import conclude
-from benchmarks.par import efficiency
+from benchmarks.par import efficiency, quality
 
-PARTS = {"efficiency": efficiency.figures}
+PARTS = {"efficiency": efficiency.figures, "quality": lambda _rounds: quality.figures()}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all by default")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of timing")
     options = parser.parse_args()
     found = {}
     for name in options.parts or PARTS:
