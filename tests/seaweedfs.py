@@ -22,7 +22,7 @@ USER = {
 class Weed(Process):
     """SeaweedFS with its S3 gateway, all on 127.0.0.1 and on free ports."""
 
-    def __init__(self, data_dir, volume_megabytes=64):
+    def __init__(self, data_dir, volume_megabytes=64, volumes=20):
         (data_dir / "weed").mkdir(parents=True)
         config = data_dir / "s3.json"
         config.write_text(json.dumps({"identities": [USER]}))
@@ -45,7 +45,7 @@ class Weed(Process):
             *(str(Path(sys.executable).with_name("weed")), "server", f"-dir={data_dir / 'weed'}"),
             *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", *ports, *grpc),
             *("-s3", f"-s3.port={self.port}", f"-s3.config={config}", "-s3.port.iceberg=0"),
-            *("-s3.port.lance=0", "-s3.autoCreateBucket", "-volume.max=20"),
+            *("-s3.port.lance=0", "-s3.autoCreateBucket", f"-volume.max={volumes}"),
             f"-master.volumeSizeLimitMB={volume_megabytes}",
         ]
         # It takes ten seconds to say goodbye; what it holds is thrown away.

@@ -109,6 +109,14 @@ class Client:
         found: list[Json] = self._json("GET", "/v1/methods")["methods"]
         return found
 
+    def version(self, name: str, version: int | None) -> Json:
+        """A version of a model; the newest for None."""
+        address = f"/v1/models/{quote(name, safe='')}"
+        if version is not None:
+            return self._json("GET", f"{address}/versions/{version}")
+        newest: Json = self._json("GET", address)["versions"][0]
+        return newest
+
     def artifacts(self, job_id: str) -> list[Json]:
         """List the files of a job: path, size in bytes, sha256."""
         listing = self._json("GET", f"/v1/jobs/{quote(job_id, safe='')}/artifacts")

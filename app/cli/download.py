@@ -14,10 +14,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from app.cli.client import AsJson, Client, Json, Key, RefusedError, Url, connected
 from app.cli.console import Exit, err, fail, out
+from app.domain.models import version_of
 from app.packed import PACKABLE
 from app.packed.unpack import DamagedError, unpack
 
 _CHUNK = 1 << 20
+_MODELS = "models/"
 
 
 class DownloadError(Exception):
@@ -25,7 +27,7 @@ class DownloadError(Exception):
 
 
 def download(
-    job: Annotated[str, typer.Argument(help="Id of the job.")],
+    job: Annotated[str, typer.Argument(help="Id of the job, or models/name@v3.")],
     destination: Annotated[Path, typer.Argument(help="Directory to write to.")],
     url: Url = None,
     key: Key = None,
@@ -43,13 +45,25 @@ def download(
     """
     with connected(url, key) as client, download_bars() as bars:
         try:
-            artifacts = fetch(client, job, destination, bars, packed=packed)
+            artifacts = fetch(client, _job_id(client, job), destination, bars, packed=packed)
         except (DownloadError, OSError) as error:
             fail(f"download_failed: {error}", Exit.FAILED)
     if as_json:
         out.print_json(data={"destination": str(destination), "artifacts": artifacts})
     else:
         out.print(f"{len(artifacts)} files in {destination}")
+
+
+def _job_id(client: Client, named: str) -> str:
+    """The job that is meant: itself, or a version of a model."""
+    if not named.startswith(_MODELS):
+        return named
+    name, _, revision = named.removeprefix(_MODELS).partition("@")
+    version = version_of(revision)
+    if revision and version is None:
+        raise DownloadError(f"{revision!r} is no version; the third one is called v3")
+    found: str = client.version(name, version)["job_id"]
+    return found
 
 
 def fetch(

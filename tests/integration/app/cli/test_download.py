@@ -6,6 +6,8 @@ import os
 import pytest
 
 from app.cli.download import DownloadError, download_bars, fetch
+from app.db import models
+from app.domain.access import DEFAULT_PROJECT
 from tests.integration.app.cli.downloads import contents, fetch_four_times_at_once
 
 WEIGHTS = os.urandom(3_000_000)
@@ -42,6 +44,19 @@ def test_every_file_arrives(secateur, finished, tmp_path):
     assert ran.exit_code == 0, ran.output
     assert ran.stdout == f"3 files in {tmp_path / 'out'}\n"
     assert contents(tmp_path / "out") == FILES
+
+
+def test_a_version_of_a_model_is_named_by_its_revision(secateur, engine, finished, tmp_path):
+    with engine.begin() as connection:
+        found = models.add_version(connection, DEFAULT_PROJECT, "captioner", finished)
+    for named in (f"models/captioner@{found.revision}", "models/captioner"):
+        ran = secateur("download", named, tmp_path / "out")
+        assert ran.exit_code == 0, ran.output
+        assert contents(tmp_path / "out") == FILES
+    for named, says in (("models/captioner@v99", "no version 99"), ("models/captioner@x", "'x'")):
+        ran = secateur("download", named, tmp_path / "none")
+        assert ran.exit_code != 0
+        assert says in ran.stderr
 
 
 def test_what_is_there_is_not_sent_again(secateur, finished, tmp_path, served):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import subprocess
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -62,3 +63,23 @@ def test_eight_ranges_at_once_make_the_file(served, http):
         parts = list(threads.map(part, range(0, len(content), step)))
     assert len(parts) == 8
     assert b"".join(parts) == content
+
+
+def test_curl_resumes_by_range_and_if_range(served, tmp_path):
+    content = (served.directory / "model.safetensors").read_bytes()
+    url = f"{served.url}/v1/{served.repo}/artifacts/model.safetensors"
+    part = tmp_path / "part"
+
+    def curl(*options):
+        key = ["--header", f"Authorization: Bearer {served.key}"]
+        command = ["curl", "--silent", "--fail", "--noproxy", "*", *key, *options, url]
+        return subprocess.run(command, capture_output=True, check=True).stdout
+
+    etag = f'"{hashlib.sha256(content).hexdigest()}"'
+    assert curl("--range", "100-199") == content[100:200]
+    assert curl("--range", "-50") == content[-50:]
+    assert curl("--range", "100-199", "--header", f"If-Range: {etag}") == content[100:200]
+    assert curl("--range", "100-199", "--header", 'If-Range: "other"') == content
+    part.write_bytes(content[:1000])
+    curl("--continue-at", "-", "--output", str(part))
+    assert part.read_bytes() == content

@@ -1,9 +1,13 @@
 """Both stores: staged privately, published at once, read, listed, discarded."""
 
+import errno
 import hashlib
 import itertools
 import os
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 from contextlib import suppress
 from datetime import timedelta
@@ -15,10 +19,12 @@ import pytest
 from app import maintenance
 from app.domain.errors import StorageUnavailableError
 from app.domain.jobs import Artifact
+from app.local.process import running
 from app.local.valkey import free_port
 from app.storage import s3
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import open_store
+from tests.seaweedfs import Weed
 
 LARGE = os.urandom(s3.PART + 1_000_000)
 FILES = {"config.json": b"{}", "packed/a b.txt": b"text", "model.safetensors": LARGE, "empty": b""}
@@ -159,6 +165,82 @@ def test_a_connection_that_breaks_publishes_nothing(weed, on_s3, monkeypatch, tm
     assert (tmp_path / "staging" / "job_1-1" / "model.safetensors").read_bytes() == LARGE
     on_s3.publish("job_1", 1)  # the connection is back
     assert b"".join(on_s3.read(artifact("model.safetensors"))) == LARGE
+
+
+STALLED = """
+import sys
+from pathlib import Path
+from app.storage.store import open_store
+from tests.seaweedfs import Weed
+print("begins", flush=True)
+open_store(Path(sys.argv[1]), *sys.argv[2:]).publish("job_1", 1)
+"""
+
+
+def test_a_kill_while_publishing_leaves_nothing_that_stays(weed, on_s3, tmp_path):
+    stage(on_s3)
+    way = Breaking(weed.port, after=1 << 40)  # takes everything and answers nothing
+    bucket = f"{weed.bucket_url}/killed"
+    killed = open_store(tmp_path, bucket, weed.url)
+    command = [sys.executable, "-c", STALLED, str(tmp_path), bucket, way.url]
+    try:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "begins\n"
+            process.kill()
+    finally:
+        way.close()
+    # What is left is known by its attempt, which owns no artifact: the tidying discards it.
+    assert killed.attempts() == {("job_1", 1)}
+    killed.discard("job_1", 1)
+    assert killed.attempts() == set()
+    assert not (tmp_path / "staging" / "job_1-1").exists()
+
+
+def test_a_server_that_is_full_is_told(credentials, tmp_path, monkeypatch):
+    monkeypatch.setattr(s3, "PATIENCE", timedelta(seconds=1))
+    with (
+        tempfile.TemporaryDirectory(prefix="secateur-test-") as name,
+        running(Weed(Path(name), volume_megabytes=1, volumes=1)) as full,
+    ):
+        store = open_store(tmp_path, f"{full.bucket_url}/x", full.url)
+        stage(store)
+        with pytest.raises(StorageUnavailableError):
+            store.publish("job_1", 1)
+    assert (tmp_path / "staging" / "job_1-1" / "model.safetensors").read_bytes() == LARGE
+
+
+FULL = """
+import sys
+from pathlib import Path
+from app.storage.store import open_store
+from tests.seaweedfs import Weed
+store = open_store(Path(sys.argv[1]))
+staging = store.stage("job_1", 1)
+try:
+    (staging / "model.safetensors").write_bytes(bytes(2 << 20))
+except OSError as error:
+    print(error.errno, (staging / "model.safetensors").stat().st_size)
+store.discard("job_1", 1)
+print(store.attempts())
+"""
+
+
+def test_a_full_disk_publishes_nothing(tmp_path):
+    own = ["unshare", "--user", "--map-root-user", "--mount"]
+    mount = f"mount -t tmpfs -o size=1m tmpfs {tmp_path}"
+    if subprocess.run([*own, "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a small disk of his own")
+    script = tmp_path.with_suffix(".py")
+    script.write_text(FULL)
+    command = f"{mount} && exec {sys.executable} {script} {tmp_path}"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])}
+    ran = subprocess.run(
+        [*own, "sh", "-c", command], env=environment, capture_output=True, text=True, check=True
+    )
+    error, left = ran.stdout.splitlines()
+    assert error.split()[0] == str(errno.ENOSPC)
+    assert int(error.split()[1]) < 2 << 20
+    assert left == "set()"
 
 
 def test_a_file_lost_on_the_way_is_noticed(on_s3, monkeypatch):
