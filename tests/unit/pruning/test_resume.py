@@ -1,7 +1,10 @@
 """A run that is cut anywhere and begun again comes to the bytes of one that was not."""
 
 import hashlib
+import os
 import random
+import signal
+import time
 
 import pytest
 import torch
@@ -117,6 +120,26 @@ def test_ten_deaths_in_a_row_at_any_moment(attempt, tmp_path):
     draw = random.Random(0)
     moments = [(draw.randrange(1, 3), draw.random() < 0.7) for _ in range(10)]
     cut_at(attempt, tmp_path, "blip2_t5", "sparsegpt", moments)
+
+
+def test_ten_sigkills_in_a_row(attempt, tmp_path):
+    begun = time.monotonic()
+    expected = attempt("blip_vqa", "wanda", "whole", None)
+    seconds = time.monotonic() - begun
+    draw = random.Random(0)
+    for number in range(10):
+        child = os.fork()
+        if child == 0:
+            try:
+                attempt("blip_vqa", "wanda", number, disk(tmp_path))
+            finally:
+                os._exit(0)
+        time.sleep(draw.uniform(0, seconds))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    told = []
+    assert attempt("blip_vqa", "wanda", "last", disk(tmp_path, told)) == expected
+    assert told == []
 
 
 def test_each_attempt_does_the_rest_alone(attempt, tmp_path, monkeypatch):

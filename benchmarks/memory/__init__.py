@@ -1,0 +1,1 @@
+"""Peak memory, time and resume of runs on checkpoints larger than memory."""

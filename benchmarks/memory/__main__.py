@@ -1,0 +1,134 @@
+"""`make bench-memory`: what pruning checkpoints of 0.5 to 4 GB takes.
+
+Every run is a process of its own. The largest one lives in a memory cgroup of 2 GB where this
+account may make one; elsewhere its peak alone is compared with that.
+"""
+
+import argparse
+import filecmp
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+
+from benchmarks.figures import Figure, conclude
+from benchmarks.memory import model
+from benchmarks.memory.plot import draw
+
+LIBRARIES, LIMIT = 700.0, 2048.0  # MiB
+SAMPLES, MANY = 8, 32
+PLOT = Path(__file__).parents[2] / "docs" / "explanation" / "memory.svg"
+
+
+def main() -> int:
+    """Measure everything; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=float, nargs="+", default=[0.5, 1, 2, 4], help="GB")
+    parser.add_argument("--timed", type=float, nargs="+", default=[0.5, 1, 2, 4], help="GB")
+    parser.add_argument("--repeat", type=int, default=2, help="runs of each kind for the times")
+    arguments = parser.parse_args()
+    figures: dict[str, Figure] = {}
+    points: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory(
+        prefix="secateur-bench-", dir=os.environ.get("TMPDIR")
+    ) as place:
+        for size in arguments.sizes:
+            source = Path(place) / "source"
+            model.write(source, size)
+            largest = size == max(arguments.sizes)
+            repeat = arguments.repeat if size in arguments.timed else 0
+            figures |= _size(source, size, repeat, points, limited=largest)
+            if size == min(arguments.sizes):
+                figures |= _resume(source)
+            shutil.rmtree(source)
+    PLOT.write_text(draw(points, _allowed()))
+    return conclude(figures)
+
+
+def _size(
+    source: Path, size: float, repeat: int, points: list[tuple[float, float]], *, limited: bool
+) -> dict[str, Figure]:
+    output = source.parent / "output"
+    limit = _group(int(LIMIT)) if limited else None
+    first = run(source, output / "0", "disk", SAMPLES, group=limit)
+    points.append((size, first["peak"]))
+    print(f"{size:g} GB: {first}", flush=True)
+    figures = {f"peak at {size:g} GB, MiB": Figure(first["peak"], most=_allowed())}
+    if limited:
+        inside = "in a cgroup of 2 GB" if limit else "no cgroup to be had"
+        figures[f"{size:g} GB, {inside}, MiB"] = Figure(first["peak"], most=LIMIT)
+    ratios = []
+    for turn in range(repeat):
+        other = run(source, output / f"m{turn}", "memory", SAMPLES)
+        again = run(source, output / f"d{turn}", "disk", SAMPLES)
+        ratios.append(again["seconds"] / other["seconds"])
+        print(f"{size:g} GB: in memory {other}, from disk {again}", flush=True)
+        if turn == 0:
+            same = _same(output / "m0", output / "d0")
+            figures[f"same files at {size:g} GB"] = Figure(float(same), least=1)
+        shutil.rmtree(output)
+    if ratios:
+        figures[f"time at {size:g} GB / in memory"] = Figure(median(ratios), most=1.15)
+    shutil.rmtree(output, ignore_errors=True)
+    return figures
+
+
+def _resume(source: Path) -> dict[str, Figure]:
+    output, kept = source.parent / "output", source.parent / "kept"
+    whole = run(source, output / "whole", "disk", MANY)
+    run(source, output / "cut", "disk", MANY, str(kept), "0.5")
+    rest = run(source, output / "rest", "disk", MANY, str(kept), "2")
+    print(f"killed at half: whole {whole}, second attempt {rest}", flush=True)
+    same = _same(output / "whole", output / "rest")
+    shutil.rmtree(output)
+    shutil.rmtree(kept)
+    return {
+        "second attempt after a kill at half / whole": Figure(
+            rest["seconds"] / whole["seconds"], most=0.55
+        ),
+        "same files after a kill": Figure(float(same), least=1),
+    }
+
+
+def run(source: Path, output: Path, *rest: object, group: Path | None = None) -> dict[str, float]:
+    """One run; empty where it was killed."""
+    command = [sys.executable, "-m", "benchmarks.memory.run", *map(str, (source, output, *rest))]
+    output.mkdir(parents=True)
+
+    def enter() -> None:
+        if group is not None:
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, preexec_fn=enter, check=False)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
+    return found
+
+
+def _group(mebibytes: int) -> Path | None:
+    """A memory cgroup with a limit, of either version; None where none may be made."""
+    for root, limit in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+        group = Path("/sys/fs/cgroup") / root / "secateur-bench-memory"
+        with suppress(OSError):
+            group.mkdir(exist_ok=True)
+            (group / limit).write_text(str(mebibytes << 20))
+            return group
+    return None
+
+
+def _allowed() -> float:
+    activations = 2 * SAMPLES * 64 * model.HIDDEN
+    return (3 * model.BLOCK_BYTES + activations) / (1 << 20) + LIBRARIES
+
+
+def _same(one: Path, other: Path) -> bool:
+    names = sorted(path.name for path in one.glob("*.safetensors"))
+    return bool(names) and filecmp.cmpfiles(one, other, names, shallow=False)[0] == names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

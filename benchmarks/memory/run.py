@@ -1,0 +1,73 @@
+"""One run in a process of its own; prints a line of JSON: peak memory in MiB, CPU seconds.
+
+`python -m benchmarks.memory.run <source> <output> disk|memory <samples> [<kept> <share>]`: keeps
+what it finishes in the directory <kept>, and kills itself once that share of the blocks is pruned.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+import transformers
+
+from app.domain.methods import build_recipe
+from benchmarks.memory.model import VOCABULARY
+from workers.pipeline.checkpoints import DiskCheckpoints
+from workers.pruning.memory import Memory
+from workers.pruning.models.export import copy_checkpoint, export_checkpoint, write_back
+from workers.pruning.models.loading import load_model
+from workers.pruning.models.registry import adapt
+from workers.pruning.progress import Progress
+from workers.pruning.prune import prune
+
+TOKENS = 64
+
+
+def main(first: str, second: str, where: str, samples: str, *more: str) -> None:
+    """Load, prune with Wanda, export."""
+    source, output = Path(first), Path(second)
+    kept, at = more or ("", "2")
+    torch.set_num_threads(1)
+    assert transformers.LlamaForCausalLM  # imported before the clock starts
+    begun = time.process_time()
+    memory = Memory(output, activations=0, scratch=output) if where == "disk" else Memory()
+    if where == "disk":
+        copy_checkpoint(source, output)
+    adapter = adapt(load_model(source, memory=memory))
+    draw = torch.Generator().manual_seed(1)
+    batches = [
+        {
+            "input_ids": torch.randint(3, VOCABULARY, (4, TOKENS), generator=draw),
+            "attention_mask": torch.ones(4, TOKENS, dtype=torch.int64),
+        }
+        for _ in range(int(samples) // 4)
+    ]
+
+    def report(progress: Progress) -> None:
+        if progress.done >= float(at) * progress.total:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoints = DiskCheckpoints(Path(kept), {}, limit=1 << 40) if kept else None
+    recipe = build_recipe("wanda", {}, "unstructured", sparsity=0.5)
+    prune(adapter, recipe, batches, report, checkpoints=checkpoints)
+    if where == "disk":
+        write_back(output, adapter.matrices, memory)
+    else:
+        export_checkpoint(source, output, adapter.matrices)
+    print(json.dumps({"peak": _peak(), "seconds": time.process_time() - begun}))
+
+
+def _peak() -> float:
+    """Most memory this process had, file pages included, MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
