@@ -1,23 +1,23 @@
-"""Grow `scenes-llava` to eight decoder layers: `python -m benchmarks.par.grow TARGET`.
+"""Grow `scenes-llava` to eight decoder layers: `make train-scenes-llava-8`.
 
 Four layers leave PAR at most one layer that may be skipped, so nothing to choose. Every layer is
-replaced by two copies that each add half of what it added, and the language model is trained on
-with the recipe of its last stage. The vision tower stays as it is.
+replaced by two copies that each add half of what it added, and the model is trained on for a short
+lesson.
 """
 
 import copy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 
-from benchmarks.models.schedule import optimise
-from benchmarks.models.train_llava import TIMES, answer_loss, batch
+from benchmarks.models.train_llava import QUESTIONS, learn
 
 SOURCE = Path(__file__).parents[1] / "models" / "scenes-llava"
-STEPS, FIRST, PEAK, PICTURES = 1200, 1_000_000, 1e-3, 8  # no step of the base's own training
+# None of these batches was in the base model's own lessons.
+LESSON = replace(QUESTIONS[0], steps=range(1_000_000, 1_001_200), peak=1e-3)
 
 
 def expanded(model: LlavaForConditionalGeneration) -> LlavaForConditionalGeneration:
@@ -40,12 +40,7 @@ def main(target: Path) -> None:
     torch.set_num_threads(1)
     processor = AutoProcessor.from_pretrained(SOURCE)
     model = expanded(AutoModelForImageTextToText.from_pretrained(SOURCE))
-    model.model.vision_tower.requires_grad_(requires_grad=False)
-
-    def losses(step: int) -> Tensor:
-        return answer_loss(model, batch(processor, FIRST + step, PICTURES, TIMES))
-
-    optimise(model, losses, steps=range(STEPS), peak=PEAK, decay=0.8)
+    learn(model, processor, LESSON)
     model.eval().save_pretrained(target)
     processor.save_pretrained(target)
 
