@@ -6,7 +6,7 @@ export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
-.PHONY: bench-quality bench-quality-ecoflap bench-par train-scenes-llava-8
+.PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
 .PHONY: bench-memory
 
 help: ## list the commands
@@ -64,6 +64,9 @@ bench-artifacts: install ## speed of packing and of downloads, memory of publish
 
 bench-memory: install ## memory, time and resume on checkpoints of 0.5 to 4 GB; wants 20 GB of disk
 	$(BIN)/python -m benchmarks.memory
+
+bench-api: install ## submits, reads, event streams and the relay of the job service
+	$(BIN)/python -m benchmarks.api
 
 bench-ecoflap: install ## what ECoFLaP's first stage costs
 	$(BIN)/python -m benchmarks.ecoflap

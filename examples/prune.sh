@@ -1,0 +1,37 @@
+#!/bin/sh
+# Submit a job with curl, wait for its end, download its files.
+#
+#   SECATEUR_URL=http://127.0.0.1:8321 SECATEUR_KEY=sct_... examples/prune.sh minilm wanda 0.5 ./pruned
+#
+# Needs curl and jq.
+set -eu
+model=$1 method=$2 sparsity=$3 destination=$4
+url=${SECATEUR_URL:-http://127.0.0.1:8321}
+
+call() {
+    curl --silent --show-error --fail-with-body --retry 5 --retry-connrefused \
+        --header "Authorization: Bearer $SECATEUR_KEY" "$@"
+}
+
+# The key makes a repeated request harmless: the job is submitted once.
+job=$(call "$url/v1/jobs" \
+    --header "Content-Type: application/json" \
+    --header "Idempotency-Key: ${IDEMPOTENCY_KEY:-$(date +%s)-$$}" \
+    --data "$(jq --null-input --arg model "$model" --arg method "$method" \
+        --argjson sparsity "$sparsity" '$ARGS.named')" | jq --raw-output .id)
+echo "job $job"
+
+while :; do
+    status=$(call "$url/v1/jobs/$job?wait=30" | jq --raw-output .status)
+    case $status in
+        succeeded) break ;;
+        failed | cancelled)
+            call "$url/v1/jobs/$job" | jq .error >&2
+            exit 1
+            ;;
+    esac
+done
+
+mkdir -p "$destination"
+call "$url/v1/jobs/$job/archive" | tar --extract --strip-components 1 --directory "$destination"
+echo "files in $destination"
