@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .DEFAULT_GOAL := help
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
-.PHONY: bench-memory
+.PHONY: bench-memory bench-plans
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -67,6 +67,9 @@ bench-memory: install ## memory, time and resume on checkpoints of 0.5 to 4 GB; 
 
 bench-api: install ## submits, reads, event streams and the relay of the job service
 	$(BIN)/python -m benchmarks.api
+
+bench-plans: install ## what plans say of memory and time, against what jobs take
+	$(BIN)/python -m benchmarks.plans
 
 bench-ecoflap: install ## what ECoFLaP's first stage costs
 	$(BIN)/python -m benchmarks.ecoflap

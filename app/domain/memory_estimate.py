@@ -61,20 +61,31 @@ def estimate_memory(
         activations: bytes of them that are held in host memory; more wait on disk.
     """
     width = _WIDTHS.get(spec.dtype, anatomy.width)
-    stages = {"exporting": 3 * width * _largest(anatomy)}
-    if spec.calibration is not None:
+    every = width * anatomy.numel
+    weights = every
+    if not gpu and width >= anatomy.width:  # views of files; what is narrowed is copied
+        weights = width * _resident(anatomy, spec)
+    stages = {}
+    if spec.calibration is None:
+        stages["pruning"] = 4 * _FLOAT * _largest(anatomy)
+    else:
         held = _Held(anatomy, spec.calibration, width, None if gpu else activations)
+        held.others = every - weights
         if isinstance(spec.recipe, Recipe):
             stages |= _of_recipe(held, spec.recipe)
         else:
             stages["training"] = held.differentiating(spec.calibration.batch_size)
     if spec.evaluation is not None:
         rows, length = spec.evaluation.batch_size, spec.evaluation.max_length
-        stages["evaluating"] = _logits(anatomy, rows, length)
-    resident = anatomy.numel
-    if not gpu and width >= anatomy.width:  # views of files; what is narrowed is copied
-        resident = max(anatomy.outside, *(block.numel for block in anatomy.blocks), 0)
-    return Memory(CONTEXT if gpu else LIBRARIES, width * resident, stages)
+        stages["evaluating"] = 2 * _logits(anatomy, rows, length)
+    return Memory(CONTEXT if gpu else LIBRARIES, weights, stages)
+
+
+def _resident(anatomy: Anatomy, spec: JobSpec) -> int:
+    """Values in memory at a time: of a matrix, or of a block where the model runs."""
+    if spec.calibration is None and spec.evaluation is None:
+        return _largest(anatomy)
+    return max(anatomy.outside, *(block.numel for block in anatomy.blocks), 0)
 
 
 def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
@@ -115,6 +126,7 @@ class _Held:
         self.spec = spec
         self._width = width
         self._room = room
+        self.others = 0  # bytes of weights that are not in memory but in a backward pass
 
     def replaying(self, statistics: Callable[[BlockSize], int]) -> int:
         """Block after block: hidden states of the whole set, one block at work, its statistics."""
@@ -130,12 +142,12 @@ class _Held:
         return self._inputs() + held + working
 
     def differentiating(self, rows: int) -> int:
-        """Backwards through checkpointed blocks: their inputs, one block at work, the loss."""
+        """Backwards through checkpointed blocks: all weights, inputs, a block at work, the loss."""
         inputs = sum(self._states(block, rows) for block in self.anatomy.blocks)
         working = max((self._at_work(block, rows) for block in self.anatomy.blocks), default=0)
         gradient = self._width * _largest(self.anatomy)
-        loss = 2 * _logits(self.anatomy, rows, self.spec.max_length)
-        return self._inputs() + inputs + max(2 * working + gradient, loss)
+        loss = 4 * _logits(self.anatomy, rows, self.spec.max_length)
+        return self.others + self._inputs() + inputs + max(2 * working + gradient, loss)
 
     def perturbing(self, rows: int) -> int:
         """Forwards with one matrix shaken: what every block returned, the noise, the loss."""
@@ -172,7 +184,7 @@ def _second_moments(block: BlockSize) -> int:
 
 def _logits(anatomy: Anatomy, rows: int, length: int) -> int:
     tokens = anatomy.tokens(Modality.LANGUAGE, length)
-    return 2 * _FLOAT * rows * tokens * anatomy.vocabulary
+    return _FLOAT * rows * tokens * anatomy.vocabulary
 
 
 def _largest(anatomy: Anatomy) -> int:

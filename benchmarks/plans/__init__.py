@@ -1,0 +1,1 @@
+"""What plans say, against what jobs take."""
