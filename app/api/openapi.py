@@ -77,6 +77,12 @@ def complete(document: Json) -> Json:
     return document
 
 
+# Where files are asked for that may have expired.
+_OF_FILES = tuple(
+    f"/v1/jobs/{{job_id}}/{kind}" for kind in ("artifacts/", "archive", "packed/", "report")
+)
+
+
 def _refusals(path: str, method: str, operation: Json) -> set[HTTPStatus]:
     parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
     found = {
@@ -89,6 +95,8 @@ def _refusals(path: str, method: str, operation: Json) -> set[HTTPStatus]:
     }
     if "{" in path:
         found |= {HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST}
+    if path.startswith(_OF_FILES):
+        found |= {HTTPStatus.GONE}
     if "requestBody" in operation:
         found |= {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
     if "if-match" in parameters:
