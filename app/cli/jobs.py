@@ -49,7 +49,7 @@ def show(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) 
     table = _table("", "", header=False)
     for name in ("id", "status", "phase", "model", "method", "attempt", "created_at"):
         table.add_row(name, str(found[name] or ""))
-    table.add_row("sparsity", _sparsity(found))
+    table.add_row("target", _sparsity(found))
     if found["error"]:
         table.add_row("error", f"{found['error']['code']}: {found['error']['message']}")
     for name, value in (found["result"] or {}).items():
