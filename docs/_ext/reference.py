@@ -26,6 +26,7 @@ from app.domain.webhooks import WebhookEvent
 from app.main import create_app
 from app.settings import Section, Settings
 from app.telemetry.metrics import api, maintenance, state, worker
+from benchmarks.quality.pruners import TABLE
 
 ROOT = Path(__file__).parents[2]
 FIELD_CODES = set(VALIDATION_CODES.values())
@@ -215,7 +216,7 @@ def methods() -> str:
         (
             "[Each has a page](../methods/index.md). Measured: exact answers of `scenes-llava` after "
             "pruning half of its weights (mean over seeds; dense "
-            f"{measured.get('dense', 'not measured')}), from `docs/quality/quick/rows.json`."
+            f"{measured.get('dense', 'not measured')}), from `docs/quality/rows.json`."
         ),
     ]
     head = ("method", "summary", "data", "gradient", "measured at 50 %")
@@ -306,13 +307,18 @@ def _metric(metric: MetricWrapperBase) -> tuple[str, ...]:
 
 
 def _measured() -> dict[str, str]:
-    rows = json.loads((ROOT / "docs/quality/quick/rows.json").read_text(encoding="utf-8"))
+    rows = json.loads((ROOT / "docs/quality/rows.json").read_text(encoding="utf-8"))
     found: dict[str, list[float]] = {}
     for row in rows:
         cell = row["cell"]
         if cell.get("subject") == "scenes-llava" and cell["sparsity"] in {0.0, 0.5}:
             found.setdefault(cell["pruner"], []).append(row["value"])
-    return {name: f"{sum(values) / len(values):.3f}" for name, values in found.items()}
+    labels = {"dense": "dense"} | {pruner.method: pruner.label for pruner in reversed(TABLE)}
+    return {
+        method: f"{sum(found[label]) / len(found[label]):.3f}"
+        for method, label in labels.items()
+        if label in found
+    }
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
