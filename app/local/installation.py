@@ -81,7 +81,7 @@ def installation(
             }
         )
         environment = placed.environment()
-        supervisor.run(_Api(placed, environment))
+        supervisor.run(Api(placed))
         # Two processes of this machine answer Prometheus: the worker at the port of the settings,
         # maintenance at the next.
         port = settings.telemetry.metrics_port
@@ -89,16 +89,20 @@ def installation(
         maintenance = _python("maintenance", ["app.maintenance"], environment | next_port)
         supervisor.run(Process(maintenance, data_dir))
         if worker:
-            supervisor.run(Process(_worker(environment), data_dir))
+            supervisor.run(Process(worker_program(environment), data_dir))
         yield Installation(placed, api.url, key, key_file, supervisor.tend)
 
 
-class _Api(Process):
-    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
-        super().__init__(_python("api", ["app.main"], environment), settings.data_dir)
+class Api(Process):
+    """The HTTP server; ready once it answers that it is."""
+
+    def __init__(self, settings: Settings, name: str = "api") -> None:
+        program = _python(name, ["app.main"], settings.environment())
+        super().__init__(program, settings.data_dir)
         self._url = settings.api.url
 
     def ready(self) -> bool:
+        """Whether it, and what it needs, can be used."""
         try:
             answer = httpx2.get(f"{self._url}/readyz", timeout=5, trust_env=False)
         except httpx2.TransportError:
@@ -106,9 +110,10 @@ class _Api(Process):
         return answer.is_success
 
 
-def _worker(environment: Mapping[str, str]) -> Program:
+def worker_program(environment: Mapping[str, str], name: str = "worker") -> Program:
+    """A worker that runs one job at a time; each of a machine has a name of its own."""
     arguments = ["celery", "-A", "workers.celery_app", "worker", "--concurrency=1"]
-    return _python("worker", [*arguments, "--loglevel=INFO"], environment)
+    return _python(name, [*arguments, f"--hostname={name}@%h", "--loglevel=INFO"], environment)
 
 
 def _python(name: str, arguments: list[str], environment: Mapping[str, str]) -> Program:
