@@ -10,7 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Connection, Engine
 
 from app.api.feeds import Hub
-from app.domain.access import Caller, Scope
+from app.domain.access import DEFAULT_PROJECT, Caller, Scope
 from app.domain.errors import KeyMissingError, RateLimitError, ScopeError
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
@@ -137,6 +137,16 @@ def _alone(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
 Reader = Annotated[Caller, Depends(_within(Scope.READ))]
 Submitter = Annotated[Caller, Depends(_within(Scope.SUBMIT))]
 Admin = Annotated[Caller, Depends(_within(Scope.ADMIN))]
+
+
+async def _operating(caller: Admin) -> Caller:
+    if caller.project_id != DEFAULT_PROJECT:
+        raise ScopeError("this needs an admin key of the first project, which is the operator's")
+    return caller
+
+
+# Who runs the service: sees that there are other projects.
+Operator = Annotated[Caller, Depends(_operating)]
 # Callers of endpoints that hold none.
 Watcher = Annotated[Caller, Depends(_alone(Scope.READ))]
 Uploader = Annotated[Caller, Depends(_alone(Scope.SUBMIT))]

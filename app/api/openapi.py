@@ -93,6 +93,7 @@ def _refusals(path: str, method: str, operation: Json) -> set[HTTPStatus]:
         HTTPStatus.INTERNAL_SERVER_ERROR,
         HTTPStatus.SERVICE_UNAVAILABLE,
     }
+    found |= {HTTPStatus(int(status)) for status in operation["responses"] if status[0] == "4"}
     if "{" in path:
         found |= {HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST}
     if path.startswith(_OF_FILES):

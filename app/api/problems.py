@@ -46,6 +46,7 @@ STATUS: dict[type[SecateurError], HTTPStatus] = {
     errors.SweepFinishedError: HTTPStatus.CONFLICT,
     errors.SweepNotFinishedError: HTTPStatus.CONFLICT,
     errors.ApiKeyNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.ProjectExistsError: HTTPStatus.CONFLICT,
     errors.WebhookNotFoundError: HTTPStatus.NOT_FOUND,
     errors.DeliveryNotFoundError: HTTPStatus.NOT_FOUND,
     errors.PreconditionError: HTTPStatus.PRECONDITION_FAILED,

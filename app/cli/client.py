@@ -109,6 +109,29 @@ class Client:
         found: list[Json] = self._json("GET", "/v1/methods")["methods"]
         return found
 
+    def keys(self) -> list[Json]:
+        """The project's keys."""
+        found: list[Json] = self._json("GET", "/v1/keys")["keys"]
+        return found
+
+    def rotate_key(self, key_id: str, grace_seconds: int) -> Json:
+        """Replace a key."""
+        address = f"/v1/keys/{quote(key_id, safe='')}/rotate"
+        return self._json("POST", address, json={"grace_seconds": grace_seconds})
+
+    def revoke_key(self, key_id: str) -> Json:
+        """End a key."""
+        return self._json("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
+
+    def projects(self) -> list[Json]:
+        """All projects."""
+        found: list[Json] = self._json("GET", "/v1/projects")["projects"]
+        return found
+
+    def create_project(self, name: str) -> Json:
+        """Make a project, and its first key."""
+        return self._json("POST", "/v1/projects", json={"name": name})
+
     def version(self, name: str, version: int | None) -> Json:
         """A version of a model; the newest for None."""
         address = f"/v1/models/{quote(name, safe='')}"

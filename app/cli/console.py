@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 # Nothing is wrapped, coloured by guess or read as markup: keys and paths stay in one piece.
 # A terminal cuts the tables it has no room for; a pipe has room.
@@ -28,3 +29,11 @@ def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
     """Say what is wrong and end with `code`."""
     err.print(message, style="red")
     raise typer.Exit(code)
+
+
+def table(*columns: str, header: bool = True) -> Table:
+    """A table without lines, to be read by people and by `awk` alike."""
+    made = Table(box=None, show_header=header, pad_edge=False)
+    for column in columns:
+        made.add_column(column, no_wrap=True)
+    return made

@@ -3,11 +3,10 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from app.cli.client import AsJson, Json, Key, Url, connected
 from app.cli.completion import JobId
-from app.cli.console import out
+from app.cli.console import out, table
 
 
 def jobs(
@@ -29,14 +28,14 @@ def jobs(
     if as_json:
         out.print_json(data=found)
         return
-    table = _table("id", "status", "phase", "done", "model", "method", "sparsity", "created")
+    rows = table("id", "status", "phase", "done", "model", "method", "sparsity", "created")
     for job in found:
         done = f"{job['progress']:.0%}" if job["status"] in {"running", "cancelling"} else ""
-        table.add_row(
+        rows.add_row(
             *(job["id"], job["status"], job["phase"] or "", done),
             *(job["model"], job["method"], _sparsity(job), job["created_at"][:19]),
         )
-    out.print(table)
+    out.print(rows)
 
 
 def show(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
@@ -46,16 +45,16 @@ def show(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) 
     if as_json:
         out.print_json(data=found)
         return
-    table = _table("", "", header=False)
+    rows = table("", "", header=False)
     for name in ("id", "status", "phase", "model", "method", "attempt", "created_at"):
-        table.add_row(name, str(found[name] or ""))
-    table.add_row("target", _sparsity(found))
+        rows.add_row(name, str(found[name] or ""))
+    rows.add_row("target", _sparsity(found))
     if found["error"]:
-        table.add_row("error", f"{found['error']['code']}: {found['error']['message']}")
+        rows.add_row("error", f"{found['error']['code']}: {found['error']['message']}")
     for name, value in (found["result"] or {}).items():
         if isinstance(value, int | float | str):
-            table.add_row(name, f"{value}")
-    out.print(table)
+            rows.add_row(name, f"{value}")
+    out.print(rows)
 
 
 def events(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
@@ -65,10 +64,10 @@ def events(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False
     if as_json:
         out.print_json(data=found)
         return
-    table = _table("at", "attempt", "type", "message", header=False)
+    rows = table("at", "attempt", "type", "message", header=False)
     for event in found:
-        table.add_row(event["at"][:19], str(event["attempt"]), event["type"], event["message"])
-    out.print(table)
+        rows.add_row(event["at"][:19], str(event["attempt"]), event["type"], event["message"])
+    out.print(rows)
 
 
 def cancel(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
@@ -90,10 +89,10 @@ def methods(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     if as_json:
         out.print_json(data=found)
         return
-    table = _table("method", "summary")
+    rows = table("method", "summary")
     for method in found:
-        table.add_row(method["name"], method["summary"])
-    out.print(table)
+        rows.add_row(method["name"], method["summary"])
+    out.print(rows)
 
 
 def _tell(job: Json, *, as_json: bool) -> None:
@@ -108,10 +107,3 @@ def _sparsity(job: Json) -> str:
     if isinstance(wanted, dict):
         return " ".join(f"{name}={share}" for name, share in wanted.items())
     return "" if wanted is None else str(wanted)
-
-
-def _table(*columns: str, header: bool = True) -> Table:
-    table = Table(box=None, show_header=header, pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    return table

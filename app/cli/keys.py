@@ -1,29 +1,37 @@
-"""`secateur keys`: API keys, made by whoever may open the database."""
+"""`secateur keys`: the first made by whoever may open the database, the rest over HTTP."""
 
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-from app.cli.console import Exit, fail, out
+from app.cli.client import AsJson, Key, Url, connected
+from app.cli.console import Exit, fail, out, table
 from app.cli.settings import DataDir, database_url, load_settings
 from app.db.engine import make_engine
+from app.domain.access import DEFAULT_PROJECT, Scope
 from app.services import keys as service
 
-keys = typer.Typer(help="Manage API keys, directly in the database.", no_args_is_help=True)
+keys = typer.Typer(help="Manage API keys.", no_args_is_help=True)
+
+KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="Id of a key, as listed.")]
 
 
 @keys.command()
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for; shown in lists.")],
+    scope: Annotated[Scope, typer.Option(help="What it may do.")] = Scope.ADMIN,
+    project: Annotated[str, typer.Option(help="Id of its project.")] = DEFAULT_PROJECT,
     data_dir: DataDir = None,
 ) -> None:
-    """Make an API key and show it, once."""
+    """Make an API key, directly in the database, and show it, once."""
     settings = load_settings(data_dir)
     engine = make_engine(database_url(settings))
     try:
         with engine.begin() as connection:
-            secret = service.create(connection, name)
+            _, secret = service.issue(connection, name, project_id=project, scope=scope)
+    except IntegrityError:
+        fail(f"project_not_found: there is no project {project!r}", Exit.REFUSED)
     except (OperationalError, ProgrammingError) as error:
         fail(
             f"database_unavailable: {error.orig}\n"
@@ -35,6 +43,38 @@ def create(
     out.print(secret)
 
 
-@keys.callback()
-def _keys() -> None:
-    """Keep `create` a subcommand while it is the only one."""
+@keys.command("list")
+def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """List the project's keys, ended ones included, newest first."""
+    with connected(url, key) as client:
+        found = client.keys()
+    if as_json:
+        out.print_json(data=found)
+        return
+    rows = table("id", "name", "scope", "created", "last used", "ends")
+    for each in found:
+        ends = each["revoked_at"] or each["expires_at"] or ""
+        used = each["last_used_at"] or ""
+        times = (text[:19] for text in (each["created_at"], used, ends))
+        rows.add_row(each["id"], each["name"], each["scope"], *times)
+    out.print(rows)
+
+
+@keys.command()
+def rotate(
+    key_id: KeyId,
+    grace: Annotated[int, typer.Option(min=0, help="Seconds that the old one lives on.")] = 0,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Replace a key by a new one of the same name, scope and expiry; show it, once."""
+    with connected(url, key) as client:
+        out.print(client.rotate_key(key_id, grace)["secret"])
+
+
+@keys.command()
+def revoke(key_id: KeyId, url: Url = None, key: Key = None) -> None:
+    """End a key at once."""
+    with connected(url, key) as client:
+        client.revoke_key(key_id)
+    out.print(f"{key_id} revoked")

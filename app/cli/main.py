@@ -7,6 +7,7 @@ from app.cli.download import download
 from app.cli.jobs import cancel, events, jobs, methods, retry, show
 from app.cli.keys import keys
 from app.cli.ops import doctor, gc, migrate
+from app.cli.projects import projects
 from app.cli.reproduce import reproduce
 from app.cli.submit import submit
 from app.cli.up import up
@@ -24,3 +25,4 @@ for command in JOBS:
 for command in (doctor, migrate, gc):
     app.command(rich_help_panel="Running the service")(command)
 app.add_typer(keys, name="keys")
+app.add_typer(projects, name="projects")

@@ -1,6 +1,7 @@
 """Rows of projects."""
 
-from sqlalchemy import Connection, Integer, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Integer, RowMapping, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import jobs, outbox, projects
 from app.domain.access import Limits, Project
@@ -17,11 +18,18 @@ def _project(row: RowMapping) -> Project:
     )
 
 
-def create(connection: Connection, name: str, limits: Limits) -> Project:
-    """Store a project; the name is unique."""
+def create(connection: Connection, name: str, limits: Limits) -> Project | None:
+    """Store a project; None where another has the name."""
     values = {"id": new_id("prj"), "name": name, "limits": limits.model_dump()}
-    row = connection.execute(insert(projects).values(values).returning(projects))
-    return _project(row.mappings().one())
+    stored = insert(projects).values(values).on_conflict_do_nothing().returning(projects)
+    row = connection.execute(stored).mappings().one_or_none()
+    return _project(row) if row else None
+
+
+def listing(connection: Connection) -> list[Project]:
+    """All projects, newest first."""
+    query = select(projects).order_by(projects.c.created_at.desc(), projects.c.id.desc())
+    return [_project(row) for row in connection.execute(query).mappings()]
 
 
 _GET = select(projects).where(projects.c.id == bindparam("project_id"))

@@ -327,6 +327,12 @@ class ApiKeyNotFoundError(UserError):
     code = "api_key_not_found"
 
 
+class ProjectExistsError(UserError):
+    """Another project has that name."""
+
+    code = "project_exists"
+
+
 class QueueQuotaError(UserError):
     """The project has as many queued jobs as it may have."""
 

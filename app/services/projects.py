@@ -3,16 +3,42 @@
 from sqlalchemy import Connection
 
 from app.db import audit, projects
-from app.domain.access import AuditEntry, Caller, Limits, Project
-from app.domain.errors import ArtifactQuotaError, QueueQuotaError
+from app.domain.access import AuditEntry, Caller, Key, Limits, Project
+from app.domain.errors import ArtifactQuotaError, ProjectExistsError, QueueQuotaError
+from app.services import keys
 
 # So near the limit, submits count one after the other; further away, none waits for another.
 NEAR = 100
 
 
 def create(connection: Connection, name: str, limits: Limits | None = None) -> Project:
-    """Make a project."""
-    return projects.create(connection, name, limits or Limits())
+    """Make a project.
+
+    Raises:
+        ProjectExistsError: another has the name.
+    """
+    made = projects.create(connection, name, limits or Limits())
+    if made is None:
+        raise ProjectExistsError(f"there is a project {name!r} already")
+    return made
+
+
+def found(
+    connection: Connection, caller: Caller, name: str, limits: Limits
+) -> tuple[Project, tuple[Key, str]]:
+    """Make a project and its first key, an admin's; the key's secret comes last.
+
+    Raises:
+        ProjectExistsError: another has the name.
+    """
+    made = create(connection, name, limits)
+    audit.record(connection, caller, "project.create", made.id)
+    return made, keys.issue(connection, "first", project_id=made.id)
+
+
+def listing(connection: Connection) -> list[Project]:
+    """All projects, newest first."""
+    return projects.listing(connection)
 
 
 def get(connection: Connection, caller: Caller) -> Project:

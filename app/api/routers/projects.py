@@ -1,11 +1,20 @@
-"""`/v1/project`, `/v1/audit`: the caller's project, its limits, and who changed what."""
+"""`/v1/project`, `/v1/audit`, `/v1/projects`: one's own project, its changes; all projects."""
 
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.api.deps import Admin, Reader, Transaction
-from app.api.schemas.access import AuditOut, AuditPage, ProjectOut
+from app.api.deps import Admin, Operator, Reader, Transaction
+from app.api.schemas.access import (
+    AuditOut,
+    AuditPage,
+    NewProjectOut,
+    ProjectEntry,
+    ProjectList,
+    ProjectOut,
+    ProjectRequest,
+)
 from app.services import projects
 
 router = APIRouter(prefix="/v1", tags=["project"])
@@ -28,3 +37,19 @@ def audit(
     """List changes to anything in the project, newest first."""
     found, next_cursor = projects.audit_page(transaction, caller, limit=limit, cursor=cursor)
     return AuditPage(entries=[AuditOut.of(entry) for entry in found], next_cursor=next_cursor)
+
+
+@router.get("/projects")
+def listing(_: Operator, transaction: Transaction) -> ProjectList:
+    """List all projects; only with an admin key of the first one."""
+    return ProjectList(projects=[ProjectEntry.of(each) for each in projects.listing(transaction)])
+
+
+@router.post(
+    "/projects",
+    status_code=HTTPStatus.CREATED,
+    responses={HTTPStatus.CONFLICT.value: {"description": "The name is taken"}},
+)
+def create(wanted: ProjectRequest, caller: Operator, transaction: Transaction) -> NewProjectOut:
+    """Make a project and its first key; only with an admin key of the first project."""
+    return NewProjectOut.of(*projects.found(transaction, caller, wanted.name, wanted.limits))

@@ -92,6 +92,48 @@ class ProjectOut(BaseModel):
         )
 
 
+class ProjectRequest(Strict):
+    """Body of `POST /v1/projects`."""
+
+    name: str = Field(min_length=1, max_length=200, examples=["vision-team"])
+    limits: Limits = Field(default_factory=Limits)
+
+
+class ProjectEntry(BaseModel):
+    """One project among all."""
+
+    id: str
+    name: str
+    created_at: datetime
+    limits: Limits
+    artifact_bytes: int = Field(description="size of its published files")
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        """The wire form of a project."""
+        return cls(**{name: getattr(project, name) for name in cls.model_fields})
+
+
+class ProjectList(BaseModel):
+    """All projects, newest first."""
+
+    projects: list[ProjectEntry]
+
+
+class NewProjectOut(BaseModel):
+    """A project that was just made, with a key that may do everything in it."""
+
+    project: ProjectEntry
+    key: KeyOut
+    secret: str = Field(description="shown here and never again")
+
+    @classmethod
+    def of(cls, project: Project, made: tuple[Key, str]) -> Self:
+        """The wire form of a project, its first key and the key's secret."""
+        key, secret = made
+        return cls(project=ProjectEntry.of(project), key=KeyOut.of(key), secret=secret)
+
+
 class AuditOut(BaseModel):
     """One change."""
 

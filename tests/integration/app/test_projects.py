@@ -58,6 +58,46 @@ def test_nothing_of_a_project_is_visible_elsewhere(client, stranger, worker):
     assert client.get(f"/v1/jobs/{job_id}").status_code == 200
 
 
+def test_repositories_are_invisible_elsewhere(client, stranger, worker):
+    job_id = client.post("/v1/jobs", json=JOB | {"publish_as": "ours"}).json()["id"]
+    manifest = Artifact(job_id, 1, "manifest.json", 1, "0" * 64, "application/json")
+    worker.succeed(worker.claim(), [manifest])
+    for name in (f"jobs/{job_id}", "models/ours"):
+        hub = f"/api/models/{name}"
+        for path in ("", "/refs", "/revision/main", "/tree/main"):
+            assert client.get(hub + path).status_code == 200
+            assert stranger.get(hub + path).status_code == 404
+        form = {"paths": "manifest.json"}
+        assert client.post(f"{hub}/paths-info/main", data=form).status_code == 200
+        assert stranger.post(f"{hub}/paths-info/main", data=form).status_code == 404
+        assert stranger.get(f"/{name}/resolve/main/manifest.json").status_code == 404
+    assert stranger.get("/v1/models").json()["models"] == []
+    for method, path in (("GET", ""), ("GET", "/versions/1"), ("DELETE", "/versions/1")):
+        assert stranger.request(method, f"/v1/models/ours{path}").status_code == 404
+    named = stranger.post("/v1/models/mine/versions", json={"job_id": job_id})
+    assert named.status_code == 404
+    assert client.get("/v1/models/ours/versions/1").status_code == 200
+
+
+def test_the_operator_makes_and_lists_projects(client, anonymous):
+    wanted = {"name": "vision", "limits": {"queued_jobs": 1}}
+    made = client.post("/v1/projects", json=wanted).json()
+    assert made["project"]["limits"]["queued_jobs"] == 1
+    names = [each["name"] for each in client.get("/v1/projects").json()["projects"]]
+    assert names == ["vision", "default"]
+    assert_problem(client.post("/v1/projects", json=wanted), 409, "project_exists")
+    entry = client.get("/v1/audit?limit=1").json()["entries"][0]
+    assert (entry["action"], entry["target"]) == ("project.create", made["project"]["id"])
+    theirs = {"Authorization": f"Bearer {made['secret']}"}
+    assert anonymous.get("/v1/project", headers=theirs).json()["name"] == "vision"
+    for verb in ("GET", "POST"):
+        refused = anonymous.request(verb, "/v1/projects", headers=theirs, json={"name": "more"})
+        assert_problem(refused, 403, "scope_missing")
+    reader = client.post("/v1/keys", json={"name": "r", "scope": "submit"}).json()["secret"]
+    refused = anonymous.get("/v1/projects", headers={"Authorization": f"Bearer {reader}"})
+    assert_problem(refused, 403, "scope_missing")
+
+
 def test_data_sets_and_sweeps_are_invisible_elsewhere(client, stranger):
     dataset = client.post("/v1/datasets", content=b'{"text": "ours"}\n').json()["id"]
     sweep = {"model": "tiny", "methods": [{"method": "magnitude"}], "sparsities": [0.5]}
