@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from app.db.tables import jobs, outbox
+from app.db.tables import jobs, outbox, worker_classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,13 +13,14 @@ class Load:
 
     Attributes:
         jobs: how many, by (status, method).
-        waiting: jobs that a free worker could start now.
-        oldest_seconds: how long the first of them waits; 0 where none does.
+        waiting: jobs that a free worker could start now, by worker class; 0 for one that is known
+            and has none.
+        oldest_seconds: how long the first of them waits, by the same classes; 0 where none does.
     """
 
     jobs: dict[tuple[str, str], int]
-    waiting: int
-    oldest_seconds: float
+    waiting: dict[str, int]
+    oldest_seconds: dict[str, float]
 
 
 def load(connection: Connection) -> Load:
@@ -28,7 +29,17 @@ def load(connection: Connection) -> Load:
     counted = select(jobs.c.status, method.label("method"), func.count().label("jobs"))
     rows = connection.execute(counted.group_by(jobs.c.status, method))
     found = {(row.status, row.method or ""): row.jobs for row in rows}
-    oldest = func.extract("epoch", func.now() - func.min(outbox.c.due_at))
-    due = select(func.count().label("waiting"), func.coalesce(oldest, 0).label("oldest"))
-    row = connection.execute(due.where(outbox.c.due_at <= func.now())).one()
-    return Load(found, row.waiting, float(row.oldest))
+    known = dict.fromkeys(connection.execute(select(worker_classes.c.worker_class)).scalars(), 0)
+    oldest = func.extract("epoch", func.now() - func.min(outbox.c.due_at)).label("oldest")
+    due = (
+        select(jobs.c.worker_class, func.count().label("waiting"), oldest)
+        .join(outbox, outbox.c.job_id == jobs.c.id)
+        .where(outbox.c.due_at <= func.now())
+        .group_by(jobs.c.worker_class)
+    )
+    queues = connection.execute(due).all()
+    return Load(
+        found,
+        known | {row.worker_class: row.waiting for row in queues},
+        dict.fromkeys(known, 0.0) | {row.worker_class: float(row.oldest) for row in queues},
+    )

@@ -1,7 +1,7 @@
 """What the API reads from the database whenever Prometheus asks; every replica says the same."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -15,14 +15,14 @@ class State(Collector):
     Attributes:
         ready: whether each dependency does its work.
         jobs: how many, by (status, method); None where the database is away, as for the others.
-        waiting: jobs that a free worker could start.
-        oldest_seconds: how long the first of them waits.
+        waiting: jobs that a free worker could start, by its class.
+        oldest_seconds: how long the first of them waits, by the class.
     """
 
     ready: Mapping[str, bool]
     jobs: Mapping[tuple[str, str], int] | None = None
-    waiting: int = 0
-    oldest_seconds: float = 0
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    oldest_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def collect(self) -> Iterable[Metric]:
         """The gauges; without the database's figures where it is away."""
@@ -44,11 +44,18 @@ class State(Collector):
         for labels, count in counts.items():
             jobs.add_metric(labels, count)
         yield jobs
-        yield GaugeMetricFamily(
-            "secateur_queue_depth", "Jobs that a free worker could start now.", self.waiting
+        depth = GaugeMetricFamily(
+            "secateur_queue_depth",
+            "Jobs that a free worker of the class could start now.",
+            labels=["worker_class"],
         )
-        yield GaugeMetricFamily(
+        age = GaugeMetricFamily(
             "secateur_queue_age_seconds",
             "How long the first of these jobs has been waiting.",
-            self.oldest_seconds,
+            labels=["worker_class"],
         )
+        for name, waiting in self.waiting.items():
+            depth.add_metric([name], waiting)
+            age.add_metric([name], self.oldest_seconds[name])
+        yield depth
+        yield age

@@ -69,13 +69,13 @@ def test_jobs_and_the_queue_are_told(client, worker):
     client.post("/v1/jobs", json=JOB)
     told = samples(client)
     assert told["secateur_jobs", "magnitude", "queued"] == 2
-    assert told["secateur_queue_depth",] == 2
-    assert told["secateur_queue_age_seconds",] > 0
+    assert told["secateur_queue_depth", "cpu"] == 2
+    assert told["secateur_queue_age_seconds", "cpu"] > 0
     worker.succeed(worker.claim())
     told = samples(client)
     assert told["secateur_jobs", "magnitude", "queued"] == 1
     assert told["secateur_jobs", "magnitude", "succeeded"] == 1
-    assert told["secateur_queue_depth",] == 1
+    assert told["secateur_queue_depth", "cpu"] == 1
 
 
 def test_ready_names_the_store(client, monkeypatch):
