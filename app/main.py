@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -97,6 +98,8 @@ def main() -> None:
     telemetry, api = settings.telemetry, settings.api
     logs.configure("secateur-api", telemetry.log_format, telemetry.log_level)
     flush = traces.configure("secateur-api", telemetry.otlp_endpoint)
+    # Drained, uvicorn sends itself the signal again: as Ctrl-C it ends `run`, not the process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     uvicorn.run(
         create_app(settings),
         host=api.host,
