@@ -44,7 +44,12 @@ openapi: install ## write openapi.json anew
 	.venv-mlflow/bin/pip install --quiet 'mlflow==3.17.2'
 	touch $@
 
-test: check .venv-mlflow/installed ## everything that must pass
+.venv-client/installed:
+	$(PYTHON) -m venv .venv-client
+	.venv-client/bin/pip install --quiet 'openapi-python-client==0.29.1'
+	touch $@
+
+test: check .venv-mlflow/installed .venv-client/installed ## everything that must pass
 	$(BIN)/pytest -n 2
 
 .venv-llmcompressor/installed:

@@ -63,6 +63,11 @@ def complete(document: Json) -> Json:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schema.pop("$defs", None)
         schemas[model.__name__] = schema
+    for schema in schemas.values():
+        for property_ in schema.get("properties", {}).values():
+            # Generators of clients drop a schema with an object as the default of a union.
+            if "discriminator" in property_ and isinstance(property_.get("default"), dict):
+                del property_["default"]
     refused: Json = {}
     for path, item in document["paths"].items():
         for method, operation in item.items():
