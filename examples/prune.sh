@@ -14,19 +14,21 @@ call() {
 }
 
 # The key makes a repeated request harmless: the job is submitted once.
-job=$(call "$url/v1/jobs" \
+# Not in one pipe with jq: its status would hide that of curl.
+submitted=$(call "$url/v1/jobs" \
     --header "Content-Type: application/json" \
     --header "Idempotency-Key: ${IDEMPOTENCY_KEY:-$(date +%s)-$$}" \
     --data "$(jq --null-input --arg model "$model" --arg method "$method" \
-        --argjson sparsity "$sparsity" '$ARGS.named')" | jq --raw-output .id)
+        --argjson sparsity "$sparsity" '$ARGS.named')")
+job=$(printf %s "$submitted" | jq --raw-output .id)
 echo "job $job"
 
 while :; do
-    status=$(call "$url/v1/jobs/$job?wait=30" | jq --raw-output .status)
-    case $status in
+    seen=$(call "$url/v1/jobs/$job?wait=30")
+    case $(printf %s "$seen" | jq --raw-output .status) in
         succeeded) break ;;
         failed | cancelled)
-            call "$url/v1/jobs/$job" | jq .error >&2
+            printf %s "$seen" | jq .error >&2
             exit 1
             ;;
     esac

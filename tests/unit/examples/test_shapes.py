@@ -1,13 +1,18 @@
 """The examples that cannot run here have the shape that their tools ask for."""
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
+
+from app.domain.submission import JobRequest
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+OPENAPI = json.loads(EXAMPLES.with_name("openapi.json").read_text())
 
 
 def test_the_github_workflow_fits_its_schema():
@@ -21,6 +26,26 @@ def test_the_github_workflow_fits_its_schema():
 def test_the_airflow_dag_compiles():
     file = EXAMPLES / "airflow_dag.py"
     compile(file.read_text(), str(file), "exec")
+
+
+def test_the_argo_workflow_joins_its_templates():
+    spec = YAML(typ="safe").load(EXAMPLES / "argo-workflow.yaml")["spec"]
+    templates = {each["name"]: each for each in spec["templates"]}
+    steps = [step for group in templates[spec["entrypoint"]]["steps"] for step in group]
+    assert [step["template"] for step in steps] == ["submit", "result"]
+    given = {each["name"] for each in steps[1]["arguments"]["parameters"]}
+    assert given == {each["name"] for each in templates["result"]["inputs"]["parameters"]}
+    for name, verb, path in (
+        ("submit", "post", "/v1/jobs"),
+        ("result", "get", "/v1/jobs/{job_id}/result"),
+    ):
+        http = templates[name]["http"]
+        asked = http["url"].replace("{{inputs.parameters.job}}", "{job_id}")
+        assert asked == "{{workflow.parameters.url}}" + path
+        assert http["method"].lower() == verb
+        assert verb in OPENAPI["paths"][path]
+        assert {"Authorization"} <= {each["name"] for each in http["headers"]}
+    assert JobRequest.model_validate_json(templates["submit"]["http"]["body"]).model == "minilm"
 
 
 def test_the_script_is_one_for_the_shell():
