@@ -46,7 +46,7 @@ class Observed:
         try:
             await self.app(scope, receive, answer.send)
         finally:
-            _count(*_names(scope), answer, time.perf_counter() - started)
+            _count(scope, answer, time.perf_counter() - started)
 
 
 class _Answer:
@@ -73,11 +73,22 @@ def _names(scope: Scope) -> tuple[str, str]:
     return method, getattr(scope.get("route"), "path", UNKNOWN)
 
 
-def _count(method: str, route: str, answer: _Answer, seconds: float) -> None:
+def _count(scope: Scope, answer: _Answer, seconds: float) -> None:
+    method, route = _names(scope)
     metrics.REQUESTS.labels(method, route, answer.status).inc()
     metrics.REQUEST_SECONDS.labels(method, route).observe(seconds)
     metrics.BYTES_SERVED.labels(route).inc(answer.size)
     if route not in QUIET:
         logger.info(
-            "%s %s %d", method, route, answer.status, extra={"milliseconds": round(1e3 * seconds)}
+            "%s %s %d",
+            scope["method"],
+            _target(scope),
+            answer.status,
+            extra={"milliseconds": round(1e3 * seconds)},
         )
+
+
+def _target(scope: Scope) -> str:
+    """What was asked for, as it came: quoted, so it stays on its line."""
+    query = scope["query_string"]
+    return (scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1")

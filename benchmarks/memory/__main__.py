@@ -89,7 +89,7 @@ def _resume(source: Path) -> dict[str, Figure]:
     shutil.rmtree(kept)
     return {
         "second attempt after a kill at half / whole": Figure(
-            rest["seconds"] / whole["seconds"], most=0.55
+            rest["pruning"] / whole["pruning"], most=0.55
         ),
         "same files after a kill": Figure(float(same), least=1),
     }

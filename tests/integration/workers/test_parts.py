@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.db import jobs, outbox
+from app.db import queueing
 from app.domain.jobs import NewJob
 from app.domain.submission import JobRequest, resolve
 from app.maintenance import tick
@@ -48,7 +48,7 @@ def queue(valkey_server):
 def claimed(engine):
     spec = resolve(REQUEST).model_dump(mode="json")
     with engine.begin() as connection:
-        outbox.add(connection, jobs.create(connection, NewJob(spec, max_attempts=3)))
+        queueing.add(connection, NewJob(spec, max_attempts=3), key_id="", action=None)
         return attempts.claim(connection, worker="own", lease=LEASE)
 
 

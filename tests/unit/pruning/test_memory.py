@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from app.domain.errors import ModelLoadError
-from app.domain.methods import METHODS, build_recipe
+from app.domain.methods import WEIGHT_METHODS, build_recipe
 from tests.families import BY_NAME, records
 from workers.pruning import memory
 from workers.pruning.memory import Memory
@@ -19,7 +19,7 @@ from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt
 from workers.pruning.prune import prune
 
-EVERY_METHOD = sorted(METHODS)
+EVERY_METHOD = sorted(WEIGHT_METHODS)
 THOROUGH = ("llava",)  # with every method, the others with two each
 CASES = [(family, method) for family in THOROUGH for method in EVERY_METHOD] + [
     (family, method)
@@ -40,9 +40,9 @@ def pruned_into(destination, source, method, kind, *, in_place):
         memory = Memory(destination, activations=0, scratch=destination)
     adapter = adapt(load_model(source, memory=memory), include_bridge=True)
     batches = []
-    if METHODS[method].needs_data:
+    if WEIGHT_METHODS[method].needs_data:
         batches = list(adapter.batches(records(kind), batch_size=3, max_length=24))
-    few = {"stages": 2} if "stages" in METHODS[method].model_fields else {}
+    few = {"stages": 2} if "stages" in WEIGHT_METHODS[method].model_fields else {}
     recipe = build_recipe(method, few, "unstructured", sparsity=0.5)
     report = prune(adapter, recipe, batches)
     if in_place:

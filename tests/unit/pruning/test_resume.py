@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from app.domain.errors import NonFiniteError
-from app.domain.methods import METHODS, build_recipe
+from app.domain.methods import WEIGHT_METHODS, build_recipe
 from tests.families import BY_NAME, records
 from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pruning import trail
@@ -22,7 +22,9 @@ from workers.pruning.models.registry import adapt
 from workers.pruning.models.replay import TowerPass
 from workers.pruning.prune import prune
 
-EVERY_METHOD = sorted(set(METHODS) - {"chita", "chita++"})  # see there: they solve at the end
+EVERY_METHOD = sorted(
+    set(WEIGHT_METHODS) - {"chita", "chita++"}
+)  # see there: they solve at the end
 
 
 class Killed(BaseException):
@@ -60,10 +62,10 @@ def attempt(family_directory, tmp_path):
         copy_checkpoint(source, out)
         adapter = adapt(load_model(source, memory=Memory(out, activations=0, scratch=out)))
         batches = []
-        if METHODS[method].needs_data:
+        if WEIGHT_METHODS[method].needs_data:
             rows = records(BY_NAME[family].kind)
             batches = list(adapter.batches(rows, batch_size=3, max_length=24))
-        if "stages" in METHODS[method].model_fields:
+        if "stages" in WEIGHT_METHODS[method].model_fields:
             more.setdefault("stages", 2)
         recipe = build_recipe(method, more, pattern, sparsity=0.5)
         report = prune(adapter, recipe, batches, checkpoints=kept)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 
 import pytest
 
@@ -27,8 +28,7 @@ def served(house):
     start = log.stat().st_size
 
     def statuses():
-        lines = log.read_bytes()[start:].decode().splitlines()
-        return [line.split('"')[2].split()[0] for line in lines if "model.safetensors" in line]
+        return re.findall(r"/model\.safetensors (\d+)", log.read_bytes()[start:].decode())
 
     return statuses
 

@@ -39,7 +39,7 @@ def asked(house):
     start = log.stat().st_size
 
     def addresses():
-        return sorted(re.findall(r"/((?:artifacts|packed)/\S+)", log.read_text()[start:]))
+        return sorted(re.findall(r"/((?:artifacts|packed)/\S+) \d", log.read_text()[start:]))
 
     return addresses
 

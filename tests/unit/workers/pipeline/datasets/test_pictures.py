@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.services.datasets import upload
+from app.services.datasets import store_upload
 from app.storage.datasets import DatasetStore
 from app.uploads.limits import UploadLimits
 from workers.pipeline.datasets.builtin import Part
@@ -50,7 +50,7 @@ def read(tmp_path):
             made.writestr("rows.jsonl", json.dumps({"image": name, "text": "a"}))
             made.writestr(name, content)
         store = DatasetStore(tmp_path)
-        found = upload(store, tmp_path / "file", LIMITS)[0].id
+        found = store_upload(store, tmp_path / "file", LIMITS).id
         loaded = load_dataset(found, Part.EVALUATION, samples=1, seed=0, uploads=store.directory)
         return loaded.records[0].image
 

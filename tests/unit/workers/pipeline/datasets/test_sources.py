@@ -14,7 +14,7 @@ from app.domain.dataset_errors import (
     DatasetsExtraError,
     DatasetSourceError,
 )
-from app.services.datasets import upload
+from app.services.datasets import store_upload
 from app.storage.datasets import DatasetStore
 from app.uploads.limits import UploadLimits
 from workers.pipeline.datasets.builtin import Part
@@ -36,7 +36,7 @@ def stored(tmp_path):
             made.writestr(f"{n}.png", image.getvalue())
     (tmp_path / "file").write_bytes(out.getvalue())
     store = DatasetStore(tmp_path)
-    return store.directory, upload(store, tmp_path / "file", LIMITS)[0].id
+    return store.directory, store_upload(store, tmp_path / "file", LIMITS).id
 
 
 def load(stored, samples=2, part=Part.EVALUATION):
