@@ -90,5 +90,6 @@ def _count(scope: Scope, answer: _Answer, seconds: float) -> None:
 
 def _target(scope: Scope) -> str:
     """What was asked for, as it came: quoted, so it stays on its line."""
-    query = scope["query_string"]
-    return (scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1")
+    path: bytes = scope["raw_path"]
+    query: bytes = scope["query_string"]
+    return (path + b"?" * bool(query) + query).decode("latin-1")
