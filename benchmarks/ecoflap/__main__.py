@@ -50,6 +50,7 @@ class Subject:
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
         self.adapter = prepared(name, directory)
+        self.adapter.model.requires_grad_(False)  # the counter of operations trips over it
         self.batches = MODELS[name][1](self.adapter, SAMPLES[name], SIZES[name])
         self._dense = {k: v.clone() for k, v in self.adapter.model.state_dict().items()}
 
@@ -132,7 +133,7 @@ def zeroth_order(subject: Subject, rounds: int) -> dict[str, Figure]:
 
 def operations(work: Callable[[], object]) -> int:
     """Floating point operations of the matrix products."""
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops()
 

@@ -52,17 +52,20 @@ def test_each_job_runs_once_and_both_tell_the_same(service, apis):
         answers = [apis[number % 2].post("/v1/jobs", json=TINY) for _ in range(6)]
         return [answer.json()["id"] for answer in answers]
 
-    with ThreadPoolExecutor(4) as pool:
-        job_ids = [job_id for ids in pool.map(client, range(4)) for job_id in ids]
     workers = set()
-    for job_id in job_ids:
-        job = service.finish(job_id)
-        assert (job["status"], job["attempt"]) == ("succeeded", 1)
-        told = [events(api, job_id) for api in apis]
-        assert told[0] == told[1]
-        messages = [event["message"] for event in told[0]]
-        assert (messages.count("running"), messages.count("succeeded")) == (1, 1)
-        workers |= {event["data"]["worker"] for event in told[0] if event["message"] == "running"}
+    for _ in range(20):  # until the last worker is warm
+        with ThreadPoolExecutor(4) as pool:
+            job_ids = [job_id for ids in pool.map(client, range(4)) for job_id in ids]
+        for job_id in job_ids:
+            job = service.finish(job_id)
+            assert (job["status"], job["attempt"]) == ("succeeded", 1)
+            told = [events(api, job_id) for api in apis]
+            assert told[0] == told[1]
+            messages = [event["message"] for event in told[0]]
+            assert (messages.count("running"), messages.count("succeeded")) == (1, 1)
+            workers |= {e["data"]["worker"] for e in told[0] if e["message"] == "running"}
+        if len(workers) == 3:
+            break
     assert len(workers) == 3, "every worker has its share"
     assert apis[0].get("/v1/jobs?limit=24").json() == apis[1].get("/v1/jobs?limit=24").json()
 
