@@ -20,7 +20,7 @@ from workers.pruning.allocation.ecoflap import measure
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.replay import Batch
 from workers.pruning.prune import evaluating
-from workers.pruning.sequential import samples_of
+from workers.pruning.sequential import first_holding
 from workers.pruning.targets import find_targets
 
 
@@ -74,7 +74,7 @@ class Work:
         homes = find_targets(adapter.towers, recipe).blocks
         self._matrices = list(homes)
         self.blocks = [len(list(group)) for _, group in groupby(homes.values())]
-        self.batches = _first(batches, settings.samples)
+        self.batches = first_holding(batches, settings.samples)
 
     def measure(self, part: Part, check: Callable[[], None]) -> AllocationScores:
         """Scores of the part; `check` is called after every block, and what it raises ends it."""
@@ -95,18 +95,6 @@ def settings_of(recipe: Recipe) -> ZerothOrder | None:
     if isinstance(allocation, ECoFLaP) and isinstance(allocation.scores, ZerothOrder):
         return allocation.scores
     return None
-
-
-def _first(batches: Iterable[Batch], samples: int) -> list[Batch]:
-    """The first batches that hold so many samples."""
-    chosen: list[Batch] = []
-    found = 0
-    for batch in batches:
-        if found >= samples:
-            break
-        chosen.append(batch)
-        found += samples_of(batch)
-    return chosen
 
 
 def _pinned(spec: JobSpec, source: ModelFiles) -> JobSpec:

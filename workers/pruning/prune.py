@@ -28,7 +28,7 @@ from workers.pruning.models.replay import Batch
 from workers.pruning.models.structure import Matrix
 from workers.pruning.progress import Report
 from workers.pruning.selection import Selection
-from workers.pruning.sequential import samples_of
+from workers.pruning.sequential import first_holding
 from workers.pruning.stage import Stage, counted, ranked
 from workers.pruning.survey import Rank
 from workers.pruning.targets import Targets, find_targets
@@ -134,13 +134,7 @@ def _measure(
     settings = recipe.allocation.scores
     if isinstance(settings, Reused):
         raise AllocationScoreError(f"the scores of job {settings.job} were not given")
-    chosen: list[Batch] = []
-    found = 0
-    for batch in batches:
-        if found >= settings.samples:
-            break
-        chosen.append(batch)
-        found += samples_of(batch)
+    chosen = first_holding(batches, settings.samples)
     return measure(
         adapter,
         settings,

@@ -101,3 +101,15 @@ def steps(
 def samples_of(batch: Batch) -> int:
     """Number of samples in a batch; image patches may be packed along the first dimension."""
     return min(len(value) for value in batch.values() if value.ndim)
+
+
+def first_holding(batches: Iterable[Batch], samples: int) -> list[Batch]:
+    """The first batches that hold so many samples; no more are drawn."""
+    chosen: list[Batch] = []
+    found = 0
+    for batch in batches:
+        if found >= samples:
+            break
+        chosen.append(batch)
+        found += samples_of(batch)
+    return chosen
