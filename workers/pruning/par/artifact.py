@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from workers.pruning.par import runtime
+from workers.pruning.par.bundling import bundle
 from workers.pruning.par.runtime import Anatomy, Profile, Router
 
 RUNTIME_FILE = "par_runtime.py"
@@ -43,7 +43,7 @@ def write_artifact(
     """
     weights = {name: value.contiguous().cpu() for name, value in router.state_dict().items()}
     save_file(weights, directory / "router.safetensors", metadata={"format": "pt"})
-    shutil.copyfile(runtime.__file__, directory / RUNTIME_FILE)
+    (directory / RUNTIME_FILE).write_text(runtime_source(), encoding="utf-8")
     config = {
         "format": runtime.FORMAT,
         "base": {
@@ -63,6 +63,11 @@ def write_artifact(
     }
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (directory / "par_config.json").write_text(text, encoding="utf-8")
+
+
+def runtime_source() -> str:
+    """The runtime as the one file an artifact carries."""
+    return bundle(Path(runtime.__file__).parent, runtime.__name__)
 
 
 def _facts(path: Path) -> dict[str, Any]:
