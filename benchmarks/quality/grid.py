@@ -117,6 +117,7 @@ FULL = Grid(
         "MULTIFLOW",
         "ECoFLaP, Wanda",
     ),
+    tuning_steps=100,
 )
 QUICK = Grid(
     title="What is left of a model, quick run",
