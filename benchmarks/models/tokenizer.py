@@ -30,12 +30,12 @@ def build_tokenizer(*, end: bool) -> PreTrainedTokenizerFast:
         *PLURALS.values(),
         *DIGITS,
         *NUMBERS,
-        *(word for position in POSITIONS for word in position.split()),
+        *POSITIONS,
     ]
     vocabulary = {word: number for number, word in enumerate(dict.fromkeys(words))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL["unk_token"]))
     tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     begin, close = SPECIAL["bos_token"], SPECIAL["eos_token"]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A {close}" if end else f"{begin} $A",

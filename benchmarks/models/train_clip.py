@@ -22,11 +22,11 @@ from workers.scenes.evaluate import retrieval, zero_shot
 from workers.scenes.scene import MAX_THINGS, sample_scene
 from workers.scenes.splits import Split
 
-VISION = VisionLesson(1500, fewest=2, most=MAX_THINGS, warp=False, curve=late_fall)
+VISION = VisionLesson(2500, fewest=2, most=MAX_THINGS, warp=True, curve=late_fall)
 # Steps at the full rate, and at one that falls to zero.
-MATCH, FINISH = range(400), range(400, 500)
+MATCH, FINISH = range(500), range(500, 800)
 BATCH = 128
-NAMES = 16  # of a batch: one thing, no place
+NAMES = 32  # of a batch: one thing, no place
 PEAK = 1e-3
 
 

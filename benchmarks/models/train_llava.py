@@ -28,8 +28,7 @@ from workers.scenes.splits import Split
 
 TOWER_SHARE = 0.1  # of the rate: the vision tower only moves a little from what it knows
 _ALL = dict.fromkeys(ASKERS, 1) | {"position": 4, "count": 2, "relation": 3, "exists": 2}
-_HARD = _ALL | {"position": 7, "colour": 2, "exists": 3}
-_PLACES = dict.fromkeys(ASKERS, 1) | {"position": 12}
+_HARD = _ALL | {"colour": 2, "digit": 2, "exists": 3}
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ VISION = VisionLesson(3000, fewest=5, most=SIDE * SIDE, warp=True, curve=cosine)
 CAPTIONS = Lesson(range(300), 32, {"caption": 1}, 1.5e-3)
 QUESTIONS = (
     Lesson(range(300, 4800), 8, _ALL, 1.5e-3),
-    Lesson(range(4800, 6600), 8, _HARD, 7e-4),
-    Lesson(range(6600, 7200), 8, _PLACES, 5e-4, fewest=3),
+    Lesson(range(4800, 7200), 8, _HARD, 7e-4, fewest=3),
 )
 
 

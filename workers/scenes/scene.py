@@ -11,8 +11,9 @@ SIDE = 3  # cells a side
 COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
 SHAPES = ("circle", "square", "triangle", "cross")
 DIGITS = tuple("0123456789")
+# One word each, so that an answer names its place at once and not the row before the column.
 POSITIONS = tuple(
-    f"{row} {column}"
+    f"{row}-{column}"
     for row in ("top", "middle", "bottom")
     for column in ("left", "center", "right")
 )

@@ -42,7 +42,7 @@ def test_things_are_drawn_in_their_cells():
 
 def test_captions_read_row_by_row():
     scene = Scene((Thing(0, "red", "circle"), Thing(4, "blue", "7", 7), Thing(5, "red", "1", 1)))
-    assert scene.key == "red circle top left , blue 7 middle center , red 1 middle right"
+    assert scene.key == "red circle top-left , blue 7 middle-center , red 1 middle-right"
 
 
 def test_digit_strings_read_row_by_row():

@@ -45,4 +45,4 @@ def test_other_seeds_give_other_scenes_of_the_same_split():
 
 
 def test_a_bucket_is_the_same_everywhere():
-    assert bucket("red circle top left , blue 7 middle center") == 18
+    assert bucket("red circle top-left , blue 7 middle-center") == 17
