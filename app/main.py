@@ -38,6 +38,7 @@ from app.api.routers import (
 from app.db.engine import make_engine
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
+from app.server import Server
 from app.settings import Settings
 from app.storage.store import open_store
 from app.telemetry import logs, traces
@@ -100,7 +101,7 @@ def main() -> None:
     flush = traces.configure("secateur-api", telemetry.otlp_endpoint)
     # Drained, uvicorn sends itself the signal again: as Ctrl-C it ends `run`, not the process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(settings),
         host=api.host,
         port=api.port,
@@ -109,6 +110,8 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=math.ceil(api.drain_seconds),
     )
+    with suppress(KeyboardInterrupt):
+        Server(config).run()
     flush()
 
 

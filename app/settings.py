@@ -145,8 +145,8 @@ class Api(Section):
     )
     drain_seconds: PositiveSeconds = Field(
         default=3,
-        description="how long requests may take to end once the API is asked to; streams are cut "
-        "then, and go on elsewhere from their last event",
+        description="how long requests may take to end once the API is asked to; downloads are cut "
+        "then, long polls and event streams are answered at once",
     )
     keep_alive_seconds: PositiveSeconds = Field(
         default=15, description="a silent event stream sends a comment this often"

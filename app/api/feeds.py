@@ -68,9 +68,19 @@ class Feed:
         async with self.changed:
             await self.changed.wait_for(lambda: self.version != version)
 
+    async def renew(self) -> None:
+        """Have every watcher look again."""
+        async with self.changed:
+            self.version += 1
+            self.changed.notify_all()
+
 
 class Hub:
-    """The feeds of all jobs that are watched through this process."""
+    """The feeds of all jobs that are watched through this process.
+
+    Attributes:
+        closing: nobody waits any longer; who watches gets what is known and asks elsewhere.
+    """
 
     def __init__(self, database_url: str, read: Read) -> None:
         parts = make_url(database_url).set(drivername="postgresql")
@@ -78,6 +88,7 @@ class Hub:
         self._read = read
         self._feeds: dict[str, Feed] = {}
         self._updates: set[asyncio.Task[None]] = set()
+        self.closing = False
 
     async def run(self) -> None:
         """Listen until cancelled; after a break every feed is read on."""
@@ -95,6 +106,12 @@ class Hub:
                 logger.warning("not listening for events: %s", error)
             await asyncio.sleep(RECONNECT_SECONDS)
 
+    async def close(self) -> None:
+        """End all waiting, now and from now on."""
+        self.closing = True
+        for feed in list(self._feeds.values()):
+            await feed.renew()
+
     @contextmanager
     def feed(self, job_id: str) -> Iterator[Feed]:
         """The job's feed, kept up to date while it is open."""
@@ -108,7 +125,10 @@ class Hub:
                 del self._feeds[job_id]
 
     async def watch(self, job_id: str, after: int, keep_alive: float) -> AsyncIterator[bytes]:
-        """The job's messages from `after` on, until its last; empty bytes when all is quiet."""
+        """The job's messages from `after` on, until its last or the hub closes.
+
+        Empty bytes when all is quiet.
+        """
         with self.feed(job_id) as feed:
             cursor = after
             while True:
@@ -124,6 +144,8 @@ class Hub:
                     if message.last:
                         return
                 if not found:
+                    if self.closing:
+                        return
                     try:
                         async with asyncio.timeout(keep_alive):
                             await feed.wait(version)
@@ -146,6 +168,4 @@ class Hub:
                 if len(feed.messages) > KEPT:
                     feed.start = feed.messages[-KEPT - 1].id
                     del feed.messages[:-KEPT]
-        async with feed.changed:
-            feed.version += 1
-            feed.changed.notify_all()
+        await feed.renew()

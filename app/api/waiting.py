@@ -19,13 +19,13 @@ Wait = Annotated[float, Query(ge=0, le=MAX_WAIT, description="seconds to wait fo
 async def until(
     hub: Hub, subject_id: str, look: Callable[[], T], *, ended: Callable[[T], bool], wait: float
 ) -> T:
-    """What `look` finds, in a thread, once it has ended or the time is over."""
+    """What `look` finds, in a thread, once it has ended, the time is over or the API ends."""
     deadline = asyncio.get_running_loop().time() + wait
     with hub.feed(subject_id) as feed:
         while True:
             version = feed.version
             found = await run_sync(look)
-            if ended(found):
+            if ended(found) or hub.closing:
                 return found
             try:
                 async with asyncio.timeout_at(deadline):

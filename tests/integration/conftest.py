@@ -16,6 +16,7 @@ from app.domain.access import DEFAULT_PROJECT, Limits
 from app.domain.jobs import FailureKind, JobError
 from app.local.valkey import free_port
 from app.main import create_app
+from app.server import Server
 from app.services import attempts, keys
 from app.settings import Settings
 
@@ -75,7 +76,7 @@ def server(settings):
     config = uvicorn.Config(
         create_app(settings), port=port, log_level="warning", timeout_graceful_shutdown=1
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
