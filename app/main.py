@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         listening = asyncio.create_task(hub.run())
         try:
             kept = settings.storage
-            store = open_store(kept.dir, kept.url, kept.endpoint)
+            store = open_store(kept.dir, kept.url, kept.endpoint, kept.public_endpoint)
             yield {"resources": Resources(settings, engine, queue, store, rates, hub)}
         finally:
             listening.cancel()

@@ -101,7 +101,13 @@ class Storage(Section):
     endpoint: str = Field(
         default="",
         pattern=r"^(https?://.*)?$",
-        description="address of an S3 that is not Amazon's, as clients reach it too",
+        description="address of an S3 that is not Amazon's",
+    )
+    public_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://.*)?$",
+        description="its address as clients reach it, where that is another one; downloads are "
+        "redirected there",
     )
     keep_days: float = Field(
         default=0,

@@ -23,7 +23,7 @@ from app.domain.jobs import Artifact
 
 if TYPE_CHECKING:
     from obstore import ReadableFile
-    from obstore.store import S3Config
+    from obstore.store import ClientConfig, S3Config
 
 PART = 16 << 20  # bytes; 10,000 parts at most make a file of 160 GB
 PIECE = 1 << 20
@@ -41,7 +41,9 @@ class S3ArtifactStore:
         StorageUnavailableError: from every method; S3 is away, refuses us, or lost something.
     """
 
-    def __init__(self, directory: Path, url: str, endpoint: str = "") -> None:
+    def __init__(
+        self, directory: Path, url: str, endpoint: str = "", public_endpoint: str = ""
+    ) -> None:
         self._staging = directory / "staging"
         config: S3Config = {"checksum_algorithm": "SHA256"}
         if endpoint:
@@ -59,6 +61,12 @@ class S3ArtifactStore:
             client_options={"allow_http": http, "timeout": SOON, "connect_timeout": SOON},
             retry_config={"max_retries": 0},
         )
+        # A signature covers the address it is for.
+        self._public = self._bucket
+        if public_endpoint:
+            public: S3Config = {"endpoint": public_endpoint, "virtual_hosted_style_request": False}
+            options: ClientConfig = {"allow_http": public_endpoint.startswith("http://")}
+            self._public = S3Store.from_url(url, config=config | public, client_options=options)
 
     def check(self) -> None:
         """Does the bucket answer?"""
@@ -124,7 +132,7 @@ class S3ArtifactStore:
     def locate(self, artifact: Artifact) -> str:
         """A presigned address: whoever has it may GET this file for a while."""
         with _told():
-            return obstore.sign(self._bucket, "GET", _key(artifact), GRANT)
+            return obstore.sign(self._public, "GET", _key(artifact), GRANT)
 
     def _sizes(self, name: str) -> dict[str, int]:
         pages = obstore.list(self._bucket, f"{name}/" if name else None)

@@ -40,13 +40,16 @@ class ArtifactStore(Protocol):
         """Where a published artifact is: a file, or an address to GET it from for a while."""
 
 
-def open_store(directory: Path, url: str = "", endpoint: str = "") -> ArtifactStore:
+def open_store(
+    directory: Path, url: str = "", endpoint: str = "", public_endpoint: str = ""
+) -> ArtifactStore:
     """The store that the settings name.
 
     Args:
         directory: published files, or where they wait for their upload.
         url: `s3://bucket/prefix`; empty for a store in the directory.
         endpoint: address of an S3 that is not Amazon's.
+        public_endpoint: its address for clients, where that is another one.
     """
     if not url:
         from app.storage.local import LocalStore  # noqa: PLC0415  one of the two is needed
@@ -54,4 +57,4 @@ def open_store(directory: Path, url: str = "", endpoint: str = "") -> ArtifactSt
         return LocalStore(directory)
     from app.storage.s3 import S3ArtifactStore  # noqa: PLC0415  loading obstore takes a moment
 
-    return S3ArtifactStore(directory, url, endpoint)
+    return S3ArtifactStore(directory, url, endpoint, public_endpoint)

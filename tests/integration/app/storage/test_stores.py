@@ -109,6 +109,16 @@ def test_an_address_takes_ranges_and_no_changes(on_s3):
     assert httpx2.put(address, content=b"", trust_env=False).status_code == 403
 
 
+def test_clients_may_know_the_store_by_another_address(weed, credentials, tmp_path):
+    public = weed.url.replace("127.0.0.1", "localhost")
+    store = open_store(tmp_path, f"{weed.bucket_url}/{next(_prefixes)}", weed.url, public)
+    stage(store)
+    store.publish("job_1", 1)
+    address = store.locate(artifact("config.json"))
+    assert address.startswith(public)
+    assert content_at(address) == b"{}"
+
+
 def test_a_wrong_secret_is_refused(weed, on_s3, monkeypatch, tmp_path):
     stage(on_s3)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")

@@ -1,0 +1,145 @@
+"""Manifests fit their schemas, and name what the code and the images have."""
+
+import re
+
+import kubernetes_validate
+import pytest
+
+from app.main import create_app
+from app.settings import Settings
+from tests.unit.deploy.manifests import DEPLOY, KUBERNETES, documents, objects, variables
+
+IMAGES = {"secateur-api": "api", "secateur-worker": "worker", "secateur-worker-cuda": "worker-cuda"}
+# Of KEDA's own kinds, what we use; their schema travels with no package.
+KEDA = {
+    "ScaledObject": {
+        "required": {"scaleTargetRef", "triggers"},
+        "known": {"minReplicaCount", "maxReplicaCount", "pollingInterval", "cooldownPeriod"},
+    },
+    "TriggerAuthentication": {"required": {"secretTargetRef"}, "known": set()},
+}
+
+
+def pods():
+    """Every pod there may be, by the name of what makes it."""
+    made = objects("Deployment", "Job")
+    return {each["metadata"]["name"]: each["spec"]["template"] for each in made}
+
+
+PODS = sorted(pods())
+
+
+def container(name):
+    [found] = pods()[name]["spec"]["containers"]
+    return found
+
+
+@pytest.fixture
+def settings_of(monkeypatch):
+    """The settings of a pod: the image's, the config map's, its own."""
+
+    def settings(name):
+        [config] = objects("ConfigMap")
+        own = {each["name"]: each.get("value") for each in container(name)["env"]}
+        secret = {
+            "SECATEUR_DATABASE__URL": "postgresql+psycopg://host/secateur",
+            "SECATEUR_QUEUE__URL": "redis://host:6379/0",
+        }
+        values = variables(IMAGES[container(name)["image"]]) | config["data"] | own | secret
+        assert {key for key in values if key.startswith("SECATEUR_")} <= set(
+            Settings().environment()
+        )
+        for key, value in values.items():
+            monkeypatch.setenv(key, value)
+        return Settings()
+
+    return settings
+
+
+@pytest.mark.parametrize("file", KUBERNETES, ids=lambda file: file.stem)
+def test_manifests_fit_their_schemas(file):
+    for document in documents(file):
+        kind, group = document["kind"], document["apiVersion"].partition("/")[0]
+        if group == "keda.sh":
+            keys = set(document["spec"])
+            assert KEDA[kind]["required"] <= keys <= KEDA[kind]["required"] | KEDA[kind]["known"]
+        elif kind != "Kustomization":
+            kubernetes_validate.validate(document, "1.37", strict=True)
+
+
+def test_every_manifest_is_applied():
+    for folder in (DEPLOY / "kubernetes", DEPLOY / "kubernetes/cuda"):
+        [kustomization] = documents(folder / "kustomization.yaml")
+        named = set(kustomization["resources"]) - {".."}
+        assert named == {file.name for file in folder.glob("*.yaml")} - {"kustomization.yaml"}
+        assert all(image["name"] in IMAGES for image in kustomization["images"])
+
+
+def test_what_scales_exists():
+    scaled = [each["spec"]["scaleTargetRef"]["name"] for each in objects("ScaledObject")]
+    assert sorted(scaled) == ["worker-cpu", "worker-cuda"]
+    assert set(scaled) <= set(pods())
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_settings_are_known_and_accepted(name, settings_of):
+    settings = settings_of(name)
+    if name.startswith("worker-"):
+        assert settings.worker.class_name == name.removeprefix("worker-")
+    grace = pods()[name]["spec"]["terminationGracePeriodSeconds"]
+    # The pod is asked to end five seconds after its endpoint is forgotten.
+    longest = settings.worker if name.startswith("worker-") else settings.api
+    assert grace > longest.drain_seconds + 5
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_is_asked_after_its_health_where_it_answers(name, settings_of):
+    settings, ours = settings_of(name), container(name)
+    ports = {port["name"]: port["containerPort"] for port in ours.get("ports", ())}
+    probes = [ours[key]["httpGet"] for key in ("livenessProbe", "readinessProbe") if key in ours]
+    if name == "api":
+        assert ports == {"http": settings.api.port}
+        assert {probe["path"] for probe in probes} == {"/livez", "/readyz"}
+        assert {probe["path"] for probe in probes} <= set(create_app(settings).openapi()["paths"])
+    elif name != "migrate":
+        assert ports == {"metrics": settings.telemetry.metrics_port}
+        assert [probe["path"] for probe in probes] == ["/"]
+    assert {probe["port"] for probe in probes} <= set(ports)
+    if scraped := pods()[name]["metadata"].get("annotations"):
+        assert scraped["prometheus.io/port"] in map(str, ports.values())
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_finds_what_it_mounts_and_reads(name):
+    spec, ours = pods()[name]["spec"], container(name)
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    assert {mount["name"] for mount in ours["volumeMounts"]} == set(volumes)
+    claims = {each["metadata"]["name"] for each in objects("PersistentVolumeClaim")}
+    wanted = [
+        each["persistentVolumeClaim"]["claimName"]
+        for each in volumes.values()
+        if "persistentVolumeClaim" in each
+    ]
+    assert set(wanted) <= claims
+    maps = {each["metadata"]["name"] for each in objects("ConfigMap")}
+    assert {each["configMapRef"]["name"] for each in ours["envFrom"]} <= maps
+    # The head of the kustomization has the reader make the secret with these.
+    head = (DEPLOY / "kubernetes/kustomization.yaml").read_text()
+    made = set(re.findall(r"--from-literal=([\w-]+)=", head))
+    keys = {each["valueFrom"]["secretKeyRef"]["key"] for each in ours["env"] if "valueFrom" in each}
+    assert keys == {"database-url", "queue-url"}
+    scaler = {
+        each["key"]
+        for auth in objects("TriggerAuthentication")
+        for each in auth["spec"]["secretTargetRef"]
+    }
+    assert keys | scaler == made
+
+
+def test_services_and_budgets_mean_pods_that_exist():
+    labels = [pod["metadata"]["labels"] for pod in pods().values()]
+    chosen = [each["spec"]["selector"] for each in objects("Service")]
+    chosen += [each["spec"]["selector"]["matchLabels"] for each in objects("PodDisruptionBudget")]
+    assert len(chosen) == 4
+    for wanted in chosen:
+        assert len([each for each in labels if wanted.items() <= each.items()]) == 1
