@@ -36,6 +36,7 @@ from app.api.routers import (
     workers,
 )
 from app.db.engine import make_engine
+from app.outlines import Outlines
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
 from app.server import Server
@@ -58,7 +59,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         try:
             kept = settings.storage
             store = open_store(kept.dir, kept.url, kept.endpoint, kept.public_endpoint)
-            yield {"resources": Resources(settings, engine, queue, store, rates, hub)}
+            models = settings.models
+            outlines = Outlines(models.roots, models.hub_endpoint, models.hub_cache)
+            yield {"resources": Resources(settings, engine, queue, store, rates, hub, outlines)}
         finally:
             listening.cancel()
             with suppress(asyncio.CancelledError):

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from app.api.feeds import Hub
 from app.domain.access import DEFAULT_PROJECT, Caller, Scope
 from app.domain.errors import KeyMissingError, RateLimitError, ScopeError
+from app.outlines import Outlines
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
 from app.services import keys
@@ -31,6 +32,7 @@ class Resources:
     store: ArtifactStore
     rates: RateLimiter
     hub: Hub
+    outlines: Outlines
 
 
 class State(TypedDict):
@@ -155,7 +157,7 @@ Uploader = Annotated[Caller, Depends(_alone(Scope.SUBMIT))]
 async def _rules(resources: WithResources) -> Rules:
     settings = resources.settings
     return Rules(
-        model_roots=settings.models.roots,
+        outlines=resources.outlines,
         store=resources.store,
         datasets=DatasetStore(settings.storage.dir),
         activation_bytes=settings.worker.activation_bytes,

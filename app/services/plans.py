@@ -3,22 +3,21 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Connection
 
-from app.checkpoint_headers import stored_size
 from app.db import jobs
 from app.domain.access import Caller
+from app.domain.model_source import parse_model_source
 from app.domain.plans import PlannedMatrix, prunable, warnings
 from app.domain.recipe import Modality, Recipe
 from app.domain.routable import PlannedRouting, plan_routing, routing_warnings
 from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec
-from app.model_directory import read_config
-from app.services import projects
+from app.outlines import Outline
+from app.services import placements, projects
 from app.services.placements import Placement
-from app.services.submissions import Rules, check, placed
+from app.services.submissions import Rules, check
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,8 @@ class Plan:
 
     Attributes:
         spec: what would be stored.
-        matrices: None where the files' headers were not seen: a model of the hub, a broken file.
-            Empty where the method prunes routes.
+        matrices: None where a file has no header that can be read. Empty where the method prunes
+            routes.
         routing: what a router may decide; None where the method prunes weights, or where the
             configuration was not seen.
         weights: per modality, in those matrices.
@@ -62,12 +61,16 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
     """Check the request as a submit would, and tell what would come of it.
 
     Raises:
-        UserError: whatever the submit would raise now, quotas included.
+        UserError: whatever the submit would raise now, quotas included; the hub does not give the
+            model to this process.
+        HubUnavailableError: the hub does not answer. A submit is taken all the same.
     """
     spec = check(connection, caller, request, rules)
     projects.check_quotas(connection, caller)
-    placement = placed(connection, request, spec, rules)
-    directory, tensors = placement.directory, placement.tensors
+    outline = rules.outlines.of(parse_model_source(spec.model))
+    activations = rules.activation_bytes
+    placement = placements.place(connection, request, spec, outline, activations=activations)
+    tensors = outline.tensors
     shapes = None if tensors is None else {name: each.shape for name, each in tensors.items()}
     matrices = None if shapes is None else _matrices(shapes, spec)
     told = _warnings(spec, matrices)
@@ -79,10 +82,10 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
     return Plan(
         spec=spec,
         matrices=matrices,
-        routing=_routing(directory, spec),
+        routing=_routing(outline, spec),
         weights=dict(weights),
         model_weights=None if shapes is None else sum(map(math.prod, shapes.values())),
-        stored_bytes=stored_size(directory) if directory and shapes is not None else None,
+        stored_bytes=outline.stored_bytes,
         seconds=jobs.median_seconds(connection, caller.project_id, spec.model, spec.method),
         placement=placement,
         warnings=told,
@@ -99,7 +102,7 @@ def _warnings(spec: JobSpec, matrices: list[PlannedMatrix] | None) -> list[str]:
     return routing_warnings(spec.calibration.samples) if spec.calibration else []
 
 
-def _routing(directory: Path | None, spec: JobSpec) -> PlannedRouting | None:
-    if directory is None or not isinstance(spec.recipe, Routing):
+def _routing(outline: Outline, spec: JobSpec) -> PlannedRouting | None:
+    if not isinstance(spec.recipe, Routing):
         return None
-    return plan_routing(read_config(directory), spec.recipe)
+    return plan_routing(outline.config, spec.recipe)

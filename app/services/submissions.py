@@ -1,8 +1,7 @@
 """New jobs: submitted, cloned with changes, or retried."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
@@ -10,14 +9,15 @@ from sqlalchemy import Connection
 from app.db import queueing
 from app.domain.access import Caller
 from app.domain.destinations import Destination
-from app.domain.errors import JobNotRetryableError
+from app.domain.errors import JobNotRetryableError, SecateurError
 from app.domain.jobs import Job, JobStatus, NewJob
-from app.domain.model_source import LocalModel, parse_model_source
+from app.domain.model_source import HubModel, LocalModel, parse_model_source
 from app.domain.routable import check_routable
 from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec, resolve
 from app.domain.webhooks import WebhookEvent
 from app.model_directory import read_config, resolve_local_model
+from app.outlines import Outline, Outlines
 from app.services import datasets, placements, projects, publishing
 from app.services.earlier_scores import with_scores
 from app.services.jobs import get
@@ -31,7 +31,7 @@ from app.telemetry.context import origin
 class Rules:
     """What the installation says about every job."""
 
-    model_roots: Sequence[Path]
+    outlines: Outlines
     store: ArtifactStore
     datasets: DatasetStore
     activation_bytes: int
@@ -48,7 +48,7 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
     source = parse_model_source(request.model)
     directory = None
     if isinstance(source, LocalModel):
-        directory = resolve_local_model(source.path, rules.model_roots)
+        directory = resolve_local_model(source.path, rules.outlines.roots)
     datasets.check_named(connection, caller, rules.datasets, request)
     publishing.check_destinations(request.publish, rules.destinations, caller.project_id)
     spec = with_scores(connection, caller.project_id, rules.store, resolve(request))
@@ -76,19 +76,6 @@ def submit(
     return enqueue(connection, caller, request, spec, rules, action=action, source_id=source_id)
 
 
-def placed(
-    connection: Connection, request: JobRequest, spec: JobSpec, rules: Rules
-) -> placements.Placement:
-    """Where the job goes.
-
-    Raises:
-        UserError: no worker can take it.
-    """
-    return placements.place(
-        connection, request, spec, roots=rules.model_roots, activations=rules.activation_bytes
-    )
-
-
 def enqueue(
     connection: Connection,
     caller: Caller,
@@ -104,7 +91,9 @@ def enqueue(
     Raises:
         UserError: no worker can take it.
     """
-    placement = placed(connection, request, spec, rules)
+    outline = _outline(spec, rules.outlines)
+    activations = rules.activation_bytes
+    placement = placements.place(connection, request, spec, outline, activations=activations)
     new = NewJob(
         spec=spec.model_dump(mode="json"),
         max_attempts=rules.max_attempts,
@@ -123,6 +112,20 @@ def enqueue(
     job, interested = queueing.add(connection, new, key_id=caller.key_id, action=action)
     send(connection, interested, WebhookEvent.QUEUED, about_job(job))
     return job
+
+
+def _outline(spec: JobSpec, outlines: Outlines) -> Outline | None:
+    """The model's outline; None where the hub does not give it to this process now.
+
+    That refuses no job: workers may have another token or another way to the hub, and try again.
+    """
+    source = parse_model_source(spec.model)
+    try:
+        return outlines.of(source)
+    except SecateurError:
+        if isinstance(source, HubModel):
+            return None
+        raise
 
 
 def clone(

@@ -2,31 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from httpx2 import HTTPError
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
-from app.domain.errors import (
-    HubUnavailableError,
-    ModelFilesError,
-    ModelGatedError,
-    ModelNotFoundError,
-    ModelRevisionError,
-    ModelSourceError,
-)
+from app.domain.errors import ModelFilesError
 from app.domain.model_source import HubModel, ModelSource
+from app.hub_errors import hub_errors
 from app.model_directory import check_model_files, is_pickled, pickles_only, resolve_local_model
 
 # Weights, configuration, tokenizer, processor, licence. No pickles, no Python files.
@@ -72,7 +56,7 @@ def fetch(
     """
     if not isinstance(source, HubModel):
         return ModelFiles(resolve_local_model(source.path, roots))
-    with _hub_errors(source):
+    with hub_errors(source):
         snapshot = snapshot_download(
             source.repo_id,
             revision=source.revision,
@@ -97,26 +81,3 @@ def _explain_pickles(
     if any(map(is_pickled, hub.list_repo_files(source.repo_id, revision=files.revision))):
         raise pickles_only(f"hf:{source.repo_id}")
     raise error
-
-
-@contextmanager
-def _hub_errors(source: HubModel) -> Iterator[None]:
-    """Say in our words what the hub's client raises; subclasses come before their bases."""
-    name = f"hf:{source.repo_id}"
-    try:
-        yield
-    except GatedRepoError as error:
-        raise ModelGatedError(
-            f"{name} is gated: accept its terms on the hub with the account whose token (HF_TOKEN) "
-            "the worker has"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ModelNotFoundError(
-            f"the hub has no model {name}, or shows it to other accounts only"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ModelRevisionError(f"{name} has no revision {source.revision!r}") from error
-    except HFValidationError as error:
-        raise ModelSourceError(f"{name} is no valid hub id: {error}") from error
-    except (HfHubHTTPError, HTTPError, LocalEntryNotFoundError) as error:
-        raise HubUnavailableError(f"{name} cannot be downloaded now: {error}") from error

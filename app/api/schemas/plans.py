@@ -45,7 +45,7 @@ class PlanOut(BaseModel):
     spec: JobSpec
     matrices: list[PlannedMatrixOut] | None = Field(
         description="by the names and shapes in the files' headers; the worker decides by the "
-        "model's classes. null where the headers are not at hand (models of the hub)"
+        "model's classes. null where a file has no header that can be read"
     )
     routing: PlannedRoutingOut | None = Field(description="null where the method prunes weights")
     weights: dict[Modality, int] = Field(description="weights in these matrices")

@@ -1,10 +1,5 @@
 """Models from the hub: the real client against a server that speaks enough of the hub's API."""
 
-import hashlib
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 
 from app.domain.errors import (
@@ -17,97 +12,14 @@ from app.domain.errors import (
     UnsafeWeightsError,
 )
 from app.domain.model_source import HubModel, LocalModel
+from tests.integration.hub_server import COMMIT, hub_server
 from workers.pipeline.sources import fetch
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-GOOD = {
-    "config.json": b"{}",
-    "model.safetensors": b"weights",
-    "1_Pooling/config.json": b"{}",
-    "pytorch_model.bin": b"a pickle",
-    "modeling_evil.py": b"raise SystemExit",
-}
-REPOS = {
-    "org/good": GOOD,
-    "org/pickled": {"config.json": b"{}", "pytorch_model.bin": b"a pickle"},
-    "org/empty": {"README.md": b"# Nothing"},
-    "org/no-config": {"model.safetensors": b"weights"},
-}
-REVISIONS = {"main", "v1", COMMIT}
-
-
-class Hub(BaseHTTPRequestHandler):
-    """Model info, tree, HEAD and GET resolve, with the headers the client looks at."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.server.requests.append((self.command, self.path))
-        if self.server.broken:
-            return self.answer(500, b"out of order")
-        api, path = self.path.startswith("/api/models/"), self.path.partition("?")[0]
-        repo, _, rest = (
-            path.removeprefix("/api/models/")
-            .lstrip("/")
-            .partition(
-                "/"
-                + {True: "revision" if "/revision/" in path else "tree", False: "resolve"}[api]
-                + "/"
-            )
-        )
-        if repo == "org/gated":
-            return self.answer(403, b"", {"X-Error-Code": "GatedRepo"})
-        if repo not in REPOS:
-            return self.answer(404, b"", {"X-Error-Code": "RepoNotFound"})
-        revision, _, name = rest.partition("/")
-        if revision not in REVISIONS:
-            return self.answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
-        if api:
-            return self.answer(200, json.dumps(self.describe(repo, "/tree/" in path)).encode())
-        content = REPOS[repo][name]
-        headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
-        return self.answer(200, content, headers)
-
-    def do_HEAD(self):
-        self.do_GET()
-
-    def describe(self, repo, tree):
-        if tree:
-            return [
-                {
-                    "type": "file",
-                    "path": name,
-                    "size": len(content),
-                    "oid": hashlib.sha1(content).hexdigest(),
-                }
-                for name, content in REPOS[repo].items()
-            ]
-        siblings = [{"rfilename": name} for name in REPOS[repo]]
-        return {"id": repo, "sha": COMMIT, "siblings": siblings}
-
-    def answer(self, status, body, headers=None):
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
 def hub():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.requests, server.broken = [], False
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with hub_server() as server:
+        yield server
 
 
 @pytest.fixture
@@ -165,7 +77,7 @@ def test_each_refusal_has_its_own_error(get, name, revision, error):
 
 def test_a_hub_that_is_out_of_order_may_be_asked_again(get, hub):
     hub.broken = True
-    with pytest.raises(HubUnavailableError, match="hf:org/good cannot be downloaded now"):
+    with pytest.raises(HubUnavailableError, match="hf:org/good cannot be read now"):
         get("org/good")
 
 

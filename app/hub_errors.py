@@ -1,0 +1,55 @@
+"""What the hub's client raises, in our words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from httpx2 import HTTPError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    SafetensorsParsingError,
+)
+
+from app.domain.errors import (
+    HubUnavailableError,
+    ModelFilesError,
+    ModelGatedError,
+    ModelNotFoundError,
+    ModelRevisionError,
+    ModelSourceError,
+)
+from app.domain.model_source import HubModel
+
+
+@contextmanager
+def hub_errors(source: HubModel) -> Iterator[None]:
+    """Turn what is raised inside into errors of ours; subclasses come before their bases.
+
+    Raises:
+        UserError: the model does not exist or may not be had.
+        HubUnavailableError: the hub does not answer.
+    """
+    name = f"hf:{source.repo_id}"
+    try:
+        yield
+    except GatedRepoError as error:
+        raise ModelGatedError(
+            f"{name} is gated: accept its terms on the hub with the account whose token (HF_TOKEN) "
+            "the service has"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelNotFoundError(
+            f"the hub has no model {name}, or shows it to other accounts only"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelRevisionError(f"{name} has no revision {source.revision!r}") from error
+    except HFValidationError as error:
+        raise ModelSourceError(f"{name} is no valid hub id: {error}") from error
+    except SafetensorsParsingError as error:
+        raise ModelFilesError(f"{name}: {error}") from error
+    except (HfHubHTTPError, HTTPError, LocalEntryNotFoundError) as error:
+        raise HubUnavailableError(f"{name} cannot be read now: {error}") from error

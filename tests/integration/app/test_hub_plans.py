@@ -1,0 +1,84 @@
+"""Plans of models on the hub: from configuration and headers, nothing else is fetched."""
+
+import json
+
+import pytest
+
+from app.db import worker_classes
+from app.domain.machines import Machine
+from tests.integration.app.headers import SHAPES, write_header
+from tests.integration.app.problem import assert_problem
+from tests.integration.hub_server import COMMIT, hub_server
+
+JOB = {"model": "hf:org/sharded", "method": "wanda", "sparsity": 0.5}
+GB = 10**9
+WEIGHTS = 1 << 20  # bytes behind each header
+
+
+@pytest.fixture
+def hub(tmp_path):
+    with hub_server() as server:
+        files = {"config.json": json.dumps({"vision_config": {}}).encode()}
+        for number, shapes in enumerate((list(SHAPES.items())[:2], list(SHAPES.items())[2:])):
+            file = tmp_path / "shard"
+            write_header(file, dict(shapes))
+            name = f"model-0000{number + 1}-of-00002.safetensors"
+            files[name] = file.read_bytes() + bytes(WEIGHTS)
+        server.repos["org/sharded"] = files
+        yield server
+
+
+@pytest.fixture
+def settings(settings, hub):
+    endpoint = {"hub_endpoint": f"http://127.0.0.1:{hub.server_port}"}
+    return settings.model_copy(update={"models": settings.models.model_copy(update=endpoint)})
+
+
+@pytest.mark.parametrize("revision", ["", "@v1", f"@{COMMIT}"])
+def test_a_plan_knows_what_it_knows_of_local_models(client, hub, revision):
+    plan = client.post("/v1/plans", json=JOB | {"model": f"hf:org/sharded{revision}"}).json()
+    assert {m["file_key"] for m in plan["matrices"]} == set(list(SHAPES)[:2])
+    assert plan["model_weights"] == 64 + 128 + 64 + 8 + 800
+    assert plan["memory_bytes"] > plan["memory"]["libraries"]
+    assert hub.read < WEIGHTS, "headers alone"
+
+
+def test_the_hub_is_asked_once_for_a_plan_and_its_job(client, hub):
+    plan = client.post("/v1/plans", json=JOB).json()
+    asked = len(hub.requests)
+    job = client.post("/v1/jobs", json=JOB).json()
+    assert job["memory_bytes"] == plan["memory_bytes"] > 0
+    assert len(hub.requests) == asked
+
+
+def test_what_fits_no_worker_is_refused(client, hub, engine):
+    with engine.begin() as connection:
+        small = Machine("cpu", GB // 10, 2, "cpu", 0, None, 20.0, 1e8)
+        worker_classes.put(connection, small)
+    for path in ("/v1/plans", "/v1/jobs"):
+        assert_problem(client.post(path, json=JOB), 422, "job_too_large")
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("hf:org/absent", "model_not_found"),
+        ("hf:org/gated", "model_gated"),
+        ("hf:org/good@v2", "model_revision_not_found"),
+        ("hf:org/pickled", "model_weights_unsafe"),
+        ("hf:org/empty", "model_files_missing"),
+        ("hf:org/no-config", "model_files_missing"),
+        ("hf:org/good", "model_files_missing"),  # its file is no safetensors file
+    ],
+)
+def test_a_model_that_cannot_be_had_is_refused_in_words(client, hub, model, code):
+    problem = assert_problem(client.post("/v1/plans", json=JOB | {"model": model}), 422, code)
+    assert model.partition("@")[0] in problem["detail"]
+
+
+def test_while_the_hub_is_away_plans_are_refused_and_jobs_wait_for_a_worker(client, hub):
+    hub.broken = True
+    problem = assert_problem(client.post("/v1/plans", json=JOB), 503, "hub_unavailable")
+    assert "hf:org/sharded cannot be read now" in problem["detail"]
+    job = client.post("/v1/jobs", json=JOB)
+    assert (job.status_code, job.json()["memory_bytes"]) == (202, None)
