@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from docs._ext import reference
+from docs._ext import measured, reference
 
 project = "Secateur"
 author = "the authors of Secateur"
@@ -19,5 +19,12 @@ myst_enable_extensions = ["dollarmath"]
 nitpicky = True
 
 
+def tell_what_was_measured(_app, docname, source):
+    folder, _, method = docname.partition("/")
+    if folder == "methods":
+        source[0] += "\n" + measured.section(method, measured.figures())
+
+
 def setup(app):
     app.connect("builder-inited", lambda app: reference.write(Path(app.srcdir) / "reference"))
+    app.connect("source-read", tell_what_was_measured)

@@ -3,7 +3,6 @@
 import ast
 import enum
 import inspect
-import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from app.domain.webhooks import WebhookEvent
 from app.main import create_app
 from app.settings import Section, Settings
 from app.telemetry.metrics import api, maintenance, state, worker
-from benchmarks.quality.pruners import TABLE
+from docs._ext import measured
 
 ROOT = Path(__file__).parents[2]
 FIELD_CODES = set(VALIDATION_CODES.values())
@@ -210,13 +209,13 @@ def metrics() -> str:
 
 def methods() -> str:
     """Every method with its parameters and what we measured."""
-    measured = _measured()
+    known = measured.at_half("scenes-llava", measured.figures())
     text = [
         "# Methods",
         (
             "[Each has a page](../methods/index.md). Measured: exact answers of `scenes-llava` after "
             "pruning half of its weights (mean over seeds; dense "
-            f"{measured.get('dense', 'not measured')}), from `docs/quality/rows.json`."
+            f"{known['dense']}), from `docs/quality/rows.json`."
         ),
     ]
     head = ("method", "summary", "data", "gradient", "measured at 50 %")
@@ -229,7 +228,7 @@ def methods() -> str:
                     method.summary,
                     "yes" if method.needs_data else "no",
                     "yes" if method.needs_gradient else "no",
-                    measured.get(name, ""),
+                    known.get(name, ""),
                 )
                 for name, method in sorted(METHODS.items())
             ],
@@ -304,21 +303,6 @@ def _metric(metric: MetricWrapperBase) -> tuple[str, ...]:
     family = metric.describe()[0]
     name = f"{family.name}_total" if family.type == "counter" else family.name
     return f"`{name}`", family.type, _code(metric._labelnames), family.documentation
-
-
-def _measured() -> dict[str, str]:
-    rows = json.loads((ROOT / "docs/quality/rows.json").read_text(encoding="utf-8"))
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        cell = row["cell"]
-        if cell.get("subject") == "scenes-llava" and cell["sparsity"] in {0.0, 0.5}:
-            found.setdefault(cell["pruner"], []).append(row["value"])
-    labels = {"dense": "dense"} | {pruner.method: pruner.label for pruner in reversed(TABLE)}
-    return {
-        method: f"{sum(found[label]) / len(found[label]):.3f}"
-        for method, label in labels.items()
-        if label in found
-    }
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
