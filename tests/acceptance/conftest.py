@@ -133,7 +133,8 @@ def service(models, collector):
         data_dir=directory,
         models={"roots": (models,)},
         api={"port": free_port()},
-        worker={"lease_seconds": 3, "heartbeat_seconds": 0.5},
+        # Attempts: one killed at a random moment may have kept nothing.
+        worker={"lease_seconds": 3, "heartbeat_seconds": 0.5, "max_attempts": 11},
         telemetry={
             "log_format": "json",
             "metrics_port": free_port(),
