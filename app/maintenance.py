@@ -21,7 +21,7 @@ from app.db import idempotency, outbox, shards
 from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
 from app.queue import CeleryQueue
-from app.services import attempts, dispatch, keeping
+from app.services import attempts, dispatch, keeping, waiting
 from app.services.leftovers import discard_leftovers, sweep_checkpoints
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
@@ -53,6 +53,10 @@ def tick(engine: Engine, queue: CeleryQueue) -> None:
     if late:
         metrics.JOBS_OVERDUE.inc(late)
         logger.info("ended %d jobs past their time limits", late)
+    with engine.begin() as connection:
+        stranded = waiting.warn(connection)
+    if stranded:
+        logger.warning("%d jobs wait for workers that nobody hears of", stranded)
     with engine.begin() as connection:
         lost = dispatch.recover_lost(connection, queue)
     if lost:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,12 +21,14 @@ from workers.helper import Helper
 from workers.machine import describe, disk_rate, gflops
 from workers.pipeline.context import ModelAccess
 from workers.pipeline.devices import set_precision
+from workers.presence import Presence
 from workers.runner import Runner, process_name
 
 logger = logging.getLogger("secateur.worker")
 
 _running: list[Runner] = []
 _helping: list[Helper] = []
+_present: list[Presence] = []
 _flushing: list[Callable[[], None]] = []
 
 
@@ -35,6 +38,7 @@ def start(settings: Settings, service: str) -> None:
     set_precision(tf32=settings.worker.tf32)
     engine = make_engine(settings.database.url, pool_size=2)
     machine = _announce(engine, settings)
+    _present.append(Presence(partial(_sign_of_life, engine, machine)))
     models = ModelAccess(
         roots=settings.models.roots,
         hub_endpoint=settings.models.hub_endpoint,
@@ -82,6 +86,11 @@ def _announce(engine: Engine, settings: Settings) -> Machine:
         return found
 
 
+def _sign_of_life(engine: Engine, machine: Machine) -> None:
+    with engine.begin() as connection:
+        machines.alive(connection, machine)
+
+
 def runner() -> Runner:
     """The runner of this process."""
     return _running[0]
@@ -95,6 +104,8 @@ def helper() -> Helper:
 def stop() -> None:
     """Close what the runner holds."""
     _helping.clear()
+    while _present:
+        _present.pop().close()
     while _running:
         _running.pop().close()
     while _flushing:

@@ -45,6 +45,7 @@ STATUS: dict[type[SecateurError], HTTPStatus] = {
     errors.SweepNotFoundError: HTTPStatus.NOT_FOUND,
     errors.SweepFinishedError: HTTPStatus.CONFLICT,
     errors.SweepNotFinishedError: HTTPStatus.CONFLICT,
+    errors.WorkerClassNotFoundError: HTTPStatus.NOT_FOUND,
     errors.ApiKeyNotFoundError: HTTPStatus.NOT_FOUND,
     errors.ProjectExistsError: HTTPStatus.CONFLICT,
     errors.WebhookNotFoundError: HTTPStatus.NOT_FOUND,

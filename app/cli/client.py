@@ -132,6 +132,15 @@ class Client:
         """Make a project, and its first key."""
         return self._json("POST", "/v1/projects", json={"name": name})
 
+    def workers(self) -> list[Json]:
+        """The worker classes."""
+        found: list[Json] = self._json("GET", "/v1/workers")["workers"]
+        return found
+
+    def retire_workers(self, name: str) -> Json:
+        """Forget a worker class."""
+        return self._json("DELETE", f"/v1/workers/{quote(name, safe='')}")
+
     def version(self, name: str, version: int | None) -> Json:
         """A version of a model; the newest for None."""
         address = f"/v1/models/{quote(name, safe='')}"

@@ -12,6 +12,7 @@ from app.cli.reproduce import reproduce
 from app.cli.submit import submit
 from app.cli.up import up
 from app.cli.watch import watch
+from app.cli.workers import workers
 
 app = typer.Typer(
     name="secateur",
@@ -26,3 +27,4 @@ for command in (doctor, migrate, gc):
     app.command(rich_help_panel="Running the service")(command)
 app.add_typer(keys, name="keys")
 app.add_typer(projects, name="projects")
+app.add_typer(workers, name="workers")

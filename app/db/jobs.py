@@ -371,6 +371,26 @@ def expired(connection: Connection, *, limit: int) -> Sequence[Job]:
     return [to_job(row) for row in connection.execute(query).mappings()]
 
 
+def queued_for(connection: Connection, worker_class: str) -> Sequence[Job]:
+    """Queued jobs that wait for the class, locked for this transaction, the oldest first."""
+    query = (
+        select(jobs)
+        .where(jobs.c.status == JobStatus.QUEUED, jobs.c.worker_class == worker_class)
+        .order_by(jobs.c.id)
+        .with_for_update()
+    )
+    return [to_job(row) for row in connection.execute(query).mappings()]
+
+
+def move(
+    connection: Connection, job_id: str, *, worker_class: str, memory_bytes: int | None
+) -> None:
+    """Have a queued job wait for another class."""
+    query = update(jobs).where(jobs.c.id == job_id)
+    values = {"worker_class": worker_class, "memory_bytes": memory_bytes}
+    connection.execute(query.values(**values, **_NEXT_VERSION))
+
+
 def owners(connection: Connection, job_ids: Sequence[str]) -> set[tuple[str, int]]:
     """The (job id, attempt) pairs that may have files: attempts at work, and those with artifacts.
 

@@ -25,7 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from app.db.tables import jobs, outbox
+from app.db.jobs import to_job
+from app.db.tables import jobs, outbox, worker_classes
 from app.domain.jobs import Job
 
 CHANNEL = "secateur_outbox"
@@ -99,6 +100,37 @@ def next_waiting(
 def remove(connection: Connection, job_id: str) -> None:
     """Forget the job's message: it was claimed or cancelled."""
     connection.execute(delete(outbox).where(outbox.c.job_id == job_id))
+
+
+def stranded(connection: Connection, age: timedelta, *, limit: int) -> Sequence[Job]:
+    """Jobs that no worker can take as things are, locked, and noted as told.
+
+    They have been due for longer than `age`, and their class is unknown, has not been seen for
+    that long, or is one of machines too small for them. Rows others hold are passed over.
+    """
+    silent = worker_classes.c.seen_at.is_(None) | (worker_classes.c.seen_at < func.now() - age)
+    room = func.greatest(worker_classes.c.memory_bytes, worker_classes.c.device_bytes)
+    query = (
+        select(jobs)
+        .join(outbox, outbox.c.job_id == jobs.c.id)
+        .outerjoin(worker_classes, worker_classes.c.worker_class == jobs.c.worker_class)
+        .where(outbox.c.warned_at.is_(None), outbox.c.due_at < func.now() - age)
+        .where(silent | (jobs.c.memory_bytes > room))
+        .order_by(outbox.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=jobs)
+    )
+    found = [to_job(row) for row in connection.execute(query).mappings()]
+    told = update(outbox).where(outbox.c.job_id.in_([job.id for job in found]))
+    connection.execute(told.values(warned_at=func.now()))
+    return found
+
+
+def moved(connection: Connection, job_id: str) -> None:
+    """Have the job's message sent to the queue of its present class."""
+    query = update(outbox).where(outbox.c.job_id == job_id)
+    connection.execute(query.values(sent_at=null(), warned_at=null()))
+    connection.execute(_NOTIFY)
 
 
 class Message(NamedTuple):

@@ -195,6 +195,7 @@ worker_classes = Table(
     Column("gflops", Float, nullable=False),
     Column("disk_rate", Float, nullable=False),
     _now("seen_at"),
+    _now("measured_at"),
 )
 
 # A job's labels once more, in the order of a list that is filtered by one.
@@ -227,6 +228,7 @@ outbox = Table(
     Column("priority", SmallInteger, nullable=False, server_default="0"),
     _now("due_at"),
     Column("sent_at", DateTime(timezone=True)),
+    Column("warned_at", DateTime(timezone=True)),
     Index("ix_outbox_priority", text("priority DESC"), "due_at"),
     Index("ix_outbox_project_id", "project_id"),
     Index("ix_outbox_due_at", "due_at", postgresql_where=text("sent_at IS NULL")),

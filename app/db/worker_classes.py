@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, fields
 
-from sqlalchemy import Connection, RowMapping, delete, func, select
+from sqlalchemy import Connection, RowMapping, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import worker_classes
@@ -12,15 +12,22 @@ _FIELDS = [field.name for field in fields(Machine)]
 
 
 def _class(row: RowMapping) -> WorkerClass:
-    return WorkerClass(Machine(**{name: row[name] for name in _FIELDS}), row["seen_at"])
+    machine = Machine(**{name: row[name] for name in _FIELDS})
+    return WorkerClass(machine, row["seen_at"], row["measured_at"])
 
 
 def put(connection: Connection, machine: Machine) -> None:
-    """Let the machine speak for its class from now on."""
-    values = asdict(machine) | {"seen_at": func.now()}
+    """Let the machine, measured just now, speak for its class from now on."""
+    values = asdict(machine) | {"seen_at": func.now(), "measured_at": func.now()}
     row = insert(worker_classes).values(values)
     column = worker_classes.c.worker_class
     connection.execute(row.on_conflict_do_update(index_elements=[column], set_=values))
+
+
+def seen(connection: Connection, name: str) -> bool:
+    """Note a sign of life of the class; False where it is not known."""
+    query = update(worker_classes).where(worker_classes.c.worker_class == name)
+    return connection.execute(query.values(seen_at=func.now())).rowcount > 0
 
 
 def get(connection: Connection, name: str) -> WorkerClass | None:

@@ -358,6 +358,12 @@ class UnknownWorkerClassError(UserError):
     code = "worker_class_unknown"
 
 
+class WorkerClassNotFoundError(UserError):
+    """There is no worker class of that name."""
+
+    code = "worker_class_not_found"
+
+
 class NoWorkerError(UserError):
     """No worker has the device asked for."""
 

@@ -1,8 +1,12 @@
 """What workers run on, as they have measured it themselves."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
+
+# Workers give a sign of life once a minute; a class without one for this long has none, by all we
+# know: they have been scaled to zero, or are gone.
+SILENT = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,24 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class WorkerClass:
-    """A class with the machine that spoke for it last."""
+    """A class with the machine that spoke for it last.
+
+    Attributes:
+        machine: the last that started.
+        seen_at: a worker's last sign of life.
+        measured_at: when the machine's rates were measured.
+    """
 
     machine: Machine
     seen_at: datetime
+    measured_at: datetime
+
+    @property
+    def silent(self) -> bool:
+        """Whether its workers have not been heard of lately."""
+        return datetime.now(UTC) - self.seen_at > SILENT
+
+    def __str__(self) -> str:
+        """When it was heard of, in words."""
+        seen = self.seen_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return f"no worker of class {self.machine.worker_class!r} has been heard of since {seen}"

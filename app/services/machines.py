@@ -23,20 +23,22 @@ def announce(
         measure: fills the rates in.
     """
     known = worker_classes.get(connection, machine.worker_class)
-    if known is not None and datetime.now(UTC) - known.seen_at < FRESH:
+    if known is not None and datetime.now(UTC) - known.measured_at < FRESH:
         was = known.machine
         if replace(machine, gflops=was.gflops, disk_rate=was.disk_rate) == was:
+            worker_classes.seen(connection, machine.worker_class)
             return was
     measured = measure(machine)
     worker_classes.put(connection, measured)
     return measured
 
 
+def alive(connection: Connection, machine: Machine) -> None:
+    """Note a worker's sign of life; a class that was retired is known again."""
+    if not worker_classes.seen(connection, machine.worker_class):
+        worker_classes.put(connection, machine)
+
+
 def listing(connection: Connection) -> list[WorkerClass]:
-    """All classes of which a worker has ever started."""
+    """All classes of which a worker has ever started, but those that were retired."""
     return worker_classes.listing(connection)
-
-
-def forget(connection: Connection, name: str) -> bool:
-    """Send no more jobs to a class that is gone; False where there is none of that name."""
-    return worker_classes.remove(connection, name)

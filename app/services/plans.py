@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from app.db import jobs
+from app.db import jobs, worker_classes
 from app.domain.access import Caller
 from app.domain.model_source import parse_model_source
 from app.domain.plans import PlannedMatrix, prunable, warnings
@@ -76,6 +76,9 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
     told = _warnings(spec, matrices)
     if shapes is None:
         told.append("the checkpoint's headers are not at hand; matrices are known once it runs")
+    found = worker_classes.get(connection, placement.worker_class)
+    if found is not None and found.silent:
+        told.append(f"the job would wait: {found}")
     weights: Counter[Modality] = Counter()
     for matrix in matrices or ():
         weights[matrix.modality] += matrix.shape[0] * matrix.shape[1]

@@ -91,7 +91,7 @@ def enqueue(
     Raises:
         UserError: no worker can take it.
     """
-    outline = _outline(spec, rules.outlines)
+    outline = outline_of(spec, rules.outlines)
     activations = rules.activation_bytes
     placement = placements.place(connection, request, spec, outline, activations=activations)
     new = NewJob(
@@ -114,7 +114,7 @@ def enqueue(
     return job
 
 
-def _outline(spec: JobSpec, outlines: Outlines) -> Outline | None:
+def outline_of(spec: JobSpec, outlines: Outlines) -> Outline | None:
     """The model's outline; None where the hub does not give it to this process now.
 
     That refuses no job: workers may have another token or another way to the hub, and try again.

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from app.domain.machines import WorkerClass
+from app.services.waiting import Retired
 
 
 class WorkerClassOut(BaseModel):
@@ -20,16 +21,30 @@ class WorkerClassOut(BaseModel):
     device_bytes: int | None = Field(description="memory of the smallest GPU; null without one")
     gflops: float = Field(description="1e9 float32 operations a second in a matrix product")
     disk_rate: float = Field(description="bytes a second written and read back")
-    seen_at: datetime = Field(description="when a worker last spoke for the class")
+    seen_at: datetime = Field(description="last sign of life; workers give one every minute")
+    measured_at: datetime = Field(description="when the rates were measured")
 
     @classmethod
     def of(cls, found: WorkerClass) -> Self:
         """The wire form of a class."""
         values = asdict(found.machine)
-        return cls(name=values.pop("worker_class"), seen_at=found.seen_at, **values)
+        times = {"seen_at": found.seen_at, "measured_at": found.measured_at}
+        return cls(name=values.pop("worker_class"), **times, **values)
 
 
 class WorkerClassList(BaseModel):
-    """Every class of which a worker has ever started."""
+    """Every class of which a worker has ever started, but those that were retired."""
 
     workers: list[WorkerClassOut]
+
+
+class RetiredOut(BaseModel):
+    """What became of the jobs that waited for the class."""
+
+    moved: list[str] = Field(description="ids of those that wait for another class now")
+    failed: list[str] = Field(description="ids of those that no other class can take")
+
+    @classmethod
+    def of(cls, retired: Retired) -> Self:
+        """The wire form."""
+        return cls(moved=list(retired.moved), failed=list(retired.failed))

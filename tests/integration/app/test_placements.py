@@ -124,7 +124,3 @@ def test_a_class_is_measured_once_a_day_or_when_its_machine_changes(engine):
     assert start(bare) == start(bare) == replace(CPU, gflops=5.0, disk_rate=7.0)
     start(replace(bare, memory_bytes=9))
     assert measured == [CPU.memory_bytes, 9]
-    with engine.begin() as connection:
-        assert machines.forget(connection, "cpu")
-        assert not machines.forget(connection, "cpu")
-        assert machines.listing(connection) == []

@@ -2,6 +2,9 @@
 
 import json
 
+from app.db import worker_classes
+from app.domain.machines import Machine
+
 
 def keys(secateur, secret):
     return json.loads(secateur("keys", "list", "--key", secret, "--json").stdout)
@@ -32,3 +35,14 @@ def test_what_is_wrong_is_told(secateur):
     assert (again.exit_code, "project_exists" in again.stderr) == (3, True)
     nowhere = secateur("keys", "create", "x", "--project", "prj_none")
     assert (nowhere.exit_code, "project_not_found" in nowhere.stderr) == (3, True)
+
+
+def test_worker_classes_are_listed_and_retired(secateur, engine):
+    with engine.begin() as connection:
+        worker_classes.put(connection, Machine("old", 8 * 10**9, 2, "cpu", 0, None, 20.0, 1e8))
+    assert "old" in secateur("workers", "list").stdout
+    done = secateur("workers", "retire", "old").stdout
+    assert done == "old retired; jobs moved: 0, failed: 0\n"
+    assert json.loads(secateur("workers", "list", "--json").stdout) == []
+    again = secateur("workers", "retire", "old")
+    assert (again.exit_code, "worker_class_not_found" in again.stderr) == (3, True)

@@ -1,0 +1,42 @@
+"""`secateur workers`: the classes of machines that jobs go to."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.client import AsJson, Key, Url, connected
+from app.cli.console import out, table
+
+workers = typer.Typer(help="Look at worker classes, and retire them.", no_args_is_help=True)
+
+
+@workers.command("list")
+def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """List the worker classes with the machine that spoke for each last."""
+    with connected(url, key) as client:
+        found = client.workers()
+    if as_json:
+        out.print_json(data=found)
+        return
+    rows = table("name", "device", "GPUs", "cores", "memory, GB", "GFLOPS", "seen")
+    for each in found:
+        size = (each["device_bytes"] or each["memory_bytes"]) / 1e9
+        figures = (each["devices"], each["cores"], f"{size:.1f}", f"{each['gflops']:.0f}")
+        rows.add_row(each["name"], each["device"], *map(str, figures), each["seen_at"][:19])
+    out.print(rows)
+
+
+@workers.command()
+def retire(
+    name: Annotated[str, typer.Argument(help="Name of the class, as listed.")],
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forget a class that is gone; jobs that wait for it go to another class, or fail."""
+    with connected(url, key) as client:
+        found = client.retire_workers(name)
+    if as_json:
+        out.print_json(data=found)
+        return
+    out.print(f"{name} retired; jobs moved: {len(found['moved'])}, failed: {len(found['failed'])}")

@@ -1,0 +1,34 @@
+"""Tells, as long as this process lives, that its worker class has workers."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+logger = logging.getLogger("secateur.worker")
+
+SECONDS = 60.0
+
+
+class Presence:
+    """A thread that gives a sign of life once a minute."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        """Begin; `tell` gives one sign."""
+        self._tell = tell
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(SECONDS):
+            try:
+                self._tell()
+            except SQLAlchemyError as error:
+                logger.warning("no sign of life from this worker: %s", error)
