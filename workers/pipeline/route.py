@@ -42,10 +42,11 @@ from workers.pruning.par.flops import Costs
 from workers.pruning.par.judging import averaged, contestants, judge
 from workers.pruning.par.learning import Learned, Step, learn, new_router
 from workers.pruning.par.policies import Rules, deciding, routed
-from workers.pruning.par.profiles import budget_of, typical_prompt
+from workers.pruning.par.profiles import budget_of, standard_profiles, typical_prompt
 from workers.pruning.par.ranking import remaining_layers
 from workers.pruning.par.runtime import (
     ParError,
+    Profile,
     UnsupportedModelError,
     anatomy,
     layer_candidates,
@@ -119,7 +120,7 @@ def route(context: RunContext, routing: Routing) -> Outcome:
             routing,
             costs,
             learned,
-            profile=rules.profile,
+            profiles={"asked": rules.profile, **_standard(adapter, routing)},
             records=prompts.counts,
             found=averaged(found),
             evaluation=evaluated,
@@ -182,6 +183,10 @@ def _rules(adapter: Adapter, routing: Routing, prompts: _Prompts) -> tuple[Rules
     profile = budget_of(routing, subject, costs)
     able = layer_candidates(len(subject.layers), routing.drop_layer)
     return Rules(profile, able, routing.coverage_floor), costs
+
+
+def _standard(adapter: Adapter, routing: Routing) -> dict[str, Profile]:
+    return standard_profiles(anatomy(adapter.model), routing.drop_layer)
 
 
 def _evaluation(

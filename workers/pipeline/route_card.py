@@ -1,5 +1,6 @@
 """The model card of a router: `README.md` with the metadata the hub reads."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from app.domain.evaluation import Estimate
@@ -11,21 +12,42 @@ _INTRODUCTION = (
     "All-Rounder, arXiv 2412.06458). The base model is not part of these files and is not changed. "
     "They need torch, transformers and safetensors; `example.py` is complete."
 )
+_RUNTIME = (
+    "| runtime | what the router brings |",
+    "|---|---|",
+    "| transformers 5 with `par_runtime.py` | fewer operations, a shorter cache, as above |",
+    "| vLLM and other servers | nothing: they do not run it; a static export loads anywhere |",
+)
+_UNJUDGED = (
+    "All profiles use the same router; those beside `asked` were not judged. Costs are counted on "
+    "that prompt, over the dense model's, the router included."
+)
 _JUDGED = (
     "Judged on {} records it was not trained on, whose images it had not seen, against the answers "
     "of the dense model; 95 % bootstrap intervals in brackets."
 )
 
 
-def write_card(directory: Path, base: str, report: RoutingReport) -> None:
+def write_card(
+    directory: Path,
+    base: str,
+    report: RoutingReport,
+    *,
+    licence: Mapping[str, str],
+    drawn: Collection[str],
+) -> None:
     """Write the card.
 
     Args:
         directory: the staged files.
         base: the model the router was trained for.
         report: what was done and measured.
+        licence: metadata of the base model's card.
+        drawn: names of the plots beside it.
     """
-    head = ["---", "library_name: transformers", f"base_model: {base}", "tags:"]
+    head = ["---", "library_name: transformers"]
+    head += [f"{name}: {value}" for name, value in licence.items()]
+    head += [f"base_model: {base}", "tags:"]
     body = [
         f"# A PAR router for {base}",
         _INTRODUCTION,
@@ -33,7 +55,10 @@ def write_card(directory: Path, base: str, report: RoutingReport) -> None:
         _JUDGED.format(report.records["judge"]),
         "\n".join(_table(report)),
         _verdict(report),
-        "Other profiles (`par_config.json`) use the same router; they were not judged.",
+        *(f"![{name}](plots/{name}.svg)" for name in drawn),
+        _UNJUDGED,
+        "\n".join(_profiles(report)),
+        "\n".join(_RUNTIME),
     ]
     text = "\n".join([*head, "- pruned", "- par", "---", "\n\n".join(body), ""])
     (directory / CARD).write_text(text, encoding="utf-8")
@@ -58,6 +83,15 @@ def _table(report: RoutingReport) -> list[str]:
     return head + [
         f"| {name} | {_estimate(each.kl)} | {_estimate(each.agreement)} | {_estimate(each.exact)} |"
         for name, each in report.policies.items()
+    ]
+
+
+def _profiles(report: RoutingReport) -> list[str]:
+    head = ["| profile | image tokens | layers | operations | cached positions |"]
+    return [*head, "|---|---|---|---|---|"] + [
+        f"| {name} | {each.tokens:.1%} | {each.layers} of {report.of_layers} | "
+        f"{each.flops_ratio:.1%} | {each.cached_ratio:.1%} |"
+        for name, each in report.profiles.items()
     ]
 
 

@@ -8,14 +8,16 @@ from app.domain.model_source import HubModel, parse_model_source
 from app.domain.routing_report import ROUTING_REPORT_FILE, RoutingReport
 from app.domain.submission import JobSpec
 from workers.pipeline import files
+from workers.pipeline.card import read_licence
 from workers.pipeline.context import RunContext
+from workers.pipeline.plots import write_plots
 from workers.pipeline.route_card import write_card
+from workers.pipeline.route_plots import plots
 from workers.pipeline.route_report import wanted
 from workers.pipeline.sources import ModelFiles
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.par.artifact import write_artifact
 from workers.pruning.par.export import export_static
-from workers.pruning.par.profiles import standard_profiles
 from workers.pruning.par.runtime import Profile, Router, anatomy, layer_candidates
 
 STATIC = "static"
@@ -61,14 +63,16 @@ def write_files(
     if wanted(report):
         base = base_of(context.spec)
         subject, drop_layer = anatomy(adapter.model), report.routing.drop_layer
-        asked = Profile(report.tokens, report.layers, drop_layer)
         write_artifact(
             staging,
             router,
             subject,
             model=base,
             revision=source.revision,
-            profiles={"asked": asked, **standard_profiles(subject, drop_layer)},
+            profiles={
+                name: Profile(each.tokens, each.layers, each.drop_layer)
+                for name, each in report.profiles.items()
+            },
             layer_candidates=layer_candidates(len(subject.layers), drop_layer),
             coverage_floor=report.routing.coverage_floor,
             summary={
@@ -76,12 +80,16 @@ def write_files(
                     mode="json", include={"routing", "records", "rounds", "chosen", "influence"}
                 ),
                 "metrics": report.model_dump(
-                    mode="json", include={"policies", "flops_ratio", "typical_prompt"}
+                    mode="json",
+                    include={"policies", "profiles", "flops_ratio", "typical_prompt"},
                 ),
             },
         )
         _write_example(staging, base, source.revision, adapter.prompt(""))
-        write_card(staging, base, report)
+        drawn = plots(report)
+        write_plots(staging, drawn)
+        licence = read_licence(source.directory)
+        write_card(staging, base, report, licence=licence, drawn=drawn)
         if left is not None:
             export_static(subject, source.directory, staging / STATIC, left)
     return files.close_run(staging, origin)

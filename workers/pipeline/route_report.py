@@ -10,7 +10,7 @@ from torch import Tensor
 from app.domain.errors import QualityGateError
 from app.domain.evaluation import EvaluationReport
 from app.domain.routing import Routing
-from app.domain.routing_report import PolicyReport, RoutingGate, RoutingReport
+from app.domain.routing_report import PolicyReport, ProfileReport, RoutingGate, RoutingReport
 from workers.pipeline.evaluation.interval import Scores, compare
 from workers.pruning.par.answers import Closeness
 from workers.pruning.par.flops import Costs
@@ -24,7 +24,7 @@ def build(
     costs: Costs,
     learned: Learned,
     *,
-    profile: Profile,
+    profiles: Mapping[str, Profile],
     records: Mapping[str, int],
     found: Mapping[str, Closeness],
     evaluation: EvaluationReport | None,
@@ -35,30 +35,39 @@ def build(
         routing: what was asked for.
         costs: of the typical prompt.
         learned: the router and its rounds.
-        profile: the budget on this model.
+        profiles: of the artifact; the first is the budget asked for.
         records: how many of them trained, chose and judged.
         found: per record, of the router and of its baselines.
         evaluation: where one was asked for.
     """
-    tokens = max(1, round(costs.prompt.vision * profile.tokens))
+    told = {name: _profile(costs, profile) for name, profile in profiles.items()}
+    asked = next(iter(told.values()))
     policies = {name: _policy(found[ROUTER], near, routing.seed) for name, near in found.items()}
     return RoutingReport(
         routing=routing,
-        tokens=profile.tokens,
-        layers=profile.layers,
+        tokens=asked.tokens,
+        layers=asked.layers,
         of_layers=costs.layers,
-        flops_ratio=costs.ratio(tokens, profile.layers, profile.drop_layer),
+        flops_ratio=asked.flops_ratio,
         typical_prompt=asdict(costs.prompt),
         records=dict(records),
         influence=tuple(learned.influence.tolist()),
         rounds=learned.rounds,
         chosen=learned.chosen,
+        profiles=told,
         policies={
             name: policy.model_copy(update={"kl_over_router": None}) if name == ROUTER else policy
             for name, policy in policies.items()
         },
         gate=_gate(found, taken_anyway=routing.take_anyway),
         evaluation=evaluation,
+    )
+
+
+def _profile(costs: Costs, profile: Profile) -> ProfileReport:
+    budget = (costs.tokens(profile.tokens), profile.layers, profile.drop_layer)
+    return ProfileReport(
+        **asdict(profile), flops_ratio=costs.ratio(*budget), cached_ratio=costs.cached(*budget)
     )
 
 

@@ -86,6 +86,15 @@ class Costs:
         """Pruned / dense."""
         return self.pruned(tokens, layers, drop_layer) / self.dense()
 
+    def cached(self, tokens: int, layers: int, drop_layer: int = DROP_LAYER) -> float:
+        """Positions cached after the prompt, over all layers, by those of the dense model."""
+        whole, left = self.prompt.text + self.prompt.vision, self.prompt.text + tokens
+        return (drop_layer * whole + (layers - drop_layer) * left) / (self.layers * whole)
+
+    def tokens(self, share: float) -> int:
+        """T of the typical prompt."""
+        return max(1, round(self.prompt.vision * share))
+
     def _layer(self, length: int) -> int:
         if length not in self._known:
             self._known[length] = self._count_layer(length)
