@@ -16,7 +16,7 @@ PARTS = {"efficiency": efficiency.figures, "quality": lambda _rounds: quality.fi
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all by default")
-    parser.add_argument("--rounds", type=int, default=5, help="of timing")
+    parser.add_argument("--rounds", type=int, default=3, help="of timing")
     options = parser.parse_args()
     found = {}
     for name in options.parts or PARTS:
