@@ -58,7 +58,7 @@ class RouterTraining(Strict):
 
     router: Literal["slim", "full"] = Field(
         default="slim",
-        description="slim: two narrow blocks, below 0.1 % of the model's operations; full: decoder "
+        description="slim: two narrow blocks, < 0.1 % of a 7B model's operations; full: decoder "
         "layers of the model's own kind, as in the paper",
     )
     drop_layer: int = Field(
@@ -71,7 +71,13 @@ class RouterTraining(Strict):
         description="share of the kept tokens that lies on an even grid, whatever the router says",
     )
     rounds: int = Field(default=3, ge=1, le=20, description="of mining and training")
-    candidates: int = Field(default=8, ge=2, le=64, description="noisy decisions per record")
+    candidates: int = Field(
+        default=8,
+        ge=2,
+        le=64,
+        description="noisy decisions per record; half as many again at half of the tokens and at "
+        "a quarter",
+    )
     noise: float = Field(
         default=1.0, ge=0, le=10, description="standard deviation on the router's attention logits"
     )
@@ -83,7 +89,7 @@ class RouterTraining(Strict):
         default=None,
         gt=0,
         le=1,
-        description="peak; falls as a cosine. By default 1e-4 for a router 256 wide, and inversely "
+        description="peak; falls as a cosine. By default 3e-4 for a router 256 wide, and inversely "
         "proportional to the width",
     )
     held_out: float = Field(

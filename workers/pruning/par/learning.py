@@ -24,7 +24,7 @@ from workers.pruning.par.training import Schedule, train
 
 _FULL_DEPTH = 2  # layers of the full router
 # Adam's rate goes with 1 / width (Yang et al., arXiv 2203.03466, table 8).
-_RATE, _WIDTH = 1e-4, 256
+_RATE, _WIDTH = 3e-4, 256
 Stage = Literal["mining", "training"]
 
 
@@ -167,16 +167,17 @@ def _round(
 ) -> RoundReport:
     seed = routing.seed * 1000 + number
     generator = torch.Generator(adapter.model.device).manual_seed(seed)
-    pairs, best, worst = 0, 0.0, 0.0
+    pairs, apart, best, worst = 0, 0, 0.0, 0.0
     search = Search(routing.candidates, routing.noise)
     mined = mine(adapter, router, training, rules=rules, search=search, generator=generator)
     for done, batch in enumerate(mined, start=1):
         store.add(batch.pairs)
-        pairs += len(batch.pairs)
+        pairs += int(batch.pairs.differ.sum())
+        apart += int(batch.pairs.differ[0].sum())
         best += float(batch.best.sum())
         worst += float(batch.worst.sum())
         listener(Step("mining", number, done, len(training)))
-    if not pairs:
+    if not apart:
         raise RecipeError(
             "every candidate keeps the model's answers as they are: at this budget there is "
             "nothing to learn; prune more, or use the prior alone"

@@ -1,22 +1,27 @@
 """Stage one: noisy decisions, run through the physical runtime, the best and the worst kept.
 
-Source: arXiv 2412.06458; noise on the router's attention logits, output KL and pairs are the
-paper's. Noise on the scores as well, relative to their spread, is ours: a router that starts from
-"keep" tells tokens apart by next to nothing, and a set of layers hardly moves by attention noise.
+Source: arXiv 2412.06458; candidates by noise, pairs by output KL are the paper's. Ours: where
+tokens are pruned, the search goes on within the best set, for the best half and the best quarter of
+it. A budget that holds everything there is to see in a picture cannot tell which part of it the
+question needs; a quarter of that budget can.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.par.answers import Answered, closeness, log_probs
+from workers.pruning.par.candidates import Candidates, Noise
 from workers.pruning.par.pairs import Pairs
 from workers.pruning.par.policies import Rules
-from workers.pruning.par.runtime import VISION, Decision, Router, Scores, par
+from workers.pruning.par.runtime import Router, par
 
+_TIGHTER = (1.0, 0.5, 0.25)
+"""Shares of the token budget at which a prompt is searched, one after the other."""
 _NEGLIGIBLE = 1e-4
 """Nats. Pairs nearer than this teach nothing."""
 
@@ -26,7 +31,7 @@ class Search:
     """How candidates are made.
 
     Attributes:
-        candidates: decisions per record.
+        candidates: decisions per record; half as many at each tighter budget.
         noise: scale of the noise.
     """
 
@@ -95,72 +100,60 @@ def _mine(
     search: Search,
     generator: torch.Generator,
 ) -> Mined:
-    dense = log_probs(adapter, batch)
-    seen: list[tuple[Tensor, Tensor, Decision]] = []
+    dense, among = log_probs(adapter, batch), None
+    levels: list[_Level] = []
+    for narrow in _levels(rules):
+        noise = Noise(search.noise, generator)
+        drawn = Candidates(router, narrow, noise, length=batch.length, among=among)
+        count = search.candidates if not levels else max(2, search.candidates // 2)
+        levels.append(_level(adapter, batch, drawn, dense=dense, count=count))
+        among = levels[-1].kept[0]
+    differ = torch.stack([level.worst - level.best > _NEGLIGIBLE for level in levels])
+    chosen = differ.any(0).nonzero().squeeze(1)
+    pairs = Pairs(
+        embeddings=drawn.embeddings[chosen],
+        segments=drawn.segments[chosen],
+        kept=torch.stack([level.kept for level in levels], dim=1)[:, :, chosen],
+        run=torch.stack([level.run for level in levels], dim=1)[:, :, chosen],
+        differ=differ[:, chosen],
+    )
+    return Mined(pairs, levels[0].best, levels[0].worst)
 
-    def choose(embeddings: Tensor, segments: Tensor) -> Decision:
-        prompt, parts = embeddings[:, : batch.length], segments[:, : batch.length]
-        decision = rules.decide(_noisy(router, prompt, parts, search.noise, generator), parts)
-        seen.append((prompt, parts, decision))
-        return decision
 
-    with par(adapter.model, choose, drop_layer=rules.profile.drop_layer):
+def _levels(rules: Rules) -> list[Rules]:
+    """The budget, and tighter ones where tokens are pruned at all."""
+    profile = rules.profile
+    if profile.tokens == 1:
+        return [rules]
+    shares = (profile.tokens * part for part in _TIGHTER)
+    return [replace(rules, profile=replace(profile, tokens=share)) for share in shares]
+
+
+class _Level(NamedTuple):
+    """The best and the worst candidate of every record at one budget.
+
+    Attributes:
+        kept: (2, B, P) image tokens of the best and of the worst.
+        run: (2, B, N) their layers.
+        best: (B,) KL.
+        worst: (B,).
+    """
+
+    kept: Tensor
+    run: Tensor
+    best: Tensor
+    worst: Tensor
+
+
+def _level(
+    adapter: Adapter, batch: Answered, drawn: Candidates, *, dense: Tensor, count: int
+) -> _Level:
+    with par(adapter.model, drawn, drop_layer=drawn.rules.profile.drop_layer):
         losses = [
-            closeness(dense, log_probs(adapter, batch), batch.answers).kl
-            for _ in range(search.candidates)
+            closeness(dense, log_probs(adapter, batch), batch.answers).kl for _ in range(count)
         ]
     kl = torch.stack(losses)  # (candidates, B)
     ends = torch.stack([kl.argmin(0), kl.argmax(0)])
-    best, worst = kl.gather(0, ends)
-    embeddings, segments, _ = seen[0]
-    rows = torch.arange(len(segments), device=segments.device)
-    kept = torch.stack([_kept(decision, segments) for _, _, decision in seen])
-    run = torch.stack([_run(decision, router, segments) for _, _, decision in seen])
-    chosen = (worst - best > _NEGLIGIBLE).nonzero().squeeze(1)
-    pairs = Pairs(
-        embeddings=embeddings[chosen],
-        segments=segments[chosen],
-        kept=kept[ends, rows][:, chosen],
-        run=run[ends, rows][:, chosen],
-    )
-    return Mined(pairs, best, worst)
-
-
-def _noisy(
-    router: Router, embeddings: Tensor, segments: Tensor, noise: float, generator: torch.Generator
-) -> Scores:
-    with torch.no_grad():
-        scores = router(embeddings, segments, noise=noise, generator=generator)
-    tokens = _shaken(scores.tokens, segments == VISION, noise, generator)
-    # One set of layers serves the batch, so its noise is one row.
-    means = scores.layers.mean(0, keepdim=True)
-    layers = _shaken(means, torch.ones_like(means, dtype=torch.bool), noise, generator)
-    return Scores(tokens, layers.expand_as(scores.layers))
-
-
-def _shaken(logits: Tensor, mask: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    """Gumbel noise of `noise` deviations of each row's logits.
-
-    Top-k then draws without putting back (Kool et al., arXiv 1903.06059).
-    """
-    count = mask.sum(1, keepdim=True).clamp(min=1)
-    mean = logits.masked_fill(~mask, 0).sum(1, keepdim=True) / count
-    spread = ((logits - mean).masked_fill(~mask, 0).square().sum(1, keepdim=True) / count).sqrt()
-    uniform = torch.rand(logits.shape, generator=generator, device=logits.device).clamp(min=1e-9)
-    return logits - noise * spread.clamp(min=1e-6) * (-uniform.log()).log()
-
-
-def _kept(decision: Decision, segments: Tensor) -> Tensor:
-    """(B, P) image tokens that stay."""
-    vision = segments == VISION
-    if decision.keep is None:
-        return vision
-    kept = torch.zeros_like(segments).scatter_(1, decision.keep.clamp(min=0), 1).bool()
-    return kept & vision
-
-
-def _run(decision: Decision, router: Router, segments: Tensor) -> Tensor:
-    """(B, N) layers that run."""
-    run = torch.zeros(len(router.layer_tokens), dtype=torch.bool, device=segments.device)
-    run[list(decision.layers)] = True
-    return run.expand(len(segments), -1)
+    rows = torch.arange(kl.shape[1], device=kl.device)
+    kept, run = torch.stack(drawn.kept), torch.stack(drawn.run)
+    return _Level(kept[ends, rows], run[ends, rows], *kl.gather(0, ends))

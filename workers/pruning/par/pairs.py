@@ -11,19 +11,21 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """The pairs of one batch; B prompts of P tokens, N layers.
+    """The pairs of one batch: B prompts of P tokens, N layers, K pairs a prompt.
 
     Attributes:
         embeddings: (B, P, D) merged, in the model's dtype.
         segments: (B, P).
-        kept: (2, B, P) bool, image tokens of the better and of the worse decision.
-        run: (2, B, N) bool, layers of the better and of the worse decision.
+        kept: (2, K, B, P) bool, image tokens of the better and of the worse decision.
+        run: (2, K, B, N) bool, layers of the better and of the worse decision.
+        differ: (K, B) bool, whether the two decisions are worth telling apart.
     """
 
     embeddings: Tensor
     segments: Tensor
     kept: Tensor
     run: Tensor
+    differ: Tensor
 
     def __len__(self) -> int:
         """B."""

@@ -11,7 +11,7 @@ its equations are not public, so the reduction, the weights and the BCE term are
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -84,46 +84,45 @@ def train(
 
 
 def _placed(pairs: Pairs, device: torch.device) -> Pairs:
-    return Pairs(
-        pairs.embeddings.to(device),
-        pairs.segments.to(device),
-        pairs.kept.to(device),
-        pairs.run.to(device),
-    )
+    return Pairs(*(getattr(pairs, each.name).to(device) for each in fields(Pairs)))
 
 
 def _margins(router: Router, pairs: Pairs) -> tuple[Tensor, Scores]:
-    """d_v + alpha d_l of each pair, (B,), and the scores behind it."""
+    """d_v + alpha d_l of each pair, (K, B), and the scores behind it."""
     scores: Scores = router(pairs.embeddings, pairs.segments)
     tokens = _difference(scores.tokens, pairs.kept)
     return tokens + ALPHA * _difference(scores.layers, pairs.run), scores
 
 
 def _difference(logits: Tensor, sets: Tensor) -> Tensor:
-    """Mean logit of what only the better set has, less that of what only the worse has; (B,)."""
+    """Mean logit of what only the better set has, less that of what only the worse has; (K, B)."""
     better, worse = sets
     return _mean(logits, better & ~worse) - _mean(logits, worse & ~better)
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of each row under its mask; 0 where it is empty."""
-    return values.masked_fill(~mask, 0).sum(1) / mask.sum(1).clamp(min=1)
+    return (values * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
 
 def _loss(router: Router, pairs: Pairs, reference: Tensor, schedule: Schedule) -> Tensor:
     margins, scores = _margins(router, pairs)
-    vision, every = pairs.segments == VISION, torch.ones_like(pairs.run[0])
-    preference = -functional.logsigmoid(BETA * (margins - reference)).mean()
+    vision, every = pairs.segments == VISION, torch.ones_like(scores.layers, dtype=torch.bool)
+    told = pairs.differ.flatten()
+    preference = -_mean(functional.logsigmoid(BETA * (margins - reference)).flatten(), told)
     tokens = _mean(scores.tokens.sigmoid(), vision) - schedule.tokens
     layers = _mean(scores.layers.sigmoid(), every) - schedule.layers
     imitation = _bce(scores.tokens, pairs.kept, vision) + _bce(scores.layers, pairs.run, every)
+    imitation = _mean(imitation.flatten(), told)
     sparsity = tokens.square().mean() + layers.square().mean()
     return preference + SPARSITY * sparsity + IMITATION * imitation
 
 
 def _bce(logits: Tensor, sets: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy to the better set where the two sets differ at all in it."""
+    """Cross-entropy to the better set where the two sets differ at all in it, (K, B)."""
     better, worse = sets
-    differs = (better != worse).any(1, keepdim=True) & mask
-    each = functional.binary_cross_entropy_with_logits(logits, better.to(logits), reduction="none")
-    return _mean(each, differs).mean()
+    differs = (better != worse).any(-1, keepdim=True) & mask
+    each = functional.binary_cross_entropy_with_logits(
+        logits.expand(better.shape), better.to(logits), reduction="none"
+    )
+    return _mean(each, differs)

@@ -26,21 +26,31 @@ def test_tokens_alone_then_layers_alone_then_both(adapter, answered, rules):
     six = [answered[0]] * 3
     tokens, layers, both = (batch.pairs for batch in mined(adapter, six, rules))
     assert tokens.run.all()
-    assert (tokens.kept[0] != tokens.kept[1]).any(1).all()
+    assert (tokens.kept[0] != tokens.kept[1]).any(-1)[tokens.differ].all()
     assert torch.equal(layers.kept[0], layers.kept[1])
-    assert torch.equal(layers.kept[0], layers.segments == VISION)
-    for pairs, kept in ((tokens, 0.5), (both, 0.5)):
-        sizes = (pairs.segments == VISION).sum(1) * kept
-        assert torch.equal(pairs.kept.sum(2), sizes.long().expand(2, -1))
+    assert torch.equal(layers.kept[0, 0], layers.segments == VISION)
     for pairs in (layers, both):
-        assert (pairs.run.sum(2) == 5).all()
-        assert pairs.run[:, :, [0, 1, 2, 5]].all()
+        assert (pairs.run.sum(-1) == 5).all()
+        assert pairs.run[..., [0, 1, 2, 5]].all()
+
+
+def test_tokens_are_searched_at_the_budget_its_half_and_its_quarter(adapter, answered, rules):
+    for pairs in (batch.pairs for batch in mined(adapter, [answered[0]] * 3, rules)):
+        counts = (pairs.segments == VISION).sum(1)
+        if pairs.run.all() or len(pairs.differ) > 1:
+            wanted = [(counts * share).round().long() for share in (0.5, 0.25, 0.125)]
+            assert torch.equal(pairs.kept.sum(-1), torch.stack(wanted).expand(2, -1, -1))
+            for wider, narrower in ((0, 1), (1, 2)):  # within the best set of the level before
+                assert not (pairs.kept[:, narrower] & ~pairs.kept[0, wider]).any()
+        else:
+            assert pairs.kept.shape[1] == 1
 
 
 def test_the_better_decision_is_nearer_to_the_dense_answer(adapter, answered, rules):
     for batch in mined(adapter, answered, rules):
         assert (batch.best <= batch.worst).all()
-        assert len(batch.pairs) == int((batch.worst - batch.best > 1e-4).sum())
+        assert batch.pairs.differ.any(0).all()
+        assert len(batch.pairs) >= int((batch.worst - batch.best > 1e-4).sum())
 
 
 def test_the_same_generator_finds_the_same_pairs(adapter, answered, rules):

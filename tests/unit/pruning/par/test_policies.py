@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.pruning.par.policies import Rules, deciding, even_policy, random_policy
@@ -17,6 +17,7 @@ def rules(tokens, layers, of=12, floor=0.0):
     return Rules(Profile(tokens, layers, 2), layer_candidates(of, 2), floor)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     vision=st.integers(1, 40),
     share=st.floats(0.05, 1),

@@ -105,5 +105,6 @@ def test_is_rebuilt_from_its_shape(kind):
 
 def test_width_follows_the_model():
     assert SlimRouter(4096, 32).width == 256
-    assert SlimRouter(128, 16).width == 16
-    assert SlimRouter(16, 6).width == 8
+    assert SlimRouter(1024, 24).width == 128
+    assert SlimRouter(128, 16).width == 64
+    assert SlimRouter(20, 6).width == 16

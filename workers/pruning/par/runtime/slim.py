@@ -31,13 +31,19 @@ class _SlimBlock(nn.Module):
         return hidden + changed
 
 
+def _width(hidden_size: int, step: int) -> int:
+    """A multiple of `step`; narrower ones than 64 do not learn to bind a question to a place."""
+    wanted = min(hidden_size, max(64, min(256, hidden_size // 8)))
+    return max(1, wanted // step) * step
+
+
 class SlimRouter(Router):
     """The default router (ours): under 0.1 % of a 7B model's FLOPs.
 
     Args:
         hidden_size: D of the large model.
         layers: N of the large model.
-        width: of the router; min(256, D / 8) rounded to its heads where not given.
+        width: of the router; where not given D / 8, at least 64 and at most 256, but not above D.
         blocks: transformer blocks.
         heads: attention heads.
     """
@@ -52,7 +58,7 @@ class SlimRouter(Router):
         blocks: int = 2,
         heads: int = 4,
     ) -> None:
-        width = width or max(1, min(256, hidden_size // 8) // (2 * heads)) * 2 * heads
+        width = width or _width(hidden_size, 2 * heads)
         super().__init__(width, layers)
         self.hidden_size = hidden_size
         self.project = nn.Linear(hidden_size, width)
