@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api import event_stream, openapi, problems
+from app.api.announcer import Announcer
 from app.api.body_limit import BodyLimit
 from app.api.deps import Resources, State
 from app.api.feeds import Hub
@@ -40,8 +41,10 @@ from app.outlines import Outlines
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
 from app.server import Server
+from app.services.submissions import Rules
 from app.settings import Settings
-from app.storage.store import open_store
+from app.storage.datasets import DatasetStore
+from app.storage.store import ArtifactStore, open_store
 from app.telemetry import logs, traces
 
 
@@ -54,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         engine = make_engine(settings.database.url)
         queue = CeleryQueue(settings.queue.url)
         rates = RateLimiter(settings.queue.url)
+        announcer = Announcer(engine)
         hub = Hub(settings.database.url, event_stream.reader(engine))
         listening = asyncio.create_task(hub.run())
         try:
@@ -61,11 +65,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             store = open_store(kept.dir, kept.url, kept.endpoint, kept.public_endpoint)
             models = settings.models
             outlines = Outlines(models.roots, models.hub_endpoint, models.hub_cache)
-            yield {"resources": Resources(settings, engine, queue, store, rates, hub, outlines)}
+            rules = _rules(settings, store, outlines)
+            resources = Resources(settings, engine, queue, store, rates, hub, rules, announcer)
+            yield {"resources": resources}
         finally:
             listening.cancel()
             with suppress(asyncio.CancelledError):
                 await listening
+            announcer.close()
             rates.close()
             queue.close()
             engine.dispose()
@@ -94,6 +101,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(module.router)
     openapi.install(app)
     return app
+
+
+def _rules(settings: Settings, store: ArtifactStore, outlines: Outlines) -> Rules:
+    return Rules(
+        outlines=outlines,
+        store=store,
+        datasets=DatasetStore(settings.storage.dir),
+        activation_bytes=settings.worker.activation_bytes,
+        max_attempts=settings.worker.max_attempts,
+        destinations=settings.publishing.destinations,
+    )
 
 
 def main() -> None:

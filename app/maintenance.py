@@ -94,7 +94,7 @@ def tidy(
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Work until `stop` is set; wakes on new outbox rows, and at the interval at the latest."""
-    engine = make_engine(settings.database.url, pool_size=6)
+    engine = make_engine(settings.database.url, pool_size=12)
     queue = CeleryQueue(settings.queue.url)
     store = open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint)
     kept = CheckpointStore(settings.checkpoints.dir)

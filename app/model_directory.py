@@ -1,7 +1,8 @@
 """Which local directories may be pruned. Looks at names only; nothing of a model is loaded."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,13 +39,23 @@ def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
     found = next((candidate for candidate in inside if candidate.is_dir()), None)
     if found is None:
         raise ModelNotFoundError(f"there is no model directory {path!r}")
-    for file in found.rglob("*"):
+    for file in _links(found):
         if not _is_under(file.resolve(), allowed):
             raise ModelPathError(
                 f"{file.name} in {path!r} is a link to where models may not come from"
             )
     check_model_files(found, path)
     return found
+
+
+def _links(directory: Path) -> Iterator[Path]:
+    """Symbolic links below a directory; what is no link is where it seems to be."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                yield Path(entry.path)
+            elif entry.is_dir():
+                yield from _links(Path(entry.path))
 
 
 def _is_under(path: Path, roots: Sequence[Path]) -> bool:

@@ -36,7 +36,7 @@ def start(settings: Settings, service: str) -> None:
     """Make the runner; importing this module has imported torch."""
     _flushing.append(traces.configure(service, settings.telemetry.otlp_endpoint))
     set_precision(tf32=settings.worker.tf32)
-    engine = make_engine(settings.database.url, pool_size=2)
+    engine = make_engine(settings.database.url, pool_size=4)
     machine = _announce(engine, settings)
     _present.append(Presence(partial(_sign_of_life, engine, machine)))
     models = ModelAccess(

@@ -1,24 +1,22 @@
 """What routers ask for: the app's resources, a transaction, an authenticated caller."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypedDict
 
-from anyio.to_thread import run_sync
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Connection, Engine
 
+from app.api.announcer import Announcer
 from app.api.feeds import Hub
 from app.domain.access import DEFAULT_PROJECT, Caller, Scope
 from app.domain.errors import KeyMissingError, RateLimitError, ScopeError
-from app.outlines import Outlines
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
 from app.services import keys
 from app.services.submissions import Rules
 from app.settings import Settings
-from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore
 
 
@@ -32,7 +30,8 @@ class Resources:
     store: ArtifactStore
     rates: RateLimiter
     hub: Hub
-    outlines: Outlines
+    rules: Rules
+    announcer: Announcer
 
 
 class State(TypedDict):
@@ -49,14 +48,20 @@ async def _resources(request: Request) -> Resources:
 WithResources = Annotated[Resources, Depends(_resources)]
 
 
-_bearer = HTTPBearer(auto_error=False, description="an API key: `secateur keys create`")
-Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+bearer = HTTPBearer(auto_error=False, description="an API key: `secateur keys create`")
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
-def _admit(
+def admit(
     request: Request, resources: Resources, connection: Connection, credentials: Credentials
 ) -> Caller:
-    """Who calls, counted against the project's rate."""
+    """Who calls, counted against the project's rate.
+
+    Raises:
+        KeyMissingError: nobody says so.
+        KeyInvalidError: no live key has this secret.
+        RateLimitError: the project has had its requests of this minute.
+    """
     if credentials is None:
         raise KeyMissingError("send an API key as `Authorization: Bearer <key>`")
     caller = keys.authenticate(connection, credentials.credentials)
@@ -69,101 +74,55 @@ def _admit(
 
 
 @dataclass(frozen=True, slots=True)
-class _Session:
-    connection: Connection
-    caller: Caller
+class Needs:
+    """Marks the parameter of an endpoint that takes the caller, and says who may call.
+
+    Attributes:
+        scope: of the key.
+        operator: whether it must be of the first project.
+    """
+
+    scope: Scope
+    operator: bool = False
+
+    def checked(self, caller: Caller) -> Caller:
+        """The caller.
+
+        Raises:
+            ScopeError: its key may not do this.
+        """
+        if not caller.scope.includes(self.scope):
+            raise ScopeError(f"this needs a key of scope {self.scope}; this one has {caller.scope}")
+        if self.operator and caller.project_id != DEFAULT_PROJECT:
+            raise ScopeError(
+                "this needs an admin key of the first project, which is the operator's"
+            )
+        return caller
 
 
-async def _open(
-    request: Request, resources: WithResources, credentials: Credentials
-) -> AsyncIterator[_Session]:
-    """One connection and one transaction for the request, its caller found out on the way."""
-
-    def begin() -> _Session:
-        connection = resources.engine.connect()
-        try:
-            return _Session(connection, _admit(request, resources, connection, credentials))
-        except BaseException:
-            connection.close()
-            raise
-
-    session = await run_sync(begin)
-    try:
-        yield session
-        # An endpoint that has committed itself saves a change of threads.
-        if session.connection.in_transaction():
-            await run_sync(session.connection.commit)
-    finally:
-        session.connection.close()
-
-
-# scope="function": the commit happens before the answer is sent, so no client is told of a job
-# that was not stored.
-_Opened = Annotated[_Session, Depends(_open, scope="function")]
-
-
-async def _connection(session: _Opened) -> Connection:
-    return session.connection
-
-
-Transaction = Annotated[Connection, Depends(_connection)]
-
-
-def authenticated(request: Request, resources: WithResources, credentials: Credentials) -> Caller:
-    """Who calls an endpoint that waits, streams or receives, and holds no connection meanwhile."""
-    with resources.engine.begin() as connection:
-        return _admit(request, resources, connection, credentials)
-
-
-def _check(caller: Caller, scope: Scope) -> Caller:
-    if not caller.scope.includes(scope):
-        raise ScopeError(f"this needs a key of scope {scope}; this one has {caller.scope}")
-    return caller
-
-
-def _within(scope: Scope) -> Callable[[_Session], Awaitable[Caller]]:
-    async def allowed(session: _Opened) -> Caller:
-        return _check(session.caller, scope)
-
-    return allowed
-
-
-def _alone(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
-    async def allowed(caller: Annotated[Caller, Depends(authenticated)]) -> Caller:
-        return _check(caller, scope)
-
-    return allowed
-
-
-# Callers inside the request's transaction.
-Reader = Annotated[Caller, Depends(_within(Scope.READ))]
-Submitter = Annotated[Caller, Depends(_within(Scope.SUBMIT))]
-Admin = Annotated[Caller, Depends(_within(Scope.ADMIN))]
-
-
-async def _operating(caller: Admin) -> Caller:
-    if caller.project_id != DEFAULT_PROJECT:
-        raise ScopeError("this needs an admin key of the first project, which is the operator's")
-    return caller
-
-
+# Callers of endpoints on a `TransactionRoute`.
+Reader = Annotated[Caller, Needs(Scope.READ)]
+Submitter = Annotated[Caller, Needs(Scope.SUBMIT)]
+Admin = Annotated[Caller, Needs(Scope.ADMIN)]
 # Who runs the service: sees that there are other projects.
-Operator = Annotated[Caller, Depends(_operating)]
-# Callers of endpoints that hold none.
-Watcher = Annotated[Caller, Depends(_alone(Scope.READ))]
-Uploader = Annotated[Caller, Depends(_alone(Scope.SUBMIT))]
+Operator = Annotated[Caller, Needs(Scope.ADMIN, operator=True)]
+
+
+def _alone(needs: Needs) -> Callable[[Request, Resources, Credentials], Caller]:
+    def allowed(request: Request, resources: WithResources, credentials: Credentials) -> Caller:
+        with resources.engine.begin() as connection:
+            return needs.checked(admit(request, resources, connection, credentials))
+
+    return allowed
+
+
+# Callers of endpoints that wait, stream or receive, and hold no connection meanwhile.
+Watcher = Annotated[Caller, Depends(_alone(Needs(Scope.READ)))]
+Uploader = Annotated[Caller, Depends(_alone(Needs(Scope.SUBMIT)))]
 
 
 async def _rules(resources: WithResources) -> Rules:
-    settings = resources.settings
-    return Rules(
-        outlines=resources.outlines,
-        store=resources.store,
-        datasets=DatasetStore(settings.storage.dir),
-        activation_bytes=settings.worker.activation_bytes,
-        max_attempts=settings.worker.max_attempts,
-        destinations=settings.publishing.destinations,
-    )
+    return resources.rules
 
 
 WithRules = Annotated[Rules, Depends(_rules)]

@@ -3,16 +3,51 @@
 import base64
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
 
 from app.api.deps import WithResources
+from app.api.documented import header
+from app.api.problems import problem
 from app.domain.jobs import Artifact
 
 ONE_MEBIBYTE = 1 << 20
 FOR_EVER = "private, immutable, max-age=31536000"
+
+
+_HEADERS = {
+    "ETag": header("the file's SHA-256", example='"9f86d0…"'),
+    "Repr-Digest": header("the digest of the whole file (RFC 9530)", example="sha-256=:n4bQ…:"),
+    "Cache-Control": header("files never change", example=FOR_EVER),
+}
+_BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+# Of an endpoint that answers with a file.
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The whole file",
+        "content": _BINARY,
+        "headers": _HEADERS | {"Accept-Ranges": header("always `bytes`", example="bytes")},
+    },
+    206: {
+        "description": "The range that was asked for",
+        "content": _BINARY,
+        "headers": _HEADERS
+        | {"Content-Range": header("which bytes these are", example="bytes 0-99/1000")},
+    },
+    302: {
+        "description": "The file is on an object store",
+        "headers": _HEADERS | {"Location": header("where, for a while; without the key")},
+    },
+    304: {"description": "The client has the file", "headers": _HEADERS},
+    416: {
+        "description": "The range lies outside of the file",
+        "headers": {"Content-Range": header("how long the file is", example="bytes */1000")},
+    },
+}
 
 
 class PublishedFile(FileResponse):
@@ -20,6 +55,30 @@ class PublishedFile(FileResponse):
 
     # Starlette reads 64 KiB at a time, each by a hop to a thread.
     chunk_size = ONE_MEBIBYTE
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As `FileResponse`, with problems for ranges that cannot be."""
+        refused: list[Response] = []
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in _RANGES:
+                status = HTTPStatus(message["status"])
+                told = Headers(raw=message["headers"]).get("content-range")
+                headers = {"Content-Range": told} if told else {}
+                detail = "the Range header names no bytes of this file"
+                refused.append(problem(status, _RANGES[status], detail, headers=headers))
+            if not refused:
+                await send(message)
+
+        await super().__call__(scope, receive, sending)
+        for problem_ in refused:
+            await problem_(scope, receive, send)
+
+
+_RANGES = {
+    HTTPStatus.BAD_REQUEST: "bad_request",
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "range_not_satisfiable",
+}
 
 
 class Sender:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
 
 from app.api.problems import problem, status_of
+from app.api.transactions import TransactionRoute
 from app.domain import errors
 from app.domain.errors import SecateurError
 
@@ -32,8 +32,8 @@ def refuse(error: SecateurError, **headers: str) -> Response:
     return problem(status_of(type(error)), error.code, str(error), headers=told)
 
 
-class HubRoute(APIRoute):
-    """A route whose errors carry the hub's headers, those of its dependencies included."""
+class HubRoute(TransactionRoute):
+    """A route whose errors carry the hub's headers."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler, wrapped."""

@@ -12,8 +12,19 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from app.api.problems import MEDIA_TYPE, status_of
-from app.domain import dataset_errors, errors
+from app.api.documented import (
+    CHALLENGE,
+    CODES,
+    ETAG,
+    HEADERS,
+    LOCATION,
+    PARAMETERS,
+    REPLAYED,
+    RETRY_AFTER,
+)
+from app.api.examples import BODIES, EXAMPLES, STREAM
+from app.api.problems import MEDIA_TYPE, problem, status_of
+from app.domain import dataset_errors, errors, routing_errors
 from app.domain.errors import SecateurError
 
 Json = dict[str, Any]
@@ -69,17 +80,60 @@ def complete(document: Json) -> Json:
             if "discriminator" in property_ and isinstance(property_.get("default"), dict):
                 del property_["default"]
     refused: Json = {}
+    for path, method, operation in _operations(document):
+        _describe(operation, schemas)
+        if operation.get("security"):
+            _add_headers(operation)
+            for status in _refusals(path, method, operation):
+                refused[status.name] = _problem(status)
+                reference = {"$ref": f"#/components/responses/{status.name}"}
+                operation["responses"][str(status.value)] = reference
+    document["components"]["responses"] = refused
+    document["components"]["headers"] = HEADERS
+    return document
+
+
+def _operations(document: Json) -> Iterator[tuple[str, str, Json]]:
     for path, item in document["paths"].items():
         for method, operation in item.items():
-            if method in METHODS and operation.get("security"):
-                _add_headers(operation)
-                for status in _refusals(path, method, operation):
-                    refused[status.name] = _problem(status)
-                    reference = {"$ref": f"#/components/responses/{status.name}"}
-                    operation["responses"][str(status.value)] = reference
-    document["components"]["responses"] = refused
-    document["components"]["headers"] = RATE_FIELDS
-    return document
+            if method in METHODS:
+                yield path, method, operation
+
+
+def _describe(operation: Json, schemas: Json) -> None:
+    """Say what parameters and answers are, with an example of every body."""
+    for parameter in operation.get("parameters", ()):
+        if "description" not in parameter:
+            parameter["description"] = PARAMETERS[parameter["name"]]
+    for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
+        _exemplify(operation, media_type, body)
+    for status, answer in operation["responses"].items():
+        if status[0] == "4":
+            continue
+        for media_type, body in answer.get("content", {}).items():
+            _exemplify(operation, media_type, body)
+        if answer["description"] == "Successful Response":
+            bodies = list(answer.get("content", {}).values())
+            name = _schema(bodies[0]) if bodies else None
+            told = schemas[name].get("description") if name else HTTPStatus(int(status)).phrase
+            answer["description"] = told or HTTPStatus(int(status)).phrase
+
+
+def _exemplify(operation: Json, media_type: str, body: Json) -> None:
+    name = _schema(body)
+    if name in EXAMPLES:
+        body["example"] = EXAMPLES[name]
+    elif media_type == "text/event-stream":
+        body["example"] = STREAM
+    elif media_type in {"application/json", "application/jsonl"}:
+        body["example"] = BODIES[operation["operationId"].split("_v1_")[0].split("_api_")[0]]
+
+
+def _schema(body: Json) -> str | None:
+    """The name of the schema of a body, if it has one."""
+    schema = body.get("schema", {})
+    references = [each["$ref"] for each in (schema, *schema.get("anyOf", ())) if "$ref" in each]
+    return references[0].rpartition("/")[2] if references else None
 
 
 # Where files are asked for that may have expired.
@@ -112,53 +166,70 @@ def _refusals(path: str, method: str, operation: Json) -> set[HTTPStatus]:
     return found
 
 
+_WAITING = {
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
 def _problem(status: HTTPStatus) -> Json:
-    codes = sorted(error.code for error in _errors() if status_of(error) is status)
-    listed = f" Codes: {', '.join(f'`{code}`' for code in codes)}." if codes else ""
-    reference = {"$ref": "#/components/schemas/Problem"}
+    examples = {
+        code: {"value": _example(status, code, detail)}
+        for code, detail in sorted(_codes().items())
+        if detail[0] is status
+    }
+    listed = f" Codes: {', '.join(f'`{code}`' for code in examples)}." if examples else ""
     answer: Json = {
         "description": f"{status.phrase}.{listed}",
-        "content": {MEDIA_TYPE: {"schema": reference}},
-        "headers": _rate_fields() if status is not HTTPStatus.UNAUTHORIZED else {},
+        "content": {
+            MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
+        },
+        "headers": _common(),
     }
-    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        answer["headers"]["Retry-After"] = _header("seconds to wait", "integer")
+    if status in _WAITING:
+        answer["headers"]["Retry-After"] = RETRY_AFTER
     if status is HTTPStatus.UNAUTHORIZED:
-        answer["headers"]["WWW-Authenticate"] = _header("Bearer")
+        answer["headers"] = {"X-Request-Id": _common()["X-Request-Id"]}
+        answer["headers"]["WWW-Authenticate"] = CHALLENGE
     return answer
 
 
+def _codes() -> dict[str, tuple[HTTPStatus, str]]:
+    """Every code with its status and what it means."""
+    known = {
+        kind.code: (status_of(kind), inspect.cleandoc(kind.__doc__ or "")) for kind in _errors()
+    }
+    return known | CODES
+
+
+def _example(status: HTTPStatus, code: str, told: tuple[HTTPStatus, str]) -> Json:
+    body: Json = json.loads(bytes(problem(status, code, told[1].splitlines()[0]).body))
+    return body
+
+
 def _errors() -> Iterator[type[SecateurError]]:
-    for module in (errors, dataset_errors):
+    for module in (errors, dataset_errors, routing_errors):
         for _, kind in inspect.getmembers(module, inspect.isclass):
             if issubclass(kind, SecateurError) and "code" in vars(kind):
                 yield kind
 
 
-def _header(description: str, kind: str = "string") -> Json:
-    return {"description": description, "schema": {"type": kind}}
-
-
-RATE_FIELDS = {
-    "RateLimit": _header('what is left: "project";r=requests;t=seconds'),
-    "RateLimit-Policy": _header('the limit: "project";q=requests;w=seconds'),
-}
-
-
-def _rate_fields() -> Json:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in RATE_FIELDS}
+def _common() -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS}
 
 
 def _add_headers(operation: Json) -> None:
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
     for status, answer in operation["responses"].items():
         headers: Json = answer.setdefault("headers", {})
-        headers.update(_rate_fields())
+        headers.update(_common())
         if status == str(HTTPStatus.ACCEPTED.value) and "idempotency-key" in names:
-            headers["Location"] = _header("where the new job is")
-            headers["Idempotency-Replayed"] = _header("true where an earlier answer is repeated")
+            headers["Location"] = LOCATION
+            headers["Idempotency-Replayed"] = REPLAYED
         if status == str(HTTPStatus.OK.value) and "if-match" in names:
-            headers["ETag"] = _header("the job's state, for If-Match")
+            headers["ETag"] = ETAG
 
 
 def text(app: FastAPI) -> str:

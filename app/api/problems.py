@@ -28,6 +28,7 @@ STATUS: dict[type[SecateurError], HTTPStatus] = {
     errors.KeyInvalidError: HTTPStatus.UNAUTHORIZED,
     errors.JobNotFoundError: HTTPStatus.NOT_FOUND,
     errors.ArtifactNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.ArtifactPathError: HTTPStatus.BAD_REQUEST,
     errors.RepositoryNotFoundError: HTTPStatus.NOT_FOUND,
     errors.RevisionNotFoundError: HTTPStatus.NOT_FOUND,

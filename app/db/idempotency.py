@@ -3,7 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import idempotency
 
@@ -38,11 +39,10 @@ def store(
     answer: dict[str, Any],
 ) -> None:
     """Keep an answer; an outdated one of the same key gives way."""
-    connection.execute(
-        delete(idempotency).where(idempotency.c.project_id == project_id, idempotency.c.key == key)
-    )
-    values = {"project_id": project_id, "key": key, "fingerprint": fingerprint, "answer": answer}
-    connection.execute(insert(idempotency).values(values))
+    values = {"fingerprint": fingerprint, "answer": answer}
+    new = insert(idempotency).values(values | {"project_id": project_id, "key": key})
+    again = values | {"created_at": func.now()}
+    connection.execute(new.on_conflict_do_update(constraint=idempotency.primary_key, set_=again))
 
 
 def forget_old(connection: Connection) -> int:

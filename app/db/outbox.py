@@ -46,11 +46,16 @@ _ADD = _NEW.on_conflict_do_update(
 def add(connection: Connection, job: Job, *, delay: timedelta = timedelta(0)) -> None:
     """Have the job's message sent, `delay` from now; a waiting relay wakes on commit."""
     connection.execute(_ADD, _row(job) | {"delay": delay})
-    connection.execute(_NOTIFY)
+    wake(connection)
 
 
 def _row(job: Job) -> dict[str, Any]:
     return {"job_id": job.id, "project_id": job.project_id, "priority": job.priority}
+
+
+def wake(connection: Connection) -> None:
+    """Have a waiting relay look, on commit."""
+    connection.execute(_NOTIFY)
 
 
 def release(connection: Connection, job: Job) -> None:
@@ -62,7 +67,7 @@ def release(connection: Connection, job: Job) -> None:
         .values(due_at=func.now())
     )
     if connection.execute(query).rowcount:
-        connection.execute(_NOTIFY)
+        wake(connection)
 
 
 def set_priority(connection: Connection, job_id: str, priority: int) -> None:
@@ -174,7 +179,7 @@ def send_again(connection: Connection, project_id: str) -> None:
     )
     query = update(outbox).where(outbox.c.job_id == first.scalar_subquery()).values(sent_at=null())
     if connection.execute(query).rowcount:
-        connection.execute(_NOTIFY)
+        wake(connection)
 
 
 def _overdue(age: timedelta, full: Collection[str]) -> ColumnElement[bool]:

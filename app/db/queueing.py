@@ -22,8 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.db import labels
-from app.db.jobs import to_job
-from app.db.outbox import CHANNEL, NEVER
+from app.db.outbox import NEVER
 from app.db.tables import audit, events, jobs, outbox, webhooks
 from app.domain.ids import new_id
 from app.domain.jobs import Job, JobStatus, NewJob, status_event
@@ -39,7 +38,7 @@ _job = (
         deadline=func.now()
         + func.make_interval(0, 0, 0, 0, 0, 0, bindparam("pending_seconds", type_=Float)),
     )
-    .returning(jobs)
+    .returning(jobs.c.id, jobs.c.project_id, jobs.c.priority, jobs.c.leader_id, jobs.c.created_at)
     .cte("job")
 )
 _message = (
@@ -90,9 +89,7 @@ _interested = (
     )
     .scalar_subquery()
 )
-_ADD = select(
-    _job, _interested.label("interested"), func.pg_notify(CHANNEL, "").label("_")
-).add_cte(_message, _entry, _note)
+_ADD = select(_job.c.created_at, _interested.label("interested")).add_cte(_message, _entry, _note)
 
 
 def add(
@@ -103,15 +100,15 @@ def add(
     A job with a leader waits until the outbox is told to release it.
 
     Args:
-        connection: an open transaction; a waiting relay wakes on its commit.
+        connection: an open transaction; who commits it wakes the relay.
         new: the job.
         key_id: who submits it.
         action: for the audit log; None where another entry speaks for the job.
     """
-    values: dict[str, Any] = {field.name: getattr(new, field.name) for field in fields(new)}
-    values |= {"id": new_id("job"), "pending_seconds": new.max_pending}
-    values |= {"key_id": key_id, "action": action}
-    row = connection.execute(_ADD, values).mappings().one()
-    job = to_job(row)
+    asked: dict[str, Any] = {field.name: getattr(new, field.name) for field in fields(new)}
+    job_id = new_id("job")
+    told = {"id": job_id, "pending_seconds": new.max_pending, "key_id": key_id, "action": action}
+    row = connection.execute(_ADD, asked | told).one()
+    job = Job(**asked, id=job_id, created_at=row.created_at)
     labels.add(connection, job)
-    return job, row["interested"] or ()
+    return job, row.interested or ()

@@ -163,14 +163,11 @@ class JobError:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One pruning job as stored.
+class NewJob:
+    """A job about to be stored, still without an id.
 
     Attributes:
-        version: grows with the status and with what clients set, not with progress.
-        fruitless: attempts in a row, this one included, that kept nothing for the next.
-        max_attempts: how many of those end the job as failed.
-        eta: when the running attempt should end, judged by its pace; None while unknown.
+        max_attempts: how many attempts in a row that keep nothing end the job as failed.
         request: what the client sent, for clones.
         origin: id and W3C trace context of the request that made it, for logs and traces.
         source_id: the job this one retries or was cloned from.
@@ -180,35 +177,47 @@ class Job:
         memory_bytes: what it should take on its device; None while unknown.
     """
 
-    id: str
-    project_id: str
-    version: int
-    status: JobStatus
-    phase: Phase | None
-    progress: float
-    eta: datetime | None
-    attempt: int
-    fruitless: int
-    max_attempts: int
     spec: dict[str, Any]
-    request: dict[str, Any]
-    origin: dict[str, str]
-    source_id: str | None
-    sweep_id: str | None
-    leader_id: str | None
-    priority: int
-    labels: dict[str, str]
-    metadata: dict[str, Any]
-    max_runtime: int | None
-    max_pending: int | None
-    worker_class: str
-    memory_bytes: int | None
-    error: JobError | None
-    result: dict[str, Any] | None
+    max_attempts: int
+    project_id: str = DEFAULT_PROJECT
+    request: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
+    source_id: str | None = None
+    sweep_id: str | None = None
+    leader_id: str | None = None
+    priority: int = 0
+    labels: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    max_runtime: int | None = None
+    max_pending: int | None = None
+    worker_class: str = DEFAULT_CLASS
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(NewJob):
+    """One pruning job as stored; the defaults are those of a job that nobody has claimed.
+
+    Attributes:
+        version: grows with the status and with what clients set, not with progress.
+        fruitless: attempts in a row, this one included, that kept nothing for the next.
+        eta: when the running attempt should end, judged by its pace; None while unknown.
+    """
+
+    id: str
     created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    files_expired_at: datetime | None
+    version: int = 1
+    status: JobStatus = JobStatus.QUEUED
+    phase: Phase | None = None
+    progress: float = 0
+    eta: datetime | None = None
+    attempt: int = 0
+    fruitless: int = 0
+    error: JobError | None = None
+    result: dict[str, Any] | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    files_expired_at: datetime | None = None
 
     @property
     def etag(self) -> str:
@@ -226,27 +235,6 @@ class Artifact:
     size: int
     sha256: str
     media_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A job about to be stored, still without an id."""
-
-    spec: dict[str, Any]
-    max_attempts: int
-    project_id: str = DEFAULT_PROJECT
-    request: dict[str, Any] = field(default_factory=dict)
-    origin: dict[str, str] = field(default_factory=dict)
-    source_id: str | None = None
-    sweep_id: str | None = None
-    leader_id: str | None = None
-    priority: int = 0
-    labels: dict[str, str] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
-    max_runtime: int | None = None
-    max_pending: int | None = None
-    worker_class: str = DEFAULT_CLASS
-    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from app.db import idempotency
@@ -36,7 +37,7 @@ def once(
         connection: the transaction that `make` works in.
         caller: keys of different projects do not meet.
         key: the Idempotency-Key; None just makes the answer.
-        payload: what must be the same for a replay; anything JSON can hold.
+        payload: what must be the same for a replay; models, and anything JSON can hold.
         make: does the work and returns the answer, as JSON can hold it.
 
     Raises:
@@ -47,7 +48,7 @@ def once(
         return Answer(make())
     if not idempotency.try_lock(connection, caller.project_id, key):
         raise IdempotencyInFlightError("the first request with this Idempotency-Key is at work")
-    text = json.dumps(payload, sort_keys=True)
+    text = json.dumps(payload, sort_keys=True, default=_plain)
     fingerprint = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     found = idempotency.find(connection, caller.project_id, key)
     if found is None:
@@ -59,3 +60,7 @@ def once(
     if found[0] != fingerprint:
         raise IdempotencyMismatchError("this Idempotency-Key was used with another payload")
     return Answer(found[1], replayed=True)
+
+
+def _plain(model: BaseModel) -> Any:
+    return model.model_dump(mode="json")

@@ -4,16 +4,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from app.db import worker_classes
 from app.domain.anatomy import Anatomy
 from app.domain.jobs import DEFAULT_CLASS, Phase
 from app.domain.machines import Machine
 from app.domain.memory_estimate import Memory, estimate_memory
 from app.domain.placement import Wish, uses_gpu
-from app.domain.placement import place as choose
 from app.domain.submission import JobRequest, JobSpec
 from app.domain.time_estimate import estimate_seconds
 from app.outlines import Outline
+from app.services.machines import Machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,7 @@ def place(
     spec: JobSpec,
     outline: Outline | None,
     *,
+    machines: Machines,
     activations: int,
 ) -> Placement:
     """Estimate the job and choose its workers.
@@ -51,6 +51,7 @@ def place(
         request: what the client asks for.
         spec: the same, resolved.
         outline: the model's; None where it could not be had.
+        machines: what there is.
         activations: bytes of them that workers hold in host memory.
 
     Raises:
@@ -58,15 +59,14 @@ def place(
         NoWorkerError: no worker has the device.
         JobTooLargeError: it fits none of them.
     """
-    machines = [each.machine for each in worker_classes.listing(connection)]
     if outline is None or not outline.tensors:
-        machine = choose(machines, Wish(spec.device, request.worker_class, None, None))
+        machine = machines.choose(connection, Wish(spec.device, request.worker_class, None, None))
         return Placement(_class_of(machine), None, None)
     anatomy = Anatomy.of(outline.tensors, outline.config)
     on_host = estimate_memory(anatomy, spec, activations=activations)
     on_gpu = estimate_memory(anatomy, spec, gpu=True)
     wish = Wish(spec.device, request.worker_class, on_host.peak, on_gpu.peak)
-    machine = choose(machines, wish)
+    machine = machines.choose(connection, wish)
     gpu = machine is not None and uses_gpu(machine, spec.device)
     seconds = estimate_seconds(anatomy, spec, machine) if machine else None
     return Placement(_class_of(machine), on_gpu if gpu else on_host, seconds)

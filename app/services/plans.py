@@ -15,9 +15,9 @@ from app.domain.routable import PlannedRouting, plan_routing, routing_warnings
 from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec
 from app.outlines import Outline
-from app.services import placements, projects
+from app.services import projects
 from app.services.placements import Placement
-from app.services.submissions import Rules, check
+from app.services.submissions import Rules, check, placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,9 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
         HubUnavailableError: the hub does not answer. A submit is taken all the same.
     """
     spec = check(connection, caller, request, rules)
-    projects.check_quotas(connection, caller)
+    projects.check_quotas(connection, caller, rules.room)
     outline = rules.outlines.of(parse_model_source(spec.model))
-    activations = rules.activation_bytes
-    placement = placements.place(connection, request, spec, outline, activations=activations)
+    placement = placed(connection, request, spec, outline, rules)
     tensors = outline.tensors
     shapes = None if tensors is None else {name: each.shape for name, each in tensors.items()}
     matrices = None if shapes is None else _matrices(shapes, spec)

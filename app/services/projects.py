@@ -6,6 +6,7 @@ from app.db import audit, projects
 from app.domain.access import AuditEntry, Caller, Key, Limits, Project
 from app.domain.errors import ArtifactQuotaError, ProjectExistsError, QueueQuotaError
 from app.services import keys
+from app.services.room import Room
 
 # So near the limit, submits count one after the other; further away, none waits for another.
 NEAR = 100
@@ -55,13 +56,21 @@ def usage(connection: Connection, caller: Caller) -> tuple[int, int]:
     )
 
 
-def check_quotas(connection: Connection, caller: Caller, *, jobs: int = 1) -> None:
+def check_quotas(connection: Connection, caller: Caller, room: Room, *, jobs: int = 1) -> None:
     """Refuse new jobs beyond the project's limits.
+
+    Args:
+        connection: an open transaction.
+        caller: who submits.
+        room: what this process knows already.
+        jobs: how many are submitted.
 
     Raises:
         QueueQuotaError: as many jobs as may are queued.
         ArtifactQuotaError: the published files take up all the room.
     """
+    if room.take(caller, jobs):
+        return
     limit = caller.limits.queued_jobs
     found, artifact_bytes = projects.used(connection, caller.project_id, up_to=limit + 1)
     if found + jobs + NEAR > limit:
@@ -74,6 +83,7 @@ def check_quotas(connection: Connection, caller: Caller, *, jobs: int = 1) -> No
             f"the project's artifacts take {artifact_bytes} of "
             f"{caller.limits.artifact_bytes} bytes; delete jobs that are not needed any more"
         )
+    room.learn(caller, limit - NEAR - found - jobs)
 
 
 def audit_page(

@@ -21,7 +21,9 @@ from app.outlines import Outline, Outlines
 from app.services import datasets, placements, projects, publishing
 from app.services.earlier_scores import with_scores
 from app.services.jobs import get
+from app.services.machines import Machines
 from app.services.notices import about_job, send
+from app.services.room import Room
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore
 from app.telemetry.context import origin
@@ -36,6 +38,8 @@ class Rules:
     datasets: DatasetStore
     activation_bytes: int
     max_attempts: int
+    machines: Machines = field(default_factory=Machines)
+    room: Room = field(default_factory=Room)
     destinations: Mapping[str, Destination] = field(default_factory=dict)
 
 
@@ -72,7 +76,7 @@ def submit(
         UserError: `check` refuses the request, no worker can take it, or a quota is used up.
     """
     spec = check(connection, caller, request, rules)
-    projects.check_quotas(connection, caller)
+    projects.check_quotas(connection, caller, rules.room)
     return enqueue(connection, caller, request, spec, rules, action=action, source_id=source_id)
 
 
@@ -91,9 +95,7 @@ def enqueue(
     Raises:
         UserError: no worker can take it.
     """
-    outline = outline_of(spec, rules.outlines)
-    activations = rules.activation_bytes
-    placement = placements.place(connection, request, spec, outline, activations=activations)
+    placement = placed(connection, request, spec, outline_of(spec, rules.outlines), rules)
     new = NewJob(
         spec=spec.model_dump(mode="json"),
         max_attempts=rules.max_attempts,
@@ -112,6 +114,28 @@ def enqueue(
     job, interested = queueing.add(connection, new, key_id=caller.key_id, action=action)
     send(connection, interested, WebhookEvent.QUEUED, about_job(job))
     return job
+
+
+def placed(
+    connection: Connection,
+    request: JobRequest,
+    spec: JobSpec,
+    outline: Outline | None,
+    rules: Rules,
+) -> placements.Placement:
+    """Where the job goes.
+
+    Raises:
+        UserError: no worker can take it.
+    """
+    return placements.place(
+        connection,
+        request,
+        spec,
+        outline,
+        machines=rules.machines,
+        activations=rules.activation_bytes,
+    )
 
 
 def outline_of(spec: JobSpec, outlines: Outlines) -> Outline | None:

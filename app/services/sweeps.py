@@ -30,7 +30,7 @@ def submit(connection: Connection, caller: Caller, request: SweepRequest, rules:
     """
     members = request.members()
     specs = [submissions.check(connection, caller, each, rules) for each in members]
-    check_quotas(connection, caller, jobs=len(members))
+    check_quotas(connection, caller, rules.room, jobs=len(members))
     sweep = sweeps.create(
         connection,
         caller.project_id,

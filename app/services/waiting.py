@@ -21,8 +21,8 @@ from app.domain.jobs import (
 from app.domain.machines import SILENT, WorkerClass
 from app.domain.placement import gigabytes
 from app.domain.submission import JobRequest, JobSpec
-from app.services import journal, placements
-from app.services.submissions import Rules, outline_of
+from app.services import journal
+from app.services.submissions import Rules, outline_of, placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ def retire(connection: Connection, caller: Caller, name: str, rules: Rules) -> R
     """
     if not worker_classes.remove(connection, name):
         raise WorkerClassNotFoundError(f"there is no worker class {name!r}")
+    rules.machines.forget()
     moved, failed = list[str](), list[str]()
     for job in jobs.queued_for(connection, name):
         try:
@@ -89,13 +90,7 @@ def retire(connection: Connection, caller: Caller, name: str, rules: Rules) -> R
 
 def _move(connection: Connection, job: Job, rules: Rules) -> None:
     spec, request = JobSpec.model_validate(job.spec), JobRequest.model_validate(job.request)
-    placement = placements.place(
-        connection,
-        request,
-        spec,
-        outline_of(spec, rules.outlines),
-        activations=rules.activation_bytes,
-    )
+    placement = placed(connection, request, spec, outline_of(spec, rules.outlines), rules)
     to = placement.worker_class
     jobs.move(connection, job.id, worker_class=to, memory_bytes=placement.memory_bytes)
     outbox.moved(connection, job.id)

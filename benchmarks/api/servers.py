@@ -15,9 +15,10 @@ import httpx2
 import psutil
 from sqlalchemy import Engine
 
-from app.db import migrate, projects
+from app.db import migrate, projects, worker_classes
 from app.db.engine import make_engine
 from app.domain.access import DEFAULT_PROJECT, Limits
+from app.domain.machines import Machine
 from app.local.postgres import Postgres
 from app.local.process import running
 from app.local.valkey import Valkey, free_port
@@ -25,6 +26,8 @@ from app.services import keys
 from app.settings import Settings
 from benchmarks.api.client import Server
 
+# As after the first worker's start.
+WORKER = Machine("cpu", 8 << 30, 2, "cpu", 0, None, gflops=20.0, disk_rate=1e9)
 UNLIMITED = Limits(queued_jobs=10**9, running_jobs=10**6, requests_per_minute=10**9)
 
 
@@ -59,6 +62,7 @@ class Servers:
         with engine.begin() as connection:
             key = keys.create(connection, "benchmark")
             projects.set_limits(connection, DEFAULT_PROJECT, UNLIMITED)
+            worker_classes.put(connection, WORKER)
         environment = settings.environment()
         server, process = self._serve("app.main:create_app", environment, "/readyz", key)
         return Api(server, process, engine, settings)

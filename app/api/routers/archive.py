@@ -3,16 +3,32 @@
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import Reader, Transaction, WithResources
+from app.api.deps import Reader, WithResources
+from app.api.documented import header
+from app.api.transactions import Transaction, TransactionRoute
 from app.services import artifacts
 from app.storage.tar import tar_size, tar_stream
 
-router = APIRouter(prefix="/v1/jobs/{job_id}/archive", tags=["artifacts"])
+router = APIRouter(
+    prefix="/v1/jobs/{job_id}/archive", tags=["artifacts"], route_class=TransactionRoute
+)
 
 MEDIA_TYPE = "application/x-tar"
 
 
-@router.get("", response_class=StreamingResponse, responses={200: {"content": {MEDIA_TYPE: {}}}})
+@router.get(
+    "",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "The files as one tar archive",
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+            "headers": {
+                "Content-Disposition": header("its name", example='attachment; filename="job.tar"')
+            },
+        }
+    },
+)
 def archive(
     job_id: str, resources: WithResources, caller: Reader, transaction: Transaction
 ) -> StreamingResponse:

@@ -3,12 +3,15 @@
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
-from app.api.deps import Reader, Transaction
-from app.api.files import WithSender
+from app.api.deps import Reader
+from app.api.files import RESPONSES, WithSender
 from app.api.schemas.jobs import ArtifactList, ArtifactOut
+from app.api.transactions import Transaction, TransactionRoute
 from app.services import artifacts
 
-router = APIRouter(prefix="/v1/jobs/{job_id}/artifacts", tags=["artifacts"])
+router = APIRouter(
+    prefix="/v1/jobs/{job_id}/artifacts", tags=["artifacts"], route_class=TransactionRoute
+)
 
 
 @router.get("")
@@ -19,7 +22,7 @@ def listing(job_id: str, caller: Reader, transaction: Transaction) -> ArtifactLi
 
 
 @router.head("/{path:path}", include_in_schema=False)
-@router.get("/{path:path}", response_class=FileResponse)
+@router.get("/{path:path}", response_class=FileResponse, responses=RESPONSES)
 def download(
     job_id: str, path: str, caller: Reader, transaction: Transaction, sender: WithSender
 ) -> Response:

@@ -10,8 +10,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from app.api.deps import Reader, Submitter, Transaction, Uploader, WithResources
+from app.api.deps import Reader, Submitter, Uploader, WithResources
+from app.api.documented import LOCATION
 from app.api.schemas.datasets import DatasetOut, DatasetPage
+from app.api.transactions import Transaction, TransactionRoute
 from app.domain.dataset_errors import DatasetTooLargeError
 from app.services import datasets
 from app.storage.datasets import DatasetStore
@@ -19,7 +21,7 @@ from app.uploads.limits import UploadLimits
 
 PATH = "/v1/datasets"
 
-router = APIRouter(prefix=PATH, tags=["datasets"])
+router = APIRouter(prefix=PATH, tags=["datasets"], route_class=TransactionRoute)
 
 
 def _store(resources: WithResources) -> DatasetStore:
@@ -58,7 +60,14 @@ _BODY = {"schema": {"type": "string", "format": "binary"}}
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
-    responses={HTTPStatus.OK.value: {"model": DatasetOut, "description": "It was there already"}},
+    responses={
+        HTTPStatus.OK.value: {
+            "model": DatasetOut,
+            "description": "It was there already",
+            "headers": {"Location": LOCATION},
+        },
+        HTTPStatus.CREATED.value: {"headers": {"Location": LOCATION}},
+    },
     openapi_extra={
         "requestBody": {
             "required": True,

@@ -5,22 +5,15 @@ from http import HTTPStatus
 from fastapi import APIRouter, Response
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import Resources, WithResources
 from app.api.readiness import OK, checks
+from app.api.schemas.health import Health
 from app.db.load import load
 from app.telemetry.metrics.state import State
 
 router = APIRouter(tags=["health"])
-
-
-class Health(BaseModel):
-    """`ok`, or what is wrong, per dependency."""
-
-    status: str
-    checks: dict[str, str]
 
 
 class PrometheusText(Response):
@@ -35,7 +28,7 @@ def livez() -> Health:
     return Health(status=OK, checks={})
 
 
-@router.get("/readyz", responses={503: {"model": Health}})
+@router.get("/readyz", responses={503: {"model": Health, "description": "What is missing"}})
 def readyz(resources: WithResources, response: Response) -> Health:
     """Name every dependency that is missing; 503 while one is."""
     found = checks(resources)

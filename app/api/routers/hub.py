@@ -5,15 +5,17 @@ With `HF_ENDPOINT=http://host:port` and an API key as `HF_TOKEN`, `jobs/<job id>
 them.
 """
 
+from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.api.deps import Reader, Transaction
-from app.api.files import WithSender, etag
+from app.api.deps import Reader
+from app.api.files import RESPONSES, WithSender, etag
 from app.api.hub_route import HubRoute, refuse
 from app.api.schemas.hub import Entry, FileEntry, FolderEntry, ModelInfo, Refs
+from app.api.transactions import Transaction
 from app.domain.errors import ArtifactNotFoundError
 from app.services.hub import BRANCH, Repository, open_repository, revisions
 
@@ -23,13 +25,20 @@ MODEL = "/api/models/{namespace}/{name}"
 FILE = "/{namespace}/{name}/resolve/{revision}/{path:path}"
 
 
-def _repository(
-    namespace: str, name: str, caller: Reader, transaction: Transaction, revision: str = BRANCH
-) -> Repository:
-    return open_repository(transaction, caller, namespace, name, revision)
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Of a repository, as the path tells it."""
+
+    namespace: str
+    name: str
+    revision: str = BRANCH
+
+    def open(self, caller: Reader, transaction: Transaction) -> Repository:
+        """The repository, if the caller's project has it."""
+        return open_repository(transaction, caller, self.namespace, self.name, self.revision)
 
 
-Opened = Annotated[Repository, Depends(_repository)]
+At = Annotated[Address, Depends()]
 
 
 async def _body(request: Request) -> bytes:
@@ -38,9 +47,9 @@ async def _body(request: Request) -> bytes:
 
 @router.get(MODEL)
 @router.get(MODEL + "/revision/{revision}")
-def info(repository: Opened) -> ModelInfo:
+def info(at: At, caller: Reader, transaction: Transaction) -> ModelInfo:
     """Tell the commit and the names of the files."""
-    return ModelInfo.of(repository)
+    return ModelInfo.of(at.open(caller, transaction))
 
 
 @router.get(MODEL + "/refs")
@@ -50,17 +59,23 @@ def refs(namespace: str, name: str, caller: Reader, transaction: Transaction) ->
 
 
 @router.post(MODEL + "/paths-info/{revision}")
-def paths_info(repository: Opened, form: Annotated[bytes, Depends(_body)]) -> list[Entry]:
+def paths_info(
+    at: At, form: Annotated[bytes, Depends(_body)], caller: Reader, transaction: Transaction
+) -> list[Entry]:
     """Tell of some files and folders; those that are not there are left out."""
     fields = parse_qs(form.decode(errors="replace"))
     wanted = {path.rstrip("/") for path in fields.get("paths", [])}
-    return [entry for entry in _entries(repository, "") if entry.path in wanted]
+    entries = _entries(at.open(caller, transaction), "")
+    return [entry for entry in entries if entry.path in wanted]
 
 
 @router.get(MODEL + "/tree/{revision}")
 @router.get(MODEL + "/tree/{revision}/{folder:path}")
-def tree(repository: Opened, folder: str = "", *, recursive: bool = False) -> list[Entry]:
+def tree(
+    at: At, caller: Reader, transaction: Transaction, folder: str = "", *, recursive: bool = False
+) -> list[Entry]:
     """List a folder: its folders, then its files."""
+    repository = at.open(caller, transaction)
     listed = _entries(repository, folder)
     if not listed:
         raise ArtifactNotFoundError(f"{repository.id} has no folder {folder!r}")
@@ -75,9 +90,12 @@ def _entries(repository: Repository, folder: str) -> list[Entry]:
 
 
 @router.head(FILE, include_in_schema=False)
-@router.get(FILE, response_class=Response)
-def resolve(repository: Opened, path: str, sender: WithSender) -> Response:
+@router.get(FILE, response_class=Response, responses=RESPONSES)
+def resolve(
+    at: At, path: str, caller: Reader, transaction: Transaction, sender: WithSender
+) -> Response:
     """Download one file; honours Range and If-Range."""
+    repository = at.open(caller, transaction)
     commit = {"X-Repo-Commit": repository.commit}
     for file in repository.files:
         if file.path == path:

@@ -12,20 +12,21 @@ from app.api.deps import (
     IfMatch,
     Reader,
     Submitter,
-    Transaction,
     Watcher,
     WithResources,
     WithRules,
 )
+from app.api.documented import ETAG
 from app.api.idempotency import once
 from app.api.schemas.jobs import JobOut, JobPage, JobQuery, ResultOut
+from app.api.transactions import Queueing, Transaction, TransactionRoute
 from app.api.waiting import Wait, until
 from app.domain.job_options import JobChange
 from app.domain.jobs import Job
 from app.domain.submission import JobRequest
 from app.services import artifacts, jobs, submissions
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=TransactionRoute)
 
 
 def _tagged(response: Response, job: Job) -> JobOut:
@@ -44,7 +45,7 @@ def submit(
     response: Response,
     caller: Submitter,
     rules: WithRules,
-    transaction: Transaction,
+    transaction: Queueing,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
     """Queue a pruning job; `Location` is where to watch it."""
@@ -57,7 +58,7 @@ def submit(
         transaction,
         caller,
         key=idempotency_key,
-        payload=["submit", request.model_dump(mode="json")],
+        payload=["submit", request],
         make=make,
         load=JobOut,
     )
@@ -74,7 +75,7 @@ def page(query: Annotated[JobQuery, Query()], caller: Reader, transaction: Trans
     return JobPage(jobs=[JobOut.of(job) for job in found], next_cursor=cursor)
 
 
-@router.get("/{job_id}")
+@router.get("/{job_id}", responses={200: {"headers": {"ETag": ETAG}}})
 async def get(
     job_id: str,
     response: Response,
@@ -147,7 +148,7 @@ def retry(
     response: Response,
     caller: Submitter,
     rules: WithRules,
-    transaction: Transaction,
+    transaction: Queueing,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
     """Submit a failed or cancelled job again, as a new job."""
@@ -180,7 +181,7 @@ def clone(
     response: Response,
     caller: Submitter,
     rules: WithRules,
-    transaction: Transaction,
+    transaction: Queueing,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
     """Submit the request of any job again, with changes."""

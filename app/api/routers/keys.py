@@ -5,11 +5,12 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from app.api.deps import Admin, Transaction
+from app.api.deps import Admin
 from app.api.schemas.access import KeyList, KeyOut, KeyRequest, NewKeyOut, Rotation
+from app.api.transactions import Transaction, TransactionRoute
 from app.services import keys
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"])
+router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=TransactionRoute)
 
 
 @router.get("")

@@ -1,15 +1,16 @@
 """`/v1/methods`: what can be asked for."""
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
-from app.api.deps import authenticated
+from app.api.deps import Reader
 from app.api.schemas.methods import MethodList, MethodOut
+from app.api.transactions import TransactionRoute
 from app.domain.methods import METHODS
 
-router = APIRouter(prefix="/v1/methods", tags=["methods"], dependencies=[Depends(authenticated)])
+router = APIRouter(prefix="/v1/methods", tags=["methods"], route_class=TransactionRoute)
 
 
 @router.get("")
-def listing() -> MethodList:
+def listing(_: Reader) -> MethodList:
     """List the pruning methods with their parameters as JSON Schema."""
     return MethodList(methods=[MethodOut.of(METHODS[name]) for name in sorted(METHODS)])

@@ -5,12 +5,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from app.api.deps import Reader, Submitter, Transaction
+from app.api.deps import Reader, Submitter
 from app.api.schemas.models import ModelPage, VersionList, VersionOut, VersionRequest
+from app.api.transactions import Transaction, TransactionRoute
 from app.domain.models import ModelName
 from app.services import models
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=TransactionRoute)
 
 Number = Annotated[int, Path(ge=1, lt=2**31)]
 

@@ -5,16 +5,30 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import Reader, Transaction, WithResources
+from app.api.deps import Reader, WithResources
+from app.api.documented import header
+from app.api.transactions import Transaction, TransactionRoute
 from app.services import artifacts
 from app.storage.packed import packed_stream
 
-router = APIRouter(prefix="/v1/jobs/{job_id}/packed", tags=["artifacts"])
+router = APIRouter(
+    prefix="/v1/jobs/{job_id}/packed", tags=["artifacts"], route_class=TransactionRoute
+)
 
 MEDIA_TYPE = "application/octet-stream"
 
 
-@router.get("/{path:path}", response_class=StreamingResponse)
+@router.get(
+    "/{path:path}",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "The packed form; its parts are told in `sparse/unpack.py`",
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+            "headers": {"Content-Encoding": header("`zstd` if that was accepted", example="zstd")},
+        }
+    },
+)
 def packed(
     job_id: str,
     path: str,

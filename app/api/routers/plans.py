@@ -2,12 +2,13 @@
 
 from fastapi import APIRouter
 
-from app.api.deps import Submitter, Transaction, WithRules
+from app.api.deps import Submitter, WithRules
 from app.api.schemas.plans import PlanOut
+from app.api.transactions import Transaction, TransactionRoute
 from app.domain.submission import JobRequest
 from app.services import plans
 
-router = APIRouter(prefix="/v1/plans", tags=["plans"])
+router = APIRouter(prefix="/v1/plans", tags=["plans"], route_class=TransactionRoute)
 
 
 @router.post("")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.api.deps import Admin, Operator, Reader, Transaction
+from app.api.deps import Admin, Operator, Reader
 from app.api.schemas.access import (
     AuditOut,
     AuditPage,
@@ -15,9 +15,10 @@ from app.api.schemas.access import (
     ProjectOut,
     ProjectRequest,
 )
+from app.api.transactions import Transaction, TransactionRoute
 from app.services import projects
 
-router = APIRouter(prefix="/v1", tags=["project"])
+router = APIRouter(prefix="/v1", tags=["project"], route_class=TransactionRoute)
 
 
 @router.get("/project")

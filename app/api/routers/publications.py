@@ -4,11 +4,14 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from app.api.deps import Reader, Submitter, Transaction
+from app.api.deps import Reader, Submitter
 from app.api.schemas.models import PublicationList, PublicationOut
+from app.api.transactions import Transaction, TransactionRoute
 from app.services import publishing
 
-router = APIRouter(prefix="/v1/jobs/{job_id}/publications", tags=["artifacts"])
+router = APIRouter(
+    prefix="/v1/jobs/{job_id}/publications", tags=["artifacts"], route_class=TransactionRoute
+)
 
 
 @router.get("")

@@ -3,12 +3,15 @@
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from app.api.deps import Reader, Transaction, WithResources
+from app.api.deps import Reader, WithResources
 from app.api.timeline import timeline
+from app.api.transactions import Transaction, TransactionRoute
 from app.domain.report import PAGE_FILE, TIMELINE
 from app.services import artifacts, jobs
 
-router = APIRouter(prefix="/v1/jobs/{job_id}/report", tags=["artifacts"])
+router = APIRouter(
+    prefix="/v1/jobs/{job_id}/report", tags=["artifacts"], route_class=TransactionRoute
+)
 
 MOST_EVENTS = 10_000
 # Names in the page come from models; it runs and loads nothing whatever they are.

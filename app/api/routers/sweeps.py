@@ -5,24 +5,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query, Response
 
-from app.api.deps import (
-    IdempotencyKey,
-    Reader,
-    Submitter,
-    Transaction,
-    Watcher,
-    WithResources,
-    WithRules,
-)
+from app.api.deps import IdempotencyKey, Reader, Submitter, Watcher, WithResources, WithRules
 from app.api.idempotency import once
 from app.api.schemas.sweeps import Leaderboard, SweepOut, SweepPage
+from app.api.transactions import Queueing, Transaction, TransactionRoute
 from app.api.waiting import Wait, until
 from app.domain.evaluation import MetricName
 from app.domain.sweep_request import SweepRequest
 from app.domain.sweeps import Sweep
 from app.services import standings, sweeps
 
-router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
+router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], route_class=TransactionRoute)
 
 
 def _out(transaction: Transaction, sweep: Sweep) -> SweepOut:
@@ -35,7 +28,7 @@ def submit(
     response: Response,
     caller: Submitter,
     rules: WithRules,
-    transaction: Transaction,
+    transaction: Queueing,
     idempotency_key: IdempotencyKey = None,
 ) -> SweepOut:
     """Queue a job for every combination of method, recipe and sparsity, or none at all.
@@ -52,7 +45,7 @@ def submit(
         transaction,
         caller,
         key=idempotency_key,
-        payload=["sweep", request.model_dump(mode="json")],
+        payload=["sweep", request],
         make=make,
         load=SweepOut,
     )

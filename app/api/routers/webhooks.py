@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.api.deps import Admin, Transaction
+from app.api.deps import Admin
 from app.api.schemas.webhooks import (
     DeliveryOut,
     DeliveryPage,
@@ -15,9 +15,10 @@ from app.api.schemas.webhooks import (
     WebhookOut,
     WebhookRequest,
 )
+from app.api.transactions import Transaction, TransactionRoute
 from app.services import webhooks
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=TransactionRoute)
 
 
 @router.get("")

@@ -2,11 +2,12 @@
 
 from fastapi import APIRouter
 
-from app.api.deps import Operator, Reader, Transaction, WithRules
+from app.api.deps import Operator, Reader, WithRules
 from app.api.schemas.workers import RetiredOut, WorkerClassList, WorkerClassOut
+from app.api.transactions import Transaction, TransactionRoute
 from app.services import machines, waiting
 
-router = APIRouter(prefix="/v1/workers", tags=["workers"])
+router = APIRouter(prefix="/v1/workers", tags=["workers"], route_class=TransactionRoute)
 
 
 @router.get("")

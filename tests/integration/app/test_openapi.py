@@ -1,5 +1,6 @@
 """The OpenAPI document is complete, and the API answers as it says."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,54 @@ def test_every_operation_says_what_it_is_for_and_how_it_refuses(operation, answe
         assert answer["description"]
         if status[0] in "45" and operation.get("security"):
             assert list(answer["content"]) == ["application/problem+json"]
+
+
+@pytest.mark.parametrize(("operation", "answers"), list(operations()))
+def test_every_parameter_and_body_is_described_with_an_example(operation, answers):
+    for parameter in operation.get("parameters", ()):
+        assert parameter["description"], parameter["name"]
+    bodies = [operation.get("requestBody", {}), *answers.values()]
+    for body in bodies:
+        for media_type, content in body.get("content", {}).items():
+            if "json" in media_type or media_type == "text/event-stream":
+                assert content.get("example") or content["examples"]
+    for answer in answers.values():
+        for told in answer.get("headers", {}).values():
+            assert told.get("$ref") or told["description"]
+
+
+def own_codes():
+    """Codes of the domain's errors, and those that validators of the domain raise."""
+    found = {kind.code for kind in openapi._errors()}
+    for file in (ROOT / "app/domain").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found |= {
+                    line.value.value
+                    for line in node.body
+                    if isinstance(line, ast.Assign) and line.targets[0].id == "code"
+                }
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == CUSTOM:
+                found |= {each.value for each in node.args[:1] if isinstance(each, ast.Constant)}
+    return found
+
+
+CUSTOM = "PydanticCustomError"
+# Raised inside a method's parameters, told as `method_parameter_invalid`.
+WRAPPED = {"budget_ambiguous", "share_or_count_invalid"}
+
+
+def test_every_code_has_an_example_that_is_a_problem():
+    shared = create_app(Settings()).openapi()["components"]["responses"]
+    shown = {}
+    for answer in shared.values():
+        shown |= answer["content"]["application/problem+json"]["examples"]
+    expected = own_codes() - WRAPPED
+    assert expected <= set(shown), expected - set(shown)
+    for code, example in shown.items():
+        problem = openapi.Problem.model_validate(example["value"])
+        assert problem.code == code
+        assert problem.detail
 
 
 @schemathesis.serializer("application/jsonl", "application/zip")

@@ -1,0 +1,113 @@
+"""What the OpenAPI document says of things that have no class to say it."""
+
+from http import HTTPStatus
+from typing import Any
+
+PARAMETERS = {
+    "job_id": "id of a job",
+    "sweep_id": "id of a sweep",
+    "dataset_id": "id of an uploaded data set",
+    "key_id": "id of an API key",
+    "project_id": "id of a project",
+    "webhook_id": "id of a webhook endpoint",
+    "delivery_id": "id of a delivery",
+    "publication_id": "id of a publication",
+    "namespace": "`jobs` or `models`",
+    "name": "of a model; after `jobs`, the id of a job",
+    "version": "number of a version",
+    "revision": "`main`, a version such as `v3`, or a commit",
+    "folder": "path of a folder in the repository",
+    "recursive": "folders below included",
+    "path": "of a file, as the list of artifacts has it",
+    "limit": "at most so many",
+    "cursor": "`next_cursor` of the page before",
+    "status": "only those of this status",
+    "method": "only those of this method",
+    "model": "only those of this model, as it was submitted",
+    "created_after": "only those made at this time or later",
+    "created_before": "only those made earlier",
+    "sort": "newest first, or oldest first",
+    "accept": "`text/event-stream` for the log as it grows",
+    "last-event-id": "id of the last event seen; goes before `after`",
+}
+
+# Codes of problems that are no errors of the domain's.
+CODES = {
+    "field_invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, "A field has a value it may not have."),
+    "field_missing": (HTTPStatus.UNPROCESSABLE_ENTITY, "A field is missing."),
+    "unknown_field": (HTTPStatus.UNPROCESSABLE_ENTITY, "There is no such field."),
+    "body_not_an_object": (HTTPStatus.UNPROCESSABLE_ENTITY, "The body is no JSON object."),
+    "request_invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, "Several things are wrong; see errors."),
+    "sparsity_missing": (HTTPStatus.UNPROCESSABLE_ENTITY, "No sparsity and no N:M pattern."),
+    "sparsity_out_of_range": (HTTPStatus.UNPROCESSABLE_ENTITY, "A sparsity is not in [0, 1)."),
+    "sparsity_contradicts_pattern": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The sparsity is not the one that the N:M pattern implies.",
+    ),
+    "pattern_invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, "The pattern does not keep n of m."),
+    "weights_stay_dense": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "Fields about weights go with a method that zeroes none.",
+    ),
+    "calibration_set_has_no_images": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The method learns from images, and the calibration set has texts only.",
+    ),
+    "dataset_name_invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, "No data set is named like this."),
+    "metadata_too_large": (HTTPStatus.UNPROCESSABLE_ENTITY, "Metadata takes at most 8192 bytes."),
+    "quality_gate_without_evaluation": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "A quality gate needs an evaluation.",
+    ),
+    "quality_gate_not_measured": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The evaluation does not measure the quality gate's metric.",
+    ),
+    "objective_not_measured": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The evaluation does not measure the objective's metric.",
+    ),
+    "repeated": (HTTPStatus.UNPROCESSABLE_ENTITY, "An element of a list repeats an earlier one."),
+    "sweep_too_large": (HTTPStatus.UNPROCESSABLE_ENTITY, "The sweep has too many combinations."),
+    "range_not_satisfiable": (
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        "The range lies outside of the file.",
+    ),
+    "json_invalid": (HTTPStatus.BAD_REQUEST, "The body is not JSON."),
+    "bad_request": (HTTPStatus.BAD_REQUEST, "The request cannot be read."),
+    "not_found": (HTTPStatus.NOT_FOUND, "There is no such address."),
+    "database_unavailable": (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The database cannot be reached; nothing was changed.",
+    ),
+    "internal": (
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "The service met an unexpected error; its log has the details.",
+    ),
+}
+
+
+def header(description: str, kind: str = "string", example: Any = None) -> dict[str, Any]:
+    """A header of an answer."""
+    told: dict[str, Any] = {"description": description, "schema": {"type": kind}}
+    return told if example is None else told | {"example": example}
+
+
+# Of every answer to a request with a key.
+HEADERS = {
+    "RateLimit": header(
+        'what is left: "project";r=requests;t=seconds', example='"project";r=5999;t=42'
+    ),
+    "RateLimit-Policy": header(
+        'the limit: "project";q=requests;w=seconds', example='"project";q=6000;w=60'
+    ),
+    "X-Request-Id": header(
+        "the request's name in the service's log: yours, if you sent one",
+        example="req_019a44d2c1f07b3e9c55d0a1b2c3d4e5",
+    ),
+}
+RETRY_AFTER = header("seconds to wait", "integer", 5)
+CHALLENGE = header("how to identify oneself", example="Bearer")
+LOCATION = header("where the new resource is", example="/v1/jobs/job_019a44d2c1f07b3e")
+REPLAYED = header("`true` where an earlier answer is repeated", example="true")
+ETAG = header("the resource's state, for If-Match", example='"4"')

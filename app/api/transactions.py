@@ -1,0 +1,125 @@
+"""Endpoints in a transaction: who calls is found out, the work is done and committed in one thread.
+
+An endpoint that takes a `Reader`, `Submitter`, `Admin` or `Operator`, and mostly a `Transaction`,
+on a router of this class is called with both. A hand-over between threads costs more than a query;
+as dependencies of FastAPI's kind, the two would take three.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args
+
+from anyio.to_thread import run_sync
+from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from sqlalchemy import Connection
+
+from app.api.deps import Credentials, Needs, Resources, WithResources, admit, bearer
+
+
+@dataclass(frozen=True, slots=True)
+class _Transaction:
+    """Marks the parameter that takes the connection.
+
+    Attributes:
+        queues: whether jobs are queued in it, for which the relay is woken.
+    """
+
+    queues: bool = False
+
+
+# Committed before the answer is sent, so no client is told of a job that was not stored.
+Transaction = Annotated[Connection, _Transaction()]
+Queueing = Annotated[Connection, _Transaction(queues=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """A request at the door."""
+
+    request: Request
+    resources: Resources
+    credentials: Credentials
+
+    @contextmanager
+    def admitted(self, needs: Needs) -> Iterator[dict[type, Any]]:
+        """What the endpoint is to be called with, by the mark of the parameter."""
+        with self.resources.engine.begin() as connection:
+            caller = admit(self.request, self.resources, connection, self.credentials)
+            yield {Needs: needs.checked(caller), _Transaction: connection}
+
+
+async def _visit(request: Request, resources: WithResources, credentials: Credentials) -> _Visit:
+    return _Visit(request, resources, credentials)
+
+
+class TransactionRoute(APIRoute):
+    """A route whose endpoint may take a caller and a transaction."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        """As `APIRoute`."""
+        marks = _marks(endpoint)
+        self._needs = next((mark for mark in marks.values() if isinstance(mark, Needs)), None)
+        if self._needs is not None:
+            endpoint = _admitting(endpoint, marks, self._needs)
+        super().__init__(path, endpoint, **options)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler; who may not ask hears nothing of what was wrong with the request."""
+        handle, needs = super().get_route_handler(), self._needs
+        if needs is None:
+            return handle
+
+        async def handler(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError:
+                visit = _Visit(request, request.state.resources, await bearer(request))
+                await run_sync(_check, visit, needs)
+                raise
+
+        return handler
+
+
+def _check(visit: _Visit, needs: Needs) -> None:
+    with visit.admitted(needs):
+        pass
+
+
+def _marks(endpoint: Callable[..., Any]) -> dict[str, Needs | _Transaction]:
+    """The marked parameters by name."""
+    return {
+        name: mark
+        for name, parameter in inspect.signature(endpoint).parameters.items()
+        for mark in get_args(parameter.annotation)[1:]
+        if isinstance(mark, Needs | _Transaction)
+    }
+
+
+def _admitting(
+    endpoint: Callable[..., Any], marks: dict[str, Needs | _Transaction], needs: Needs
+) -> Callable[..., Any]:
+    """The endpoint with one parameter, the visit, in place of those marked."""
+    queues = _Transaction(queues=True) in marks.values()
+
+    @functools.wraps(endpoint)
+    def run(*, visit: _Visit, **values: Any) -> Any:
+        with visit.admitted(needs) as found:
+            given = {name: found[type(mark)] for name, mark in marks.items()}
+            answer = endpoint(**values, **given)
+        if queues:
+            visit.resources.announcer.queued()
+        return answer
+
+    signature = inspect.signature(endpoint)
+    kept = [parameter for name, parameter in signature.parameters.items() if name not in marks]
+    visiting = Annotated[_Visit, Depends(_visit)]
+    visit = inspect.Parameter("visit", inspect.Parameter.KEYWORD_ONLY, annotation=visiting)
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]  # as inspect documents
+        parameters=[*(each.replace(kind=visit.kind) for each in kept), visit]
+    )
+    return run
