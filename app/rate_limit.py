@@ -11,6 +11,8 @@ from redis.exceptions import RedisError
 logger = logging.getLogger("secateur.api")
 
 WINDOW = 60  # seconds
+# A process counts this part of what is left at a time, and never more than so many.
+PART, MOST = 64, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class _Share:
     @property
     def size(self) -> int:
         """How many to count next: few, so that others find theirs; one by one near the limit."""
-        return max((self.limit - self.counted) // 64, 1)
+        return min(max((self.limit - self.counted) // PART, 1), MOST)
 
     def take(self, reset: int) -> Rate:
         """Use one of them."""
@@ -58,8 +60,8 @@ class _Share:
 class RateLimiter:
     """Fixed windows of a minute.
 
-    A process counts a share of what is left at a time, so most requests cost no round trip. What
-    it has not used by then is missed by the others: at most a 64th of the limit a process.
+    A process counts a share of what is left at a time, so most requests cost no round trip. The
+    others miss what it does not use: at most a 64th of the limit, and none near the limit.
     """
 
     def __init__(self, url: str) -> None:

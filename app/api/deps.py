@@ -129,7 +129,7 @@ WithRules = Annotated[Rules, Depends(_rules)]
 
 IfMatch = Annotated[
     str | None,
-    Header(description="an ETag: change the job only in the state you have seen"),
+    Header(description="an ETag: change it only in the state you have seen"),
 ]
 IdempotencyKey = Annotated[
     str | None,

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from app.api.schemas import access, datasets, hub, jobs, methods, models, plans, sweeps, webhooks
 from app.api.schemas.health import Health
 from app.api.schemas.workers import RetiredOut, WorkerClassList, WorkerClassOut
-from app.domain.access import AuditEntry, Key, Limits, Project, Scope
+from app.domain.access import AuditEntry, Key, Limits, LimitsChange, Project, Scope
 from app.domain.evaluation import EvaluationSpec, MetricName
 from app.domain.job_options import JobChange
 from app.domain.jobs import Artifact, Event, EventLevel, EventType, Job, JobStatus, Phase
@@ -205,6 +205,7 @@ _ALL: list[BaseModel] = [
     access.ProjectRequest(name="vision-team"),
     access.ProjectOut.of(_project, queued=3, running=1),
     access.ProjectEntry.of(_project),
+    LimitsChange(queued_jobs=500),
     access.ProjectList(projects=[access.ProjectEntry.of(_project)]),
     access.NewProjectOut.of(_project, (_key, _secret)),
     access.AuditPage(

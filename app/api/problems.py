@@ -49,6 +49,7 @@ STATUS: dict[type[SecateurError], HTTPStatus] = {
     errors.WorkerClassNotFoundError: HTTPStatus.NOT_FOUND,
     errors.ApiKeyNotFoundError: HTTPStatus.NOT_FOUND,
     errors.ProjectExistsError: HTTPStatus.CONFLICT,
+    errors.ProjectNotFoundError: HTTPStatus.NOT_FOUND,
     errors.WebhookNotFoundError: HTTPStatus.NOT_FOUND,
     errors.DeliveryNotFoundError: HTTPStatus.NOT_FOUND,
     errors.PreconditionError: HTTPStatus.PRECONDITION_FAILED,

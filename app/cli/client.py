@@ -73,6 +73,17 @@ class Client:
         """Close the connections."""
         self._http.close()
 
+    def ask(self, method: str, *parts: str | int, **arguments: Any) -> Any:
+        """The answer to a request to `/v1/...`; None where it has no body.
+
+        Args:
+            method: of HTTP.
+            parts: of the path, to be quoted.
+            arguments: httpx2's: `json`, `params`, `content`.
+        """
+        address = "/".join(quote(str(part), safe="") for part in parts)
+        return self._ask(method, f"/v1/{address}", **arguments)
+
     def submit(self, request: Json) -> Json:
         """Queue a job."""
         return self._json("POST", "/v1/jobs", json=request)
@@ -175,12 +186,15 @@ class Client:
             yield response
 
     def _json(self, method: str, path: str, **arguments: Any) -> Json:
+        body: Json = self._ask(method, path, **arguments)
+        return body
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> Any:
         with _transport_errors():
             response = self._http.request(method, path, **arguments)
         if response.is_error:
             raise _refusal(response)
-        body: Json = response.json()
-        return body
+        return response.json() if response.content else None
 
 
 def follow(client: Client, job_id: str, *, pause: Callable[[float], None]) -> Iterator[Json]:

@@ -1,4 +1,4 @@
-"""`secateur jobs`, `show`, `events`, `cancel`, `retry`, `methods`: look at what the service has."""
+"""`secateur jobs`, `show`, `events`, `cancel`, `retry`, `delete`, `methods`: what there is."""
 
 from typing import Annotated
 
@@ -80,6 +80,13 @@ def retry(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False)
     """Submit a failed or cancelled job again, as a new job."""
     with connected(url, key) as client:
         _tell(client.act(job, "retry"), as_json=as_json)
+
+
+def delete(job: JobId, url: Url = None, key: Key = None) -> None:
+    """Remove an ended job with its events and files."""
+    with connected(url, key) as client:
+        client.ask("DELETE", "jobs", job)
+    out.print(f"{job} deleted")
 
 
 def methods(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:

@@ -6,6 +6,7 @@ import typer
 
 from app.cli.client import AsJson, Key, Url, connected
 from app.cli.console import err, out, table
+from app.cli.recipe import given
 
 projects = typer.Typer(
     help="Manage projects, with an admin key of the first.", no_args_is_help=True
@@ -41,4 +42,36 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     for each in found:
         created = each["created_at"][:19]
         rows.add_row(each["id"], each["name"], created, str(each["artifact_bytes"]))
+    out.print(rows)
+
+
+@projects.command()
+def limits(
+    project: Annotated[str, typer.Argument(help="Id of the project.")],
+    *,
+    queued_jobs: Annotated[int | None, typer.Option(min=0, show_default=False)] = None,
+    running_jobs: Annotated[int | None, typer.Option(min=1, show_default=False)] = None,
+    artifact_bytes: Annotated[int | None, typer.Option(min=0, show_default=False)] = None,
+    upload_bytes: Annotated[int | None, typer.Option(min=0, show_default=False)] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, show_default=False)] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set limits of a project, and show all of them."""
+    wanted = given(
+        queued_jobs=queued_jobs,
+        running_jobs=running_jobs,
+        artifact_bytes=artifact_bytes,
+        upload_bytes=upload_bytes,
+        requests_per_minute=requests_per_minute,
+    )
+    with connected(url, key) as client:
+        found = client.ask("PATCH", "projects", project, json=wanted)["limits"]
+    if as_json:
+        out.print_json(data=found)
+        return
+    rows = table("", "", header=False)
+    for name, value in found.items():
+        rows.add_row(name, str(value))
     out.print(rows)

@@ -1,42 +1,40 @@
-"""`secateur submit`: queue a pruning job."""
+"""`secateur submit`, `plan`, `clone`: ask for a pruning job."""
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from app.cli.client import AsJson, Json, Key, Url, connected
-from app.cli.completion import MethodName
-from app.cli.console import out
+from app.cli.completion import JobId, MethodName
+from app.cli.console import out, table
+from app.cli.recipe import (
+    Calibration,
+    Ignore,
+    Model,
+    Parameters,
+    Pattern,
+    Samples,
+    Seed,
+    Sparsity,
+    Targets,
+    assignments,
+    given,
+)
 from app.cli.watch import report, watch_to_end
 
 
 def submit(
-    model: Annotated[
-        str, typer.Argument(help="Path under an allowed root, or hf:organisation/name@revision.")
-    ],
+    model: Model,
     *,
     method: MethodName,
-    sparsity: Annotated[
-        float | None, typer.Option(help="Share of weights set to zero.", show_default=False)
-    ] = None,
-    pattern: Annotated[str, typer.Option(help="unstructured or N:M, e.g. 2:4.")] = "unstructured",
-    param: Annotated[
-        list[str] | None, typer.Option(help="Parameter of the method, name=value; repeatable.")
-    ] = None,
-    target: Annotated[
-        list[str] | None, typer.Option(help="Pattern of modules to prune; repeatable.")
-    ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(help="Pattern of modules to leave alone; repeatable.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(show_default=False)] = None,
-    calibration: Annotated[
-        str | None, typer.Option(help="Name of the calibration set.", show_default=False)
-    ] = None,
-    samples: Annotated[
-        int | None, typer.Option(help="Rows of the calibration set used.", show_default=False)
-    ] = None,
+    sparsity: Sparsity = None,
+    pattern: Pattern = "unstructured",
+    param: Parameters = None,
+    target: Targets = None,
+    ignore: Ignore = None,
+    seed: Seed = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
     url: Url = None,
     key: Key = None,
@@ -46,16 +44,16 @@ def submit(
 
     What is not given is left to the service.
     """
-    request: Json = _given(
+    request = given(
         model=model,
         method=method,
         sparsity=sparsity,
         pattern=pattern,
-        parameters=dict(map(_parameter, param or [])),
+        parameters=assignments(param),
         targets=target,
         ignore=ignore,
         seed=seed,
-        calibration=_given(set=calibration, samples=samples) or None,
+        calibration=given(set=calibration, samples=samples) or None,
     )
     with connected(url, key) as client:
         job = client.submit(request)
@@ -67,16 +65,67 @@ def submit(
             out.print(job["id"])
 
 
-def _given(**values: Any) -> Json:
-    return {name: value for name, value in values.items() if value is not None}
+def plan(
+    model: Model,
+    *,
+    method: MethodName,
+    sparsity: Sparsity = None,
+    pattern: Pattern = "unstructured",
+    param: Parameters = None,
+    target: Targets = None,
+    ignore: Ignore = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a job would do, without queueing it; refused whenever the job would be."""
+    request = given(
+        model=model,
+        method=method,
+        sparsity=sparsity,
+        pattern=pattern,
+        parameters=assignments(param),
+        targets=target,
+        ignore=ignore,
+    )
+    with connected(url, key) as client:
+        found = client.ask("POST", "plans", json=request)
+    if as_json:
+        out.print_json(data=found)
+    else:
+        _show(found)
 
 
-def _parameter(text: str) -> tuple[str, Any]:
-    """`name=value`; the value is JSON where it can be, else a string."""
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise typer.BadParameter(f"{text!r} is not name=value", param_hint="--param")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+def _show(plan: Json) -> None:
+    rows = table("", "", header=False)
+    rows.add_row("matrices", str(len(plan["matrices"] or ())))
+    rows.add_row("weights", f"{sum(plan['weights'].values()):,} in them, {plan['zeros']:,} to go")
+    rows.add_row("worker class", plan["worker_class"])
+    if plan["memory_bytes"]:
+        rows.add_row("memory", f"{plan['memory_bytes'] / 1e9:.1f} GB")
+    if plan["phases"]:
+        rows.add_row("time", f"{sum(plan['phases'].values()):.0f} s")
+    if plan["packed_bytes"]:
+        rows.add_row("packed", f"{plan['packed_bytes'] / 1e6:.1f} MB")
+    for warning in plan["warnings"]:
+        rows.add_row("warning", warning)
+    out.print(rows)
+
+
+def clone(
+    job: JobId,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A field to set anew, name=value; repeatable."),
+    ] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job's request again, with changes, and print the new id."""
+    with connected(url, key) as client:
+        made = client.ask("POST", "jobs", job, "clone", json=assignments(change, "--set"))
+    if as_json:
+        out.print_json(data=made)
+    else:
+        out.print(made["id"])

@@ -68,10 +68,11 @@ def page(connection: Connection, subject_id: str, *, after: int, limit: int) -> 
     ]
 
 
-def newest(connection: Connection, subject_id: str) -> int:
-    """The id of the newest event; 0 where there is none."""
+def resume(connection: Connection, subject_id: str, seen: int, *, ended: bool) -> int | None:
+    """Where a watcher that has seen the event `seen` goes on; None where nothing will follow."""
     query = select(func.coalesce(func.max(events.c.id), 0)).where(events.c.subject_id == subject_id)
-    return int(connection.execute(query).scalar_one())
+    newest = int(connection.execute(query).scalar_one())
+    return None if ended and seen >= newest else min(seen, newest)
 
 
 def forget(connection: Connection, subject_ids: Sequence[str]) -> None:

@@ -40,6 +40,12 @@ def get(connection: Connection, project_id: str) -> Project:
     return _project(connection.execute(_GET, {"project_id": project_id}).mappings().one())
 
 
+def find(connection: Connection, project_id: str) -> Project | None:
+    """The project of that id, if there is one."""
+    row = connection.execute(_GET, {"project_id": project_id}).mappings().one_or_none()
+    return _project(row) if row else None
+
+
 def set_limits(connection: Connection, project_id: str, limits: Limits) -> None:
     """Replace the project's limits."""
     query = update(projects).where(projects.c.id == project_id)

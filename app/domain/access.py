@@ -1,5 +1,6 @@
 """Who may do what: projects, the scopes of their keys, and their limits."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -38,6 +39,16 @@ class Limits(Strict):
     requests_per_minute: int = Field(default=6000, ge=1, description="requests of all its keys")
 
 
+class LimitsChange(Strict):
+    """Body of `PATCH /v1/projects/{id}`; a limit that is left out stays as it is."""
+
+    queued_jobs: int | None = Field(default=None, ge=0)
+    running_jobs: int | None = Field(default=None, ge=1)
+    artifact_bytes: int | None = Field(default=None, ge=0)
+    upload_bytes: int | None = Field(default=None, ge=0)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Project:
     """An owner of jobs, keys and webhooks; nothing of it is visible elsewhere."""
@@ -47,6 +58,11 @@ class Project:
     limits: Limits
     artifact_bytes: int
     created_at: datetime
+
+    @property
+    def etag(self) -> str:
+        """The entity tag of what can be changed."""
+        return f'"{hashlib.sha256(self.limits.model_dump_json().encode()).hexdigest()[:16]}"'
 
 
 @dataclass(frozen=True, slots=True)

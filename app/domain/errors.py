@@ -327,6 +327,12 @@ class ApiKeyNotFoundError(UserError):
     code = "api_key_not_found"
 
 
+class ProjectNotFoundError(UserError):
+    """No project has that id."""
+
+    code = "project_not_found"
+
+
 class ProjectExistsError(UserError):
     """Another project has that name."""
 

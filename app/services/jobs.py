@@ -2,13 +2,13 @@
 
 from sqlalchemy import Connection
 
-from app.db import artifacts, audit, events, jobs, outbox, projects, sweeps
+from app.db import audit, events, jobs, outbox, sweeps
 from app.domain.access import Caller
+from app.domain.entity_tags import require
 from app.domain.errors import (
     JobFinishedError,
     JobNotFinishedError,
     JobNotFoundError,
-    PreconditionError,
     ResultNotReadyError,
 )
 from app.domain.job_options import JobChange
@@ -64,9 +64,7 @@ def get_unchanged(connection: Connection, caller: Caller, job_id: str, expected:
         PreconditionError: the job has changed since.
     """
     job = get(connection, caller, job_id, lock=True)
-    tags = {tag.strip() for tag in expected.split(",")} if expected else {"*"}
-    if not tags & {"*", job.etag}:
-        raise PreconditionError(f"job {job_id!r} has changed: its ETag is {job.etag} now")
+    require(expected, job.etag, f"job {job_id!r}")
     return job
 
 
@@ -130,10 +128,7 @@ def delete(connection: Connection, caller: Caller, job_id: str, expected: str | 
     job = get_unchanged(connection, caller, job_id, expected)
     if not job.status.terminal:
         raise JobNotFinishedError(f"job {job_id!r} is {job.status}; cancel it first")
-    keeping.refuse_needed(connection, [job_id])
-    size = artifacts.total_size(connection, [job_id])
-    jobs.delete(connection, [job_id])
-    projects.add_artifact_bytes(connection, caller.project_id, -size)
+    keeping.remove(connection, caller.project_id, [job_id])
     if job.sweep_id is not None:
         membership.elect(connection, sweeps.lock(connection, job.sweep_id))
     audit.record(connection, caller, "job.delete", job_id)
@@ -151,5 +146,4 @@ def list_events(
 def stream_from(connection: Connection, caller: Caller, job_id: str, seen: int) -> int | None:
     """Where a watcher that has seen the event `seen` goes on; None where nothing will follow."""
     job = get(connection, caller, job_id)
-    newest = events.newest(connection, job_id)
-    return None if job.status.terminal and seen >= newest else min(seen, newest)
+    return events.resume(connection, job_id, seen, ended=job.status.terminal)

@@ -22,6 +22,18 @@ def refuse_needed(connection: Connection, job_ids: Sequence[str]) -> None:
         raise JobInUseError(f"the files of job {job_id!r} are needed: {reason}")
 
 
+def remove(connection: Connection, project_id: str, job_ids: Sequence[str]) -> None:
+    """Remove ended jobs with their events; their files are discarded after the commit.
+
+    Raises:
+        JobInUseError: something else needs files of one of them.
+    """
+    refuse_needed(connection, job_ids)
+    size = artifacts.total_size(connection, job_ids)
+    jobs.delete(connection, job_ids)
+    projects.add_artifact_bytes(connection, project_id, -size)
+
+
 def expire(connection: Connection, age: timedelta) -> list[str]:
     """Give up the files of jobs that ended longer ago; the jobs stay. Returns their ids.
 

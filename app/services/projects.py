@@ -1,10 +1,18 @@
 """Projects, and what they use of their limits."""
 
+from dataclasses import replace
+
 from sqlalchemy import Connection
 
 from app.db import audit, projects
-from app.domain.access import AuditEntry, Caller, Key, Limits, Project
-from app.domain.errors import ArtifactQuotaError, ProjectExistsError, QueueQuotaError
+from app.domain.access import AuditEntry, Caller, Key, Limits, LimitsChange, Project
+from app.domain.entity_tags import require
+from app.domain.errors import (
+    ArtifactQuotaError,
+    ProjectExistsError,
+    ProjectNotFoundError,
+    QueueQuotaError,
+)
 from app.services import keys
 from app.services.room import Room
 
@@ -40,6 +48,41 @@ def found(
 def listing(connection: Connection) -> list[Project]:
     """All projects, newest first."""
     return projects.listing(connection)
+
+
+def find(connection: Connection, project_id: str) -> Project:
+    """A project, whosever it is.
+
+    Raises:
+        ProjectNotFoundError: there is none of that id.
+    """
+    found = projects.find(connection, project_id)
+    if found is None:
+        raise ProjectNotFoundError(f"there is no project {project_id!r}")
+    return found
+
+
+def change_limits(
+    connection: Connection,
+    caller: Caller,
+    project_id: str,
+    wanted: LimitsChange,
+    if_match: str | None,
+) -> Project:
+    """Set limits; they count from the next request on, and stop nothing that was accepted.
+
+    Raises:
+        ProjectNotFoundError: there is none of that id.
+        PreconditionError: the limits have changed since the client looked.
+    """
+    projects.lock(connection, project_id)
+    found = find(connection, project_id)
+    require(if_match, found.etag, f"project {project_id!r}")
+    limits = found.limits.model_copy(update=wanted.model_dump(exclude_none=True))
+    if limits != found.limits:
+        projects.set_limits(connection, project_id, limits)
+        audit.record(connection, caller, "project.change", project_id)
+    return replace(found, limits=limits)
 
 
 def get(connection: Connection, caller: Caller) -> Project:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
-from app.db import artifacts, audit, events, jobs, projects, sweeps
+from app.db import audit, events, jobs, sweeps
 from app.domain.access import Caller
 from app.domain.errors import SweepFinishedError, SweepNotFinishedError, SweepNotFoundError
 from app.domain.jobs import Event, Job, JobStatus, status_event
@@ -122,11 +122,7 @@ def delete(connection: Connection, caller: Caller, sweep_id: str) -> list[Job]:
     if not sweep.status.terminal:
         raise SweepNotFinishedError(f"sweep {sweep_id!r} is {sweep.status}; cancel it first")
     members = jobs.members(connection, sweep_id, lock=True)
-    job_ids = [job.id for job in members]
-    keeping.refuse_needed(connection, job_ids)
-    size = artifacts.total_size(connection, job_ids)
-    jobs.delete(connection, job_ids)
-    projects.add_artifact_bytes(connection, caller.project_id, -size)
+    keeping.remove(connection, caller.project_id, [job.id for job in members])
     sweeps.remove(connection, sweep_id)
     audit.record(connection, caller, "sweep.delete", sweep_id)
     return members
@@ -143,5 +139,4 @@ def list_events(
 def stream_from(connection: Connection, caller: Caller, sweep_id: str, seen: int) -> int | None:
     """Where a watcher that has seen the event `seen` goes on; None where nothing will follow."""
     sweep = get(connection, caller, sweep_id)
-    newest = events.newest(connection, sweep_id)
-    return None if sweep.status.terminal and seen >= newest else min(seen, newest)
+    return events.resume(connection, sweep_id, seen, ended=sweep.status.terminal)

@@ -3,9 +3,10 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
-from app.api.deps import Admin, Operator, Reader
+from app.api.deps import Admin, IfMatch, Operator, Reader
+from app.api.documented import ETAG
 from app.api.schemas.access import (
     AuditOut,
     AuditPage,
@@ -16,6 +17,7 @@ from app.api.schemas.access import (
     ProjectRequest,
 )
 from app.api.transactions import Transaction, TransactionRoute
+from app.domain.access import LimitsChange, Project
 from app.services import projects
 
 router = APIRouter(prefix="/v1", tags=["project"], route_class=TransactionRoute)
@@ -54,3 +56,30 @@ def listing(_: Operator, transaction: Transaction) -> ProjectList:
 def create(wanted: ProjectRequest, caller: Operator, transaction: Transaction) -> NewProjectOut:
     """Make a project and its first key; only with an admin key of the first project."""
     return NewProjectOut.of(*projects.found(transaction, caller, wanted.name, wanted.limits))
+
+
+@router.get("/projects/{project_id}", responses={200: {"headers": {"ETag": ETAG}}})
+def look(
+    project_id: str, response: Response, _: Operator, transaction: Transaction
+) -> ProjectEntry:
+    """Look at any project; only with an admin key of the first one."""
+    return _tagged(response, projects.find(transaction, project_id))
+
+
+@router.patch("/projects/{project_id}")
+def change(
+    project_id: str,
+    wanted: LimitsChange,
+    response: Response,
+    caller: Operator,
+    transaction: Transaction,
+    if_match: IfMatch = None,
+) -> ProjectEntry:
+    """Set limits of a project; only with an admin key of the first one."""
+    changed = projects.change_limits(transaction, caller, project_id, wanted, if_match)
+    return _tagged(response, changed)
+
+
+def _tagged(response: Response, project: Project) -> ProjectEntry:
+    response.headers["ETag"] = project.etag
+    return ProjectEntry.of(project)

@@ -98,6 +98,31 @@ def test_the_operator_makes_and_lists_projects(client, anonymous):
     assert_problem(refused, 403, "scope_missing")
 
 
+def test_limits_are_changed_by_the_operator(client, anonymous):
+    made = client.post("/v1/projects", json={"name": "vision"}).json()
+    path = f"/v1/projects/{made['project']['id']}"
+    theirs = {"Authorization": f"Bearer {made['secret']}"}
+    assert anonymous.post("/v1/jobs", json=JOB, headers=theirs).status_code == 202
+    seen = client.get(path)
+    changed = client.patch(
+        path, json={"queued_jobs": 1}, headers={"If-Match": seen.headers["etag"]}
+    )
+    assert changed.json()["limits"] == seen.json()["limits"] | {"queued_jobs": 1}
+    assert changed.headers["etag"] not in {"", seen.headers["etag"]}
+    full = anonymous.post("/v1/jobs", json=JOB, headers=theirs)
+    assert_problem(full, 429, "quota_queued_jobs")
+    late = client.patch(path, json={"queued_jobs": 9}, headers={"If-Match": seen.headers["etag"]})
+    assert_problem(late, 412, "precondition_failed")
+    entry = client.get("/v1/audit?limit=1").json()["entries"][0]
+    assert (entry["action"], entry["target"]) == ("project.change", made["project"]["id"])
+    for verb in ("GET", "PATCH"):
+        refused = anonymous.request(verb, path, json={}, headers=theirs)
+        assert_problem(refused, 403, "scope_missing")
+    assert_problem(client.patch("/v1/projects/prj_none", json={}), 404, "project_not_found")
+    wrong = client.patch(path, json={"running_jobs": 0})
+    assert_problem(wrong, 422, "field_invalid")
+
+
 def test_data_sets_and_sweeps_are_invisible_elsewhere(client, stranger):
     dataset = client.post("/v1/datasets", content=b'{"text": "ours"}\n').json()["id"]
     sweep = {"model": "tiny", "methods": [{"method": "magnitude"}], "sparsities": [0.5]}

@@ -1,0 +1,50 @@
+"""Options that say how to prune, and the request they make."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.client import Json
+
+Model = Annotated[
+    str, typer.Argument(help="Path under an allowed root, or hf:organisation/name@revision.")
+]
+Sparsity = Annotated[
+    float | None, typer.Option(help="Share of weights set to zero.", show_default=False)
+]
+Pattern = Annotated[str, typer.Option(help="unstructured or N:M, e.g. 2:4.")]
+Parameters = Annotated[
+    list[str] | None, typer.Option(help="Parameter of the method, name=value; repeatable.")
+]
+Targets = Annotated[list[str] | None, typer.Option(help="Pattern of modules to prune; repeatable.")]
+Ignore = Annotated[
+    list[str] | None, typer.Option(help="Pattern of modules to leave alone; repeatable.")
+]
+Seed = Annotated[int | None, typer.Option(show_default=False)]
+Calibration = Annotated[
+    str | None, typer.Option(help="Name of the calibration set.", show_default=False)
+]
+Samples = Annotated[
+    int | None, typer.Option(help="Rows of the calibration set used.", show_default=False)
+]
+
+
+def given(**values: Any) -> Json:
+    """What was given; the rest is left to the service."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def assignments(texts: list[str] | None, option: str = "--param") -> Json:
+    """`name=value` each; a value is JSON where it can be, else a string."""
+    return dict(_assignment(text, option) for text in texts or [])
+
+
+def _assignment(text: str, option: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise typer.BadParameter(f"{text!r} is not name=value", param_hint=option)
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

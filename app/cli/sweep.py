@@ -1,0 +1,160 @@
+"""`secateur sweep`: several methods at several sparsities, side by side."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from app.cli.client import TERMINAL, AsJson, Client, Json, Key, Url, connected
+from app.cli.console import Exit, err, fail, out, table
+from app.cli.recipe import Calibration, Model, Samples, given
+
+sweep = typer.Typer(
+    help="Try methods at sparsities on one model, and compare.", no_args_is_help=True
+)
+
+SweepId = Annotated[str, typer.Argument(metavar="SWEEP", help="Id of the sweep.")]
+
+
+@sweep.command()
+def submit(
+    model: Model,
+    *,
+    method: Annotated[list[str], typer.Option(help="Pruning method; repeatable.")],
+    sparsity: Annotated[
+        list[float] | None, typer.Option(help="Share of weights set to zero; repeatable.")
+    ] = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="unstructured or N:M; repeatable.")
+    ] = None,
+    evaluate: Annotated[
+        str | None, typer.Option(help="Data set to measure on, before and after.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What the best is best at; needs --evaluate.")
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(help="Best is the sparsest that loses no more than this in the metric."),
+    ] = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a job for every combination and print the sweep's id."""
+    request = given(
+        model=model,
+        methods=[{"method": name} for name in method],
+        sparsities=sparsity,
+        recipes=[{"pattern": each} for each in pattern] if pattern else None,
+        evaluation=given(set=evaluate) or None,
+        objective=given(metric=metric, max_drop=max_drop) or None,
+        calibration=given(set=calibration, samples=samples) or None,
+    )
+    with connected(url, key) as client:
+        made = client.ask("POST", "sweeps", json=request)
+        if watch:
+            _report(client, _to_end(client, made["id"]), as_json=as_json)
+        elif as_json:
+            out.print_json(data=made)
+        else:
+            out.print(made["id"])
+
+
+@sweep.command("list")
+def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """List sweeps, newest first."""
+    with connected(url, key) as client:
+        found = client.ask("GET", "sweeps")["sweeps"]
+    if as_json:
+        out.print_json(data=found)
+        return
+    rows = table("id", "status", "ended", "model", "best", "created")
+    for each in found:
+        rows.add_row(
+            *(each["id"], each["status"], f"{each['progress']:.0%}", each["request"]["model"]),
+            *(each["best_job_id"] or "", each["created_at"][:19]),
+        )
+    out.print(rows)
+
+
+@sweep.command()
+def watch(sweep: SweepId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Follow a sweep to its end and show its leaderboard; exit code 1 unless it has succeeded."""
+    with connected(url, key) as client:
+        _report(client, _to_end(client, sweep), as_json=as_json)
+
+
+@sweep.command()
+def leaderboard(
+    sweep: SweepId,
+    metric: Annotated[
+        str | None, typer.Option(help="By default the metric of the objective.")
+    ] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the jobs of a sweep, the best first."""
+    with connected(url, key) as client:
+        found = client.ask("GET", "sweeps", sweep, "leaderboard", params=given(metric=metric))
+    if as_json:
+        out.print_json(data=found)
+    else:
+        _board(found)
+
+
+@sweep.command()
+def best(sweep: SweepId, url: Url = None, key: Key = None) -> None:
+    """Print the id of the job that meets the sweep's objective best so far."""
+    with connected(url, key) as client:
+        found = client.ask("GET", "sweeps", sweep)["best_job_id"]
+    if found is None:
+        fail("no job meets the objective, or the sweep has none")
+    out.print(found)
+
+
+@sweep.command()
+def cancel(sweep: SweepId, url: Url = None, key: Key = None) -> None:
+    """Stop all jobs of a sweep."""
+    with connected(url, key) as client:
+        out.print(f"{sweep} {client.ask('POST', 'sweeps', sweep, 'cancel')['status']}")
+
+
+def _to_end(client: Client, sweep_id: str) -> Json:
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), TaskProgressColumn())
+    what = TextColumn("{task.fields[what]}")
+    with Progress(*columns, TimeElapsedColumn(), what, console=err) as bars:
+        row = bars.add_task("sweep", total=1, what="")
+        while True:
+            found: Json = client.ask("GET", "sweeps", sweep_id)
+            counts = ", ".join(f"{count} {status}" for status, count in found["jobs"].items())
+            bars.update(row, completed=found["progress"], what=counts)
+            if found["status"] in TERMINAL:
+                return found
+            time.sleep(1)
+
+
+def _report(client: Client, sweep: Json, *, as_json: bool) -> None:
+    if as_json:
+        out.print_json(data=sweep)
+    else:
+        _board(client.ask("GET", "sweeps", sweep["id"], "leaderboard"))
+    if sweep["status"] != "succeeded":
+        err.print(f"{sweep['id']} {sweep['status']}", style="red")
+        raise typer.Exit(Exit.FAILED)
+
+
+def _board(found: Json) -> None:
+    rows = table("job", "status", "method", "sparsity", found["metric"] or "metric", "drop", "MB")
+    for each in found["standings"]:
+        figures = (each["sparsity"], each["value"], each["drop"])
+        told = ["" if figure is None else f"{figure:.4g}" for figure in figures]
+        size = f"{each['bytes'] / 1e6:.1f}" if each["bytes"] else ""
+        state = each["error_code"] or each["status"]
+        rows.add_row(each["job_id"], state, each["method"], *told, size)
+    out.print(rows)

@@ -1,0 +1,94 @@
+"""`secateur webhooks`: who is told of jobs."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.client import AsJson, Key, Url, connected
+from app.cli.console import err, out, table
+from app.cli.recipe import given
+
+webhooks = typer.Typer(help="Manage webhook endpoints.", no_args_is_help=True)
+
+EndpointId = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Id of the endpoint.")]
+
+
+@webhooks.command()
+def create(
+    address: Annotated[str, typer.Argument(help="https://... that takes the messages.")],
+    event: Annotated[
+        list[str] | None,
+        typer.Option(help="What to be told of, e.g. job.failed; repeatable. By default all ends."),
+    ] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have an address told of jobs; show its signing secret, once."""
+    with connected(url, key) as client:
+        made = client.ask("POST", "webhooks", json=given(url=address, events=event))
+    if as_json:
+        out.print_json(data=made)
+        return
+    err.print(f"webhook {made['webhook']['id']}; its signing secret, shown only now:")
+    out.print(made["secret"])
+
+
+@webhooks.command("list")
+def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """List the project's endpoints."""
+    with connected(url, key) as client:
+        found = client.ask("GET", "webhooks")["webhooks"]
+    if as_json:
+        out.print_json(data=found)
+        return
+    rows = table("id", "url", "enabled", "events")
+    for each in found:
+        enabled = "yes" if each["enabled"] else each["disabled_reason"] or "no"
+        rows.add_row(each["id"], each["url"], enabled, ",".join(each["events"]))
+    out.print(rows)
+
+
+@webhooks.command()
+def deliveries(
+    webhook: EndpointId, url: Url = None, key: Key = None, as_json: AsJson = False
+) -> None:
+    """List what was sent, or still waits to be, newest first."""
+    with connected(url, key) as client:
+        found = client.ask("GET", "webhooks", webhook, "deliveries")["deliveries"]
+    if as_json:
+        out.print_json(data=found)
+        return
+    rows = table("id", "event", "state", "attempts", "status", "error")
+    for each in found:
+        told = (str(each["attempts"]), str(each["last_status"] or ""), each["last_error"] or "")
+        rows.add_row(each["id"], each["event"], each["state"], *told)
+    out.print(rows)
+
+
+@webhooks.command()
+def replay(
+    webhook: EndpointId,
+    delivery: Annotated[str, typer.Argument(help="Id of the delivery.")],
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Send a message again."""
+    with connected(url, key) as client:
+        client.ask("POST", "webhooks", webhook, "deliveries", delivery, "replay")
+    out.print(f"{delivery} pending")
+
+
+@webhooks.command()
+def rotate(webhook: EndpointId, url: Url = None, key: Key = None) -> None:
+    """Make a new signing secret and show it, once; the old one signs along for a day."""
+    with connected(url, key) as client:
+        out.print(client.ask("POST", "webhooks", webhook, "rotate")["secret"])
+
+
+@webhooks.command()
+def remove(webhook: EndpointId, url: Url = None, key: Key = None) -> None:
+    """Forget an endpoint with its deliveries."""
+    with connected(url, key) as client:
+        client.ask("DELETE", "webhooks", webhook)
+    out.print(f"{webhook} removed")
