@@ -37,7 +37,7 @@ TABLE = (
 )
 # What could be different about ECoFLaP's first stage, to find out what it gains and where.
 _CHOICES: dict[str, dict[str, Any]] = {
-    "cap 0.75": {"max_sparsity": 0.75},
+    "cap 0.85": {"max_sparsity": 0.85},
     "cap 0.95": {"max_sparsity": 0.95},
     "per weight": {"aggregate": "avg"},
     "matrices": {"granularity": "matrix"},
