@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from app.cli.client import AsJson, Key, Url, connected
 from app.cli.console import Exit, fail, out, table
-from app.cli.settings import DataDir, database_url, load_settings
+from app.cli.settings import DataDir, load_settings, some_database_url
 from app.db.engine import make_engine
 from app.domain.access import DEFAULT_PROJECT, Scope
 from app.services import keys as service
@@ -26,7 +26,7 @@ def create(
 ) -> None:
     """Make an API key, directly in the database, and show it, once."""
     settings = load_settings(data_dir)
-    engine = make_engine(database_url(settings))
+    engine = make_engine(some_database_url(settings))
     try:
         with engine.begin() as connection:
             _, secret = service.issue(connection, name, project_id=project, scope=scope)

@@ -7,17 +7,19 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import httpx2
 import typer
 from redis import Redis
 from redis.exceptions import RedisError
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.cli.client import AsJson
 from app.cli.console import Exit, fail, out
-from app.cli.settings import DataDir, database_url, load_settings
+from app.cli.settings import DataDir, database_url, load_settings, some_database_url
 from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
+from app.local.errors import LocalError
 from app.services.leftovers import discard_leftovers, sweep_checkpoints
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
@@ -34,11 +36,12 @@ print(torch.__version__, transformers.__version__, ", ".join(found) or "CPU only
 
 
 class Finding(NamedTuple):
-    """What one look showed."""
+    """What one look showed, and what to do where something is wrong."""
 
     name: str
     ok: bool
     detail: str
+    advice: str = ""
 
 
 def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -50,6 +53,8 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         table = Table("", "", box=None, show_header=False)
         for found in findings:
             table.add_row(found.name, "ok" if found.ok else "WRONG", found.detail)
+            if found.advice:
+                table.add_row("", "", f"-> {found.advice}")
         out.print(table)
     if not all(found.ok for found in findings):
         raise typer.Exit(Exit.FAILED)
@@ -62,14 +67,16 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "migrations": _migrations,
         "broker": _broker,
         "store": _store,
+        "models": _models,
         "disk": _disk,
         "torch": _torch,
+        "service": _service,
     }
     for name, look in looks.items():
         try:
             yield Finding(name, True, look(settings))
         except _WrongError as wrong:
-            yield Finding(name, False, str(wrong))
+            yield Finding(name, False, wrong.detail, wrong.advice)
 
 
 def migrate(data_dir: DataDir = None) -> None:
@@ -77,7 +84,7 @@ def migrate(data_dir: DataDir = None) -> None:
     # Alembic takes a second to import.
     from app.db import migrate as migrations  # noqa: PLC0415  see above
 
-    url = database_url(load_settings(data_dir))
+    url = some_database_url(load_settings(data_dir))
     try:
         migrations.upgrade(url)
     except SQLAlchemyError as error:
@@ -92,7 +99,7 @@ def gc(
     """Discard files that belong to no job any more, as maintenance does every ten minutes."""
     settings = load_settings(data_dir)
     kept = settings.storage
-    engine = make_engine(database_url(settings))
+    engine = make_engine(some_database_url(settings))
     try:
         with engine.begin() as connection:
             store = open_store(kept.dir, kept.url, kept.endpoint)
@@ -112,15 +119,25 @@ def gc(
 class _WrongError(Exception):
     """What a look found wrong."""
 
+    def __init__(self, detail: str, advice: str) -> None:
+        super().__init__(detail)
+        self.detail, self.advice = detail, advice
+
+
+_NAME_A_DATABASE = "start `secateur up`, or name a PostgreSQL in SECATEUR_DATABASE__URL"
+
 
 def _database(settings: Settings) -> str:
-    engine = make_engine(database_url(settings))
+    try:
+        engine = make_engine(database_url(settings))
+    except LocalError as error:
+        raise _WrongError(str(error), _NAME_A_DATABASE) from error
     try:
         with engine.connect() as connection:
             version = connection.exec_driver_sql("SHOW server_version").scalar_one()
             return f"PostgreSQL {version}"
-    except SQLAlchemyError as error:
-        raise _WrongError(_first_line(error)) from error
+    except DBAPIError as error:
+        raise _WrongError(_first_line(error.orig or error), _NAME_A_DATABASE) from error
     finally:
         engine.dispose()
 
@@ -128,13 +145,16 @@ def _database(settings: Settings) -> str:
 def _migrations(settings: Settings) -> str:
     from app.db import migrate as migrations  # noqa: PLC0415  as above
 
-    engine = make_engine(database_url(settings))
+    try:
+        engine = make_engine(database_url(settings))
+    except LocalError as error:
+        raise _WrongError("the database is away", _NAME_A_DATABASE) from error
     try:
         with engine.connect() as connection:
             if not migrations.current(connection):
-                raise _WrongError("missing; run `secateur migrate`")
+                raise _WrongError("the schema is not the newest", "run `secateur migrate`")
     except SQLAlchemyError as error:
-        raise _WrongError("the database is away") from error
+        raise _WrongError("the database is away", _NAME_A_DATABASE) from error
     finally:
         engine.dispose()
     return "at the newest"
@@ -147,7 +167,8 @@ def _broker(settings: Settings) -> str:
         with Redis.from_url(settings.queue.url, socket_timeout=3) as client:
             return f"answers, version {client.info('server')['redis_version']}"
     except RedisError as error:
-        raise _WrongError(_first_line(error)) from error
+        advice = "name a running Redis or Valkey in SECATEUR_QUEUE__URL, or unset it"
+        raise _WrongError(_first_line(error), advice) from error
 
 
 def _store(settings: Settings) -> str:
@@ -155,8 +176,24 @@ def _store(settings: Settings) -> str:
     try:
         open_store(kept.dir, kept.url, kept.endpoint).check()
     except StorageUnavailableError as error:
-        raise _WrongError(str(error)) from error
+        advice = (
+            "look at SECATEUR_STORAGE__URL, SECATEUR_STORAGE__ENDPOINT, AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY and AWS_REGION, and whether the bucket is there"
+            if kept.url
+            else "make SECATEUR_STORAGE__DIR a directory that this account may write to"
+        )
+        raise _WrongError(str(error), advice) from error
     return kept.url or str(kept.dir)
+
+
+def _models(settings: Settings) -> str:
+    roots = settings.models.roots
+    # The default root is made when the first model is put there.
+    asked = "roots" in settings.models.model_fields_set
+    if asked and (missing := [str(root) for root in roots if not root.is_dir()]):
+        advice = "make them, or correct SECATEUR_MODELS__ROOTS"
+        raise _WrongError(f"no directories: {', '.join(missing)}", advice)
+    return ", ".join(map(str, roots))
 
 
 def _disk(settings: Settings) -> str:
@@ -164,20 +201,36 @@ def _disk(settings: Settings) -> str:
     free = shutil.disk_usage(settings.data_dir).free
     text = f"{free / 2**30:.0f} GiB free in {settings.data_dir}"
     if free < LITTLE:
-        raise _WrongError(f"{text}; staging a large model takes more")
+        advice = (
+            "free some, or put SECATEUR_DATA_DIR on a larger disk: staging takes a model's size"
+        )
+        raise _WrongError(text, advice)
     return text
 
 
 def _torch(_: Settings) -> str:
     if importlib.util.find_spec("torch") is None:
-        return "not installed: no worker can run here"
+        return "not installed, so no worker can run here: pip install 'secateur[worker]'"
     done = subprocess.run(  # noqa: S603  our own text, our own interpreter
         [sys.executable, "-P", "-c", _DEVICES], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise _WrongError((done.stderr.strip().splitlines() or ["torch does not import"])[-1])
+        last = (done.stderr.strip().splitlines() or ["torch does not import"])[-1]
+        raise _WrongError(last, "pip install 'secateur[worker]' anew")
     return done.stdout.strip().splitlines()[-1]
 
 
-def _first_line(error: Exception) -> str:
+def _service(settings: Settings) -> str:
+    try:
+        answer = httpx2.get(f"{settings.api.url}/readyz", timeout=5, trust_env=False)
+        checks = answer.json()["checks"]
+    except (httpx2.TransportError, ValueError, KeyError):
+        return f"none answers at {settings.api.url}; `secateur up` starts one"
+    wrong = ", ".join(f"{name} {state}" for name, state in checks.items() if state != "ok")
+    if wrong:
+        raise _WrongError(f"{settings.api.url} is not ready: {wrong}", "look at the log of its API")
+    return f"ready at {settings.api.url}"
+
+
+def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0]

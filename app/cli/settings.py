@@ -7,6 +7,7 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.console import Exit, fail
+from app.local.errors import LocalError
 from app.local.installation import DATABASE
 from app.local.postgres import Postgres
 from app.settings import Settings
@@ -39,7 +40,19 @@ def load_settings(data_dir: Path | None = None, **sections: dict[str, Any]) -> S
 
 
 def database_url(settings: Settings) -> str:
-    """The database of the settings, or the one that `secateur up` runs in the data directory."""
+    """The database of the settings, or the one that `secateur up` runs in the data directory.
+
+    Raises:
+        LocalError: none is named, and none can be run here.
+    """
     if "url" in settings.database.model_fields_set:
         return settings.database.url
     return Postgres(settings.data_dir).url(DATABASE)
+
+
+def some_database_url(settings: Settings) -> str:
+    """As `database_url`; where there is none, that is said and the command ends."""
+    try:
+        return database_url(settings)
+    except LocalError as error:
+        fail(f"{error}\nOr name a database in SECATEUR_DATABASE__URL.", Exit.USAGE)

@@ -1,7 +1,8 @@
-"""What README and quickstart tell a newcomer to type does what they say."""
+"""What the pages tell a newcomer to type does what they say."""
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,16 +11,25 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # What sets a machine up, serves until Ctrl-C or needs what tests do not have.
-ELSEWHERE = ("make ", "secateur up", "hf download", "docker", "vllm", 'from_pretrained("jobs/')
+ELSEWHERE = ("make ", "secateur up", "docker", "vllm")
+# No hub within reach.
+HERE = {
+    "hf:sentence-transformers/all-MiniLM-L6-v2": "minilm",
+    "hf:llava-hf/llava-1.5-7b-hf": "llava",
+}
 
 
 def commands(page):
-    """The command lines of a page's console blocks, continued lines joined."""
-    for block in re.findall(r"```console\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
-        text = block.replace("\\\n", " ")
-        for line in text.splitlines():
-            if line.startswith("$ ") and not any(word in line for word in ELSEWHERE):
-                yield line.removeprefix("$ ")
+    """What a page has its reader type or run, in order; continued lines joined."""
+    blocks = r"^```(console|sh|python)\n(.*?)^```"
+    for kind, text in re.findall(blocks, (ROOT / page).read_text(), re.DOTALL | re.MULTILINE):
+        if kind == "python":
+            yield f"python -c {shlex.quote(text)}"
+            continue
+        for line in text.replace("\\\n", " ").splitlines():
+            typed = line.removeprefix("$ ")
+            if (kind == "sh" or typed != line) and not any(word in line for word in ELSEWHERE):
+                yield typed
 
 
 @pytest.fixture
@@ -32,12 +42,18 @@ def type_in(service, models, tmp_path):
     (tmp_path / ".secateur/key").write_text(service.running.key)
     surroundings = os.environ | service.running.settings.environment()
     surroundings["PATH"] = f"{Path(sys.executable).parent}:{surroundings['PATH']}"
+    surroundings |= {
+        "KEY": service.running.key,
+        "URL": service.running.url,
+        "HF_HOME": str(tmp_path / "huggingface"),
+        "no_proxy": "127.0.0.1",
+    }
 
     def run(lines, job):
         text = "\n".join(line.replace("JOB", job) for line in lines)
-        # No hub within reach.
-        text = text.replace("hf:sentence-transformers/all-MiniLM-L6-v2", "minilm")
-        text = text.replace("localhost:8321", service.running.url.removeprefix("http://"))
+        for there, here in HERE.items():
+            text = text.replace(there, here)
+        text = re.sub(r"(http://)?(localhost|127\.0\.0\.1):8321", service.running.url, text)
         ran = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", text],
             cwd=tmp_path,
@@ -68,3 +84,18 @@ def test_readme(type_in, service):
     assert service.finish(job)["status"] == "succeeded"
     said = type_in(commands("README.md"), job)
     assert '"status":"queued"' in said.replace('": "', '":"')
+
+
+def test_a_vision_language_model_is_pruned_and_loaded(type_in):
+    said = type_in(commands("docs/how-to/prune-llava.md"), "")
+    job = re.search(r"(job_\w+) succeeded", said)[1]
+    said = type_in(commands("docs/how-to/download.md"), job)
+    assert "LlavaForConditionalGeneration" in said
+
+
+def test_a_webhook_is_asked_for(type_in):
+    assert "whsec_" in type_in(commands("docs/how-to/webhooks.md"), "")
+
+
+def test_a_data_set_is_uploaded(type_in):
+    assert "sha256:" in type_in(commands("docs/evaluation.md"), "")

@@ -11,7 +11,9 @@ def test_a_healthy_house(secateur):
     seen = secateur("doctor", "--json")
     found = json.loads(seen.stdout)
     assert seen.exit_code == 0, found
-    assert set(found) == {"database", "migrations", "broker", "store", "disk", "torch"}
+    needs = {"database", "migrations", "broker", "store", "models", "disk", "torch", "service"}
+    assert set(found) == needs
+    assert found["service"]["detail"].startswith("ready at")
     assert found["database"]["detail"].startswith("PostgreSQL 1")
     assert "2.13" in found["torch"]["detail"]
 
@@ -21,12 +23,39 @@ def test_everything_that_is_wrong_is_told(secateur, monkeypatch, tmp_path):
     monkeypatch.setenv("SECATEUR_DATABASE__URL", "postgresql+psycopg://127.0.0.1:1/none")
     (tmp_path / "file").touch()
     monkeypatch.setenv("SECATEUR_STORAGE__DIR", str(tmp_path / "file"))
+    monkeypatch.setenv("SECATEUR_MODELS__ROOTS", str(tmp_path / "nowhere"))
     seen = secateur("doctor", "--json")
     found = json.loads(seen.stdout)
     assert seen.exit_code == 1
     wrong = {name for name, finding in found.items() if not finding["ok"]}
-    assert wrong == {"database", "migrations", "broker", "store"}
-    assert "WRONG" in secateur("doctor").stdout
+    assert wrong == {"database", "migrations", "broker", "store", "models"}
+    advice = {
+        "database": "SECATEUR_DATABASE__URL",
+        "migrations": "SECATEUR_DATABASE__URL",
+        "broker": "SECATEUR_QUEUE__URL",
+        "store": "SECATEUR_STORAGE__DIR",
+        "models": "SECATEUR_MODELS__ROOTS",
+    }
+    for name, variable in advice.items():
+        assert variable in found[name]["advice"]
+    told = secateur("doctor").stdout
+    assert "WRONG" in told
+    assert "-> name a running Redis or Valkey in SECATEUR_QUEUE__URL" in told
+
+
+def test_a_machine_without_servers_is_told_so(secateur, monkeypatch, tmp_path):
+    """As in the API's image: neither wheels of servers, nor torch, nor a database named."""
+    monkeypatch.delenv("SECATEUR_DATABASE__URL")
+    monkeypatch.setattr("app.local.postgres.find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    found = json.loads(secateur("doctor", "--json", "--data-dir", tmp_path).stdout)
+    assert "secateur[local]" in found["database"]["detail"]
+    assert not found["migrations"]["ok"]
+    assert "secateur[worker]" in found["torch"]["detail"]
+    for arguments in (["migrate"], ["gc"], ["keys", "create", "me"]):
+        seen = secateur(*arguments, "--data-dir", tmp_path)
+        assert seen.exit_code == 2
+        assert "SECATEUR_DATABASE__URL" in seen.stderr
 
 
 def test_migrate_brings_an_old_database_up(secateur, monkeypatch, postgres_server):
