@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# A page is a dozen commands, some of which import torch.
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).parents[2]
 # What sets a machine up, serves until Ctrl-C or needs what tests do not have.
 ELSEWHERE = ("make ", "secateur up", "docker", "vllm")
@@ -60,7 +63,7 @@ def type_in(service, models, tmp_path):
             env=surroundings,
             capture_output=True,
             text=True,
-            timeout=250,
+            timeout=600,
             check=False,
         )
         assert ran.returncode == 0, text + ran.stdout + ran.stderr
