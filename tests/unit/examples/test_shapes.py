@@ -1,6 +1,8 @@
 """The examples that cannot run here have the shape that their tools ask for."""
 
+import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -23,9 +25,17 @@ def test_the_github_workflow_fits_its_schema():
     assert found.returncode == 0, found.stdout
 
 
-def test_the_airflow_dag_compiles():
-    file = EXAMPLES / "airflow_dag.py"
-    compile(file.read_text(), str(file), "exec")
+def test_the_airflow_dag_calls_what_exists():
+    tree = ast.parse((EXAMPLES / "airflow_dag.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    http = [each for each in calls if getattr(each.func, "id", "").startswith("Http")]
+    assert len(http) == 3
+    for call in http:
+        given = {each.arg: each.value for each in call.keywords}
+        path = re.sub("{{.*}}", "{job_id}", "/" + given["endpoint"].value)
+        assert given["method"].value.lower() in OPENAPI["paths"][path]
+    [job] = [each.args[0] for each in calls if getattr(each.func, "attr", "") == "dumps"]
+    assert JobRequest.model_validate(ast.literal_eval(job)).method == "wanda"
 
 
 def test_the_argo_workflow_joins_its_templates():
