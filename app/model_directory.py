@@ -73,8 +73,9 @@ def check_model_files(directory: Path, named: str) -> None:
         UnsafeWeightsError: the weights are pickled only.
         ModelFilesError: config.json or the safetensors files are missing.
     """
-    if not any(directory.glob("*.safetensors")):
-        if any(is_pickled(file.name) for file in directory.iterdir()):
+    names = [file.name for file in directory.iterdir()]
+    if not any(name.endswith(".safetensors") for name in names):
+        if any(map(is_pickled, names)):
             raise pickles_only(named)
         raise ModelFilesError(f"{named!r} has no *.safetensors file")
     if not (directory / "config.json").is_file():

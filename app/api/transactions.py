@@ -10,15 +10,19 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Annotated, Any, get_args
 
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from app.api.deps import Credentials, Needs, Resources, WithResources, admit, bearer
+
+JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ class TransactionRoute(APIRoute):
         marks = _marks(endpoint)
         self._needs = next((mark for mark in marks.values() if isinstance(mark, Needs)), None)
         if self._needs is not None:
-            endpoint = _admitting(endpoint, marks, self._needs)
+            status = options.get("status_code") or HTTPStatus.OK
+            endpoint = _admitting(endpoint, marks, self._needs, status)
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -85,6 +90,18 @@ class TransactionRoute(APIRoute):
         return handler
 
 
+def _written(answer: Any, values: dict[str, Any], status: int) -> Any:
+    """The answer as JSON, if it is a model; FastAPI would take it to a thread for that again."""
+    if not isinstance(answer, BaseModel):
+        return answer
+    told = next((value for value in values.values() if isinstance(value, Response)), None)
+    status = (told.status_code if told else None) or status
+    written = Response(answer.model_dump_json(by_alias=True), status, media_type=JSON)
+    if told is not None:
+        written.raw_headers.extend(told.raw_headers)
+    return written
+
+
 def _check(visit: _Visit, needs: Needs) -> None:
     with visit.admitted(needs):
         pass
@@ -101,7 +118,10 @@ def _marks(endpoint: Callable[..., Any]) -> dict[str, Needs | _Transaction]:
 
 
 def _admitting(
-    endpoint: Callable[..., Any], marks: dict[str, Needs | _Transaction], needs: Needs
+    endpoint: Callable[..., Any],
+    marks: dict[str, Needs | _Transaction],
+    needs: Needs,
+    status: int,
 ) -> Callable[..., Any]:
     """The endpoint with one parameter, the visit, in place of those marked."""
     queues = _Transaction(queues=True) in marks.values()
@@ -113,7 +133,7 @@ def _admitting(
             answer = endpoint(**values, **given)
         if queues:
             visit.resources.announcer.queued()
-        return answer
+        return _written(answer, values, status)
 
     signature = inspect.signature(endpoint)
     kept = [parameter for name, parameter in signature.parameters.items() if name not in marks]

@@ -17,7 +17,7 @@ from app.domain.submission import JobRequest, JobSpec
 from app.outlines import Outline
 from app.services import projects
 from app.services.placements import Placement
-from app.services.submissions import Rules, check, placed
+from app.services.submissions import Checked, Rules, check, placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
             model to this process.
         HubUnavailableError: the hub does not answer. A submit is taken all the same.
     """
-    spec = check(connection, caller, request, rules)
+    spec = check(connection, caller, request, rules).spec
     projects.check_quotas(connection, caller, rules.room)
     outline = rules.outlines.of(parse_model_source(spec.model))
-    placement = placed(connection, request, spec, outline, rules)
+    placement = placed(connection, request, Checked(spec, outline), rules)
     tensors = outline.tensors
     shapes = None if tensors is None else {name: each.shape for name, each in tensors.items()}
     matrices = None if shapes is None else _matrices(shapes, spec)

@@ -11,12 +11,11 @@ from app.domain.access import Caller
 from app.domain.destinations import Destination
 from app.domain.errors import JobNotRetryableError, SecateurError
 from app.domain.jobs import Job, JobStatus, NewJob
-from app.domain.model_source import HubModel, LocalModel, parse_model_source
+from app.domain.model_source import HubModel, LocalModel, ModelSource, parse_model_source
 from app.domain.routable import check_routable
 from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec, resolve
 from app.domain.webhooks import WebhookEvent
-from app.model_directory import read_config, resolve_local_model
 from app.outlines import Outline, Outlines
 from app.services import datasets, placements, projects, publishing
 from app.services.earlier_scores import with_scores
@@ -43,22 +42,33 @@ class Rules:
     destinations: Mapping[str, Destination] = field(default_factory=dict)
 
 
-def check(connection: Connection, caller: Caller, request: JobRequest, rules: Rules) -> JobSpec:
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A request that can be carried out.
+
+    Attributes:
+        spec: what to do, resolved.
+        outline: the model's; None where the hub does not give it to this process now.
+    """
+
+    spec: JobSpec
+    outline: Outline | None
+
+
+def check(connection: Connection, caller: Caller, request: JobRequest, rules: Rules) -> Checked:
     """Everything a submit checks about its request; plans and submits refuse the same.
 
     Raises:
         UserError: the model, a data set, the method or its parameters cannot be accepted.
     """
     source = parse_model_source(request.model)
-    directory = None
-    if isinstance(source, LocalModel):
-        directory = resolve_local_model(source.path, rules.outlines.roots)
+    outline = outline_of(source, rules.outlines)
     datasets.check_named(connection, caller, rules.datasets, request)
     publishing.check_destinations(request.publish, rules.destinations, caller.project_id)
     spec = with_scores(connection, caller.project_id, rules.store, resolve(request))
-    if directory is not None and isinstance(spec.recipe, Routing):
-        check_routable(read_config(directory), spec.recipe)  # the hub's models: by the worker
-    return spec
+    if outline and isinstance(source, LocalModel) and isinstance(spec.recipe, Routing):
+        check_routable(outline.config, spec.recipe)  # the hub's models: by the worker
+    return Checked(spec, outline)
 
 
 def submit(
@@ -75,16 +85,16 @@ def submit(
     Raises:
         UserError: `check` refuses the request, no worker can take it, or a quota is used up.
     """
-    spec = check(connection, caller, request, rules)
+    checked = check(connection, caller, request, rules)
     projects.check_quotas(connection, caller, rules.room)
-    return enqueue(connection, caller, request, spec, rules, action=action, source_id=source_id)
+    return enqueue(connection, caller, request, checked, rules, action=action, source_id=source_id)
 
 
 def enqueue(
     connection: Connection,
     caller: Caller,
     request: JobRequest,
-    spec: JobSpec,
+    checked: Checked,
     rules: Rules,
     *,
     action: str | None = None,
@@ -95,9 +105,9 @@ def enqueue(
     Raises:
         UserError: no worker can take it.
     """
-    placement = placed(connection, request, spec, outline_of(spec, rules.outlines), rules)
+    placement = placed(connection, request, checked, rules)
     new = NewJob(
-        spec=spec.model_dump(mode="json"),
+        spec=checked.spec.model_dump(mode="json"),
         max_attempts=rules.max_attempts,
         project_id=caller.project_id,
         request=request.model_dump(mode="json", exclude_unset=True),
@@ -117,11 +127,7 @@ def enqueue(
 
 
 def placed(
-    connection: Connection,
-    request: JobRequest,
-    spec: JobSpec,
-    outline: Outline | None,
-    rules: Rules,
+    connection: Connection, request: JobRequest, checked: Checked, rules: Rules
 ) -> placements.Placement:
     """Where the job goes.
 
@@ -131,19 +137,18 @@ def placed(
     return placements.place(
         connection,
         request,
-        spec,
-        outline,
+        checked.spec,
+        checked.outline,
         machines=rules.machines,
         activations=rules.activation_bytes,
     )
 
 
-def outline_of(spec: JobSpec, outlines: Outlines) -> Outline | None:
+def outline_of(source: ModelSource, outlines: Outlines) -> Outline | None:
     """The model's outline; None where the hub does not give it to this process now.
 
     That refuses no job: workers may have another token or another way to the hub, and try again.
     """
-    source = parse_model_source(spec.model)
     try:
         return outlines.of(source)
     except SecateurError:

@@ -29,7 +29,7 @@ def submit(connection: Connection, caller: Caller, request: SweepRequest, rules:
         UserError: a member would be refused, or a quota has no room for all.
     """
     members = request.members()
-    specs = [submissions.check(connection, caller, each, rules) for each in members]
+    checked = [submissions.check(connection, caller, each, rules) for each in members]
     check_quotas(connection, caller, rules.room, jobs=len(members))
     sweep = sweeps.create(
         connection,
@@ -40,11 +40,11 @@ def submit(connection: Connection, caller: Caller, request: SweepRequest, rules:
     )
     events.append(connection, sweep.id, 0, [status_event(SweepStatus.QUEUED)])
     leaders: dict[str, str] = {}
-    for each, spec in zip(members, specs, strict=True):
-        group = _calibration(spec)
+    for each, found in zip(members, checked, strict=True):
+        group = _calibration(found.spec)
         leader = leaders.get(group) if group else None
         job = submissions.enqueue(
-            connection, caller, each, spec, rules, sweep_id=sweep.id, leader_id=leader
+            connection, caller, each, found, rules, sweep_id=sweep.id, leader_id=leader
         )
         if group:
             leaders.setdefault(group, job.id)

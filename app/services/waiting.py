@@ -19,10 +19,11 @@ from app.domain.jobs import (
     status_event,
 )
 from app.domain.machines import SILENT, WorkerClass
+from app.domain.model_source import parse_model_source
 from app.domain.placement import gigabytes
 from app.domain.submission import JobRequest, JobSpec
 from app.services import journal
-from app.services.submissions import Rules, outline_of, placed
+from app.services.submissions import Checked, Rules, outline_of, placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ def retire(connection: Connection, caller: Caller, name: str, rules: Rules) -> R
 
 def _move(connection: Connection, job: Job, rules: Rules) -> None:
     spec, request = JobSpec.model_validate(job.spec), JobRequest.model_validate(job.request)
-    placement = placed(connection, request, spec, outline_of(spec, rules.outlines), rules)
+    outline = outline_of(parse_model_source(spec.model), rules.outlines)
+    placement = placed(connection, request, Checked(spec, outline), rules)
     to = placement.worker_class
     jobs.move(connection, job.id, worker_class=to, memory_bytes=placement.memory_bytes)
     outbox.moved(connection, job.id)
