@@ -11,8 +11,9 @@ from redis.exceptions import RedisError
 logger = logging.getLogger("secateur.api")
 
 WINDOW = 60  # seconds
-# A process counts this part of what is left at a time, and never more than so many.
-PART, MOST = 64, 100
+# A process counts ahead this part of what is left in the minute, this part of what it has used
+# itself, and never more than so many.
+OF_LEFT, OF_USED, MOST = 64, 4, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +46,26 @@ class _Share:
     limit: int
     counted: int = 0
     left: int = 0
+    used: int = 0
 
     @property
     def size(self) -> int:
         """How many to count next: few, so that others find theirs; one by one near the limit."""
-        return min(max((self.limit - self.counted) // PART, 1), MOST)
+        ahead = (self.limit - self.counted) // OF_LEFT
+        return max(min(ahead, self.used // OF_USED, MOST), 1)
 
     def take(self, reset: int) -> Rate:
         """Use one of them."""
         self.left -= 1
+        self.used += 1
         return Rate(self.limit, self.counted - self.left, reset)
 
 
 class RateLimiter:
     """Fixed windows of a minute.
 
-    A process counts a share of what is left at a time, so most requests cost no round trip. The
-    others miss what it does not use: at most a 64th of the limit, and none near the limit.
+    A busy process counts a share of what is left at a time, so most requests cost no round trip.
+    The others miss what it does not use: at most a 64th of the limit, and none near the limit.
     """
 
     def __init__(self, url: str) -> None:
