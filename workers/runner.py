@@ -135,7 +135,9 @@ class Runner:
             attempt.retry(JobError(FailureKind.SYSTEM, error.code, str(error)))
         except OSError as error:
             logger.exception("job %s met an operating system error", job.id)
-            attempt.retry(JobError(FailureKind.SYSTEM, "storage_failed", str(error)))
+            # Without the paths of this machine, which the log has.
+            words = error.strerror or str(error)
+            attempt.retry(JobError(FailureKind.SYSTEM, "storage_failed", words))
         except Exception:
             logger.exception("job %s met an unexpected error", job.id)
             message = "the worker met an unexpected error; its log has the details"

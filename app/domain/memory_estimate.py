@@ -22,8 +22,10 @@ from app.domain.recipe import (
 from app.domain.submission import CalibrationSpec, JobSpec
 
 LIBRARIES = 380_000_000  # torch, transformers and a model class, warm
+IMAGES = 40_000_000  # Pillow, image processors, the classes of a vision tower
 CONTEXT = 500_000_000  # of CUDA, its libraries' work space included
 _SIDE_BY_SIDE = 4  # draws of a perturbation in one forward pass
+_KEPT, _ACTIVATIONS = 64 << 20, 24  # of a backward pass: bytes, and tensors a block saves
 _FLOAT = 4
 _DOUBLE = 8
 _WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -78,7 +80,8 @@ def estimate_memory(
     if spec.evaluation is not None:
         rows, length = spec.evaluation.batch_size, spec.evaluation.max_length
         stages["evaluating"] = 2 * _logits(anatomy, rows, length)
-    return Memory(CONTEXT if gpu else LIBRARIES, weights, stages)
+    libraries = LIBRARIES + (IMAGES if anatomy.patches else 0)
+    return Memory(CONTEXT if gpu else libraries, weights, stages)
 
 
 def _resident(anatomy: Anatomy, spec: JobSpec) -> int:
@@ -106,9 +109,11 @@ def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
         case Chita():
             batches = -(-held.spec.samples // rows)
             largest = max((block.numel for block in held.anatomy.blocks), default=0)
-            stages["pruning"] = held.differentiating(rows) + _FLOAT * (
-                3 * prunable + batches * largest
-            )
+            # The gradients' sum with what is searched along and where; or with the new weights
+            # and a row of gradients for each batch.
+            searching = (2 * _FLOAT + 1) * prunable
+            solving = (_FLOAT + held.width) * prunable + _FLOAT * batches * largest
+            stages["pruning"] = held.differentiating(rows) + max(searching, solving)
         case SparseGPT():
             stages["pruning"] = held.replaying(_second_moments)
         case _:
@@ -124,7 +129,7 @@ class _Held:
     ) -> None:
         self.anatomy = anatomy
         self.spec = spec
-        self._width = width
+        self.width = width
         self._room = room
         self.others = 0  # bytes of weights that are not in memory but in a backward pass
 
@@ -142,32 +147,33 @@ class _Held:
         return self._inputs() + held + working
 
     def differentiating(self, rows: int) -> int:
-        """Backwards through checkpointed blocks: all weights, inputs, a block at work, the loss."""
+        """Backwards through checkpointed blocks: weights, what is kept, a block at work, a loss."""
         inputs = sum(self._states(block, rows) for block in self.anatomy.blocks)
         working = max((self._at_work(block, rows) for block in self.anatomy.blocks), default=0)
-        gradient = self._width * _largest(self.anatomy)
+        gradient = self.width * _largest(self.anatomy)
         loss = 4 * _logits(self.anatomy, rows, self.spec.max_length)
-        return self.others + self._inputs() + inputs + max(2 * working + gradient, loss)
+        kept = inputs + min(_KEPT, _ACTIVATIONS * inputs)
+        return self.others + self._inputs() + kept + max(2 * working + gradient, loss)
 
     def perturbing(self, rows: int) -> int:
         """Forwards with one matrix shaken: what every block returned, the noise, the loss."""
         kept = sum(self._states(block, rows) for block in self.anatomy.blocks)
         working = max((self._at_work(block, rows) for block in self.anatomy.blocks), default=0)
         noise = 2 * _FLOAT * _largest(self.anatomy)
-        loss = _logits(self.anatomy, rows, self.spec.max_length)
+        loss = 3 * _logits(self.anatomy, rows, self.spec.max_length)
         return self._inputs() + 2 * kept + max(working + noise, loss)
 
     def _inputs(self) -> int:
-        return self.spec.samples * self.anatomy.pixels * self._width
+        return self.spec.samples * self.anatomy.pixels * self.width
 
     def _tokens(self, block: BlockSize) -> int:
         return self.anatomy.tokens(block.modality, self.spec.max_length)
 
     def _states(self, block: BlockSize, rows: int) -> int:
-        return rows * self._tokens(block) * block.hidden * self._width
+        return rows * self._tokens(block) * block.hidden * self.width
 
     def _at_work(self, block: BlockSize, rows: int) -> int:
-        return rows * self._tokens(block) * block.features * self._width
+        return rows * self._tokens(block) * block.features * self.width
 
 
 def _scores(block: BlockSize) -> int:

@@ -14,9 +14,6 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-
 from app.checkpoint_headers import read_headers
 from app.domain.anatomy import Anatomy
 from app.domain.machines import Machine
@@ -25,17 +22,12 @@ from app.domain.submission import JobRequest, resolve
 from app.domain.time_estimate import estimate_seconds
 from app.model_directory import read_config
 from benchmarks.figures import Figure, conclude
-from benchmarks.models.tokenizer import build_tokenizer
 from benchmarks.plans.job import ACTIVATIONS
+from benchmarks.plans.models import build
 from workers.machine import disk_rate, gflops, memory_limit
 
-# Hidden size, inner size, layers, vocabulary: 0.2, 0.7 and 1.3 GB of float32.
-MODELS = {
-    "small": (512, 1408, 8, 16_000),
-    "wide": (2048, 5504, 3, 8_000),
-    "deep": (1024, 2816, 20, 32_000),
-}
-CALIBRATION = {"samples": 16, "batch_size": 4, "max_length": 128}
+# The built-in texts have about so many tokens: a plan counts with as many as there may be.
+CALIBRATION = {"samples": 64, "batch_size": 16, "max_length": 16}
 JOBS = {
     "small-wanda": {"method": "wanda"},
     "small-snip": {"method": "snip"},
@@ -52,22 +44,39 @@ JOBS = {
     "deep-wanda": {"method": "wanda"},
     "deep-global-magnitude": {"method": "magnitude", "parameters": {"scope": "global"}},
 }
-
-
-def build(directory: Path, name: str) -> None:
-    hidden, inner, layers, vocabulary = MODELS[name]
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=hidden,
-        intermediate_size=inner,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden // 64,
-        num_key_value_heads=hidden // 64,
-        vocab_size=vocabulary,
-        max_position_embeddings=512,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory / name)
-    build_tokenizer(end=True).save_pretrained(directory / name)
+IMAGES = {"set": "shapes", "samples": 32, "batch_size": 4, "max_length": 32}
+SCENES = IMAGES | {"set": "scenes"}
+# What the estimate's terms were not chosen by.
+UNSEEN = {
+    "small-chita": {"method": "chita"},
+    "small-ecoflap-first-order": {
+        "method": "ecoflap",
+        "parameters": {"estimator": "first-order"},
+    },
+    "opt-sparsegpt": {"method": "sparsegpt"},
+    "opt-ecoflap": {"method": "ecoflap"},
+    "t5-wanda": {"method": "wanda"},
+    "llava-wanda": {"method": "wanda", "calibration": IMAGES},
+    "llava-multiflow": {"method": "multiflow", "calibration": IMAGES},
+    "llava-sparsegpt": {"method": "sparsegpt", "calibration": IMAGES},
+    "llava-ecoflap": {"method": "ecoflap", "calibration": IMAGES},
+    "llava-ecoflap-zeroth-order": {
+        "method": "ecoflap",
+        "parameters": {"estimator": "zeroth-order", "samples": 4},
+        "calibration": IMAGES,
+    },
+    "llava-par": {
+        "method": "par",
+        "parameters": {"rounds": 1, "epochs": 1},
+        "calibration": SCENES | {"samples": 16},
+        "sparsity": None,
+    },
+    "llava-evaluated-magnitude": {
+        "method": "magnitude",
+        "evaluation": {"set": "shapes", "samples": 16, "batch_size": 8, "max_length": 32},
+        "calibration": None,
+    },
+}
 
 
 def measured(directory: Path, request: JobRequest) -> dict[str, float]:
@@ -88,13 +97,14 @@ def main(chosen: list[str]) -> int:
             "bench", memory_limit(), 1, "cpu", 0, None, gflops("cpu"), disk_rate(directory)
         )
         print(f"{machine.gflops:.1f} GFLOPS, {machine.disk_rate / 1e6:.0f} MB/s", flush=True)
-        for job, asked in JOBS.items():
+        for job, asked in (JOBS | UNSEEN).items():
             if chosen and job not in chosen:
                 continue
             model = job.partition("-")[0]
             if not (directory / model).exists():
-                build(directory, model)
-            request = JobRequest(model=model, sparsity=0.5, calibration=CALIBRATION, **asked)
+                build(directory / model, model)
+            told = {"sparsity": 0.5, "calibration": CALIBRATION} | asked
+            request = JobRequest(model=model, **told)
             tensors = read_headers(directory / model)
             anatomy = Anatomy.of(tensors, read_config(directory / model))
             spec = resolve(request)

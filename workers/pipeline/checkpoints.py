@@ -86,7 +86,7 @@ class DiskCheckpoints:
         try:
             self._write(name, entry)
         except OSError as error:
-            return self._give_up(str(error))
+            return self._give_up(error.strerror or str(error))
         return self._kept()
 
     def drop(self, name: str) -> None:

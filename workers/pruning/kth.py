@@ -1,10 +1,12 @@
 """The k-th smallest of many scores: no sort, no concatenation, one chunk in memory at a time.
 
 Non-negative IEEE floats order like their bit patterns, so a histogram over the leading bits finds
-the narrow range that holds the k-th value, and a second pass looks at that range alone.
+the narrow range that holds the k-th value, and a second pass looks at that range alone. Held are
+one histogram and the values of that range, some thousandths of all.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from app.domain.errors import NonFiniteError
 
 Scores: TypeAlias = Callable[[], torch.Tensor]
-"""Makes one matrix of non-negative float32 scores anew; called once or twice."""
+"""Makes one matrix of non-negative float32 scores anew; called twice."""
 
 CHUNK = 1 << 18
 _SHIFT = 16  # leading bits: exponent and 7 of the mantissa
@@ -53,18 +55,23 @@ def pool_counts(pool: Sequence[Scores], count: int) -> list[int]:
 
 def _search(pool: Sequence[Scores], k: int) -> tuple[float, list[int], list[NDArray[np.float32]]]:
     """Threshold, and for each matrix the count below its bucket and the values inside it."""
-    histograms = [_histogram(scores()) for scores in pool]
-    cumulative = np.cumsum(np.sum(histograms, axis=0))
+    total = np.zeros(_BUCKETS, np.int64)
+    for scores in pool:
+        total += _histogram(scores())
+    cumulative = np.cumsum(total)
     if k > cumulative[_INFINITE - 1]:
         raise NonFiniteError("a score is NaN or infinite")
     bucket = int(np.searchsorted(cumulative, k))
-    below = [int(histogram[:bucket].sum()) for histogram in histograms]
-    inside = [
-        _bucket_values(scores(), bucket) if histogram[bucket] else np.empty(0, np.float32)
-        for scores, histogram in zip(pool, histograms, strict=True)
-    ]
+    # Room for all at once: many small arrays between large ones would tear the heap apart.
+    inside = np.empty(total[bucket], np.float32)
+    below, ends = list[int](), [0]
+    for scores in pool:
+        smaller, found = _around(scores(), bucket, inside[ends[-1] :])
+        below.append(smaller)
+        ends.append(ends[-1] + found)
     rank = k - sum(below) - 1
-    return float(np.partition(np.concatenate(inside), rank)[rank]), below, inside
+    threshold = float(np.partition(inside, rank)[rank])
+    return threshold, below, [inside[low:high] for low, high in pairwise(ends)]
 
 
 def _chunks(scores: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -79,11 +86,16 @@ def _histogram(scores: torch.Tensor) -> NDArray[np.int64]:
     return histogram
 
 
-def _bucket_values(scores: torch.Tensor, bucket: int) -> NDArray[np.float32]:
+def _around(scores: torch.Tensor, bucket: int, room: NDArray[np.float32]) -> tuple[int, int]:
+    """How many scores lie below the bucket, and how many inside, which are put into `room`."""
     bits = np.array([bucket << _SHIFT, (bucket + 1) << _SHIFT], np.int32)
     low, high = bits.view(np.float32)
-    values = []
+    below = inside = 0
     for chunk in _chunks(scores):
         array = chunk.cpu().numpy()
-        values.append(array[(array >= low) & (array < high)])
-    return np.concatenate(values)
+        smaller = array < low
+        values = array[(array < high) & ~smaller]
+        below += int(np.count_nonzero(smaller))
+        room[inside : inside + len(values)] = values
+        inside += len(values)
+    return below, inside
