@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
-from tests.unit.pruning.par.subjects import FAMILIES, LAYERS, model_of, prompts
+from tests.unit.pruning.par.subjects import FAMILIES, LAYERS, fixed, model_of, prompts
 from workers.pruning.par.flops import Costs, Prompt, count, solve
 from workers.pruning.par.runtime import (
     FullRouter,
@@ -52,6 +52,19 @@ def test_shapes_alone_tell_what_a_real_forward_does(name, drop_layer, kind):
     assert costs.pruned(tokens, 5, drop_layer) == real
     dense = count(lambda: model(**inputs))[f"{type(model).__name__}.{text}"]
     assert costs.dense() == dense
+
+
+@pytest.mark.parametrize("drop_layer", [0, 2])
+@torch.no_grad()
+def test_cached_positions_are_those_of_a_real_cache(drop_layer):
+    model, inputs = model_of("llava"), prompts("llava", ((3, 5),))
+    vision = int((inputs["input_ids"] == anatomy(model).vision_ids[0]).sum())
+    with par(model, fixed(0.5, (0, 1, 2, 3, 5)), drop_layer):
+        cache = model(**inputs, use_cache=True).past_key_values
+    cached = sum(layer.get_seq_length() for layer in cache.layers)
+    length = inputs["input_ids"].shape[1]
+    costs = Costs(anatomy(model), None, Prompt(length - vision, vision))
+    assert costs.cached(vision // 2, 5, drop_layer) == cached / (LAYERS * length)
 
 
 @pytest.fixture(scope="module")
