@@ -188,9 +188,9 @@ def _store(settings: Settings) -> str:
 
 def _models(settings: Settings) -> str:
     roots = settings.models.roots
-    # The default root is made when the first model is put there.
-    asked = "roots" in settings.models.model_fields_set
-    if asked and (missing := [str(root) for root in roots if not root.is_dir()]):
+    # The default one is made by `secateur up`.
+    default = settings.data_dir / "models"
+    if missing := [str(root) for root in roots if root != default and not root.is_dir()]:
         advice = "make them, or correct SECATEUR_MODELS__ROOTS"
         raise _WrongError(f"no directories: {', '.join(missing)}", advice)
     return ", ".join(map(str, roots))

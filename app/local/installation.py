@@ -58,6 +58,8 @@ def installation(
 
     data_dir, api = settings.data_dir, settings.api
     data_dir.mkdir(parents=True, exist_ok=True)
+    if (models := data_dir / "models") in settings.models.roots:
+        models.mkdir(exist_ok=True)
     with _sole_user_of(data_dir), Supervisor(report) as supervisor:
         end_leftovers(data_dir)
         _check_free(api.host, api.port)

@@ -139,7 +139,9 @@ def image_of(record: CalibrationRecord) -> Image.Image:
         CalibrationDataError: it has none.
     """
     if record.image is None:
-        raise CalibrationDataError("A calibration record has no image; this model needs one.")
+        raise CalibrationDataError(
+            "A calibration record has no image; this model needs one, as `scene-captions` has."
+        )
     return record.image.convert("RGB")
 
 

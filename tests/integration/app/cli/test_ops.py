@@ -46,9 +46,11 @@ def test_everything_that_is_wrong_is_told(secateur, monkeypatch, tmp_path):
 def test_a_machine_without_servers_is_told_so(secateur, monkeypatch, tmp_path):
     """As in the API's image: neither wheels of servers, nor torch, nor a database named."""
     monkeypatch.delenv("SECATEUR_DATABASE__URL")
+    monkeypatch.delenv("SECATEUR_MODELS__ROOTS")
     monkeypatch.setattr("app.local.postgres.find_spec", lambda _: None)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     found = json.loads(secateur("doctor", "--json", "--data-dir", tmp_path).stdout)
+    assert found["models"]["ok"], "where none are named, the directory may be made later"
     assert "secateur[local]" in found["database"]["detail"]
     assert not found["migrations"]["ok"]
     assert "secateur[worker]" in found["torch"]["detail"]
