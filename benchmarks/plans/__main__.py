@@ -59,22 +59,11 @@ UNSEEN = {
     "llava-wanda": {"method": "wanda", "calibration": IMAGES},
     "llava-multiflow": {"method": "multiflow", "calibration": IMAGES},
     "llava-sparsegpt": {"method": "sparsegpt", "calibration": IMAGES},
-    "llava-ecoflap": {"method": "ecoflap", "calibration": IMAGES},
-    "llava-ecoflap-zeroth-order": {
-        "method": "ecoflap",
-        "parameters": {"estimator": "zeroth-order", "samples": 4},
-        "calibration": IMAGES,
-    },
     "llava-par": {
         "method": "par",
         "parameters": {"rounds": 1, "epochs": 1},
         "calibration": SCENES | {"samples": 16},
         "sparsity": None,
-    },
-    "llava-evaluated-magnitude": {
-        "method": "magnitude",
-        "evaluation": {"set": "shapes", "samples": 16, "batch_size": 8, "max_length": 32},
-        "calibration": None,
     },
 }
 
@@ -104,7 +93,8 @@ def main(chosen: list[str]) -> int:
             if not (directory / model).exists():
                 build(directory / model, model)
             told = {"sparsity": 0.5, "calibration": CALIBRATION} | asked
-            request = JobRequest(model=model, **told)
+            given = {name: value for name, value in told.items() if value is not None}
+            request = JobRequest(model=model, **given)
             tensors = read_headers(directory / model)
             anatomy = Anatomy.of(tensors, read_config(directory / model))
             spec = resolve(request)

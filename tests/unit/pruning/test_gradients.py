@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from app.domain.errors import CalibrationDataError
 from tests.families import BY_NAME, records
 from workers.pruning import gradients
 from workers.pruning.gradients import each_gradient
@@ -81,3 +82,11 @@ def test_gradients_are_freed_and_nothing_stays_after_an_error(family_directory):
     assert all(p.grad is None for p in adapter.model.parameters())
     assert not any(p._post_accumulate_grad_hooks for p in adapter.model.parameters())
     assert all("forward" not in module.__dict__ for module in adapter.model.modules())
+
+
+def test_texts_cut_down_to_nothing_are_refused_in_words(family_directory):
+    adapter = adapt(load_model(family_directory("llama")))
+    one = torch.ones(2, 1, dtype=torch.int64)
+    batch = {"input_ids": one, "attention_mask": one}
+    with pytest.raises(CalibrationDataError, match="no text to predict"):
+        adapter.loss(batch)

@@ -45,7 +45,7 @@ def training_loss(adapter: Trainable, batch: Batch) -> Tensor:
 
     Raises:
         RecipeError: none of these applies.
-        CalibrationDataError: a contrastive loss over a single record.
+        CalibrationDataError: a contrastive loss over a single record, or no text to predict.
     """
     name = type(adapter.model).__name__
     if "labels" in batch:
@@ -59,7 +59,13 @@ def training_loss(adapter: Trainable, batch: Batch) -> Tensor:
         return _own_decision(adapter, batch)
     if "labels" in adapter.accepted and adapter.model.can_generate():
         image_token = getattr(adapter.model.config, "image_token_id", None)
-        return _loss_of(adapter.call(batch, labels=next_token_labels(batch, image_token)))
+        labels = next_token_labels(batch, image_token)
+        if not (labels[:, 1:] != IGNORED_LABEL).any():
+            raise CalibrationDataError(
+                "The records of a batch leave no text to predict. `max_length` counts image tokens "
+                "too: raise it, or give longer texts."
+            )
+        return _loss_of(adapter.call(batch, labels=labels))
     if "input_ids" in adapter.accepted and name.endswith("Model"):
         return _halves_contrastive(adapter, batch)
     raise RecipeError(
