@@ -89,11 +89,11 @@ def test_the_api_finishes_requests_when_it_is_asked_to_end(service):
 
 def test_nobody_waits_for_an_api_that_is_asked_to_end(service):
     """A poll is answered with what is known; a stream ends, and goes on elsewhere."""
-    job_id = service.submit(**SLOW)
-    events = f"/v1/jobs/{job_id}/events"
     # Less patient than the poll may be.
     poll = http.client.HTTPConnection("127.0.0.1", timeout=40)
     with another_api(service) as (process, port, client):
+        job_id = service.submit(**SLOW)
+        events = f"/v1/jobs/{job_id}/events"
         poll.port = port
         poll.request("GET", f"/v1/jobs/{job_id}?wait=60", headers=dict(client.headers))
         # What came after it is answered, so the API has the poll in hand.
