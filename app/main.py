@@ -37,12 +37,12 @@ from app.api.routers import (
     workers,
 )
 from app.db.engine import make_engine
-from app.outlines import Outlines
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
 from app.server import Server
 from app.services.submissions import Rules
 from app.settings import Settings
+from app.sources.outlines import Outlines
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore, open_store
 from app.telemetry import logs, traces

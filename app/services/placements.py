@@ -11,8 +11,8 @@ from app.domain.memory_estimate import Memory, estimate_memory
 from app.domain.placement import Wish, uses_gpu
 from app.domain.submission import JobRequest, JobSpec
 from app.domain.time_estimate import estimate_seconds
-from app.outlines import Outline
 from app.services.machines import Machines
+from app.sources.outlines import Outline
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from app.domain.recipe import Modality, Recipe
 from app.domain.routable import PlannedRouting, plan_routing, routing_warnings
 from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec
-from app.outlines import Outline
 from app.services import projects
 from app.services.placements import Placement
 from app.services.submissions import Checked, Rules, check, placed
+from app.sources.outlines import Outline
 
 
 @dataclass(frozen=True, slots=True)

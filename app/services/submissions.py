@@ -16,13 +16,13 @@ from app.domain.routable import check_routable
 from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec, resolve
 from app.domain.webhooks import WebhookEvent
-from app.outlines import Outline, Outlines
 from app.services import datasets, placements, projects, publishing
 from app.services.earlier_scores import with_scores
 from app.services.jobs import get
 from app.services.machines import Machines
 from app.services.notices import about_job, send
 from app.services.room import Room
+from app.sources.outlines import Outline, Outlines
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore
 from app.telemetry.context import origin

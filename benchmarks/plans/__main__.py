@@ -14,13 +14,13 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from app.checkpoint_headers import read_headers
 from app.domain.anatomy import Anatomy
 from app.domain.machines import Machine
 from app.domain.memory_estimate import estimate_memory
 from app.domain.submission import JobRequest, resolve
 from app.domain.time_estimate import estimate_seconds
-from app.model_directory import read_config
+from app.sources.directory import read_config
+from app.sources.headers import read_headers
 from benchmarks.figures import Figure, conclude
 from benchmarks.plans.job import ACTIVATIONS
 from benchmarks.plans.models import build

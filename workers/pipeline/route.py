@@ -17,7 +17,7 @@ from app.domain.routable import check_routable
 from app.domain.routing import Routing
 from app.domain.routing_errors import RoutingError, RoutingFamilyError
 from app.domain.routing_report import RoundReport, RoutingReport
-from app.model_directory import read_config
+from app.sources.directory import read_config
 from workers.pipeline import route_report
 from workers.pipeline.checkpoints import open_checkpoints
 from workers.pipeline.context import Reporter, RunContext

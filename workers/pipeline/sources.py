@@ -10,8 +10,8 @@ from huggingface_hub import HfApi, snapshot_download
 
 from app.domain.errors import ModelFilesError
 from app.domain.model_source import HubModel, ModelSource
-from app.hub_errors import hub_errors
-from app.model_directory import check_model_files, is_pickled, pickles_only, resolve_local_model
+from app.sources.directory import check_model_files, is_pickled, pickles_only, resolve_local_model
+from app.sources.hub_errors import hub_errors
 
 # Weights, configuration, tokenizer, processor, licence. No pickles, no Python files.
 ALLOWED = (

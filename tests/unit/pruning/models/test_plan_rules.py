@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.checkpoint_headers import read_headers
 from app.domain.plans import prunable
 from app.domain.recipe import Recipe
+from app.sources.headers import read_headers
 from tests.families import FAMILIES
 from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt

@@ -16,12 +16,12 @@ from typing import Any
 
 from huggingface_hub import HfApi, ModelInfo, hf_hub_download
 
-from app.checkpoint_headers import read_headers, stored_size
 from app.domain.errors import ModelFilesError, SecateurError
 from app.domain.model_source import HubModel, ModelSource
 from app.domain.tensors import StoredTensor
-from app.hub_errors import hub_errors
-from app.model_directory import is_pickled, pickles_only, read_config, resolve_local_model
+from app.sources.directory import is_pickled, pickles_only, read_config, resolve_local_model
+from app.sources.headers import read_headers, stored_size
+from app.sources.hub_errors import hub_errors
 
 _SECONDS = 5.0  # for an answer of the hub
 _KEPT, _FRESH = 64, 60.0  # answers held in memory, and the seconds for which they are

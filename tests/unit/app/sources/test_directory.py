@@ -8,7 +8,7 @@ from app.domain.errors import (
     ModelPathError,
     UnsafeWeightsError,
 )
-from app.model_directory import resolve_local_model
+from app.sources.directory import resolve_local_model
 
 
 @pytest.fixture

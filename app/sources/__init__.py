@@ -1,0 +1,1 @@
+"""Where models to prune come from: local directories and the hub."""
