@@ -35,6 +35,17 @@ def given(**values: Any) -> Json:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def job_request(
+    *, param: list[str] | None, calibration: str | None, samples: int | None, **fields: Any
+) -> Json:
+    """What is asked of a job; `fields` are the request's own."""
+    return given(
+        **fields,
+        parameters=assignments(param),
+        calibration=given(set=calibration, samples=samples) or None,
+    )
+
+
 def assignments(texts: list[str] | None, option: str = "--param") -> Json:
     """`name=value` each; a value is JSON where it can be, else a string."""
     return dict(_assignment(text, option) for text in texts or [])

@@ -18,7 +18,7 @@ from app.cli.recipe import (
     Sparsity,
     Targets,
     assignments,
-    given,
+    job_request,
 )
 from app.cli.watch import report, watch_to_end
 
@@ -44,16 +44,17 @@ def submit(
 
     What is not given is left to the service.
     """
-    request = given(
+    request = job_request(
         model=model,
         method=method,
         sparsity=sparsity,
         pattern=pattern,
-        parameters=assignments(param),
+        param=param,
         targets=target,
         ignore=ignore,
         seed=seed,
-        calibration=given(set=calibration, samples=samples) or None,
+        calibration=calibration,
+        samples=samples,
     )
     with connected(url, key) as client:
         job = client.submit(request)
@@ -74,19 +75,25 @@ def plan(
     param: Parameters = None,
     target: Targets = None,
     ignore: Ignore = None,
+    seed: Seed = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what a job would do, without queueing it; refused whenever the job would be."""
-    request = given(
+    request = job_request(
         model=model,
         method=method,
         sparsity=sparsity,
         pattern=pattern,
-        parameters=assignments(param),
+        param=param,
         targets=target,
         ignore=ignore,
+        seed=seed,
+        calibration=calibration,
+        samples=samples,
     )
     with connected(url, key) as client:
         found = client.ask("POST", "plans", json=request)

@@ -63,6 +63,10 @@ def test_a_plan_tells_and_queues_nothing(secateur):
     assert "no speed-up" in shown.stdout
     refused = secateur("plan", "absent", "--method", "magnitude", "--sparsity", 0.5)
     assert (refused.exit_code, "model_not_found: " in refused.stderr) == (3, True)
+    unfit = secateur(
+        *("plan", "tiny", "--method", "wanda", "--sparsity", 0.5, "--calibration", "nothing")
+    )
+    assert (unfit.exit_code, "dataset_name_invalid: " in unfit.stderr) == (3, True)
     assert len(json.loads(secateur("jobs", "--limit", 200, "--json").stdout)) == before
 
 
