@@ -23,16 +23,14 @@ from workers.pruning.par.runtime import Profile, Router, anatomy, layer_candidat
 STATIC = "static"
 _EXAMPLE = '''"""Ask a model, pruned by the router beside this file: IMAGE QUESTION [MODEL]."""
 import sys
-from pathlib import Path
 from par_runtime import attach
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
-image, question, base, revision = Image.open(sys.argv[1]), sys.argv[2], {base!r}, {revision!r}
-base, revision = (sys.argv[3], None) if len(sys.argv) > 3 else (base, revision)
-processor = AutoProcessor.from_pretrained(base, revision=revision)
-model = AutoModelForImageTextToText.from_pretrained(base, revision=revision)
-inputs = processor(images=image, text={prompt!r} + question, return_tensors="pt")
-with attach(model, Path(__file__).parent, profile="asked"):
+base, pin = (sys.argv[3], {{}}) if len(sys.argv) > 3 else ({base!r}, {pin!r})
+processor = AutoProcessor.from_pretrained(base, **pin)
+model = AutoModelForImageTextToText.from_pretrained(base, **pin)
+inputs = processor(Image.open(sys.argv[1]), text={prompt!r} + sys.argv[2], return_tensors="pt")
+with attach(model, sys.path[0], profile="asked"):
     print(processor.decode(model.generate(**inputs, max_new_tokens=32)[0]))
 '''
 
@@ -102,5 +100,6 @@ def base_of(spec: JobSpec) -> str:
 
 
 def _write_example(directory: Path, base: str, revision: str | None, prompt: str) -> None:
-    text = _EXAMPLE.format(base=base, revision=revision, prompt=prompt)
+    pin = {} if revision is None else {"revision": revision}
+    text = _EXAMPLE.format(base=base, pin=pin, prompt=prompt)
     (directory / "example.py").write_text(text, encoding="utf-8")
