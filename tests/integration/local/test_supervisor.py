@@ -11,7 +11,7 @@ import pytest
 
 from app.local.errors import LocalError
 from app.local.process import Process, Program
-from app.local.supervisor import Stopped, Supervisor
+from app.local.supervisor import SIGNALS, Stopped, Supervisor
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
@@ -52,7 +52,17 @@ def test_a_child_that_keeps_dying_is_left_alone_ever_longer(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.fixture
+def heeded():
+    """Signals that are not ignored, as SIGHUP is where the tests run under nohup."""
+    inherited = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+    yield
+    for number, handler in inherited.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heeded")
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_the_wait_and_every_child(child, number):
     before = signal.getsignal(number)
     pids = []

@@ -97,13 +97,13 @@ def test_data_sets(secateur, tmp_path):
 
 def test_models(secateur, job_id, hand):
     hand.succeed(hand.claim(job_id), {"config.json": b"{}", "manifest.json": b"{}"}.items())
-    published = secateur("models", "publish", "captioner", job_id)
-    assert published.stdout == "captioner@v1\n"
+    published = secateur("models", "publish", "describer", job_id)
+    assert published.stdout == "describer@v1\n"
     assert job_id in secateur("models", "list").stdout
-    told = json.loads(secateur("models", "versions", "captioner", "--json").stdout)
+    told = json.loads(secateur("models", "versions", "describer", "--json").stdout)
     assert [each["revision"] for each in told] == ["v1"]
-    assert secateur("models", "withdraw", "captioner", 1).exit_code == 0
-    assert secateur("models", "versions", "captioner").exit_code == 3
+    assert secateur("models", "withdraw", "describer", 1).exit_code == 0
+    assert secateur("models", "versions", "describer").exit_code == 3
 
 
 def test_webhooks(secateur, job_id):
