@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .DEFAULT_GOAL := help
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
-.PHONY: bench-memory bench-plans
+.PHONY: bench-memory bench-plans bench-workers
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -75,6 +75,9 @@ bench-api: install ## submits, reads, event streams and the relay of the job ser
 
 bench-plans: install ## what plans say of memory and time, against what jobs take
 	$(BIN)/python -m benchmarks.plans
+
+bench-workers: install ## one job and a sweep, with two workers beside one; wants two idle cores
+	$(BIN)/python -m benchmarks.workers
 
 bench-ecoflap: install ## what ECoFLaP's first stage costs
 	$(BIN)/python -m benchmarks.ecoflap

@@ -1,0 +1,1 @@
+"""What more workers bring to one job and to a sweep."""
