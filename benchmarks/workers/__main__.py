@@ -16,10 +16,10 @@ MODEL = {"model": "scenes-llava"}
 ZEROTH_ORDER = MODEL | {
     "method": "ecoflap",
     "sparsity": 0.5,
-    "parameters": {"estimator": "zeroth-order", "samples": 128, "draws": 4},
-    "calibration": {"set": "scenes", "samples": 128, "batch_size": 8},
+    "parameters": {"estimator": "zeroth-order", "samples": 64, "draws": 5},
+    "calibration": {"set": "scenes", "samples": 64, "batch_size": 8},
 }
-MANY = {"calibration": {"set": "scenes", "samples": 1024, "batch_size": 8}}
+MANY = {"calibration": {"set": "scenes", "samples": 512, "batch_size": 8}}
 METHOD, SPARSITIES = "multiflow", (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 SWEEP = MODEL | MANY | {"methods": [{"method": METHOD}], "sparsities": SPARSITIES}
 SINGLES = [MODEL | MANY | {"method": METHOD, "sparsity": sparsity} for sparsity in SPARSITIES]
