@@ -14,7 +14,7 @@ _EFFICIENCY = 0.7  # of a model's products, against one large product
 _BACKWARD = 4.0  # forward passes that one with its backward costs, blocks run twice
 _SKIPPED = 0.5  # what prefix caching leaves of a forward with one matrix shaken
 _CHOOSING = 1.2e-8  # seconds to choose and write one weight
-_PACKED = 6e7  # bytes packed, hashed and counted in a second
+_CHECKED = 4e8  # bytes read back, hashed and counted in a second
 _START = 1.0  # seconds of every job: configuration, tokenizer, report
 _RATE_FLOOR = 1e-9
 
@@ -34,7 +34,7 @@ def estimate_seconds(anatomy: Anatomy, spec: JobSpec, machine: Machine) -> dict[
         products = _products(anatomy, judged.max_length) + head * judged.max_length
         found[Phase.EVALUATING] = 2 * judged.samples * 2 * products / rate
     found[Phase.EXPORTING] = 2 * anatomy.stored / disk
-    found[Phase.VERIFYING] = anatomy.stored / disk + anatomy.stored / _PACKED
+    found[Phase.VERIFYING] = anatomy.stored / disk + anatomy.stored / _CHECKED
     return {phase: round(seconds, 2) for phase, seconds in found.items()}
 
 
