@@ -82,20 +82,26 @@ class Client:
             arguments: httpx2's: `json`, `params`, `content`.
         """
         address = "/".join(quote(str(part), safe="") for part in parts)
-        return self._ask(method, f"/v1/{address}", **arguments)
+        with _transport_errors():
+            response = self._http.request(method, f"/v1/{address}", **arguments)
+        if response.is_error:
+            raise _refusal(response)
+        return response.json() if response.content else None
 
     def submit(self, request: Json) -> Json:
         """Queue a job."""
-        return self._json("POST", "/v1/jobs", json=request)
+        made: Json = self.ask("POST", "jobs", json=request)
+        return made
 
     def job(self, job_id: str) -> Json:
         """Look at a job."""
-        return self._json("GET", f"/v1/jobs/{quote(job_id, safe='')}")
+        found: Json = self.ask("GET", "jobs", job_id)
+        return found
 
     def jobs(self, **only: Any) -> list[Json]:
         """The newest jobs; what is None does not restrict."""
         given = {name: value for name, value in only.items() if value is not None}
-        found: list[Json] = self._json("GET", "/v1/jobs", params=given)["jobs"]
+        found: list[Json] = self.ask("GET", "jobs", params=given)["jobs"]
         return found
 
     def events(self, job_id: str) -> list[Json]:
@@ -107,63 +113,32 @@ class Client:
 
     def events_after(self, job_id: str, seen: int) -> list[Json]:
         """A page of the event log that follows the event id `seen`."""
-        address = f"/v1/jobs/{quote(job_id, safe='')}/events"
-        page: list[Json] = self._json("GET", address, params={"after": seen})["events"]
+        page: list[Json] = self.ask("GET", "jobs", job_id, "events", params={"after": seen})[
+            "events"
+        ]
         return page
 
     def act(self, job_id: str, action: str) -> Json:
         """Cancel a job, or retry it."""
-        return self._json("POST", f"/v1/jobs/{quote(job_id, safe='')}/{action}")
+        changed: Json = self.ask("POST", "jobs", job_id, action)
+        return changed
 
     def methods(self) -> list[Json]:
         """The pruning methods."""
-        found: list[Json] = self._json("GET", "/v1/methods")["methods"]
+        found: list[Json] = self.ask("GET", "methods")["methods"]
         return found
-
-    def keys(self) -> list[Json]:
-        """The project's keys."""
-        found: list[Json] = self._json("GET", "/v1/keys")["keys"]
-        return found
-
-    def rotate_key(self, key_id: str, grace_seconds: int) -> Json:
-        """Replace a key."""
-        address = f"/v1/keys/{quote(key_id, safe='')}/rotate"
-        return self._json("POST", address, json={"grace_seconds": grace_seconds})
-
-    def revoke_key(self, key_id: str) -> Json:
-        """End a key."""
-        return self._json("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
-
-    def projects(self) -> list[Json]:
-        """All projects."""
-        found: list[Json] = self._json("GET", "/v1/projects")["projects"]
-        return found
-
-    def create_project(self, name: str) -> Json:
-        """Make a project, and its first key."""
-        return self._json("POST", "/v1/projects", json={"name": name})
-
-    def workers(self) -> list[Json]:
-        """The worker classes."""
-        found: list[Json] = self._json("GET", "/v1/workers")["workers"]
-        return found
-
-    def retire_workers(self, name: str) -> Json:
-        """Forget a worker class."""
-        return self._json("DELETE", f"/v1/workers/{quote(name, safe='')}")
 
     def version(self, name: str, version: int | None) -> Json:
         """A version of a model; the newest for None."""
-        address = f"/v1/models/{quote(name, safe='')}"
         if version is not None:
-            return self._json("GET", f"{address}/versions/{version}")
-        newest: Json = self._json("GET", address)["versions"][0]
+            found: Json = self.ask("GET", "models", name, "versions", version)
+            return found
+        newest: Json = self.ask("GET", "models", name)["versions"][0]
         return newest
 
     def artifacts(self, job_id: str) -> list[Json]:
         """List the files of a job: path, size in bytes, sha256."""
-        listing = self._json("GET", f"/v1/jobs/{quote(job_id, safe='')}/artifacts")
-        artifacts: list[Json] = listing["artifacts"]
+        artifacts: list[Json] = self.ask("GET", "jobs", job_id, "artifacts")["artifacts"]
         return artifacts
 
     def file(self, job_id: str, path: str, start: int) -> AbstractContextManager[httpx2.Response]:
@@ -184,17 +159,6 @@ class Client:
                 response.read()
                 raise _refusal(response)
             yield response
-
-    def _json(self, method: str, path: str, **arguments: Any) -> Json:
-        body: Json = self._ask(method, path, **arguments)
-        return body
-
-    def _ask(self, method: str, path: str, **arguments: Any) -> Any:
-        with _transport_errors():
-            response = self._http.request(method, path, **arguments)
-        if response.is_error:
-            raise _refusal(response)
-        return response.json() if response.content else None
 
 
 def follow(client: Client, job_id: str, *, pause: Callable[[float], None]) -> Iterator[Json]:

@@ -47,7 +47,7 @@ def create(
 def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List the project's keys, ended ones included, newest first."""
     with connected(url, key) as client:
-        found = client.keys()
+        found = client.ask("GET", "keys")["keys"]
     if as_json:
         out.print_json(data=found)
         return
@@ -69,12 +69,13 @@ def rotate(
 ) -> None:
     """Replace a key by a new one of the same name, scope and expiry; show it, once."""
     with connected(url, key) as client:
-        out.print(client.rotate_key(key_id, grace)["secret"])
+        made = client.ask("POST", "keys", key_id, "rotate", json={"grace_seconds": grace})
+    out.print(made["secret"])
 
 
 @keys.command()
 def revoke(key_id: KeyId, url: Url = None, key: Key = None) -> None:
     """End a key at once."""
     with connected(url, key) as client:
-        client.revoke_key(key_id)
+        client.ask("DELETE", "keys", key_id)
     out.print(f"{key_id} revoked")

@@ -22,7 +22,7 @@ def create(
 ) -> None:
     """Make a project and show its first key, an admin's, once."""
     with connected(url, key) as client:
-        made = client.create_project(name)
+        made = client.ask("POST", "projects", json={"name": name})
     if as_json:
         out.print_json(data=made)
         return
@@ -34,7 +34,7 @@ def create(
 def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List all projects, newest first."""
     with connected(url, key) as client:
-        found = client.projects()
+        found = client.ask("GET", "projects")["projects"]
     if as_json:
         out.print_json(data=found)
         return

@@ -14,7 +14,7 @@ workers = typer.Typer(help="Look at worker classes, and retire them.", no_args_i
 def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List the worker classes with the machine that spoke for each last."""
     with connected(url, key) as client:
-        found = client.workers()
+        found = client.ask("GET", "workers")["workers"]
     if as_json:
         out.print_json(data=found)
         return
@@ -35,7 +35,7 @@ def retire(
 ) -> None:
     """Forget a class that is gone; jobs that wait for it go to another class, or fail."""
     with connected(url, key) as client:
-        found = client.retire_workers(name)
+        found = client.ask("DELETE", "workers", name)
     if as_json:
         out.print_json(data=found)
         return
