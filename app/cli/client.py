@@ -1,6 +1,7 @@
 """The service as the command line sees it: plain HTTP, problems as exceptions."""
 
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
@@ -11,7 +12,7 @@ import httpx2
 import typer
 
 from app.cli.console import Exit, fail
-from app.cli.settings import load_settings
+from app.cli.service import service
 
 Url = Annotated[
     str | None,
@@ -58,7 +59,13 @@ class Client:
     def __init__(self, url: str, key: str | None) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         # Files may lie on an object store; the key does not travel there.
-        self._http = httpx2.Client(base_url=url, headers=headers, timeout=30, follow_redirects=True)
+        self._http = httpx2.Client(
+            base_url=url,
+            headers=headers,
+            timeout=30,
+            follow_redirects=True,
+            transport=_Transport(),
+        )
 
     def __enter__(self) -> Self:
         """Nothing is sent yet."""
@@ -161,6 +168,27 @@ class Client:
             yield response
 
 
+class _Transport(httpx2.BaseTransport):
+    """HTTP at once; certificates are loaded (0.1 CPU seconds) when an https address is met."""
+
+    def __init__(self) -> None:
+        # A context without certificates: a transport would load them for itself otherwise.
+        self._plain = httpx2.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        self._secure: httpx2.HTTPTransport | None = None
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.scheme != "https":
+            return self._plain.handle_request(request)
+        if self._secure is None:
+            self._secure = httpx2.HTTPTransport()
+        return self._secure.handle_request(request)
+
+    def close(self) -> None:
+        self._plain.close()
+        if self._secure is not None:
+            self._secure.close()
+
+
 def follow(client: Client, job_id: str, *, pause: Callable[[float], None]) -> Iterator[Json]:
     """The job again and again, until it has ended; a short absence of the service is waited out."""
     absent = 0.0
@@ -182,12 +210,8 @@ def follow(client: Client, job_id: str, *, pause: Callable[[float], None]) -> It
 @contextmanager
 def connected(url: str | None, key: str | None) -> Iterator[Client]:
     """A client; what goes wrong inside ends the command with `code: detail` and its exit code."""
-    settings = load_settings()
-    kept = settings.data_dir / "key"
-    if key is None and kept.exists():
-        key = kept.read_text().strip()
     try:
-        with Client(url or settings.api.url, key) as client:
+        with Client(*service(url, key)) as client:
             yield client
     except RefusedError as error:
         fail(str(error), Exit.REFUSED)

@@ -1,12 +1,11 @@
 """What the shell may complete; asks the service, and stays silent where it does not answer."""
 
-import os
 from typing import Annotated
 
 import httpx2
 import typer
 
-from app.cli.settings import load_settings
+from app.cli.service import service
 
 _PATIENCE = 1.0  # seconds: nobody waits longer for a completion
 
@@ -23,10 +22,7 @@ def complete_method(incomplete: str) -> list[str]:
 
 
 def _ask(path: str, items: str, field: str) -> list[str]:
-    settings = load_settings()
-    kept = settings.data_dir / "key"
-    key = os.environ.get("SECATEUR_KEY") or (kept.read_text().strip() if kept.exists() else "")
-    address = os.environ.get("SECATEUR_URL") or settings.api.url
+    address, key = service()
     try:
         answer = httpx2.get(
             f"{address}{path}", headers={"Authorization": f"Bearer {key}"}, timeout=_PATIENCE

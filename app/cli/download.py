@@ -13,10 +13,8 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from app.cli.client import AsJson, Client, Json, Key, RefusedError, Url, connected
-from app.cli.console import Exit, err, fail, out
-from app.domain.models import version_of
+from app.cli.console import Exit, err, fail, interruptible, out
 from app.packed import PACKABLE
-from app.packed.unpack import DamagedError, unpack
 
 _CHUNK = 1 << 20
 _MODELS = "models/"
@@ -43,7 +41,8 @@ def download(
     several at once into one directory share the work. A file appears under its name only when
     its SHA-256 is right.
     """
-    with connected(url, key) as client, download_bars() as bars:
+    again = "What has arrived is kept. The same command goes on from there."
+    with interruptible(again), connected(url, key) as client, download_bars() as bars:
         try:
             artifacts = fetch(client, _job_id(client, job), destination, bars, packed=packed)
         except (DownloadError, OSError) as error:
@@ -58,6 +57,9 @@ def _job_id(client: Client, named: str) -> str:
     """The job that is meant: itself, or a version of a model."""
     if not named.startswith(_MODELS):
         return named
+    # Only who names a model waits for what this imports.
+    from app.domain.models import version_of  # noqa: PLC0415
+
     name, _, revision = named.removeprefix(_MODELS).partition("@")
     version = version_of(revision)
     if revision and version is None:
@@ -142,6 +144,9 @@ def _append_rest(
 def _append_packed(
     client: Client, job_id: str, artifact: Json, file: BinaryIO, advance: Callable[[int], None]
 ) -> None:
+    # numpy takes a tenth of a second to import; plain downloads do without.
+    from app.packed.unpack import DamagedError, unpack  # noqa: PLC0415
+
     start = file.seek(0, os.SEEK_END)
     with client.packed(job_id, artifact["path"], start) as response:
         try:

@@ -3,14 +3,10 @@
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from app.cli.client import AsJson, Key, Url, connected
-from app.cli.console import Exit, fail, out, table
-from app.cli.settings import DataDir, load_settings, some_database_url
-from app.db.engine import make_engine
-from app.domain.access import DEFAULT_PROJECT, Scope
-from app.services import keys as service
+from app.cli.console import out, show_table, table
+from app.cli.service import DEFAULT_PROJECT, DataDir, Scope
 
 keys = typer.Typer(help="Manage API keys.", no_args_is_help=True)
 
@@ -20,27 +16,15 @@ KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="Id of a key, as li
 @keys.command()
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for; shown in lists.")],
-    scope: Annotated[Scope, typer.Option(help="What it may do.")] = Scope.ADMIN,
+    scope: Annotated[Scope, typer.Option(help="What it may do.")] = "admin",
     project: Annotated[str, typer.Option(help="Id of its project.")] = DEFAULT_PROJECT,
     data_dir: DataDir = None,
 ) -> None:
     """Make an API key, directly in the database, and show it, once."""
-    settings = load_settings(data_dir)
-    engine = make_engine(some_database_url(settings))
-    try:
-        with engine.begin() as connection:
-            _, secret = service.issue(connection, name, project_id=project, scope=scope)
-    except IntegrityError:
-        fail(f"project_not_found: there is no project {project!r}", Exit.REFUSED)
-    except (OperationalError, ProgrammingError) as error:
-        fail(
-            f"database_unavailable: {error.orig}\n"
-            "Is `secateur up` running, or does SECATEUR_DATABASE__URL name a migrated database?",
-            Exit.UNREACHABLE,
-        )
-    finally:
-        engine.dispose()
-    out.print(secret)
+    # A database takes a second to import; the other commands do without.
+    from app.cli.issue_key import issue_key  # noqa: PLC0415
+
+    out.print(issue_key(name, scope=scope, project=project, data_dir=data_dir))
 
 
 @keys.command("list")
@@ -57,7 +41,7 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
         used = each["last_used_at"] or ""
         times = (text[:19] for text in (each["created_at"], used, ends))
         rows.add_row(each["id"], each["name"], each["scope"], *times)
-    out.print(rows)
+    show_table(rows)
 
 
 @keys.command()

@@ -1,39 +1,106 @@
-"""Entry point of the `secateur` command."""
+"""Entry point of the `secateur` command: what it offers, and where each command is."""
+
+from typing import ClassVar
 
 import typer
 
-from app.cli.datasets import datasets
-from app.cli.demo import demo
-from app.cli.download import download
-from app.cli.jobs import cancel, delete, events, jobs, methods, retry, show
-from app.cli.keys import keys
-from app.cli.models import models
-from app.cli.ops import doctor, gc, migrate
-from app.cli.projects import projects
-from app.cli.reproduce import reproduce
-from app.cli.submit import clone, plan, submit
-from app.cli.sweep import sweep
-from app.cli.up import up
-from app.cli.watch import watch
-from app.cli.webhooks import webhooks
-from app.cli.workers import workers
+from app.cli.commands import Entry, LazyGroup
+
+JOBS = "Jobs"
+OPERATIONS = "Running the service"
+
+
+class Commands(LazyGroup):
+    """All commands of `secateur`. Each line of help is the first of the command's own."""
+
+    entries: ClassVar = {
+        "up": Entry("app.cli.up:up", "Run the whole service on this machine until Ctrl-C.", JOBS),
+        "demo": Entry(
+            "app.cli.demo:demo",
+            "Prune a sentence encoder and a vision-language model, and compare what is left of "
+            "them.",
+            JOBS,
+        ),
+        "plan": Entry(
+            "app.cli.submit:plan",
+            "Tell what a job would do, without queueing it; refused whenever the job would be.",
+            JOBS,
+        ),
+        "submit": Entry("app.cli.submit:submit", "Queue a pruning job and print its id.", JOBS),
+        "watch": Entry(
+            "app.cli.watch:watch",
+            "Follow a job until it has ended; exit code 1 unless it has succeeded.",
+            JOBS,
+        ),
+        "download": Entry(
+            "app.cli.download:download", "Download the files of a finished job.", JOBS
+        ),
+        "reproduce": Entry(
+            "app.cli.reproduce:reproduce",
+            "Run a job again as its manifest tells, and compare the SHA-256 of every file.",
+            JOBS,
+        ),
+        "jobs": Entry("app.cli.jobs:jobs", "List jobs, newest first.", JOBS),
+        "show": Entry("app.cli.jobs:show", "Show one job.", JOBS),
+        "events": Entry("app.cli.jobs:events", "Print a job's event log, oldest first.", JOBS),
+        "cancel": Entry(
+            "app.cli.jobs:cancel",
+            "Stop a job: at once while it is queued, at the next block while it runs.",
+            JOBS,
+        ),
+        "retry": Entry(
+            "app.cli.jobs:retry", "Submit a failed or cancelled job again, as a new job.", JOBS
+        ),
+        "clone": Entry(
+            "app.cli.submit:clone",
+            "Submit a job's request again, with changes, and print the new id.",
+            JOBS,
+        ),
+        "delete": Entry(
+            "app.cli.jobs:delete", "Remove an ended job with its events and files.", JOBS
+        ),
+        "methods": Entry(
+            "app.cli.jobs:methods", "List the pruning methods with what each is made of.", JOBS
+        ),
+        "doctor": Entry(
+            "app.cli.ops:doctor",
+            "Look at all that the service needs on this machine; exit code 1 where something is "
+            "wrong.",
+            OPERATIONS,
+        ),
+        "migrate": Entry(
+            "app.cli.ops:migrate",
+            "Bring the database to the newest schema; safe to run by several at once, and again.",
+            OPERATIONS,
+        ),
+        "gc": Entry(
+            "app.cli.ops:gc",
+            "Discard files that belong to no job any more, as maintenance does every ten minutes.",
+            OPERATIONS,
+        ),
+        "sweep": Entry(
+            "app.cli.sweep:sweep", "Try methods at sparsities on one model, and compare."
+        ),
+        "datasets": Entry("app.cli.datasets:datasets", "Upload, list and remove data sets."),
+        "models": Entry("app.cli.models:models", "Name finished jobs, and look at the names."),
+        "webhooks": Entry("app.cli.webhooks:webhooks", "Manage webhook endpoints."),
+        "keys": Entry("app.cli.keys:keys", "Manage API keys."),
+        "projects": Entry(
+            "app.cli.projects:projects", "Manage projects, with an admin key of the first."
+        ),
+        "workers": Entry("app.cli.workers:workers", "Look at worker classes, and retire them."),
+    }
+
 
 app = typer.Typer(
     name="secateur",
+    cls=Commands,
     help="Pruning as a service for vision-language models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-JOBS = (up, demo, plan, submit, watch, download, reproduce)
-LOOKING = (jobs, show, events, cancel, retry, clone, delete, methods)
-for command in (*JOBS, *LOOKING):
-    app.command(rich_help_panel="Jobs")(command)
-for command in (doctor, migrate, gc):
-    app.command(rich_help_panel="Running the service")(command)
-app.add_typer(sweep, name="sweep")
-app.add_typer(datasets, name="datasets")
-app.add_typer(models, name="models")
-app.add_typer(webhooks, name="webhooks")
-app.add_typer(keys, name="keys")
-app.add_typer(projects, name="projects")
-app.add_typer(workers, name="workers")
+
+
+@app.callback()
+def secateur() -> None:
+    """Pruning as a service for vision-language models."""

@@ -16,7 +16,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.cli.client import AsJson
 from app.cli.console import Exit, fail, out
-from app.cli.settings import DataDir, database_url, load_settings, some_database_url
+from app.cli.service import DataDir
+from app.cli.settings import database_url, load_settings, some_database_url
 from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
 from app.local.errors import LocalError

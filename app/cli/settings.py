@@ -1,9 +1,8 @@
 """Settings as the command line sees them: the environment, overridden by options."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from pydantic import ValidationError
 
 from app.cli.console import Exit, fail
@@ -11,10 +10,6 @@ from app.local.errors import LocalError
 from app.local.installation import DATABASE
 from app.local.postgres import Postgres
 from app.settings import Settings
-
-DataDir = Annotated[
-    Path | None, typer.Option(help="Directory of everything the service keeps.", show_default=False)
-]
 
 
 def load_settings(data_dir: Path | None = None, **sections: dict[str, Any]) -> Settings:

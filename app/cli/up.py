@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from app.cli.console import err, fail, out
-from app.cli.settings import DataDir, load_settings
+from app.cli.service import DataDir
+from app.cli.settings import load_settings
 from app.local.errors import LocalError
 from app.local.installation import Installation, installation
 from app.local.supervisor import Stopped

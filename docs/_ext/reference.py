@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 from app.api.openapi import METHODS as VERBS
 from app.api.openapi import _errors
 from app.api.problems import HTTP_CODES, VALIDATION_CODES, status_of
+from app.cli.commands import LazyGroup
 from app.cli.main import app as command_line
 from app.domain.errors import SecateurError, SystemFaultError, UserError
 from app.domain.jobs import EVENT_TYPES
@@ -251,7 +252,7 @@ def commands() -> str:
         "# Command line",
         (
             "Exit codes: 0 well, 1 the job or the check failed, 2 wrong usage, 3 the service refused, "
-            "4 it did not answer. `secateur --install-completion` teaches your shell."
+            "4 it did not answer, 130 Ctrl-C. `secateur --install-completion` teaches your shell."
         ),
     ]
     for name, command in _walk(group, "secateur"):
@@ -275,7 +276,8 @@ def _walk(command: click.Command, name: str) -> Iterator[tuple[str, click.Comman
         yield name, command
         return
     for part, each in inner.items():
-        yield from _walk(each, f"{name} {part}")
+        whole = command.load(part) if isinstance(command, LazyGroup) else each
+        yield from _walk(whole, f"{name} {part}")
 
 
 def _setting(variable: str, field: Any) -> tuple[str, str, str]:

@@ -5,7 +5,8 @@ from app.cli.console import err, fail, out
 from app.cli.demo import minilm, scenes
 from app.cli.demo.act import Act
 from app.cli.download import DownloadError
-from app.cli.settings import DataDir, load_settings
+from app.cli.service import DataDir
+from app.cli.settings import load_settings
 from app.local.errors import LocalError
 from app.local.installation import installation
 from app.local.supervisor import Stopped

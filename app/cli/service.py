@@ -1,0 +1,55 @@
+"""Which service a command talks to, and as whom: read from the environment alone.
+
+The settings of the server take half a second to import, and a client needs none of the others.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import typer
+
+DataDir = Annotated[
+    Path | None, typer.Option(help="Directory of everything the service keeps.", show_default=False)
+]
+
+# Those of `app.settings` and `app.domain.access`; a test holds them equal.
+HOST, PORT, DATA_DIR = "127.0.0.1", 8321, ".secateur"
+DEFAULT_PROJECT = "prj_default"
+Scope = Literal["read", "submit", "admin"]
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
+
+
+class Service(NamedTuple):
+    """A service and the key to it; None where there is none."""
+
+    url: str
+    key: str | None
+
+
+def service(url: str | None = None, key: str | None = None) -> Service:
+    """The service at `url`, by default the one that `secateur up` runs on this machine.
+
+    Args:
+        url: base URL; None reads SECATEUR_URL, then SECATEUR_API__HOST and SECATEUR_API__PORT.
+        key: API key; None reads SECATEUR_KEY, then the file `key` of the data directory.
+    """
+    return Service(
+        url or os.environ.get("SECATEUR_URL") or _local_url(),
+        key or os.environ.get("SECATEUR_KEY") or _kept_key(),
+    )
+
+
+def _local_url() -> str:
+    host = os.environ.get("SECATEUR_API__HOST", HOST)
+    host = _EVERYWHERE.get(host, host)
+    port = os.environ.get("SECATEUR_API__PORT", str(PORT))
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _kept_key() -> str | None:
+    kept = Path(os.environ.get("SECATEUR_DATA_DIR", DATA_DIR)).expanduser() / "key"
+    try:
+        return kept.read_text().strip() or None
+    except OSError:
+        return None

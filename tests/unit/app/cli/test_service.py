@@ -1,0 +1,36 @@
+"""A client finds the service where the settings put it, without reading the settings."""
+
+from typing import get_args
+
+import pytest
+
+from app.cli import service as cli
+from app.domain import access
+from app.settings import Settings
+
+
+def test_the_defaults_are_those_of_the_settings():
+    settings = Settings()
+    assert cli._local_url() == settings.api.url
+    assert (settings.api.host, settings.api.port) == (cli.HOST, cli.PORT)
+    assert Settings.model_fields["data_dir"].default.as_posix() == cli.DATA_DIR
+    assert cli.DEFAULT_PROJECT == access.DEFAULT_PROJECT
+    assert set(get_args(cli.Scope)) == set(access.Scope)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::1", "10.1.2.3", "service.example"])
+def test_host_and_port_of_the_environment_are_read_as_the_settings_read_them(monkeypatch, host):
+    monkeypatch.setenv("SECATEUR_API__HOST", host)
+    monkeypatch.setenv("SECATEUR_API__PORT", "9000")
+    assert cli.service().url == Settings().api.url
+
+
+def test_what_is_given_comes_before_the_environment_and_that_before_the_file(monkeypatch, tmp_path):
+    monkeypatch.setenv("SECATEUR_DATA_DIR", str(tmp_path))
+    assert cli.service().key is None
+    (tmp_path / "key").write_text("sct_kept\n")
+    assert cli.service().key == "sct_kept"
+    monkeypatch.setenv("SECATEUR_KEY", "sct_named")
+    monkeypatch.setenv("SECATEUR_URL", "http://named")
+    assert cli.service() == ("http://named", "sct_named")
+    assert cli.service("http://given", "sct_given") == ("http://given", "sct_given")
