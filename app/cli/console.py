@@ -1,18 +1,22 @@
 """How the command speaks: facts on standard output, the rest on standard error."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import NoReturn
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
-# Nothing is wrapped, coloured by guess or read as markup: keys and paths stay in one piece.
-# A terminal cuts the tables it has no room for; a pipe has room.
-_width = None if sys.stdout.isatty() else 400
-out = Console(soft_wrap=True, highlight=False, markup=False, width=_width)
+# Nothing is coloured by guess or read as markup: keys and paths stay in one piece.
+out = Console(soft_wrap=True, highlight=False, markup=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+_WIDEST = 1_000_000  # characters; no table is
 
 
 class Exit(IntEnum):
@@ -23,6 +27,7 @@ class Exit(IntEnum):
     USAGE = 2
     REFUSED = 3
     UNREACHABLE = 4
+    INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
@@ -31,9 +36,34 @@ def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
     raise typer.Exit(code)
 
 
+@contextmanager
+def interruptible(advice: str) -> Iterator[None]:
+    """Ctrl-C inside ends the command with `advice`: what goes on, and how to return to it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(f"\n{advice}")
+        raise typer.Exit(Exit.INTERRUPTED) from None
+
+
 def table(*columns: str, header: bool = True) -> Table:
-    """A table without lines, to be read by people and by `awk` alike."""
+    """A table without lines, to be read by people and by `awk` alike; see `show_table`."""
     made = Table(box=None, show_header=header, pad_edge=False)
     for column in columns:
-        made.add_column(column, no_wrap=True)
+        made.add_column(column, overflow="fold")
     return made
+
+
+def show_table(rows: Table) -> None:
+    """Print a table and cut nothing.
+
+    A terminal breaks sentences at spaces where it is too narrow, but no word: an id stays in one
+    piece. A pipe gets one line a row.
+    """
+    for column in rows.columns:
+        words = (word for cell in (column.header, *column.cells) for word in str(cell).split())
+        column.min_width = max(map(cell_len, words), default=0)
+    if not sys.stdout.isatty():
+        widest = out.options.update_width(_WIDEST)
+        rows.width = Measurement.get(out, widest, rows).maximum
+    out.print(rows, crop=False)

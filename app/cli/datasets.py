@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Key, Url, connected
-from app.cli.console import out, table
+from app.cli.console import out, show_table, table
 
 datasets = typer.Typer(help="Upload, list and remove data sets.", no_args_is_help=True)
 
@@ -46,7 +46,7 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     rows = table("id", "rows", "images", "fields")
     for each in found:
         rows.add_row(each["id"], str(each["rows"]), str(each["images"]), ",".join(each["fields"]))
-    out.print(rows)
+    show_table(rows)
 
 
 @datasets.command()

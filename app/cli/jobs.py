@@ -1,12 +1,13 @@
 """`secateur jobs`, `show`, `events`, `cancel`, `retry`, `delete`, `methods`: what there is."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from app.cli.client import AsJson, Json, Key, Url, connected
 from app.cli.completion import JobId
-from app.cli.console import out, table
+from app.cli.console import out, show_table, table
 
 
 def jobs(
@@ -35,15 +36,16 @@ def jobs(
             *(job["id"], job["status"], job["phase"] or "", done),
             *(job["model"], job["method"], _sparsity(job), job["created_at"][:19]),
         )
-    out.print(rows)
+    show_table(rows)
 
 
 def show(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Show one job."""
     with connected(url, key) as client:
         found = client.job(job)
+        sent = client.ask("GET", "jobs", job, "publications")["publications"]
     if as_json:
-        out.print_json(data=found)
+        out.print_json(data=found | {"publications": sent})
         return
     rows = table("", "", header=False)
     for name in ("id", "status", "phase", "model", "method", "attempt", "created_at"):
@@ -51,10 +53,34 @@ def show(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) 
     rows.add_row("target", _sparsity(found))
     if found["error"]:
         rows.add_row("error", f"{found['error']['code']}: {found['error']['message']}")
-    for name, value in (found["result"] or {}).items():
+    for name, text in _outcome(found["result"] or {}):
+        rows.add_row(name, text)
+    for each in sent:
+        where = f"{each['destination']} {each['target']}".strip()
+        more = each["url"] or each["last_error"]
+        rows.add_row("publication", f"{where} {each['state']}{f': {more}' if more else ''}")
+    show_table(rows)
+
+
+def _outcome(result: Json) -> Iterator[tuple[str, str]]:
+    """What a result says, a row each."""
+    for name, value in result.items():
         if isinstance(value, int | float | str):
-            rows.add_row(name, f"{value}")
-    out.print(rows)
+            yield name, f"{value}"
+    for name, measured in result.get("evaluation", {}).get("metrics", {}).items():
+        before, after, change = (measured[when] for when in ("before", "after", "change"))
+        went = f"{before['value']:.4g} -> {after['value']:.4g}"
+        interval = f"[{change['low']:.4g}, {change['high']:.4g}]"
+        difference = f"difference {change['value']:.4g} {interval}"
+        yield name, f"{went}, {difference} of {measured['samples']} records"
+    if gate := result.get("evaluation", {}).get("gate"):
+        verdict = "passed" if gate["passed"] else "failed"
+        yield (
+            "quality gate",
+            f"{verdict}: {gate['metric']} {gate['drop']:.4g} worse, {gate['max_drop']:g} allowed",
+        )
+    for warning in result.get("warnings", []):
+        yield "warning", warning
 
 
 def events(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
@@ -67,7 +93,7 @@ def events(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False
     rows = table("at", "attempt", "type", "message", header=False)
     for event in found:
         rows.add_row(event["at"][:19], str(event["attempt"]), event["type"], event["message"])
-    out.print(rows)
+    show_table(rows)
 
 
 def cancel(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
@@ -99,7 +125,7 @@ def methods(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     rows = table("method", "summary")
     for method in found:
         rows.add_row(method["name"], method["summary"])
-    out.print(rows)
+    show_table(rows)
 
 
 def _tell(job: Json, *, as_json: bool) -> None:

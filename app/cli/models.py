@@ -6,7 +6,7 @@ import typer
 
 from app.cli.client import AsJson, Json, Key, Url, connected
 from app.cli.completion import JobId
-from app.cli.console import out, table
+from app.cli.console import out, show_table, table
 
 models = typer.Typer(help="Name finished jobs, and look at the names.", no_args_is_help=True)
 
@@ -55,4 +55,4 @@ def _show(found: list[Json], *, as_json: bool) -> None:
     rows = table("name", "version", "job", "created")
     for each in found:
         rows.add_row(each["name"], each["revision"], each["job_id"], each["created_at"][:19])
-    out.print(rows)
+    show_table(rows)

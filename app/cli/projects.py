@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Key, Url, connected
-from app.cli.console import err, out, table
+from app.cli.console import err, out, show_table, table
 from app.cli.recipe import given
 
 projects = typer.Typer(
@@ -42,7 +42,7 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     for each in found:
         created = each["created_at"][:19]
         rows.add_row(each["id"], each["name"], created, str(each["artifact_bytes"]))
-    out.print(rows)
+    show_table(rows)
 
 
 @projects.command()
@@ -74,4 +74,4 @@ def limits(
     rows = table("", "", header=False)
     for name, value in found.items():
         rows.add_row(name, str(value))
-    out.print(rows)
+    show_table(rows)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Client, Json, Key, Url, connected
-from app.cli.console import Exit, fail, out
+from app.cli.console import Exit, err, fail, out
 from app.cli.watch import watch_to_end
 
 MANIFEST = "manifest.json"
@@ -26,7 +26,9 @@ def reproduce(
     """
     first = _read(manifest)
     with connected(url, key) as client:
-        job = watch_to_end(client, client.submit(_request(first))["id"])
+        job = client.submit(_request(first))
+        err.print(job["id"])
+        job = watch_to_end(client, job["id"])
         if job["status"] != "succeeded":
             fail(f"job {job['id']} {job['status']}; nothing can be compared")
         found = _compare(client, job["id"], first)

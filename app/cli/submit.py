@@ -6,7 +6,7 @@ import typer
 
 from app.cli.client import AsJson, Json, Key, Url, connected
 from app.cli.completion import JobId, MethodName
-from app.cli.console import out, table
+from app.cli.console import err, out, show_table, table
 from app.cli.recipe import (
     Calibration,
     Ignore,
@@ -59,6 +59,8 @@ def submit(
     with connected(url, key) as client:
         job = client.submit(request)
         if watch:
+            # The id comes first: whatever happens to the watch, the job can be found.
+            (err if as_json else out).print(job["id"])
             report(watch_to_end(client, job["id"]), as_json=as_json)
         elif as_json:
             out.print_json(data=job)
@@ -116,7 +118,7 @@ def _show(plan: Json) -> None:
         rows.add_row("packed", f"{plan['packed_bytes'] / 1e6:.1f} MB")
     for warning in plan["warnings"]:
         rows.add_row("warning", warning)
-    out.print(rows)
+    show_table(rows)
 
 
 def clone(

@@ -7,7 +7,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app.cli.client import TERMINAL, AsJson, Client, Json, Key, Url, connected
-from app.cli.console import Exit, err, fail, out, table
+from app.cli.console import Exit, err, fail, interruptible, out, show_table, table
 from app.cli.recipe import Calibration, Model, Samples, given
 
 sweep = typer.Typer(
@@ -58,6 +58,7 @@ def submit(
     with connected(url, key) as client:
         made = client.ask("POST", "sweeps", json=request)
         if watch:
+            (err if as_json else out).print(made["id"])
             _report(client, _to_end(client, made["id"]), as_json=as_json)
         elif as_json:
             out.print_json(data=made)
@@ -79,7 +80,7 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
             *(each["id"], each["status"], f"{each['progress']:.0%}", each["request"]["model"]),
             *(each["best_job_id"] or "", each["created_at"][:19]),
         )
-    out.print(rows)
+    show_table(rows)
 
 
 @sweep.command()
@@ -128,7 +129,12 @@ def cancel(sweep: SweepId, url: Url = None, key: Key = None) -> None:
 def _to_end(client: Client, sweep_id: str) -> Json:
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TaskProgressColumn())
     what = TextColumn("{task.fields[what]}")
-    with Progress(*columns, TimeElapsedColumn(), what, console=err) as bars:
+    advice = (
+        f"{sweep_id} runs on. `secateur sweep watch {sweep_id}` follows it again, "
+        f"`secateur sweep cancel {sweep_id}` stops it."
+    )
+    bars = Progress(*columns, TimeElapsedColumn(), what, console=err)
+    with interruptible(advice), bars:
         row = bars.add_task("sweep", total=1, what="")
         while True:
             found: Json = client.ask("GET", "sweeps", sweep_id)
@@ -157,4 +163,4 @@ def _board(found: Json) -> None:
         size = f"{each['bytes'] / 1e6:.1f}" if each["bytes"] else ""
         state = each["error_code"] or each["status"]
         rows.add_row(each["job_id"], state, each["method"], *told, size)
-    out.print(rows)
+    show_table(rows)

@@ -16,7 +16,7 @@ from rich.progress import (
 
 from app.cli.client import AsJson, Client, Json, Key, UnreachableError, Url, connected, follow
 from app.cli.completion import JobId
-from app.cli.console import Exit, err, out
+from app.cli.console import Exit, err, interruptible, out
 
 
 def watch(
@@ -34,7 +34,11 @@ def watch_to_end(client: Client, job_id: str, pause: Callable[[float], None] = t
     """Show a bar per phase while the job runs; returns the ended job."""
     client.job(job_id)  # an unknown job is refused before anything is drawn
     seen = 0
-    with _phase_bars() as bars:
+    advice = (
+        f"{job_id} runs on. `secateur watch {job_id}` follows it again, "
+        f"`secateur cancel {job_id}` stops it."
+    )
+    with interruptible(advice), _phase_bars() as bars:
         for job in follow(client, job_id, pause=pause):
             log = _news(client, job_id, seen)
             seen = log[-1]["id"] if log else seen

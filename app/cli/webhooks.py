@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Key, Url, connected
-from app.cli.console import err, out, table
+from app.cli.console import err, out, show_table, table
 from app.cli.recipe import given
 
 webhooks = typer.Typer(help="Manage webhook endpoints.", no_args_is_help=True)
@@ -46,7 +46,7 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     for each in found:
         enabled = "yes" if each["enabled"] else each["disabled_reason"] or "no"
         rows.add_row(each["id"], each["url"], enabled, ",".join(each["events"]))
-    out.print(rows)
+    show_table(rows)
 
 
 @webhooks.command()
@@ -63,7 +63,7 @@ def deliveries(
     for each in found:
         told = (str(each["attempts"]), str(each["last_status"] or ""), each["last_error"] or "")
         rows.add_row(each["id"], each["event"], each["state"], *told)
-    out.print(rows)
+    show_table(rows)
 
 
 @webhooks.command()

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Key, Url, connected
-from app.cli.console import out, table
+from app.cli.console import out, show_table, table
 
 workers = typer.Typer(help="Look at worker classes, and retire them.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
         size = (each["device_bytes"] or each["memory_bytes"]) / 1e9
         figures = (each["devices"], each["cores"], f"{size:.1f}", f"{each['gflops']:.0f}")
         rows.add_row(each["name"], each["device"], *map(str, figures), each["seen_at"][:19])
-    out.print(rows)
+    show_table(rows)
 
 
 @workers.command()

@@ -70,6 +70,7 @@ def installation(
             valkey = Valkey(data_dir)
             supervisor.run(valkey)
             queue_url = valkey.url
+        report("bringing the database to the newest schema")
         try:
             migrate.upgrade(database_url)
         except OperationalError as error:

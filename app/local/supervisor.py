@@ -37,7 +37,7 @@ class Supervisor:
     whoever sends it means it.
 
     Args:
-        report: is told of every death, in words.
+        report: is told of every start and every death, in words.
     """
 
     def __init__(self, report: Callable[[str], None]) -> None:
@@ -76,6 +76,7 @@ class Supervisor:
             Stopped: a signal came meanwhile.
         """
         self._started.append(process)
+        self._report(f"starting {process.program.name}")
         process.start()
         process.wait_until_ready(pause=self.tend)
         self._watched.append(_Watched(process, time.monotonic()))

@@ -1,6 +1,9 @@
 """submit, watch and keys: what they print and how they exit."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -107,3 +110,22 @@ def test_keys_need_the_database(secateur, monkeypatch):
     ran = secateur("keys", "create", "laptop")
     assert ran.exit_code == 4
     assert ran.stderr.startswith("database_unavailable: ")
+
+
+def test_a_watched_submit_says_the_id_first_and_survives_ctrl_c(secateur, house):
+    secateur("jobs")  # the surroundings are set
+    asked = ("submit", "tiny", "--method", "magnitude", "--sparsity", "0.5", "--watch")
+    program = [sys.executable, "-c", "from app.cli.main import app; app()", *asked]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        job_id = running.stdout.readline().strip()
+        assert job_id.startswith("job_")
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert f"{job_id} runs on" in said
+    assert f"secateur cancel {job_id}" in said
+    assert "Traceback" not in said
+    assert json.loads(secateur("show", job_id, "--json").stdout)["status"] == "queued"

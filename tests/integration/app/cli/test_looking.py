@@ -50,3 +50,25 @@ def test_the_shell_completes_ids_and_names(secateur, job_id):
 def test_no_service_no_completion(monkeypatch):
     monkeypatch.setenv("SECATEUR_URL", "http://127.0.0.1:1")
     assert complete_job("") == []
+
+
+def test_a_job_is_shown_with_its_quality_and_warnings(secateur, job_id, hand, monkeypatch):
+    measured = {
+        "samples": 64,
+        "before": {"value": 0.9, "low": 0.8, "high": 1.0},
+        "after": {"value": 0.7, "low": 0.6, "high": 0.8},
+        "change": {"value": -0.2, "low": -0.3, "high": -0.1},
+    }
+    gate = {"metric": "accuracy", "drop": 0.2, "max_drop": 0.1, "passed": False}
+    result = {
+        "sparsity": 0.5,
+        "seconds": 1.0,
+        "warnings": ["layer 3 lost all of its weights"],
+        "evaluation": {"set": "scenes", "metrics": {"accuracy": measured}, "gate": gate},
+    }
+    monkeypatch.setattr("tests.integration.app.cli.conftest.RESULT", result)
+    hand.succeed(hand.claim(job_id))
+    shown = secateur("show", job_id).stdout
+    assert "0.9 -> 0.7, difference -0.2 [-0.3, -0.1] of 64 records" in shown
+    assert "failed: accuracy 0.2 worse, 0.1 allowed" in shown
+    assert "layer 3 lost all of its weights" in shown

@@ -1,0 +1,40 @@
+"""Tables cut nothing, however narrow the terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from app.cli import console
+
+JOB = "job_019ab3f0c1d27b3c8f5e4d6a7b8c9d0e"
+MESSAGE = "phase pruning begins with a sentence that is longer than the terminal is wide"
+
+
+def shown(monkeypatch, width, *, terminal):
+    file = io.StringIO()
+    file.isatty = lambda: terminal
+    made = Console(file=file, width=width, soft_wrap=True, highlight=False, markup=False)
+    monkeypatch.setattr(console, "out", made)
+    monkeypatch.setattr("sys.stdout", file)
+    rows = console.table("id", "status", "model", "message")
+    rows.add_row(JOB, "cancelling", "models/a-long-name-of-a-model/with-a-path", MESSAGE)
+    console.show_table(rows)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 100, 300])
+def test_no_word_is_cut_in_a_terminal(monkeypatch, width):
+    said = shown(monkeypatch, width, terminal=True)
+    words = said.split()
+    assert JOB in words
+    assert "cancelling" in words
+    assert "models/a-long-name-of-a-model/with-a-path" in words
+    assert set(MESSAGE.split()) <= set(words)
+
+
+def test_a_pipe_gets_a_line_a_row(monkeypatch):
+    said = shown(monkeypatch, 80, terminal=False).splitlines()
+    assert len(said) == 2
+    assert said[1].startswith(JOB)
+    assert said[1].rstrip().endswith(MESSAGE)
