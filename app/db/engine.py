@@ -17,6 +17,7 @@ def make_engine(url: str, *, pool_size: int = 20) -> Engine:
         pool_use_lifo=True,  # those used most have their statements prepared
         pool_timeout=10,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error's text goes to logs; what was bound are customers' texts
         connect_args={
             "connect_timeout": 5,
             "options": "-c statement_timeout=30000 -c lock_timeout=10000 -c timezone=UTC",

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from app.db.tables import events, jobs
 from app.domain.jobs import Event, EventLevel, EventType, NewEvent
+from app.telemetry.redaction import scrub
 
 # Told the subject's id whenever a transaction that appended has committed.
 CHANNEL = "secateur_events"
@@ -29,7 +30,7 @@ def append(connection: Connection, subject_id: str, attempt: int, new: Sequence[
             "attempt": attempt,
             "level": event.level,
             "type": event.type,
-            "message": event.message,
+            "message": scrub(event.message),
             "data": event.data,
         }
         for event in new

@@ -35,6 +35,7 @@ from app.domain.jobs import (
     Phase,
     sources,
 )
+from app.telemetry.redaction import scrub
 
 # Ids carry the time by the clock of an API process, `created_at` that by the database's; they are
 # taken to differ by less.
@@ -292,7 +293,7 @@ def _failed(error: JobError, result: dict[str, Any] | None = None) -> dict[str, 
         result=null() if result is None else result,
         error_kind=error.kind,
         error_code=error.code,
-        error_message=error.message,
+        error_message=scrub(error.message),
     )
 
 

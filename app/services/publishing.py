@@ -18,6 +18,7 @@ from app.domain.publications import (
     pause_after,
 )
 from app.services import jobs
+from app.telemetry.redaction import scrub
 
 
 def begin(connection: Connection, job: Job) -> list[NewEvent]:
@@ -87,6 +88,7 @@ def published(connection: Connection, publication: Publication, url: str) -> Non
 
 def failed(connection: Connection, publication: Publication, error: str) -> None:
     """Note an attempt that came to nothing, and whether another follows."""
+    error = scrub(error)
     pause = pause_after(publication.attempts)
     state = PublicationState.FAILED if pause is None else PublicationState.PENDING
     if publications.settle(connection, publication, state, error=error, pause=pause):
