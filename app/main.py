@@ -88,7 +88,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             "exclude": lambda scope: scope.get("path") in QUIET,
         },
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes, streamed={datasets.PATH})
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.api.max_body_bytes,
+        seconds=settings.api.body_seconds,
+        streamed={datasets.PATH},
+    )
     app.add_middleware(RateFields)
     app.add_middleware(Observed)
     problems.install(app)

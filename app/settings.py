@@ -149,6 +149,11 @@ class Api(Section):
     max_body_bytes: int = Field(
         default=1 << 20, ge=1024, description="largest request body accepted, in bytes"
     )
+    body_seconds: PositiveSeconds = Field(
+        default=30,
+        description="how long a request body may take to come; a large one has a second more for "
+        "every 4096 bytes that have come",
+    )
     drain_seconds: PositiveSeconds = Field(
         default=3,
         description="how long requests may take to end once the API is asked to; downloads are cut "

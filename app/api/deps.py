@@ -52,6 +52,18 @@ bearer = HTTPBearer(auto_error=False, description="an API key: `secateur keys cr
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
+def identify(connection: Connection, credentials: Credentials) -> Caller:
+    """Who calls.
+
+    Raises:
+        KeyMissingError: nobody says so.
+        KeyInvalidError: no live key has this secret.
+    """
+    if credentials is None:
+        raise KeyMissingError("send an API key as `Authorization: Bearer <key>`")
+    return keys.authenticate(connection, credentials.credentials)
+
+
 def admit(
     request: Request, resources: Resources, connection: Connection, credentials: Credentials
 ) -> Caller:
@@ -62,9 +74,7 @@ def admit(
         KeyInvalidError: no live key has this secret.
         RateLimitError: the project has had its requests of this minute.
     """
-    if credentials is None:
-        raise KeyMissingError("send an API key as `Authorization: Bearer <key>`")
-    caller = keys.authenticate(connection, credentials.credentials)
+    caller = identify(connection, credentials)
     rate = resources.rates.take(caller.project_id, caller.limits.requests_per_minute)
     if rate is not None:
         request.state.rate = rate

@@ -159,6 +159,7 @@ def _refusals(path: str, method: str, operation: Json) -> set[HTTPStatus]:
         found |= {HTTPStatus.GONE}
     if "requestBody" in operation:
         found |= {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+        found |= {HTTPStatus.REQUEST_TIMEOUT}
     if "if-match" in parameters:
         found |= {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT}
     if "idempotency-key" in parameters or method == "delete":

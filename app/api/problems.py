@@ -7,20 +7,26 @@ from typing import Any, cast, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic_core.core_schema import ErrorType
 from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from structlog.contextvars import get_contextvars
 
 from app.domain import dataset_errors, errors
 from app.domain.errors import SecateurError
 from app.telemetry.context import REQUEST_ID
+from app.telemetry.redaction import scrub
 
 logger = logging.getLogger("secateur.api")
 
 MEDIA_TYPE = "application/problem+json"
+# nginx's name and number for a client that is gone before it was answered.
+CLIENT_CLOSED_REQUEST = 499
+# Whatever is left of the request or in the buffers, nothing follows on this connection.
+CLOSE = {"Connection": "close"}
 
 # Errors that are not listed are 422: the request was understood and cannot be carried out.
 STATUS: dict[type[SecateurError], HTTPStatus] = {
@@ -29,6 +35,7 @@ STATUS: dict[type[SecateurError], HTTPStatus] = {
     errors.JobNotFoundError: HTTPStatus.NOT_FOUND,
     errors.ArtifactNotFoundError: HTTPStatus.NOT_FOUND,
     errors.BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.BodyTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
     errors.ArtifactPathError: HTTPStatus.BAD_REQUEST,
     errors.RepositoryNotFoundError: HTTPStatus.NOT_FOUND,
     errors.RevisionNotFoundError: HTTPStatus.NOT_FOUND,
@@ -88,10 +95,10 @@ def problem(
         "title": status.phrase,
         "status": status.value,
         "code": code,
-        "detail": detail,
+        "detail": scrub(detail),
     }
     if issues:
-        body["errors"] = list(issues)
+        body["errors"] = [{name: scrub(text) for name, text in each.items()} for each in issues]
     return JSONResponse(body, status.value, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
@@ -164,11 +171,16 @@ def _unstorable(request: Request, _: Exception) -> JSONResponse:
     return _secateur(request, errors.StorableTextError(text))
 
 
+def _disconnected(_: Request, __: Exception) -> Response:
+    """For the log and the metrics: nobody is there to read it."""
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
 def _unexpected(_: Request, error: Exception) -> JSONResponse:
     logger.error("unexpected error", exc_info=error)
     detail = "the service met an unexpected error; its log has the details"
     # This answer is made outside of every middleware.
-    headers = {"X-Request-Id": str(get_contextvars().get(REQUEST_ID, ""))}
+    headers = CLOSE | {"X-Request-Id": str(get_contextvars().get(REQUEST_ID, ""))}
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail, headers=headers)
 
 
@@ -180,4 +192,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(OperationalError, _database)
     app.add_exception_handler(DataError, _unstorable)
     app.add_exception_handler(PoolTimeoutError, _database)
+    app.add_exception_handler(ClientDisconnect, _disconnected)
     app.add_exception_handler(Exception, _unexpected)

@@ -20,9 +20,11 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from app.api.deps import Credentials, Needs, Resources, WithResources, admit, bearer
+from app.api.body_limit import announced_bytes
+from app.api.deps import Credentials, Needs, Resources, WithResources, admit, bearer, identify
 
 JSON = "application/json"
+SMALL = 16 << 10  # bytes of a body that anyone may have us hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class _Visit:
     request: Request
     resources: Resources
     credentials: Credentials
+
+    def known(self, needs: Needs) -> None:
+        """Raise where the caller may not ask; not counted as a request."""
+        with self.resources.engine.begin() as connection:
+            needs.checked(identify(connection, self.credentials))
 
     @contextmanager
     def admitted(self, needs: Needs) -> Iterator[dict[type, Any]]:
@@ -78,8 +85,11 @@ class TransactionRoute(APIRoute):
         handle, needs = super().get_route_handler(), self._needs
         if needs is None:
             return handle
+        has_body = self.body_field is not None
 
         async def handler(request: Request) -> Response:
+            if has_body:
+                await _read_body(request, needs)
             try:
                 return await handle(request)
             except RequestValidationError:
@@ -105,6 +115,18 @@ def _written(answer: Any, values: dict[str, Any], status: int) -> Any:
 def _check(visit: _Visit, needs: Needs) -> None:
     with visit.admitted(needs):
         pass
+
+
+async def _read_body(request: Request, needs: Needs) -> None:
+    """Read the body for FastAPI, which takes what goes wrong on the way for a body that is no JSON.
+
+    One of more than a few bytes is read once it is clear that the caller may send it.
+    """
+    announced = announced_bytes(request.headers)
+    if announced is None or announced > SMALL:
+        visit = _Visit(request, request.state.resources, await bearer(request))
+        await run_sync(visit.known, needs)
+    await request.body()
 
 
 def _marks(endpoint: Callable[..., Any]) -> dict[str, Needs | _Transaction]:

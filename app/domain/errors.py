@@ -151,6 +151,12 @@ class BodyTooLargeError(UserError):
     code = "body_too_large"
 
 
+class BodyTooSlowError(UserError):
+    """The request body came too slowly; the connection is closed."""
+
+    code = "body_too_slow"
+
+
 class ModelPathError(UserError):
     """A model path leads outside the directories that models may come from."""
 
