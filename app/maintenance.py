@@ -7,24 +7,29 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 
 import psycopg
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import OperationalError
 
 from app import deliver, publish
-from app.db import idempotency, outbox, shards
+from app.db import idempotency, jobs, needs, outbox, quarantine, shards
 from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
+from app.domain.machines import SILENT
+from app.domain.quarantine import Loop
 from app.queue import CeleryQueue
 from app.services import attempts, dispatch, keeping, waiting
 from app.services.leftovers import discard_leftovers, sweep_checkpoints
+from app.services.quarantine import Guard
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
+from app.storage.names import some
 from app.storage.store import ArtifactStore, open_store
 from app.telemetry import exposition, logs, traces
 from app.telemetry.metrics import maintenance as metrics
@@ -33,63 +38,154 @@ from app.webhooks.sender import Sender
 logger = logging.getLogger("secateur.maintenance")
 
 TIDY_SECONDS = 600.0
+BATCH = 100
 # What a database, a broker or an artifact store that is not reachable looks like.
 AWAY = (
     *(OperationalError, psycopg.OperationalError),
     *(BrokerError, RedisError),
-    *(StorageUnavailableError, OSError),
+    *(StorageUnavailableError, ConnectionError, TimeoutError),
 )
+Step = Callable[[Guard], None]
 
 
-def tick(engine: Engine, queue: CeleryQueue) -> None:
-    """One round of everything, each part in its own transactions."""
-    with engine.begin() as connection:
-        reaped = attempts.reap(connection)
-    if reaped:
+def tick(engine: Engine, queue: CeleryQueue, stop: threading.Event | None = None) -> None:
+    """One round of everything that is never late, each item in a transaction of its own.
+
+    Raises:
+        Exception: one of `AWAY`.
+    """
+    guard = Guard(engine, stop, AWAY)
+    steps: dict[Loop, Step] = {
+        Loop.REAP: _reap,
+        Loop.OVERDUE: _end_overdue,
+        Loop.WARN: _warn,
+        Loop.RECOVER: partial(_recover, queue=queue),
+        Loop.RELAY: partial(_relay, queue=queue),
+    }
+    _rounds(guard, steps)
+
+
+def _rounds(guard: Guard, steps: Mapping[Loop, Step]) -> None:
+    """One round of each loop; a broker or a store that is away keeps no other loop from its own."""
+    away = list[Exception]()
+    for loop, step in steps.items():
+        try:
+            guard.round(loop, partial(step, guard))
+        except OperationalError:
+            raise
+        except AWAY as error:
+            away.append(error)
+    if away:
+        raise away[0]
+
+
+def _reap(guard: Guard) -> None:
+    with guard.engine.connect() as connection:
+        dead = jobs.all_expired(connection, limit=BATCH)
+    if reaped := _done(guard, Loop.REAP, dead, attempts.reap):
         metrics.LEASES_EXPIRED.inc(reaped)
         logger.warning("reaped %d expired leases", reaped)
-    with engine.begin() as connection:
-        late = attempts.end_overdue(connection)
-    if late:
-        metrics.JOBS_OVERDUE.inc(late)
-        logger.info("ended %d jobs past their time limits", late)
-    with engine.begin() as connection:
-        stranded = waiting.warn(connection)
-    if stranded:
-        logger.warning("%d jobs wait for workers that nobody hears of", stranded)
-    with engine.begin() as connection:
-        lost = dispatch.recover_lost(connection, queue)
-    if lost:
+
+
+def _end_overdue(guard: Guard) -> None:
+    with guard.engine.connect() as connection:
+        late = jobs.all_overdue(connection, limit=BATCH)
+    if ended := _done(guard, Loop.OVERDUE, late, attempts.end_overdue):
+        metrics.JOBS_OVERDUE.inc(ended)
+        logger.info("ended %d jobs past their time limits", ended)
+
+
+def _warn(guard: Guard) -> None:
+    with guard.engine.connect() as connection:
+        stranded = outbox.stranded(connection, SILENT, limit=BATCH)
+    if told := _done(guard, Loop.WARN, stranded, waiting.warn):
+        logger.warning("%d jobs wait for workers that nobody hears of", told)
+
+
+def _recover(guard: Guard, queue: CeleryQueue) -> None:
+    if lost := dispatch.recover_lost(guard, queue):
         metrics.MESSAGES.labels("lost").inc(lost)
         logger.warning("sending %d messages again that the broker has lost", lost)
+
+
+def _relay(guard: Guard, queue: CeleryQueue) -> None:
     sent = dispatch.BATCH
     while sent == dispatch.BATCH:
-        with engine.begin() as connection:
-            sent = dispatch.relay(connection, queue)
+        sent = dispatch.relay(guard, queue)
         metrics.MESSAGES.labels("sent").inc(sent)
 
 
 def tidy(
-    engine: Engine, store: ArtifactStore, kept: CheckpointStore, age: timedelta | None = None
+    engine: Engine,
+    store: ArtifactStore,
+    kept: CheckpointStore,
+    age: timedelta | None = None,
+    stop: threading.Event | None = None,
 ) -> None:
-    """Discard files that have become too old or belong to no job, and answers kept for replays."""
-    with engine.begin() as connection:
-        idempotency.forget_old(connection)
-        shards.forget_ended(connection)
-    if age is not None:
-        with engine.begin() as connection:
-            if expired := keeping.expire(connection, age):
-                logger.info("the files of %d jobs have expired", len(expired))
-    with engine.begin() as connection:
-        discarded = discard_leftovers(connection, store)
-    if discarded:
+    """Discard files that have become too old or belong to no job, and answers kept for replays.
+
+    Raises:
+        Exception: one of `AWAY`.
+    """
+    guard = Guard(engine, stop, AWAY)
+    steps: dict[Loop, Step] = {
+        Loop.TIDY: _forget,
+        Loop.EXPIRE: partial(_expire, age=age),
+        Loop.FILES: partial(_discard_files, store=store),
+        Loop.CHECKPOINTS: partial(_discard_checkpoints, kept=kept),
+    }
+    _rounds(guard, steps)
+
+
+def _forget(guard: Guard) -> None:
+    for forget in (idempotency.forget_old, shards.forget_ended, quarantine.forget_gone):
+        with guard.engine.begin() as connection:
+            forget(connection)
+
+
+def _expire(guard: Guard, age: timedelta | None) -> None:
+    if age is None:
+        return
+    with guard.engine.connect() as connection:
+        outlived = needs.all_outlived(connection, age, limit=BATCH)
+    if expired := _done(
+        guard, Loop.EXPIRE, outlived, lambda connection, each: keeping.expire(connection, age, each)
+    ):
+        logger.info("the files of %d jobs have expired", expired)
+
+
+def _discard_files(guard: Guard, store: ArtifactStore) -> None:
+    found = store.attempts()
+    _tell_foreign("files", found.foreign)
+    if discarded := discard_leftovers(guard, store, found):
         metrics.SWEPT.labels("files").inc(discarded)
         logger.info("discarded the files of %d attempts", discarded)
-    with engine.begin() as connection:
-        ended = sweep_checkpoints(connection, kept)
-    if ended:
+
+
+def _discard_checkpoints(guard: Guard, kept: CheckpointStore) -> None:
+    found = kept.jobs()
+    _tell_foreign("checkpoints", found.foreign)
+    if ended := sweep_checkpoints(guard, kept, found):
         metrics.SWEPT.labels("checkpoints").inc(ended)
         logger.info("discarded the checkpoints of %d ended jobs", ended)
+
+
+def _tell_foreign(kind: str, names: Collection[str]) -> None:
+    metrics.FOREIGN.labels(kind).set(len(names))
+    if names:
+        logger.warning("left alone among the %s: %s", kind, some(names))
+
+
+def _done(
+    guard: Guard, loop: Loop, ids: Sequence[str], handle: Callable[[Connection, str], bool]
+) -> int:
+    """Handle each item in a transaction of its own; returns how many there was something to do."""
+
+    def one(item: str) -> bool:
+        with guard.engine.begin() as connection:
+            return handle(connection, item)
+
+    return sum(guard.each(loop, ids, one))
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
@@ -118,9 +214,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
     publishing.start()
     try:
         while not stop.is_set():
-            _guarded(lambda: tick(engine, queue))
+            _guarded(lambda: tick(engine, queue, stop))
             if time.monotonic() >= next_tidy:
-                _guarded(lambda: tidy(engine, store, kept, age))
+                _guarded(lambda: tidy(engine, store, kept, age, stop))
                 next_tidy = time.monotonic() + TIDY_SECONDS
             if not _guarded(lambda: wake.wait(interval)):
                 stop.wait(interval)

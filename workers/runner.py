@@ -22,6 +22,7 @@ from app.domain.sweeps import shares_calibration
 from app.queue import CeleryQueue
 from app.services import attempts, membership
 from app.services.leftovers import discard_unowned, sweep_checkpoints
+from app.services.quarantine import Guard
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore
 from app.telemetry.metrics.worker import CLAIMS
@@ -154,9 +155,8 @@ class Runner:
     def _tidy(self) -> None:
         """Discard the checkpoints of jobs that have ended, here or elsewhere."""
         try:
-            with self._engine.begin() as connection:
-                sweep_checkpoints(connection, self._checkpoints)
-        except SQLAlchemyError as error:
+            sweep_checkpoints(Guard(self._engine), self._checkpoints, self._checkpoints.jobs())
+        except (SQLAlchemyError, StorageUnavailableError) as error:
             logger.warning("checkpoints of ended jobs stay until the next job: %s", error)
 
     def _shared(self, job: Job, spec: JobSpec) -> Shared:
@@ -169,9 +169,15 @@ class Runner:
             found = membership.measured(connection, job.leader_id)
         return Shared(None if found is None else b"".join(self._store.read(found)))
 
+    def _discard_earlier(self, job: Job) -> None:
+        try:
+            for earlier in range(1, job.attempt):
+                self._store.discard(job.id, earlier)
+        except StorageUnavailableError as error:
+            logger.warning("maintenance will discard what job %s left: %s", job.id, error)
+
     def _prune_and_publish(self, job: Job, attempt: Attempt) -> None:
-        for earlier in range(1, job.attempt):
-            self._store.discard(job.id, earlier)
+        self._discard_earlier(job)
         staging = self._store.stage(job.id, job.attempt)
         spec = JobSpec.model_validate(job.spec)
         place = CheckpointPlace(self._checkpoints.directory(job.id), self._checkpoint_bytes)

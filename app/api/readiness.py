@@ -4,7 +4,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import Resources
-from app.db import migrate
+from app.db import migrate, quarantine
 from app.domain.errors import StorageUnavailableError
 
 OK = "ok"
@@ -41,3 +41,12 @@ def _store(resources: Resources) -> str:
     except StorageUnavailableError:
         return "not reachable"
     return OK
+
+
+def set_aside(resources: Resources) -> dict[str, int]:
+    """How many items each loop of maintenance fails on; nothing where the database is away."""
+    try:
+        with resources.engine.connect() as connection:
+            return quarantine.counts(connection)
+    except SQLAlchemyError:
+        return {}

@@ -11,6 +11,7 @@ import httpx2
 import typer
 from redis import Redis
 from redis.exceptions import RedisError
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -18,14 +19,19 @@ from app.cli.client import AsJson
 from app.cli.console import Exit, fail, out
 from app.cli.service import DataDir
 from app.cli.settings import database_url, load_settings, some_database_url
+from app.db import quarantine
 from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
+from app.domain.quarantine import Loop
 from app.local.errors import LocalError
 from app.services.leftovers import discard_leftovers, sweep_checkpoints
+from app.services.quarantine import Guard
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
+from app.storage.names import some
 from app.storage.store import open_store
 
+SHOWN = 10  # items that maintenance has set aside
 LITTLE = 10 << 30  # bytes of free disk below which a large model may not fit
 
 # Importing torch takes seconds, and this process may have none: another one tells.
@@ -53,7 +59,7 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     else:
         table = Table("", "", box=None, show_header=False)
         for found in findings:
-            table.add_row(found.name, "ok" if found.ok else "WRONG", found.detail)
+            table.add_row(found.name, "ok" if found.ok else "WRONG", escape(found.detail))
             if found.advice:
                 table.add_row("", "", f"-> {found.advice}")
         out.print(table)
@@ -68,6 +74,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "migrations": _migrations,
         "broker": _broker,
         "store": _store,
+        "maintenance": _maintenance,
         "models": _models,
         "disk": _disk,
         "torch": _torch,
@@ -102,19 +109,32 @@ def gc(
     kept = settings.storage
     engine = make_engine(some_database_url(settings))
     try:
-        with engine.begin() as connection:
-            store = open_store(kept.dir, kept.url, kept.endpoint)
-            files = discard_leftovers(connection, store)
-        with engine.begin() as connection:
-            ended = sweep_checkpoints(connection, CheckpointStore(settings.checkpoints.dir))
+        guard = Guard(engine)
+        store = open_store(kept.dir, kept.url, kept.endpoint)
+        found = store.attempts()
+        files = discard_leftovers(guard, store, found)
+        checkpoints = CheckpointStore(settings.checkpoints.dir)
+        jobs = checkpoints.jobs()
+        ended = sweep_checkpoints(guard, checkpoints, jobs)
+        with engine.connect() as connection:
+            aside = quarantine.counts(connection)
     except (SQLAlchemyError, StorageUnavailableError) as error:
         fail(f"nothing_done: {error}", Exit.UNREACHABLE)
     finally:
         engine.dispose()
+    foreign = sorted(found.foreign | jobs.foreign)
+    failed = aside.get(Loop.FILES, 0) + aside.get(Loop.CHECKPOINTS, 0)
     if as_json:
-        out.print_json(data={"files": files, "checkpoints": ended})
-    else:
-        out.print(f"discarded the files of {files} attempts, the checkpoints of {ended} jobs")
+        told = {"files": files, "checkpoints": ended, "failed": failed, "foreign": foreign}
+        out.print_json(data=told)
+        return
+    out.print(f"discarded the files of {files} attempts, the checkpoints of {ended} jobs")
+    if failed:
+        out.print(
+            f"{failed} cannot be discarded; `secateur doctor` has the reasons", style="yellow"
+        )
+    if foreign:
+        out.print(f"left alone, since not the service's: {some(foreign)}", markup=False)
 
 
 class _WrongError(Exception):
@@ -185,6 +205,33 @@ def _store(settings: Settings) -> str:
         )
         raise _WrongError(str(error), advice) from error
     return kept.url or str(kept.dir)
+
+
+def _maintenance(settings: Settings) -> str:
+    try:
+        engine = make_engine(database_url(settings))
+    except LocalError:
+        return "nothing is known while the database is away"
+    try:
+        with engine.connect() as connection:
+            aside = quarantine.counts(connection)
+            newest = quarantine.newest(connection, limit=SHOWN)
+    except SQLAlchemyError:
+        return "nothing is known while the database is away"
+    finally:
+        engine.dispose()
+    if not aside:
+        return "nothing is set aside"
+    lines = [
+        f"{each.loop}: {each.item} failed {each.failures} times, the last time at "
+        f"{each.failed_at:%Y-%m-%d %H:%M:%S} UTC: {each.reason}"
+        for each in newest
+    ]
+    counted = ", ".join(f"{loop} {count}" for loop, count in aside.items())
+    raise _WrongError(
+        "\n".join([f"set aside, and tried again later: {counted}", *lines]),
+        "look at the log of maintenance for what each of them met",
+    )
 
 
 def _models(settings: Settings) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import delete as sql_delete
 
-from app.db import events, labels
+from app.db import events, labels, quarantine
 from app.db.tables import artifacts, jobs
 from app.domain.ids import id_at
 from app.domain.jobs import (
@@ -35,6 +35,7 @@ from app.domain.jobs import (
     Phase,
     sources,
 )
+from app.domain.quarantine import Loop
 from app.telemetry.redaction import scrub
 
 # Ids carry the time by the clock of an API process, `created_at` that by the database's; they are
@@ -348,28 +349,37 @@ def fail_overdue(connection: Connection, job_id: str, error: JobError) -> Job | 
     return to_job(row) if row else None
 
 
-def overdue(connection: Connection, *, limit: int) -> Sequence[Job]:
-    """Jobs past their deadline, locked for this transaction; rows others hold are passed over."""
-    query = (
-        select(jobs)
-        .where(jobs.c.deadline < func.now())
-        .order_by(jobs.c.deadline)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return [to_job(row) for row in connection.execute(query).mappings()]
+def _one(connection: Connection, job_id: str, still: ColumnElement[bool]) -> Job | None:
+    """A job, locked, if that still holds and nobody else holds its row."""
+    query = select(jobs).where(jobs.c.id == job_id, still).with_for_update(skip_locked=True)
+    row = connection.execute(query).mappings().one_or_none()
+    return to_job(row) if row else None
 
 
-def expired(connection: Connection, *, limit: int) -> Sequence[Job]:
-    """Jobs whose lease ran out, locked for this transaction; rows others hold are passed over."""
-    query = (
-        select(jobs)
-        .where(jobs.c.lease_expires_at < func.now())
-        .order_by(jobs.c.lease_expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return [to_job(row) for row in connection.execute(query).mappings()]
+_OVERDUE = jobs.c.deadline < func.now()
+_EXPIRED = jobs.c.lease_expires_at < func.now()
+
+
+def all_overdue(connection: Connection, *, limit: int) -> Sequence[str]:
+    """Ids of jobs past their deadline, the longest first."""
+    query = select(jobs.c.id).where(_OVERDUE, ~quarantine.waits(Loop.OVERDUE, jobs.c.id))
+    return connection.execute(query.order_by(jobs.c.deadline).limit(limit)).scalars().all()
+
+
+def overdue(connection: Connection, job_id: str) -> Job | None:
+    """The job, locked, if it is past its deadline; None where another process holds its row."""
+    return _one(connection, job_id, _OVERDUE)
+
+
+def all_expired(connection: Connection, *, limit: int) -> Sequence[str]:
+    """Ids of jobs whose lease ran out, the longest first."""
+    query = select(jobs.c.id).where(_EXPIRED, ~quarantine.waits(Loop.REAP, jobs.c.id))
+    return connection.execute(query.order_by(jobs.c.lease_expires_at).limit(limit)).scalars().all()
+
+
+def expired(connection: Connection, job_id: str) -> Job | None:
+    """The job, locked, if its lease ran out; None where another process holds its row."""
+    return _one(connection, job_id, _EXPIRED)
 
 
 def queued_for(connection: Connection, worker_class: str) -> Sequence[Job]:

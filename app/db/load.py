@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
+from app.db import quarantine
 from app.db.tables import jobs, outbox, worker_classes
+from app.domain.quarantine import Loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +18,13 @@ class Load:
         waiting: jobs that a free worker could start now, by worker class; 0 for one that is known
             and has none.
         oldest_seconds: how long the first of them waits, by the same classes; 0 where none does.
+        set_aside: items that maintenance fails on, by its loop.
     """
 
     jobs: dict[tuple[str, str], int]
     waiting: dict[str, int]
     oldest_seconds: dict[str, float]
+    set_aside: dict[str, int]
 
 
 def load(connection: Connection) -> Load:
@@ -42,4 +46,5 @@ def load(connection: Connection) -> Load:
         found,
         known | {row.worker_class: row.waiting for row in queues},
         dict.fromkeys(known, 0.0) | {row.worker_class: float(row.oldest) for row in queues},
+        dict.fromkeys(map(str, Loop), 0) | quarantine.counts(connection),
     )

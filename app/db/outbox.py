@@ -25,9 +25,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from app.db import quarantine
 from app.db.jobs import to_job
 from app.db.tables import jobs, outbox, worker_classes
 from app.domain.jobs import Job
+from app.domain.quarantine import Loop
 
 CHANNEL = "secateur_outbox"
 
@@ -107,28 +109,41 @@ def remove(connection: Connection, job_id: str) -> None:
     connection.execute(delete(outbox).where(outbox.c.job_id == job_id))
 
 
-def stranded(connection: Connection, age: timedelta, *, limit: int) -> Sequence[Job]:
-    """Jobs that no worker can take as things are, locked, and noted as told.
+def stranded(connection: Connection, age: timedelta, *, limit: int) -> Sequence[str]:
+    """Ids of jobs that no worker can take as things are and that were not told so yet.
 
     They have been due for longer than `age`, and their class is unknown, has not been seen for
-    that long, or is one of machines too small for them. Rows others hold are passed over.
+    that long, or is one of machines too small for them.
     """
     silent = worker_classes.c.seen_at.is_(None) | (worker_classes.c.seen_at < func.now() - age)
     room = func.greatest(worker_classes.c.memory_bytes, worker_classes.c.device_bytes)
     query = (
-        select(jobs)
+        select(jobs.c.id)
         .join(outbox, outbox.c.job_id == jobs.c.id)
         .outerjoin(worker_classes, worker_classes.c.worker_class == jobs.c.worker_class)
         .where(outbox.c.warned_at.is_(None), outbox.c.due_at < func.now() - age)
         .where(silent | (jobs.c.memory_bytes > room))
+        .where(~quarantine.waits(Loop.WARN, jobs.c.id))
         .order_by(outbox.c.due_at)
         .limit(limit)
+    )
+    return connection.execute(query).scalars().all()
+
+
+def note_stranded(connection: Connection, job_id: str) -> Job | None:
+    """The job, locked, and noted as told; None where it waits no more or another process has it."""
+    query = (
+        select(jobs)
+        .join(outbox, outbox.c.job_id == jobs.c.id)
+        .where(jobs.c.id == job_id, outbox.c.warned_at.is_(None))
         .with_for_update(skip_locked=True, of=jobs)
     )
-    found = [to_job(row) for row in connection.execute(query).mappings()]
-    told = update(outbox).where(outbox.c.job_id.in_([job.id for job in found]))
-    connection.execute(told.values(warned_at=func.now()))
-    return found
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        return None
+    told = update(outbox).where(outbox.c.job_id == job_id).values(warned_at=func.now())
+    connection.execute(told)
+    return to_job(row)
 
 
 def moved(connection: Connection, job_id: str) -> None:
@@ -155,6 +170,7 @@ def due(connection: Connection, *, limit: int) -> Sequence[Message]:
         select(outbox.c.job_id, jobs.c.worker_class, jobs.c.origin)
         .join(jobs, jobs.c.id == outbox.c.job_id)
         .where(outbox.c.sent_at.is_(None), outbox.c.due_at <= func.now())
+        .where(~quarantine.waits(Loop.RELAY, outbox.c.job_id))
         .order_by(outbox.c.due_at, outbox.c.job_id)
         .limit(limit)
         .with_for_update(skip_locked=True, of=outbox)

@@ -355,3 +355,15 @@ publications = Table(
     Index("ix_publications_job_id_id", "job_id", "id"),
     Index("ix_publications_next_at", "next_at", postgresql_where=text("next_at IS NOT NULL")),
 )
+
+# Items that a loop of maintenance has failed on, until they succeed.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("loop", Text, primary_key=True),
+    Column("item", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    _now("failed_at"),
+    Column("next_at", DateTime(timezone=True), nullable=False),
+)

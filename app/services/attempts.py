@@ -165,29 +165,31 @@ def end_cancelled(connection: Connection, job: Job, *, log: Sequence[NewEvent] =
         _ended(connection, job, [*log, status_event(JobStatus.CANCELLED)])
 
 
-def reap(connection: Connection, *, limit: int = 100) -> int:
-    """End the attempts whose lease ran out: their worker is gone or stuck. Returns how many."""
-    dead = jobs.expired(connection, limit=limit)
-    for job in dead:
-        if job.status is JobStatus.CANCELLING:
-            end_cancelled(connection, job)
-        elif job.fruitless >= job.max_attempts:
-            fail(connection, job, _lost(job), log=())
-        elif jobs.requeue(connection, job.id, job.attempt):
-            outbox.add(connection, job)
-            _ended(connection, job, [_requeued(_lost(job))])
-    return len(dead)
+def reap(connection: Connection, job_id: str) -> bool:
+    """End the job's attempt if its lease ran out: its worker is gone or stuck. Did it?"""
+    job = jobs.expired(connection, job_id)
+    if job is None:
+        return False
+    if job.status is JobStatus.CANCELLING:
+        end_cancelled(connection, job)
+    elif job.fruitless >= job.max_attempts:
+        fail(connection, job, _lost(job), log=())
+    elif jobs.requeue(connection, job.id, job.attempt):
+        outbox.add(connection, job)
+        _ended(connection, job, [_requeued(_lost(job))])
+    return True
 
 
-def end_overdue(connection: Connection, *, limit: int = 100) -> int:
-    """Fail the jobs that waited or ran for longer than they may. Returns how many."""
-    late = jobs.overdue(connection, limit=limit)
-    for job in late:
-        error = _overdue(job)
-        if jobs.fail_overdue(connection, job.id, error):
-            outbox.remove(connection, job.id)
-            _ended(connection, job, [_failed(error)])
-    return len(late)
+def end_overdue(connection: Connection, job_id: str) -> bool:
+    """Fail the job if it waited or ran for longer than it may. Did it?"""
+    job = jobs.overdue(connection, job_id)
+    if job is None:
+        return False
+    error = _overdue(job)
+    if jobs.fail_overdue(connection, job.id, error):
+        outbox.remove(connection, job.id)
+        _ended(connection, job, [_failed(error)])
+    return True
 
 
 def _overdue(job: Job) -> JobError:

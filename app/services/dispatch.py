@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Protocol
 
 from opentelemetry.trace import SpanKind
-from sqlalchemy import Connection
 
 from app.db import outbox, projects
+from app.domain.quarantine import Loop
+from app.services.quarantine import Guard
 from app.telemetry.traces import carrier_of, context_of, tracer
 
 BATCH = 200
@@ -25,33 +27,53 @@ class MessageQueue(Protocol):
     def depth(self, worker_class: str) -> int:
         """How many messages wait for a worker of the class."""
 
+    def ping(self) -> None:
+        """Raise where the broker does not answer."""
 
-def relay(connection: Connection, queue: MessageQueue) -> int:
+
+def relay(guard: Guard, queue: MessageQueue) -> int:
     """Send what is due, in one transaction that holds the rows. Returns how many were sent.
 
     A crash after the broker took a message and before the commit sends it twice; the second claim
-    finds nothing.
+    finds nothing. A message that cannot be sent although the broker answers is set aside.
     """
-    due = outbox.due(connection, limit=BATCH)
-    for job_id, worker_class, origin in due:
-        with tracer.start_as_current_span(
-            "send message",
-            context=context_of(origin),
-            kind=SpanKind.PRODUCER,
-            attributes={"secateur.job_id": job_id},
-        ):
-            queue.send(job_id, worker_class, carrier_of())
-    if due:
-        outbox.mark_sent(connection, [message.job_id for message in due])
-    return len(due)
+    with guard.engine.begin() as connection:
+        due = outbox.due(connection, limit=BATCH)
+        send = partial(_send, queue)
+        sent = guard.each(Loop.RELAY, due, send, name=_job_id, check=queue.ping)
+        if sent:
+            outbox.mark_sent(connection, sent)
+    return len(sent)
 
 
-def recover_lost(connection: Connection, queue: MessageQueue) -> int:
+def _job_id(message: outbox.Message) -> str:
+    return message.job_id
+
+
+def _send(queue: MessageQueue, message: outbox.Message) -> str:
+    with tracer.start_as_current_span(
+        "send message",
+        context=context_of(message.origin),
+        kind=SpanKind.PRODUCER,
+        attributes={"secateur.job_id": message.job_id},
+    ):
+        queue.send(message.job_id, message.worker_class, carrier_of())
+    return message.job_id
+
+
+def recover_lost(guard: Guard, queue: MessageQueue) -> int:
     """Mark messages as unsent when their queue is empty although jobs are unclaimed.
 
     The depth is asked only when some message is overdue, so an idle system costs one query.
     """
-    full = projects.full(connection)
-    overdue = outbox.unclaimed_since(connection, GRACE, full)
-    lost = [worker_class for worker_class in overdue if queue.depth(worker_class) == 0]
-    return outbox.forget_sent(connection, GRACE, full, lost) if lost else 0
+    with guard.engine.begin() as connection:
+        full = projects.full(connection)
+        overdue = outbox.unclaimed_since(connection, GRACE, full)
+    depths = guard.each(
+        Loop.RECOVER, overdue, lambda each: (each, queue.depth(each)), check=queue.ping
+    )
+    lost = [worker_class for worker_class, depth in depths if depth == 0]
+    if not lost:
+        return 0
+    with guard.engine.begin() as connection:
+        return outbox.forget_sent(connection, GRACE, full, lost)

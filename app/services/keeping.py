@@ -8,17 +8,15 @@ from sqlalchemy import Connection
 from app.db import artifacts, jobs, needs, projects
 from app.domain.errors import JobInUseError
 
-BATCH = 100
 
-
-def refuse_needed(connection: Connection, job_ids: Sequence[str]) -> None:
+def refuse_needed(connection: Connection, project_id: str, job_ids: Sequence[str]) -> None:
     """Let nobody remove files that others count on.
 
     Raises:
         JobInUseError: one of the jobs is a version of a model, is being published, or is what
-            another job starts from.
+            another job of the project starts from.
     """
-    for job_id, reason in needs.needed(connection, job_ids).items():
+    for job_id, reason in needs.needed(connection, project_id, job_ids).items():
         raise JobInUseError(f"the files of job {job_id!r} are needed: {reason}")
 
 
@@ -28,22 +26,22 @@ def remove(connection: Connection, project_id: str, job_ids: Sequence[str]) -> N
     Raises:
         JobInUseError: something else needs files of one of them.
     """
-    refuse_needed(connection, job_ids)
+    refuse_needed(connection, project_id, job_ids)
     size = artifacts.total_size(connection, job_ids)
     jobs.delete(connection, job_ids)
     projects.add_artifact_bytes(connection, project_id, -size)
 
 
-def expire(connection: Connection, age: timedelta) -> list[str]:
-    """Give up the files of jobs that ended longer ago; the jobs stay. Returns their ids.
+def expire(connection: Connection, age: timedelta, job_id: str) -> bool:
+    """Give up the files of a job that ended longer ago; the job stays. Did they go?
 
     The files themselves are discarded after the commit, like everything that nobody owns.
     """
-    expired = []
-    for job_id, project_id in needs.outlived(connection, age, limit=BATCH):
-        size = artifacts.total_size(connection, [job_id])
-        artifacts.remove(connection, job_id)
-        jobs.files_expired(connection, job_id)
-        projects.add_artifact_bytes(connection, project_id, -size)
-        expired.append(job_id)
-    return expired
+    project_id = needs.outlived(connection, age, job_id)
+    if project_id is None:
+        return False
+    size = artifacts.total_size(connection, [job_id])
+    artifacts.remove(connection, job_id)
+    jobs.files_expired(connection, job_id)
+    projects.add_artifact_bytes(connection, project_id, -size)
+    return True

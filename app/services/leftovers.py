@@ -5,20 +5,38 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from app.db import jobs
+from app.domain.quarantine import Loop
+from app.services.quarantine import Guard
 from app.storage.checkpoints import CheckpointStore
+from app.storage.names import Found, attempt_name
 from app.storage.store import ArtifactStore
 
 BATCH = 500
 
 
-def discard_leftovers(connection: Connection, store: ArtifactStore) -> int:
+def discard_leftovers(guard: Guard, store: ArtifactStore, found: Found[tuple[str, int]]) -> int:
     """Discard the files of attempts that own nothing any more. Returns how many attempts.
 
     The files are listed before the rows are read: an attempt that starts in between is not listed.
+
+    Args:
+        guard: sets aside what cannot be removed.
+        store: where the files are.
+        found: what `store.attempts()` has listed.
     """
-    found = sorted(store.attempts())
-    starts = range(0, len(found), BATCH)
-    return sum(discard_unowned(connection, store, found[at : at + BATCH]) for at in starts)
+    listed, discarded = sorted(found.ours), 0
+    for start in range(0, len(listed), BATCH):
+        with guard.engine.begin() as connection:
+            unowned = _unowned(connection, listed[start : start + BATCH])
+        done = guard.each(
+            Loop.FILES,
+            unowned,
+            lambda each: store.discard(*each),
+            name=lambda each: attempt_name(*each),
+            check=store.check,
+        )
+        discarded += len(done)
+    return discarded
 
 
 def discard_unowned(
@@ -29,21 +47,33 @@ def discard_unowned(
     A worker asks here, too, after a failure: its last commit may have gone through although the
     answer got lost, and then the files belong to a finished job.
     """
-    owners = jobs.owners(connection, [job_id for job_id, _ in attempts])
-    unowned = [each for each in attempts if each not in owners]
+    unowned = _unowned(connection, attempts)
     for job_id, attempt in unowned:
         store.discard(job_id, attempt)
     return len(unowned)
 
 
-def sweep_checkpoints(connection: Connection, kept: CheckpointStore) -> int:
+def _unowned(
+    connection: Connection, attempts: Sequence[tuple[str, int]]
+) -> Sequence[tuple[str, int]]:
+    owners = jobs.owners(connection, [job_id for job_id, _ in attempts])
+    return [each for each in attempts if each not in owners]
+
+
+def sweep_checkpoints(guard: Guard, kept: CheckpointStore, found: Found[str]) -> int:
     """Discard what jobs that have ended, or are gone, kept to continue. Returns how many jobs.
 
     The directories are listed before the rows are read: a job that starts in between is not listed.
+
+    Args:
+        guard: sets aside what cannot be removed.
+        kept: where they are.
+        found: what `kept.jobs()` has listed.
     """
-    found = kept.jobs()
-    unfinished = jobs.unfinished(connection, found) if found else set()
-    ended = [job_id for job_id in found if job_id not in unfinished]
-    for job_id in ended:
-        kept.discard(job_id)
-    return len(ended)
+    listed = sorted(found.ours)
+    if not listed:
+        return 0
+    with guard.engine.begin() as connection:
+        unfinished = jobs.unfinished(connection, listed)
+    ended = [job_id for job_id in listed if job_id not in unfinished]
+    return len(guard.each(Loop.CHECKPOINTS, ended, kept.discard))

@@ -18,7 +18,7 @@ from app.domain.jobs import (
     NewEvent,
     status_event,
 )
-from app.domain.machines import SILENT, WorkerClass
+from app.domain.machines import WorkerClass
 from app.domain.model_source import parse_model_source
 from app.domain.placement import gigabytes
 from app.domain.submission import JobRequest, JobSpec
@@ -39,16 +39,16 @@ class Retired:
     failed: Sequence[str]
 
 
-def warn(connection: Connection, *, limit: int = 100) -> int:
-    """Tell jobs, once each, that no worker can take them as things are. Returns how many."""
-    known = {each.machine.worker_class: each for each in worker_classes.listing(connection)}
-    stranded = outbox.stranded(connection, SILENT, limit=limit)
-    for job in stranded:
-        message = _reason(job, known.get(job.worker_class))
-        data = {"code": "no_worker", "worker_class": job.worker_class}
-        event = NewEvent(EventType.WARNING, message, EventLevel.WARNING, data)
-        journal.write(connection, job, [event])
-    return len(stranded)
+def warn(connection: Connection, job_id: str) -> bool:
+    """Tell the job, once, that no worker can take it as things are. Was it told?"""
+    job = outbox.note_stranded(connection, job_id)
+    if job is None:
+        return False
+    message = _reason(job, worker_classes.get(connection, job.worker_class))
+    data = {"code": "no_worker", "worker_class": job.worker_class}
+    event = NewEvent(EventType.WARNING, message, EventLevel.WARNING, data)
+    journal.write(connection, job, [event])
+    return True
 
 
 def _reason(job: Job, found: WorkerClass | None) -> str:

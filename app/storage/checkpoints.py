@@ -1,7 +1,8 @@
 """The directories in which running jobs keep what they have finished; one per job."""
 
-import shutil
 from pathlib import Path
+
+from app.storage.names import Found, listed, parse_job, remove
 
 
 class CheckpointStore:
@@ -14,10 +15,18 @@ class CheckpointStore:
         """Where the attempts at a job keep theirs; not made yet."""
         return self._root / job_id
 
-    def jobs(self) -> list[str]:
-        """The jobs that have something here."""
-        return sorted(path.name for path in self._root.iterdir()) if self._root.is_dir() else []
+    def jobs(self) -> Found[str]:
+        """The jobs that have something here.
+
+        Raises:
+            StorageUnavailableError: the directory cannot be read.
+        """
+        return listed(self._root, parse_job)
 
     def discard(self, job_id: str) -> None:
-        """Remove what the job kept."""
-        shutil.rmtree(self._root / job_id, ignore_errors=True)
+        """Remove what the job kept.
+
+        Raises:
+            StorageUnavailableError: something of it cannot be removed.
+        """
+        remove(self._root / job_id)

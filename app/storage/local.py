@@ -9,13 +9,13 @@
 import hashlib
 import mimetypes
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from app.domain.errors import StorageUnavailableError
 from app.domain.jobs import Artifact
+from app.storage.names import Found, attempt_name, listed, parse_attempt, remove
 
 PIECE = 1 << 20
 
@@ -39,13 +39,13 @@ class LocalStore:
     def stage(self, job_id: str, attempt: int) -> Path:
         """An empty directory for the attempt to write to."""
         self.discard(job_id, attempt)
-        directory = self._staging / _name(job_id, attempt)
+        directory = self._staging / attempt_name(job_id, attempt)
         directory.mkdir(parents=True)
         return directory
 
     def describe(self, job_id: str, attempt: int) -> list[Artifact]:
         """Size and SHA-256 of every staged file, by path."""
-        directory = self._staging / _name(job_id, attempt)
+        directory = self._staging / attempt_name(job_id, attempt)
         files = sorted(path for path in directory.rglob("*") if path.is_file())
         return [
             Artifact(
@@ -61,30 +61,35 @@ class LocalStore:
 
     def publish(self, job_id: str, attempt: int) -> None:
         """Make the staged files durable and move them into place, all at once."""
-        staged = self._staging / _name(job_id, attempt)
+        staged = self._staging / attempt_name(job_id, attempt)
         for path in [*staged.rglob("*"), staged]:
             _sync(path)
         self._published.mkdir(parents=True, exist_ok=True)
-        staged.rename(self._published / _name(job_id, attempt))
+        staged.rename(self._published / attempt_name(job_id, attempt))
         _sync(self._published)
 
     def discard(self, job_id: str, attempt: int) -> None:
-        """Remove whatever the attempt left."""
-        for parent in (self._staging, self._published):
-            shutil.rmtree(parent / _name(job_id, attempt), ignore_errors=True)
+        """Remove whatever the attempt left.
 
-    def attempts(self) -> set[tuple[str, int]]:
-        """Every (job id, attempt) that has files here, staged or published."""
-        found = set()
+        Raises:
+            StorageUnavailableError: something of it cannot be removed.
+        """
         for parent in (self._staging, self._published):
-            for directory in parent.iterdir() if parent.is_dir() else ():
-                job_id, _, attempt = directory.name.rpartition("-")
-                found.add((job_id, int(attempt)))
-        return found
+            remove(parent / attempt_name(job_id, attempt))
+
+    def attempts(self) -> Found[tuple[str, int]]:
+        """Every (job id, attempt) that has files here, staged or published.
+
+        Raises:
+            StorageUnavailableError: a directory cannot be read.
+        """
+        staged = listed(self._staging, parse_attempt)
+        published = listed(self._published, parse_attempt)
+        return Found(staged.ours | published.ours, staged.foreign | published.foreign)
 
     def locate(self, artifact: Artifact) -> Path:
         """The file of a published artifact."""
-        return self._published / _name(artifact.job_id, artifact.attempt) / artifact.path
+        return self._published / attempt_name(artifact.job_id, artifact.attempt) / artifact.path
 
     def read(self, artifact: Artifact) -> Iterator[bytes]:
         """The content of a published artifact, piece by piece."""
@@ -95,10 +100,6 @@ class LocalStore:
     def open(self, artifact: Artifact) -> BinaryIO:
         """A published artifact to read from any place."""
         return self.locate(artifact).open("rb")
-
-
-def _name(job_id: str, attempt: int) -> str:
-    return f"{job_id}-{attempt}"
 
 
 def sha256_of(file: Path) -> str:

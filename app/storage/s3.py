@@ -7,6 +7,7 @@ s3://<bucket>/<prefix>/<job>-<attempt>/...  visible to clients once the job row 
 Credentials and region come from the environment (`AWS_ACCESS_KEY_ID`, ...) or the machine's role.
 """
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, InvalidPathError
 from obstore.store import S3Store
 
 from app.domain.errors import StorageUnavailableError
 from app.domain.jobs import Artifact
+from app.storage.names import Found, attempt_name, listed, parse_attempt, remove, sorted_out
 
 if TYPE_CHECKING:
     from obstore import ReadableFile
     from obstore.store import ClientConfig, S3Config
 
+logger = logging.getLogger("secateur.storage")
+
+# A folder that has nothing in it, to ask whether the bucket answers.
+_PROBE = "secateur-check"
 PART = 16 << 20  # bytes; 10,000 parts at most make a file of 160 GB
 PIECE = 1 << 20
 PARTS_AT_ONCE = 4
@@ -70,19 +76,20 @@ class S3ArtifactStore:
 
     def check(self) -> None:
         """Does the bucket answer?"""
+        # Where no foreign key is: the client cannot read every name that S3 may hold.
         with _told():
-            next(iter(obstore.list(self._probe, chunk_size=1)), None)
+            next(iter(obstore.list(self._probe, _PROBE, chunk_size=1)), None)
 
     def stage(self, job_id: str, attempt: int) -> Path:
         """An empty directory of this machine for the attempt to write to."""
         self.discard(job_id, attempt)
-        directory = self._staging / _name(job_id, attempt)
+        directory = self._staging / attempt_name(job_id, attempt)
         directory.mkdir(parents=True)
         return directory
 
     def publish(self, job_id: str, attempt: int) -> None:
         """Upload the staged files, large ones in parts, and see that all of them arrived."""
-        name = _name(job_id, attempt)
+        name = attempt_name(job_id, attempt)
         staged = self._staging / name
         sizes = {
             f"{name}/{file.relative_to(staged).as_posix()}": file.stat().st_size
@@ -100,21 +107,30 @@ class S3ArtifactStore:
 
     def discard(self, job_id: str, attempt: int) -> None:
         """Remove whatever the attempt left."""
-        name = _name(job_id, attempt)
-        shutil.rmtree(self._staging / name, ignore_errors=True)
+        name = attempt_name(job_id, attempt)
+        remove(self._staging / name)
         with _told():
             if keys := list(self._sizes(name)):
                 obstore.delete(self._bucket, keys)
 
-    def attempts(self) -> set[tuple[str, int]]:
+    def attempts(self) -> Found[tuple[str, int]]:
         """Every (job id, attempt) that has files here or waits on this machine."""
-        # Not by common prefixes: some servers list those that have become empty.
         with _told():
-            names = {key.partition("/")[0] for key in self._sizes("")}
-        if self._staging.is_dir():
-            names |= {directory.name for directory in self._staging.iterdir()}
-        split = (name.rpartition("-") for name in names)
-        return {(job_id, int(attempt)) for job_id, _, attempt in split}
+            uploaded = sorted_out(self._top_names() - {""}, _parse_folder)
+        staged = listed(self._staging, parse_attempt)
+        return Found(uploaded.ours | staged.ours, uploaded.foreign | staged.foreign)
+
+    def _top_names(self) -> set[str]:
+        """The first part of every key, with its slash where more follows."""
+        try:
+            # Not by common prefixes: some servers list those that have become empty.
+            return {"".join(key.partition("/")[:2]) for key in self._sizes("")}
+        except InvalidPathError as error:
+            # The client cannot read every key that S3 may hold, but what lies deeper is no matter.
+            logger.warning("a foreign key among the artifacts: %s", _first_line(error))
+            found = obstore.list_with_delimiter(self._bucket)
+            keys = {entry["path"] for entry in found["objects"]}
+            return keys | {f"{prefix}/" for prefix in found["common_prefixes"]}
 
     def read(self, artifact: Artifact) -> Iterator[bytes]:
         """The content of a published artifact, piece by piece."""
@@ -145,13 +161,16 @@ def _told() -> Iterator[None]:
         yield
     except (BaseError, OSError) as error:
         # The first line says what happened; what follows may quote the request.
-        reason = str(error).strip().splitlines()[0]
-        raise StorageUnavailableError(f"the artifact store failed: {reason}") from error
+        raise StorageUnavailableError(f"the artifact store failed: {_first_line(error)}") from error
 
 
-def _name(job_id: str, attempt: int) -> str:
-    return f"{job_id}-{attempt}"
+def _parse_folder(name: str) -> tuple[str, int] | None:
+    return parse_attempt(name[:-1]) if name.endswith("/") else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _key(artifact: Artifact) -> str:
-    return f"{_name(artifact.job_id, artifact.attempt)}/{artifact.path}"
+    return f"{attempt_name(artifact.job_id, artifact.attempt)}/{artifact.path}"

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from app.domain.jobs import Artifact
 from app.packed.pack import Source
+from app.storage.names import Found
 
 
 class ArtifactStore(Protocol):
@@ -27,8 +28,8 @@ class ArtifactStore(Protocol):
     def discard(self, job_id: str, attempt: int) -> None:
         """Remove whatever the attempt left."""
 
-    def attempts(self) -> set[tuple[str, int]]:
-        """Every (job id, attempt) that has files here, staged or published."""
+    def attempts(self) -> Found[tuple[str, int]]:
+        """Every (job id, attempt) that has files here, staged or published; what else lies here."""
 
     def read(self, artifact: Artifact) -> Iterator[bytes]:
         """The content of a published artifact, piece by piece."""

@@ -12,6 +12,7 @@ from app.db import queueing
 from app.domain.jobs import DEFAULT_CLASS, NewJob
 from app.queue import CeleryQueue, queue_of
 from app.services import dispatch
+from app.services.quarantine import Guard
 from benchmarks.api.servers import Servers
 from benchmarks.figures import Figure
 
@@ -21,8 +22,7 @@ ROWS, RELAYS = 10_000, 2
 def _relay(engine: Engine, url: str) -> int:
     queue, sent = CeleryQueue(url), 0
     while True:
-        with engine.begin() as connection:
-            found = dispatch.relay(connection, queue)
+        found = dispatch.relay(Guard(engine), queue)
         sent += found
         if not found:
             queue.close()

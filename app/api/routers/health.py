@@ -8,7 +8,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import Resources, WithResources
-from app.api.readiness import OK, checks
+from app.api.readiness import OK, checks, set_aside
 from app.api.schemas.health import Health
 from app.db.load import load
 from app.telemetry.metrics.state import State
@@ -30,11 +30,15 @@ def livez() -> Health:
 
 @router.get("/readyz", responses={503: {"model": Health, "description": "What is missing"}})
 def readyz(resources: WithResources, response: Response) -> Health:
-    """Name every dependency that is missing; 503 while one is."""
+    """Name every dependency that is missing; 503 while one is.
+
+    Items that maintenance has set aside are counted, and keep nobody from being served.
+    """
     found = checks(resources)
     ready = all(state == OK for state in found.values())
     response.status_code = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-    return Health(status=OK if ready else "unavailable", checks=found)
+    status = OK if ready else "unavailable"
+    return Health(status=status, checks=found, set_aside=set_aside(resources))
 
 
 @router.get("/metrics", response_class=PrometheusText)
@@ -50,4 +54,4 @@ def _state(resources: Resources) -> State:
             now = load(connection)
     except SQLAlchemyError:
         return State(ready)
-    return State(ready, now.jobs, now.waiting, now.oldest_seconds)
+    return State(ready, now.jobs, now.waiting, now.oldest_seconds, now.set_aside)

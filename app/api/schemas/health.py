@@ -1,6 +1,6 @@
 """The health of a process on the wire."""
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class Health(BaseModel):
@@ -8,3 +8,7 @@ class Health(BaseModel):
 
     status: str
     checks: dict[str, str]
+    set_aside: dict[str, int] = Field(
+        default={},
+        description="how many items each loop of maintenance has failed on and tries again later",
+    )

@@ -1,6 +1,6 @@
 """What the maintenance process counts."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 LEASES_EXPIRED = Counter(
     "secateur_leases_expired", "Attempts ended because their worker stopped sending heartbeats."
@@ -31,4 +31,15 @@ SWEPT = Counter(
 UNREACHABLE = Counter(
     "secateur_maintenance_interrupted",
     "Rounds of maintenance cut short because the database, the broker or the store was away.",
+)
+FAILURES = Counter(
+    "secateur_maintenance_failures",
+    "Items that a loop of maintenance failed on and set aside, to be tried again later.",
+    ["loop"],
+)
+FOREIGN = Gauge(
+    "secateur_foreign_entries",
+    "Entries beside the service's own files that are left alone: of the artifact store (files), of "
+    "the directory of checkpoints (checkpoints).",
+    ["kind"],
 )

@@ -17,12 +17,14 @@ class State(Collector):
         jobs: how many, by (status, method); None where the database is away, as for the others.
         waiting: jobs that a free worker could start, by its class.
         oldest_seconds: how long the first of them waits, by the class.
+        set_aside: items that maintenance fails on, by its loop.
     """
 
     ready: Mapping[str, bool]
     jobs: Mapping[tuple[str, str], int] | None = None
     waiting: Mapping[str, int] = field(default_factory=dict)
     oldest_seconds: Mapping[str, float] = field(default_factory=dict)
+    set_aside: Mapping[str, int] = field(default_factory=dict)
 
     def collect(self) -> Iterable[Metric]:
         """The gauges; without the database's figures where it is away."""
@@ -59,3 +61,11 @@ class State(Collector):
             age.add_metric([name], self.oldest_seconds[name])
         yield depth
         yield age
+        aside = GaugeMetricFamily(
+            "secateur_maintenance_set_aside",
+            "Items that a loop of maintenance has failed on and tries again later.",
+            labels=["loop"],
+        )
+        for loop, count in self.set_aside.items():
+            aside.add_metric([loop], count)
+        yield aside

@@ -7,3 +7,14 @@ from app.domain.jobs import NewJob
 def new_job(connection, **values):
     """A queued job that says nothing."""
     return queueing.add(connection, NewJob({}, **values), key_id="", action=None)[0]
+
+
+def each(engine, ids, handle):
+    """Handle each item as a round of maintenance does; returns how many there was work for."""
+    with engine.connect() as connection:
+        found = ids(connection)
+    done = 0
+    for item in found:
+        with engine.begin() as connection:
+            done += handle(connection, item)
+    return done

@@ -2,12 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import func, select, update
 
 from app.db import events, jobs, outbox, tables
 from app.domain.access import DEFAULT_PROJECT, Caller, Limits, Scope
+from app.domain.ids import new_id
 from app.domain.jobs import (
     Artifact,
     EventType,
@@ -21,9 +23,10 @@ from app.domain.jobs import (
 from app.services import artifacts, attempts
 from app.services import jobs as client
 from app.services.leftovers import discard_leftovers, discard_unowned, sweep_checkpoints
+from app.services.quarantine import Guard
 from app.storage.checkpoints import CheckpointStore
 from app.storage.local import LocalStore
-from tests.integration.app.rows import new_job
+from tests.integration.app.rows import each, new_job
 
 CALLER = Caller("key_test", DEFAULT_PROJECT, Scope.ADMIN, Limits())
 LEASE = timedelta(seconds=30)
@@ -72,8 +75,7 @@ def expire(engine, job_id):
 
 
 def reap(engine):
-    with engine.begin() as connection:
-        return attempts.reap(connection)
+    return each(engine, partial(jobs.all_expired, limit=100), attempts.reap)
 
 
 def waiting(engine):
@@ -196,12 +198,11 @@ def test_files_are_swept_once_no_attempt_owns_them(engine, claim, job_id, tmp_pa
     store = LocalStore(tmp_path)
 
     def swept():
-        with engine.begin() as connection:
-            return discard_leftovers(connection, store)
+        return discard_leftovers(Guard(engine), store, store.attempts())
 
     first = claim()
     store.stage(job_id, first.attempt)
-    store.stage("job_unknown", 1)
+    store.stage(new_id("job"), 1)
     assert swept() == 1, "the running attempt keeps its files"
     expire(engine, job_id)
     reap(engine)
@@ -214,7 +215,7 @@ def test_files_are_swept_once_no_attempt_owns_them(engine, claim, job_id, tmp_pa
             connection, second, result={}, files=[Artifact(job_id, 2, "a", 1, "0", "t")], log=()
         )
     assert swept() == 0
-    assert store.attempts() == {(job_id, 2)}
+    assert store.attempts().ours == {(job_id, 2)}
 
 
 def test_files_of_a_job_that_did_succeed_are_never_discarded(engine, claim, job_id, tmp_path):
@@ -229,7 +230,7 @@ def test_files_of_a_job_that_did_succeed_are_never_discarded(engine, claim, job_
     with engine.begin() as connection:
         assert not attempts.fail(connection, job, ERROR, log=())
         assert discard_unowned(connection, store, [(job_id, job.attempt)]) == 0
-    assert store.attempts() == {(job_id, 1)}
+    assert store.attempts().ours == {(job_id, 1)}
 
 
 def test_an_attempt_that_kept_something_does_not_count_as_one_in_vain(engine, claim, look, job_id):
@@ -271,20 +272,19 @@ def test_an_outdated_attempt_keeps_nothing_for_the_count(engine, claim, look, jo
 def test_checkpoints_stay_until_their_job_has_ended(engine, claim, job_id, tmp_path):
     kept = CheckpointStore(tmp_path / "checkpoints")
     job = claim()
-    for name in (job_id, "job_gone"):
+    for name in (job_id, new_id("job")):
         kept.directory(name).mkdir(parents=True)
         (kept.directory(name) / "key.json").write_text("{}")
 
     def swept():
-        with engine.begin() as connection:
-            return sweep_checkpoints(connection, kept)
+        return sweep_checkpoints(Guard(engine), kept, kept.jobs())
 
     assert swept() == 1
-    assert kept.jobs() == [job_id]
+    assert kept.jobs().ours == {job_id}
     with engine.begin() as connection:
         attempts.fail(connection, job, ERROR, log=())
     assert swept() == 1
-    assert kept.jobs() == []
+    assert kept.jobs().ours == set()
     assert swept() == 0
 
 

@@ -4,14 +4,16 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import func, text, update
 
-from app.db import idempotency, tables
+from app.db import idempotency, jobs, tables
 from app.domain.jobs import Artifact, Phase
 from app.services import attempts
 from tests.integration.app.problem import assert_problem
+from tests.integration.app.rows import each
 
 JOB = {"model": "tiny", "method": "magnitude", "sparsity": 0.5}
 
@@ -267,8 +269,7 @@ def shift(engine, column, seconds):
 
 
 def end_overdue(engine):
-    with engine.begin() as connection:
-        return attempts.end_overdue(connection)
+    return each(engine, partial(jobs.all_overdue, limit=100), attempts.end_overdue)
 
 
 def test_a_job_that_waits_too_long_fails(client, engine, worker):

@@ -3,8 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from starlette.testclient import TestClient
 
 from app import maintenance
+from app.main import create_app
+from app.services import keys, projects
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import open_store
 from tests.integration.app.problem import assert_problem
@@ -114,10 +117,44 @@ def test_a_job_that_another_starts_from_cannot_be_deleted(client, finish):
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
 
 
+@pytest.fixture
+def stranger(settings, engine):
+    with engine.begin() as connection:
+        other = projects.create(connection, "other")
+        _, secret = keys.issue(connection, "theirs", project_id=other.id)
+    with TestClient(create_app(settings)) as stranger:
+        stranger.headers["Authorization"] = f"Bearer {secret}"
+        yield stranger
+
+
+@pytest.mark.parametrize("revision", ["", "@main", "@v1"])
+def test_what_another_project_names_keeps_no_files(client, stranger, finish, tidy, store, revision):
+    deleted, expired = finish(), finish()
+    for job_id in (deleted, expired):
+        wanted = JOB | {"model": f"hf:jobs/{job_id}{revision}"}
+        answer = stranger.post("/v1/jobs", json=wanted)
+        assert answer.status_code == 202, answer.text
+        methods = [{"method": "magnitude"}]
+        sweep = {"model": wanted["model"], "methods": methods, "sparsities": [0.3, 0.5]}
+        answer = stranger.post("/v1/sweeps", json=sweep)
+        assert answer.status_code == 202, answer.text
+    assert client.delete(f"/v1/jobs/{deleted}").status_code == 204
+    tidy(seconds=0)
+    assert store.attempts().ours == set()
+    assert_problem(content(client, expired), 410, "artifacts_expired")
+
+
+def test_a_job_of_the_same_project_keeps_files_from_expiring(client, finish, tidy, store):
+    job_id = finish()
+    client.post("/v1/jobs", json=JOB | {"model": f"hf:jobs/{job_id}"})
+    tidy(seconds=0)
+    assert store.attempts().ours == {(job_id, 1)}
+
+
 def test_of_two_jobs_with_the_same_files_one_can_go(client, finish, store):
     kept, deleted = finish(), finish()
     assert client.delete(f"/v1/jobs/{deleted}").status_code == 204
-    assert store.attempts() == {(kept, 1)}
+    assert store.attempts().ours == {(kept, 1)}
     for path, expected in FILES.items():
         assert content(client, kept, path).content == expected
 
@@ -126,9 +163,9 @@ def test_files_expire_unless_something_needs_them(client, finish, tidy, store, e
     old, named = finish(), finish(publish_as="captioner")
     used = client.get("/v1/project").json()["usage"]["artifact_bytes"]
     tidy(hours=1)
-    assert store.attempts() == {(old, 1), (named, 1)}
+    assert store.attempts().ours == {(old, 1), (named, 1)}
     tidy(seconds=0)
-    assert store.attempts() == {(named, 1)}
+    assert store.attempts().ours == {(named, 1)}
     assert_problem(content(client, old), 410, "artifacts_expired")
     assert_problem(client.get(f"/v1/jobs/{old}/archive"), 410, "artifacts_expired")
     assert client.get(f"/v1/jobs/{old}").json()["files_expired_at"]
@@ -138,7 +175,7 @@ def test_files_expire_unless_something_needs_them(client, finish, tidy, store, e
     assert_problem(answer, 410, "artifacts_expired")
     client.delete("/v1/models/captioner/versions/1")
     tidy(seconds=0)
-    assert store.attempts() == set()
+    assert store.attempts().ours == set()
 
 
 def test_an_unknown_destination_is_refused(client):

@@ -1,14 +1,17 @@
 """Nobody waits in silence for workers that are gone."""
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import func, update
 
-from app.db import tables, worker_classes
+from app.db import outbox, tables, worker_classes
+from app.domain.machines import SILENT
 from app.services import attempts, machines
 from app.services.waiting import warn
 from tests.integration.app.problem import assert_problem
+from tests.integration.app.rows import each
 from tests.integration.app.test_placements import CPU, GPU, LARGE
 from tests.integration.app.test_plans import JOB
 
@@ -37,8 +40,7 @@ def warnings(client, job_id):
 
 
 def round_(engine):
-    with engine.begin() as connection:
-        return warn(connection)
+    return each(engine, partial(outbox.stranded, age=SILENT, limit=100), warn)
 
 
 def test_a_job_is_told_once_that_its_class_is_silent(client, engine, started):

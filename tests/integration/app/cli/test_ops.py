@@ -5,14 +5,17 @@ import json
 from alembic import command
 
 from app.db import migrate
+from app.domain.ids import new_id
+from app.domain.quarantine import Loop
+from app.services.quarantine import Guard
 
 
 def test_a_healthy_house(secateur):
     seen = secateur("doctor", "--json")
     found = json.loads(seen.stdout)
     assert seen.exit_code == 0, found
-    needs = {"database", "migrations", "broker", "store", "models", "disk", "torch", "service"}
-    assert set(found) == needs
+    needs = {"database", "migrations", "broker", "store", "maintenance", "models", "disk", "torch"}
+    assert set(found) == needs | {"service"}
     assert found["service"]["detail"].startswith("ready at")
     assert found["database"]["detail"].startswith("PostgreSQL 1")
     assert "2.13" in found["torch"]["detail"]
@@ -70,8 +73,29 @@ def test_migrate_brings_an_old_database_up(secateur, monkeypatch, postgres_serve
     assert json.loads(secateur("doctor", "--json").stdout)["migrations"]["ok"] is True
 
 
-def test_gc_discards_what_no_job_owns(secateur, house):
-    left = house.settings.storage.dir / "published" / "job_gone-1"
+def test_what_maintenance_has_set_aside_is_told_with_its_reason(secateur, house):
+    guard = Guard(house.engine)
+    guard.set_aside(Loop.RELAY, "job_odd", ValueError("a queue of [no] name"))
+    try:
+        found = json.loads(secateur("doctor", "--json").stdout)["maintenance"]
+        told = secateur("doctor").stdout
+    finally:
+        guard.release(Loop.RELAY, "job_odd")
+    assert not found["ok"]
+    assert "job_odd failed 1 times" in found["detail"]
+    assert "ValueError: a queue of [no] name" in found["detail"]
+    assert "[no]" in told
+    assert json.loads(secateur("doctor", "--json").stdout)["maintenance"]["ok"]
+
+
+def test_gc_discards_what_no_job_owns_and_tells_what_is_foreign(secateur, house):
+    published = house.settings.storage.dir / "published"
+    left, foreign = published / f"{new_id('job')}-1", published / "backup-1"
     left.mkdir(parents=True)
-    assert json.loads(secateur("gc", "--json").stdout)["files"] >= 1
+    foreign.mkdir()
+    told = json.loads(secateur("gc", "--json").stdout)
+    assert told["files"] >= 1
+    assert told["foreign"] == ["backup-1"]
+    assert "left alone, since not the service's: 'backup-1'" in secateur("gc").stdout
     assert not left.exists()
+    foreign.rmdir()

@@ -11,7 +11,9 @@ import tempfile
 import threading
 from contextlib import suppress
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
@@ -23,9 +25,11 @@ from app.local.process import running
 from app.local.valkey import free_port
 from app.storage import s3
 from app.storage.checkpoints import CheckpointStore
+from app.storage.names import Found
 from app.storage.store import open_store
 from tests.seaweedfs import Weed
 
+JOB = f"job_{7:032x}"
 LARGE = os.urandom(s3.PART + 1_000_000)
 FILES = {"config.json": b"{}", "packed/a b.txt": b"text", "model.safetensors": LARGE, "empty": b""}
 _prefixes = (f"some/prefix-{number}" for number in itertools.count())
@@ -42,7 +46,7 @@ def store(request, tmp_path):
 
 
 def stage(store, attempt=1, files=None):
-    directory = store.stage("job_1", attempt)
+    directory = store.stage(JOB, attempt)
     for name, content in (files or FILES).items():
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_bytes(content)
@@ -51,7 +55,7 @@ def stage(store, attempt=1, files=None):
 def artifact(path, attempt=1):
     content = FILES[path]
     return Artifact(
-        "job_1", attempt, path, len(content), hashlib.sha256(content).hexdigest(), "text/plain"
+        JOB, attempt, path, len(content), hashlib.sha256(content).hexdigest(), "text/plain"
     )
 
 
@@ -65,9 +69,9 @@ def content_at(place, **headers):
 
 def test_what_is_published_is_what_was_staged(store):
     stage(store)
-    assert store.attempts() == {("job_1", 1)}
-    store.publish("job_1", 1)
-    assert store.attempts() == {("job_1", 1)}
+    assert store.attempts().ours == {(JOB, 1)}
+    store.publish(JOB, 1)
+    assert store.attempts().ours == {(JOB, 1)}
     for path, content in FILES.items():
         assert b"".join(store.read(artifact(path))) == content
         assert content_at(store.locate(artifact(path))) == content
@@ -75,7 +79,7 @@ def test_what_is_published_is_what_was_staged(store):
 
 def test_a_file_is_read_from_any_place(store):
     stage(store)
-    store.publish("job_1", 1)
+    store.publish(JOB, 1)
     with store.open(artifact("model.safetensors")) as source:
         source.seek(s3.PART - 5)
         assert bytes(source.read(10)) == LARGE[s3.PART - 5 : s3.PART + 5]
@@ -86,23 +90,104 @@ def test_a_file_is_read_from_any_place(store):
 def test_attempts_are_apart(store):
     for attempt in (1, 2):
         stage(store, attempt, {"config.json": b"{}"})
-        store.publish("job_1", attempt)
-    store.discard("job_1", 1)
-    assert store.attempts() == {("job_1", 2)}
+        store.publish(JOB, attempt)
+    store.discard(JOB, 1)
+    assert store.attempts().ours == {(JOB, 2)}
     assert b"".join(store.read(artifact("config.json", 2))) == b"{}"
-    store.discard("job_1", 2)
-    store.discard("job_1", 3)
-    assert store.attempts() == set()
+    store.discard(JOB, 2)
+    store.discard(JOB, 3)
+    assert store.attempts() == Found(frozenset(), frozenset())
+
+
+FOREIGN = ["lost+found", "backup-2024", "job_notes-1", f"{JOB}-0", f"{JOB}-1_0", f"{JOB}-\u0661"]
+
+
+@pytest.mark.parametrize("area", ["staging", "published"])
+def test_foreign_entries_on_disk_are_told_and_left_alone(tmp_path, area):
+    store = open_store(tmp_path)
+    stage(store)
+    for name in FOREIGN:
+        (tmp_path / area / name / "deep").mkdir(parents=True)
+    (tmp_path / area / ".DS_Store").write_bytes(b"\0")
+    (tmp_path / area / f"{JOB}-8").write_text("a file where a directory is expected")
+    (tmp_path / area / f"{JOB}-9").symlink_to(tmp_path)
+    (tmp_path / area / "loop").symlink_to("loop")
+    (tmp_path / area / "ctrl\x01\n").write_text("")
+    found = store.attempts()
+    assert found.ours == {(JOB, 1)}
+    others = {".DS_Store", f"{JOB}-8", f"{JOB}-9", "loop", "ctrl\x01\n"}
+    assert found.foreign == others | set(FOREIGN)
+
+
+def test_foreign_keys_on_s3_are_told_and_left_alone(on_s3):
+    stage(on_s3)
+    on_s3.publish(JOB, 1)
+    for key in (".DS_Store", "backup-2024/a", f"{JOB}-0/a", "job_notes-1/a", f"{JOB}-2"):
+        s3.obstore.put(on_s3._bucket, key, b"theirs")
+    found = on_s3.attempts()
+    assert found.ours == {(JOB, 1)}
+    assert found.foreign == {".DS_Store", "backup-2024/", f"{JOB}-0/", "job_notes-1/", f"{JOB}-2"}
+
+
+class Listing(BaseHTTPRequestHandler):
+    """A bucket with keys that no client of ours can write, as S3 would list them."""
+
+    def do_GET(self):
+        asked = parse_qs(urlsplit(self.path).query)
+        start = asked.get("prefix", [""])[0]
+        keys = [key for key in self.server.keys if key.startswith(start)]
+        entry = (
+            "<Contents><Key>{}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+            '<ETag>"x"</ETag><Size>1</Size></Contents>'
+        )
+        common = "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>"
+        if "delimiter" in asked:
+            deep = {start + key.removeprefix(start).partition("/")[0] + "/" for key in keys}
+            inside = "".join(map(common.format, sorted(deep)))
+        else:
+            inside = "".join(map(entry.format, keys))
+        whole = f"<IsTruncated>false</IsTruncated>{inside}"
+        body = f"<ListBucketResult>{whole}</ListBucketResult>".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def listing(credentials, tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listing) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        server.store = open_store(tmp_path, "s3://b/p", f"http://127.0.0.1:{server.server_port}")
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize("odd", ["p/zeta//b", "p/a/../b", "p/a/&#9;", f"p/{JOB}-2//x"])
+def test_keys_that_cannot_be_read_hide_nothing_else(listing, odd):
+    listing.keys = [f"p/{JOB}-1/config.json", odd]
+    listing.store.check()
+    assert (JOB, 1) in listing.store.attempts().ours
+
+
+def test_a_key_that_cannot_be_read_at_the_top_is_told(listing):
+    listing.keys = [f"p/{JOB}-1/config.json", "p/&#9;/x"]
+    listing.store.check()
+    with pytest.raises(StorageUnavailableError, match="whilst parsing"):
+        listing.store.attempts()
 
 
 def test_staging_again_starts_empty(store):
     stage(store)
-    assert list(store.stage("job_1", 1).iterdir()) == []
+    assert list(store.stage(JOB, 1).iterdir()) == []
 
 
 def test_an_address_takes_ranges_and_no_changes(on_s3):
     stage(on_s3)
-    on_s3.publish("job_1", 1)
+    on_s3.publish(JOB, 1)
     address = on_s3.locate(artifact("model.safetensors"))
     assert content_at(address, Range="bytes=5-9") == LARGE[5:10]
     assert httpx2.get(address + "0", trust_env=False).status_code == 403
@@ -113,7 +198,7 @@ def test_clients_may_know_the_store_by_another_address(weed, credentials, tmp_pa
     public = weed.url.replace("127.0.0.1", "localhost")
     store = open_store(tmp_path, f"{weed.bucket_url}/{next(_prefixes)}", weed.url, public)
     stage(store)
-    store.publish("job_1", 1)
+    store.publish(JOB, 1)
     address = store.locate(artifact("config.json"))
     assert address.startswith(public)
     assert content_at(address) == b"{}"
@@ -124,14 +209,14 @@ def test_a_wrong_secret_is_refused(weed, on_s3, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     wrong = open_store(tmp_path, weed.bucket_url, weed.url)
     for call in (
-        lambda: wrong.publish("job_1", 1),
+        lambda: wrong.publish(JOB, 1),
         wrong.attempts,
         lambda: list(wrong.read(artifact("config.json"))),
     ):
         with pytest.raises(StorageUnavailableError) as caught:
             call()
         assert "another" not in str(caught.value)
-    assert (tmp_path / "staging" / "job_1-1" / "config.json").exists(), "nothing was lost"
+    assert (tmp_path / "staging" / f"{JOB}-1" / "config.json").exists(), "nothing was lost"
 
 
 class Breaking:
@@ -169,11 +254,11 @@ def test_a_connection_that_breaks_publishes_nothing(weed, on_s3, monkeypatch, tm
     try:
         broken = open_store(tmp_path, weed.bucket_url, way.url)
         with pytest.raises(StorageUnavailableError):
-            broken.publish("job_1", 1)
+            broken.publish(JOB, 1)
     finally:
         way.close()
-    assert (tmp_path / "staging" / "job_1-1" / "model.safetensors").read_bytes() == LARGE
-    on_s3.publish("job_1", 1)  # the connection is back
+    assert (tmp_path / "staging" / f"{JOB}-1" / "model.safetensors").read_bytes() == LARGE
+    on_s3.publish(JOB, 1)  # the connection is back
     assert b"".join(on_s3.read(artifact("model.safetensors"))) == LARGE
 
 
@@ -183,7 +268,7 @@ from pathlib import Path
 from app.storage.store import open_store
 from tests.seaweedfs import Weed
 print("begins", flush=True)
-open_store(Path(sys.argv[1]), *sys.argv[2:]).publish("job_1", 1)
+open_store(Path(sys.argv[1]), *sys.argv[2:]).publish(f"job_{7:032x}", 1)
 """
 
 
@@ -200,10 +285,10 @@ def test_a_kill_while_publishing_leaves_nothing_that_stays(weed, on_s3, tmp_path
     finally:
         way.close()
     # What is left is known by its attempt, which owns no artifact: the tidying discards it.
-    assert killed.attempts() == {("job_1", 1)}
-    killed.discard("job_1", 1)
-    assert killed.attempts() == set()
-    assert not (tmp_path / "staging" / "job_1-1").exists()
+    assert killed.attempts().ours == {(JOB, 1)}
+    killed.discard(JOB, 1)
+    assert killed.attempts().ours == set()
+    assert not (tmp_path / "staging" / f"{JOB}-1").exists()
 
 
 def test_a_server_that_is_full_is_told(credentials, tmp_path, monkeypatch):
@@ -215,8 +300,8 @@ def test_a_server_that_is_full_is_told(credentials, tmp_path, monkeypatch):
         store = open_store(tmp_path, f"{full.bucket_url}/x", full.url)
         stage(store)
         with pytest.raises(StorageUnavailableError):
-            store.publish("job_1", 1)
-    assert (tmp_path / "staging" / "job_1-1" / "model.safetensors").read_bytes() == LARGE
+            store.publish(JOB, 1)
+    assert (tmp_path / "staging" / f"{JOB}-1" / "model.safetensors").read_bytes() == LARGE
 
 
 FULL = """
@@ -224,14 +309,14 @@ import sys
 from pathlib import Path
 from app.storage.store import open_store
 from tests.seaweedfs import Weed
-store = open_store(Path(sys.argv[1]))
-staging = store.stage("job_1", 1)
+store, JOB = open_store(Path(sys.argv[1])), f"job_{7:032x}"
+staging = store.stage(JOB, 1)
 try:
     (staging / "model.safetensors").write_bytes(bytes(2 << 20))
 except OSError as error:
     print(error.errno, (staging / "model.safetensors").stat().st_size)
-store.discard("job_1", 1)
-print(store.attempts())
+store.discard(JOB, 1)
+print(len(store.attempts().ours))
 """
 
 
@@ -250,7 +335,7 @@ def test_a_full_disk_publishes_nothing(tmp_path):
     error, left = ran.stdout.splitlines()
     assert error.split()[0] == str(errno.ENOSPC)
     assert int(error.split()[1]) < 2 << 20
-    assert left == "set()"
+    assert left == "0"
 
 
 def test_a_file_lost_on_the_way_is_noticed(on_s3, monkeypatch):
@@ -259,8 +344,8 @@ def test_a_file_lost_on_the_way_is_noticed(on_s3, monkeypatch):
     monkeypatch.setattr(
         s3.obstore, "put", lambda b, key, f, **o: key.endswith("empty") or real(b, key, f, **o)
     )
-    with pytest.raises(StorageUnavailableError, match="job_1-1/empty"):
-        on_s3.publish("job_1", 1)
+    with pytest.raises(StorageUnavailableError, match=f"{JOB}-1/empty"):
+        on_s3.publish(JOB, 1)
 
 
 def test_maintenance_outlives_a_store_that_is_away(engine, credentials, monkeypatch, tmp_path):
