@@ -73,8 +73,8 @@ def test_migrate_brings_an_old_database_up(secateur, monkeypatch, postgres_serve
     assert json.loads(secateur("doctor", "--json").stdout)["migrations"]["ok"] is True
 
 
-def test_what_maintenance_has_set_aside_is_told_with_its_reason(secateur, house):
-    guard = Guard(house.engine)
+def test_what_maintenance_has_set_aside_is_told_with_its_reason(secateur, engine):
+    guard = Guard(engine)
     guard.set_aside(Loop.RELAY, "job_odd", ValueError("a queue of [no] name"))
     try:
         found = json.loads(secateur("doctor", "--json").stdout)["maintenance"]
