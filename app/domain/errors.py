@@ -43,6 +43,12 @@ class CalibrationDataError(UserError):
     code = "calibration_data_invalid"
 
 
+class ModelRunError(UserError):
+    """The model's own code fails on the records; the message has its words."""
+
+    code = "model_run_failed"
+
+
 class EvaluationDataError(UserError):
     """The evaluation set cannot be given to this model."""
 

@@ -40,7 +40,12 @@ class EvaluationSpec(Strict):
         max_length=len(MetricName),
         description="what to measure; empty: everything that fits the model and the records",
     )
-    max_length: int = Field(default=128, ge=4, le=8192, description="tokens a text is cut to")
+    max_length: int = Field(
+        default=128,
+        ge=4,
+        le=8192,
+        description="tokens a text is cut to; those of images not counted",
+    )
     max_new_tokens: int = Field(
         default=48, ge=1, le=1024, description="tokens an answer may have (accuracy)"
     )

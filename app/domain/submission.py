@@ -42,7 +42,12 @@ class CalibrationSpec(Strict):
 
     set: DatasetName = "sentences"
     samples: int = Field(default=64, ge=1, le=4096, description="rows taken from the set")
-    max_length: int = Field(default=128, ge=4, le=8192, description="tokens a row is cut to")
+    max_length: int = Field(
+        default=128,
+        ge=4,
+        le=8192,
+        description="tokens a text is cut to; those of images not counted",
+    )
     batch_size: int = Field(default=8, ge=1, le=256, description="rows per forward pass")
 
 

@@ -166,10 +166,14 @@ def _answer(context: RunContext, adapter: Adapter, dataset: Dataset) -> _Prompts
 
 
 def _asked(record: Record) -> CalibrationRecord:
-    text = record.text if record.prompt is None else record.prompt
-    if record.image is None or not text:
-        raise CalibrationDataError("a router learns from images with prompts; a record lacks one")
-    return CalibrationRecord(text, record.image)
+    asked = record.question
+    if asked.image is None or not asked.text:
+        lacking = "image" if asked.image is None else "prompt"
+        raise CalibrationDataError(
+            f"record {record.number}: a router learns from images with prompts, and it has no "
+            f"{lacking}"
+        )
+    return asked
 
 
 def _digest(image: Image.Image | None) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import Image
 
@@ -19,6 +19,7 @@ class Record:
         prompt: what is asked.
         answer: what should be said to the prompt.
         label: the class of the text or image.
+        number: of its row in the set, from 1; messages name the record by it.
     """
 
     text: str | None = None
@@ -26,6 +27,7 @@ class Record:
     prompt: str | None = None
     answer: str | None = None
     label: str | None = None
+    number: int | None = field(default=None, compare=False)
 
     @property
     def full_text(self) -> str | None:
@@ -37,7 +39,13 @@ class Record:
     @property
     def calibration(self) -> CalibrationRecord:
         """The record as methods see it."""
-        return CalibrationRecord(text=self.full_text, image=self.image)
+        return CalibrationRecord(self.full_text, self.image, self.number)
+
+    @property
+    def question(self) -> CalibrationRecord:
+        """The record without what should be said: the prompt, or the text where there is none."""
+        asked = self.text if self.prompt is None else self.prompt
+        return CalibrationRecord(asked, self.image, self.number)
 
     @property
     def digest(self) -> str:

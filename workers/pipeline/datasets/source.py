@@ -1,7 +1,7 @@
 """From the name of a set to its records."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,8 @@ def load_dataset(
         DatasetSourceError: there is no such set on the hub, or its columns are not ours.
         DatasetsExtraError: sets of the hub need a package that is not installed.
     """
-    found = list(islice(_records(name, part, seed, uploads), samples))
+    rows = islice(_records(name, part, seed, uploads), samples)
+    found = [replace(row, number=number) for number, row in enumerate(rows, start=1)]
     if part is Part.CALIBRATION:
         found = list(islice(cycle(found), samples))
     return Dataset(name, tuple(found), tuple(record.digest for record in found))

@@ -8,7 +8,6 @@ from workers.pipeline.evaluation.interval import Scores
 from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
 from workers.pipeline.evaluation.subject import Subject
 from workers.pruning.models.prompts import generate, prompt_batches
-from workers.pruning.models.records import CalibrationRecord
 
 
 class Accuracy(OwnMetric):
@@ -42,7 +41,7 @@ def answers(subject: Subject) -> list[str]:
     """
     said = [""] * len(subject.records)
     adapter, spec = subject.adapter, subject.spec
-    asked = [CalibrationRecord(record.prompt, record.image) for record in subject.records]
+    asked = [record.question for record in subject.records]
     made = prompt_batches(adapter, asked, batch_size=spec.batch_size, max_length=spec.max_length)
     try:
         for prompts in made:

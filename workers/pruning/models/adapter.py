@@ -5,18 +5,21 @@ record becomes model inputs. Discovery of matrices, ties, file keys and batching
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any, ClassVar, TypeAlias
 
+from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
 from app.domain.errors import CalibrationDataError, UnsupportedArchitectureError
 from app.domain.recipe import Modality
-from workers.pruning.models import inputs
+from workers.pruning.models import inputs, limits
+from workers.pruning.models.boundary import naming_record
 from workers.pruning.models.discovery import (
     MatrixFinder,
     Stack,
@@ -30,6 +33,9 @@ from workers.pruning.models.losses import training_loss
 from workers.pruning.models.records import CalibrationRecord
 from workers.pruning.models.replay import Batch
 from workers.pruning.models.structure import Block, Matrix, Tower
+
+Encode: TypeAlias = Callable[[CalibrationRecord, int], inputs.Sample]
+Write: TypeAlias = Callable[[str], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +161,7 @@ class Adapter:
         elif not reads:
             sample = inputs.encode_image(self.image_processor, inputs.image_of(record))
         else:
-            image, prompt = inputs.image_of(record), self.prompt(read)
-            sample = inputs.encode_pair(self.image_text_processor, prompt, image, max_length)
+            sample = self.encode_pair(read, inputs.image_of(record), max_length)
         if self._writes:
             target = inputs.encode_target(self.tokenizer, written, max_length)
             if "labels" not in self.accepted:  # a bare encoder-decoder
@@ -166,6 +171,30 @@ class Adapter:
             # A classifying encoder-decoder reads the text in its decoder too, moved on by one.
             sample["decoder_attention_mask"] = sample["attention_mask"]
         return sample
+
+    def encode_pair(
+        self, text: str, image: Image.Image, max_length: int, write: Write | None = None
+    ) -> inputs.Sample:
+        """Inputs of a text and an image together, as `encode`; the text is cut, the image never.
+
+        Args:
+            text: of the record.
+            image: of the record, RGB.
+            max_length: tokens of the text, special ones included.
+            write: arguments of the processor for a text; the prompt alone by default.
+
+        Raises:
+            CalibrationDataError: the text holds a placeholder, or the image leaves no room.
+        """
+        processor = self.image_text_processor
+        if not self.placeholders:
+            return inputs.encode_apart(processor, self.prompt(text), image, max_length)
+        limits.refuse_placeholders(self.tokenizer, text, self.placeholders)
+        room = inputs.Room(max_length, self.longest, limits.has_learned_positions(self.model))
+        return inputs.encode_pair(processor, write or self._written, text, image, room)
+
+    def _written(self, text: str) -> dict[str, Any]:
+        return {"text": [self.prompt(text)]}
 
     def prompt(self, text: str) -> str:
         """Text for a multimodal processor, with its image placeholder where it wants one."""
@@ -224,23 +253,64 @@ class Adapter:
         Args:
             records: the calibration set.
             batch_size: records per batch; the last may have fewer.
-            max_length: tokens kept per text, special tokens included.
+            max_length: tokens kept per text, special tokens included; placeholders of images are
+                not counted, and never cut.
 
         Raises:
-            CalibrationDataError: empty set, no processor, or a record of the wrong kind.
+            CalibrationDataError: empty set, no processor, or a record the model cannot take; the
+                message names it by its number.
         """
         if not records:
-            raise CalibrationDataError("The calibration set is empty.")
+            raise CalibrationDataError("the set is empty")
+        self.refuse_no_processor()
+        numbered = list(enumerate(records, start=1))
+        for start in range(0, len(numbered), batch_size):
+            group = numbered[start : start + batch_size]
+            samples = [self.encoded(self.encode, each, n, max_length) for n, each in group]
+            yield self.joined(samples)
+
+    def encoded(
+        self, encode: Encode, record: CalibrationRecord, place: int, max_length: int
+    ) -> inputs.Sample:
+        """What `encode` makes of a record, checked against what the model takes.
+
+        Args:
+            encode: given the record and the tokens its text may have.
+            record: any.
+            place: its number in the set, from 1, where it does not carry its own.
+            max_length: as in `batches`.
+
+        Raises:
+            CalibrationDataError: the model cannot take the record; the message names it.
+        """
+        with naming_record(record.number or place):
+            sample = encode(record, min(max_length, self.longest))
+            rows = limits.vocabulary_size(self.model)
+            for key in ("input_ids", "decoder_input_ids"):
+                if rows is not None and key in sample:
+                    limits.refuse_unknown_ids(key, sample[key], rows, self.placeholders)
+            return sample
+
+    def joined(self, samples: Sequence[inputs.Sample]) -> dict[str, Tensor]:
+        """Samples as one batch on the model's device.
+
+        Raises:
+            CalibrationDataError: they cannot share a batch.
+        """
+        batch = inputs.collate(samples, self._pad_id)
+        return {key: self._placed(value) for key, value in batch.items() if self._takes(key)}
+
+    def refuse_no_processor(self) -> None:
+        """Raise where nothing turns records into inputs.
+
+        Raises:
+            CalibrationDataError: the message has the reason.
+        """
         if self.processor is None:
             raise CalibrationDataError(
                 "The checkpoint has no usable tokenizer or processor; add its files, or choose a "
                 f"method that needs no calibration data. ({self.loaded.processor_problem})"
             )
-        limit = min(max_length, self._longest())
-        for group in inputs.chunks(records, batch_size):
-            samples = [self.encode(record, limit) for record in group]
-            batch = inputs.collate(samples, inputs.pad_id_of(self.processor))
-            yield {key: self._placed(value) for key, value in batch.items() if self._takes(key)}
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -276,6 +346,7 @@ class Adapter:
         if not isinstance(self.processor, ProcessorMixin):
             raise CalibrationDataError(
                 "The checkpoint has no processor for images and texts together; add its files."
+                + (f" ({self.loaded.processor_problem})" if self.loaded.processor_problem else "")
             )
         return self.processor
 
@@ -337,8 +408,26 @@ class Adapter:
         value = value.to(self.model.device)
         return value.to(self.model.dtype) if value.is_floating_point() else value
 
-    def _longest(self) -> int:
+    @cached_property
+    def longest(self) -> int:
         """Tokens the text side has positions for."""
+        return limits.longest_text(self.model)
+
+    @cached_property
+    def placeholders(self) -> dict[int, str]:
+        """Tokens that stand for images, by id."""
+        return limits.placeholders(self.processor, self.loaded.config)
+
+    @property
+    def _pad_id(self) -> int:
+        """What to pad with: any id will do, masked as it is, so long as the model knows it.
+
+        Classifiers on a decoder tell by it where a text ends, so theirs decides.
+        """
+        pad = inputs.pad_id_of(self.processor)
         config = self.loaded.config.get_text_config()
-        positions = getattr(config, "max_position_embeddings", None) or 0
-        return positions if positions > 0 else 2**31
+        own = getattr(config, "pad_token_id", None)
+        if type(self.model).__name__.endswith("SequenceClassification"):
+            pad = pad if own is None else own
+            config.pad_token_id = pad
+        return pad if 0 <= pad < (limits.vocabulary_size(self.model) or pad + 1) else 0

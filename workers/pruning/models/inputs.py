@@ -3,7 +3,8 @@
 Padding is always on the right and marked in the attention mask, so tokenizers need no pad token.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from app.domain.errors import CalibrationDataError
 from workers.pruning.models.records import CalibrationRecord
+from workers.pruning.models.truncation import refuse_no_room, shorten
 
 Sample = dict[str, Tensor]  # every entry has a leading dimension of one record
 
@@ -38,6 +40,7 @@ def collate(samples: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
     dimension in which they differ (patches, images of one record, height, width).
     """
     batch: dict[str, Tensor] = {}
+    _refuse_unlike(samples)
     for key in samples[0]:
         parts = [sample[key] for sample in samples]
         if parts[0].ndim > 1 and len({part.shape[1:] for part in parts}) > 1:
@@ -46,6 +49,16 @@ def collate(samples: Sequence[Sample], pad_id: int) -> dict[str, Tensor]:
             parts = [_pad(part, largest, fill) for part in parts]
         batch[key] = torch.cat(parts)
     return batch
+
+
+def _refuse_unlike(samples: Sequence[Sample]) -> None:
+    forms = [{key: value.ndim for key, value in sample.items()} for sample in samples]
+    if odd := next((form for form in forms if form != forms[0]), None):
+        unlike = min(key for key, _ in odd.items() ^ forms[0].items())
+        raise CalibrationDataError(
+            f"the processor gives one record another {unlike} than the others of its batch; give "
+            "batch_size 1"
+        )
 
 
 def _pad(part: Tensor, shape: list[int], fill: int) -> Tensor:
@@ -70,14 +83,21 @@ def pad_id_of(processor: Any) -> int:
 
 
 def encode_text(tokenizer: Any, text: str, max_length: int) -> Sample:
-    """Tokenise one text with the tokenizer's special tokens, cut at `max_length`.
+    """Tokenise one text with the tokenizer's special tokens, cut to `max_length` by the tokenizer.
 
     Raises:
-        CalibrationDataError: it has no tokens.
+        CalibrationDataError: it has no tokens, or there is no room for any.
     """
-    encoded = tokenizer([text], truncation=True, max_length=max_length, return_tensors="pt")
+    refuse_no_room(tokenizer, max_length)
+    encoded = tokenizer(
+        [text],
+        truncation=True,
+        max_length=max_length,
+        return_attention_mask=True,  # a tokenizer may be saved with a preference for none
+        return_tensors="pt",
+    )
     if encoded["input_ids"].shape[1] == 0:
-        raise CalibrationDataError("A calibration text has no tokens.")
+        raise CalibrationDataError("its text has no tokens")
     return dict(encoded)
 
 
@@ -99,24 +119,82 @@ def encode_image(image_processor: Any, image: Image.Image) -> Sample:
     return dict(image_processor(images=[image], return_tensors="pt"))
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How long a prompt may get.
+
+    Attributes:
+        max_length: tokens of its text, special ones included; those of the image are not counted.
+        positions: tokens of text and image together.
+        strict: more than `positions` cannot be computed at all.
+    """
+
+    max_length: int
+    positions: int
+    strict: bool
+
+
 def encode_pair(
-    processor: Any, prompt: str, image: Image.Image, max_length: int, **options: Any
+    processor: Any,
+    write: Callable[[str], dict[str, Any]],
+    text: str,
+    image: Image.Image,
+    room: Room,
 ) -> Sample:
-    """Run a multimodal processor on one prompt and image; cut the text, never the image tokens."""
-    encoded = processor(text=[prompt], images=[image], **options).convert_to_tensors("pt")
-    return cut(dict(encoded), max_length, getattr(processor, "image_token_id", None))
+    """Run a multimodal processor on one text and image; the text is cut before it is encoded.
+
+    So the processor's special tokens, its placeholders of the image and its labels stay whole.
+
+    Args:
+        processor: of the checkpoint.
+        write: its arguments for a text, the placeholder of the image included.
+        text: what is asked or said.
+        image: RGB.
+        room: how long all of it may get.
+
+    Raises:
+        CalibrationDataError: the image alone takes more positions than the model has.
+    """
+    tokenizer = processor.tokenizer
+    part = shorten(tokenizer, text, room.max_length)
+    sample = _run(processor, write(part), image)
+    excess = sample["input_ids"].shape[1] - room.positions
+    if excess <= 0:
+        return sample
+    left = len(tokenizer([part])["input_ids"][0]) - excess
+    if left > len(tokenizer([""])["input_ids"][0]):
+        return _run(processor, write(shorten(tokenizer, part, left)), image)
+    if room.strict:
+        raise CalibrationDataError(
+            f"its image takes so many tokens that no text fits beside it: {excess} more than the "
+            f"{room.positions} the model has positions for, at max_length {room.max_length}; give "
+            "a smaller image"
+        )
+    return sample
 
 
-def cut(sample: Sample, max_length: int, image_token_id: int | None = None) -> Sample:
-    """Shorten token sequences to `max_length`, or to the last image token if that is later."""
-    ids = sample["input_ids"]
-    keep = max_length
-    if image_token_id is not None and bool((ids == image_token_id).any()):
-        last = int((ids[0] == image_token_id).nonzero().max())
-        keep = max(keep, last + 1)
-    length = ids.shape[1]
+def encode_apart(processor: Any, text: str, image: Image.Image, max_length: int) -> Sample:
+    """Run a processor whose images have no place in the text; its tokenizer cuts the text.
+
+    Raises:
+        CalibrationDataError: `max_length` leaves no room for text.
+    """
+    refuse_no_room(processor.tokenizer, max_length)
+    return _run(processor, {"text": [text], "truncation": True, "max_length": max_length}, image)
+
+
+def _run(processor: Any, arguments: dict[str, Any], image: Image.Image) -> Sample:
+    sample = dict(processor(images=[image], **arguments).convert_to_tensors("pt"))
+    if "attention_mask" not in sample:  # a tokenizer may be saved with a preference for none
+        sample["attention_mask"] = torch.ones_like(sample["input_ids"])
+    return sample
+
+
+def cut(sample: Sample, length: int) -> Sample:
+    """The first `length` tokens of every token sequence."""
+    whole = sample["input_ids"].shape[1]
     return {
-        key: value[:, :keep] if key in _SEQUENCES and value.shape[1] == length else value
+        key: value[:, :length] if key in _SEQUENCES and value.shape[1] == whole else value
         for key, value in sample.items()
     }
 
@@ -128,7 +206,7 @@ def text_of(record: CalibrationRecord) -> str:
         CalibrationDataError: it has none.
     """
     if not record.text or not record.text.strip():
-        raise CalibrationDataError("A calibration record has no text; this model needs one.")
+        raise CalibrationDataError("it has no text, and this model needs one")
     return record.text
 
 
@@ -140,7 +218,7 @@ def image_of(record: CalibrationRecord) -> Image.Image:
     """
     if record.image is None:
         raise CalibrationDataError(
-            "A calibration record has no image; this model needs one, as `scene-captions` has."
+            "it has no image, and this model needs one, as the records of `scene-captions` have"
         )
     return record.image.convert("RGB")
 
@@ -152,7 +230,7 @@ def refuse_text(record: CalibrationRecord) -> None:
         CalibrationDataError: the record has a text.
     """
     if record.text is not None:
-        raise CalibrationDataError("This model sees images only; leave the texts out.")
+        raise CalibrationDataError("it has a text, and this model sees images only")
 
 
 def refuse_image(record: CalibrationRecord) -> None:
@@ -162,4 +240,4 @@ def refuse_image(record: CalibrationRecord) -> None:
         CalibrationDataError: the record has an image.
     """
     if record.image is not None:
-        raise CalibrationDataError("This model reads text only; calibrate it on texts, not images.")
+        raise CalibrationDataError("it has an image, and this model reads text only")

@@ -62,8 +62,8 @@ def training_loss(adapter: Trainable, batch: Batch) -> Tensor:
         labels = next_token_labels(batch, image_token)
         if not (labels[:, 1:] != IGNORED_LABEL).any():
             raise CalibrationDataError(
-                "The records of a batch leave no text to predict. `max_length` counts image tokens "
-                "too: raise it, or give longer texts."
+                "The records of a batch leave no text to predict: raise max_length, or give longer "
+                "texts."
             )
         return _loss_of(adapter.call(batch, labels=labels))
     if "input_ids" in adapter.accepted and name.endswith("Model"):

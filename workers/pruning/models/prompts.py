@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ def prompt_batches(
     """
     waiting: dict[int, list[tuple[int, inputs.Sample]]] = {}
     for place, record in enumerate(records):
-        sample = encode_prompt(adapter, record, max_length)
+        sample = encode_prompt(adapter, record, max_length, place + 1)
         length = sample["input_ids"].shape[1]
         group = waiting.setdefault(length, [])
         group.append((place, sample))
@@ -53,29 +54,34 @@ def prompt_batches(
 
 
 def _joined(adapter: Adapter, group: list[tuple[int, inputs.Sample]]) -> Prompts:
-    model = adapter.model
-    batch = inputs.collate([sample for _, sample in group], 0)
-    placed = {
-        key: value.to(model.device, model.dtype if value.is_floating_point() else None)
-        for key, value in batch.items()
-        if key != "token_type_ids" or key in adapter.accepted
-    }
-    return Prompts(tuple(place for place, _ in group), placed)
+    joined = adapter.joined([sample for _, sample in group])
+    return Prompts(tuple(place for place, _ in group), joined)
 
 
-def encode_prompt(adapter: Adapter, record: CalibrationRecord, max_length: int) -> inputs.Sample:
+def encode_prompt(
+    adapter: Adapter, record: CalibrationRecord, max_length: int, place: int = 1
+) -> inputs.Sample:
     """One record as the beginning of an answer.
 
+    Args:
+        adapter: of the model.
+        record: the text is what is asked.
+        max_length: tokens the text is cut to, special ones included.
+        place: its number in the set, from 1, where it does not carry its own.
+
     Raises:
-        CalibrationDataError: the record cannot be given to this model.
+        CalibrationDataError: the record cannot be given to this model; the message names it.
     """
+    adapter.refuse_no_processor()
+    return adapter.encoded(partial(_encode, adapter), record, place, max_length)
+
+
+def _encode(adapter: Adapter, record: CalibrationRecord, max_length: int) -> inputs.Sample:
     if isinstance(adapter.processor, PreTrainedTokenizerBase):
         inputs.refuse_image(record)
         sample = inputs.encode_text(adapter.processor, record.text or "", max_length)
     else:
-        image = inputs.image_of(record)
-        prompt = adapter.prompt(record.text or "")
-        sample = inputs.encode_pair(adapter.processor, prompt, image, max_length)
+        sample = adapter.encode_pair(record.text or "", inputs.image_of(record), max_length)
     if adapter.model.config.is_encoder_decoder or _is_blip(adapter):
         return sample
     return _open_ended(adapter, sample)

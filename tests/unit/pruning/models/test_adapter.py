@@ -248,17 +248,6 @@ def test_batches_hold_every_record_in_order_and_in_the_models_dtype(name, family
         assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_long_texts_are_cut_but_image_tokens_are_not(family_directory):
-    adapter = adapt(load_model(family_directory("llava")))
-    record = CalibrationRecord(text="cat " * 40, image=PICTURE)
-    image_token = adapter.loaded.config.image_token_id
-    for limit, length in ((20, 20), (2, 5)):
-        batch = next(adapter.batches([record], batch_size=1, max_length=limit))
-        assert batch["input_ids"].shape[1] == length
-        assert int((batch["input_ids"] == image_token).sum()) == 4
-        adapter.forward(batch)
-
-
 def test_max_length_is_capped_by_the_positions_of_the_model(family_directory):
     adapter = adapt(load_model(family_directory("bert")))
     record = CalibrationRecord(text="cat " * 200)

@@ -46,7 +46,7 @@ class BlipAnsweringAdapter(Adapter):
         """Question for the encoder, answer for the decoder (which shifts labels itself)."""
         question, answer = self.split(inputs.text_of(record))
         image = inputs.image_of(record)
-        sample = inputs.encode_pair(self.image_text_processor, question, image, max_length)
+        sample = self.encode_pair(question, image, max_length)
         target = inputs.encode_target(self.tokenizer, answer, max_length)
         return sample | target | {"decoder_input_ids": target["labels"]}
 

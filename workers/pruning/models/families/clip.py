@@ -37,6 +37,7 @@ class SiglipAdapter(Adapter):
         """Text padded to the length the model was trained on."""
         text, image = inputs.text_of(record), inputs.image_of(record)
         options = {"padding": "max_length", "truncation": True, "max_length": max_length}
+        options["padding_side"] = "right"  # whatever the tokenizer was saved with
         processor: Any = self.image_text_processor
         sample = dict(processor(text=[text], images=[image], return_tensors="pt", **options))
         sample.pop("attention_mask", None)

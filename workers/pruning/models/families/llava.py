@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from app.domain.recipe import Modality
 from workers.pruning.models import inputs
@@ -36,13 +37,11 @@ class PaliGemmaAdapter(Adapter):
 
     def encode(self, record: CalibrationRecord, max_length: int) -> inputs.Sample:
         """The processor makes labels and segment ids from prefix and suffix."""
-        return inputs.encode_pair(
-            self.image_text_processor,
-            self.prompt(""),
-            inputs.image_of(record),
-            max_length,
-            suffix=[inputs.text_of(record)],
-        )
+        text, image = inputs.text_of(record), inputs.image_of(record)
+        return self.encode_pair(text, image, max_length, self._suffix)
+
+    def _suffix(self, text: str) -> dict[str, Any]:
+        return {"text": [self.prompt("")], "suffix": [text]}
 
 
 class Idefics3Adapter(Adapter):
