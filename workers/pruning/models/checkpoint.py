@@ -159,11 +159,6 @@ def read_json(directory: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def foreign_words(error: Exception, directory: Path) -> str:
-    """Message of somebody else's error in one line, without this machine's paths."""
-    return " ".join(str(error).replace(str(directory), directory.name).split())
-
-
 def write_tensors(
     file: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
 ) -> None:

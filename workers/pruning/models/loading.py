@@ -14,15 +14,17 @@ import transformers
 from transformers.utils import logging as transformers_logging
 
 from app.domain.errors import ModelLoadError, UnsupportedArchitectureError
+from app.domain.foreign_words import words_of
 from workers.pruning.memory import Memory
 from workers.pruning.models.checkpoint import (
     Checkpoint,
-    foreign_words,
     map_tensors,
     open_checkpoint,
     read_json,
 )
 from workers.pruning.models.discovery import find_stacks
+from workers.pruning.models.limits import placeholders
+from workers.pruning.models.preferences import generate_plainly, plain_directory
 from workers.pruning.models.processors import load_processor
 from workers.pruning.near import near_names
 
@@ -68,33 +70,33 @@ def load_model(
         UnsupportedArchitectureError: transformers has no such class, or it needs its own code.
         ModelLoadError: files missing, broken or quantised; tensors missing or of another shape.
     """
-    config = read_json(path, "config.json")
-    model_class = _model_class(config)
-    _refuse_indirections(path, config)
+    saved = read_json(path, "config.json")
+    model_class: Any = _model_class(saved)  # transformers' class methods carry no annotations
+    _refuse_indirections(path, saved)
     checkpoint = open_checkpoint(path)
     memory = memory or Memory()
     dtype = dtype or _stored_dtype(checkpoint)
-    with _quiet():
+    with _quiet(), plain_directory(path) as plain:
         try:
-            model, info = _fill(model_class, checkpoint, dtype, memory)
+            config = model_class.config_class.from_pretrained(plain, local_files_only=True)
+            model, info = _fill(model_class, config, checkpoint, dtype, memory)
         except ModelLoadError:
             raise
         except Exception as error:  # whatever a foreign file made transformers raise
             raise ModelLoadError(
-                f"{model_class.__name__} does not load: {foreign_words(error, path)}"
+                f"{model_class.__name__} does not load: {words_of(error, plain, path.name)}"
             ) from error
-        processor, problem = load_processor(path)
+        processor, problem = load_processor(plain, path.name)
+    generate_plainly(model, path, placeholders(processor, config))
     _refuse_incomplete(info)
     memory.watch(block for stack in find_stacks(model) for _, block in stack.blocks)
     return LoadedModel(model, model.config, processor, checkpoint, memory, problem)
 
 
 def _fill(
-    model_class: Any, checkpoint: Checkpoint, dtype: torch.dtype, memory: Memory
+    model_class: Any, config: Any, checkpoint: Checkpoint, dtype: torch.dtype, memory: Memory
 ) -> tuple[transformers.PreTrainedModel, dict[str, Any]]:
     """Build the model without weights and give it views of the files; what was found comes too."""
-    path = checkpoint.directory
-    config = model_class.config_class.from_pretrained(path, local_files_only=True)
     model, info = model_class.from_pretrained(
         None,
         config=config,
@@ -104,18 +106,6 @@ def _fill(
         ignore_mismatched_sizes=True,  # refused by the caller, by name
         output_loading_info=True,
     )
-    if model.can_generate():
-        model.adjust_generation_fn(
-            *(None, False, None, path),
-            cache_dir=None,
-            force_download=False,
-            proxies=None,
-            local_files_only=True,
-            token=None,
-            revision=None,
-            subfolder="",
-            trust_remote_code=False,
-        )
     return model, info
 
 

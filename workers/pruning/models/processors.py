@@ -1,33 +1,63 @@
 """The checkpoint's own processor, tokenizer or image processor."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import transformers
 from transformers import ProcessorMixin
+from transformers.image_processing_utils import BaseImageProcessor
 
-from workers.pruning.models.checkpoint import foreign_words, read_json
+from app.domain.foreign_words import words_of
 
 _FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
-_ERRORS = (OSError, ValueError, TypeError, ImportError, AttributeError, KeyError)
+_TOKENIZER = (
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt"),
+    *("spiece.model", "sentencepiece.bpe.model", "tekken.json"),
+)
+_IMAGES = ("preprocessor_config.json", "image_processor_config.json")
+_OPTIONS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
-def load_processor(directory: Path) -> tuple[Any, str | None]:
-    """What turns records into model inputs, or None and the reason why there is nothing.
+def load_processor(directory: Path, name: str) -> tuple[Any, str | None]:
+    """What turns records into model inputs, or None; and what is wrong where something is.
 
     Video processors need torchvision. Calibration sets hold no videos, so a processor that cannot
     get its video part is put together without it.
+
+    Args:
+        directory: of the checkpoint's files.
+        name: what messages call it.
     """
     auto: Any = transformers.AutoProcessor  # auto classes carry no annotations
-    options = {"local_files_only": True, "trust_remote_code": False}
+    found, problem = None, None
     try:
-        return auto.from_pretrained(directory, **options), None
-    except _ERRORS as error:
-        reason = foreign_words(error, directory)
-    try:
-        return _without_video(directory, options), reason
-    except _ERRORS:
-        return None, reason
+        found = auto.from_pretrained(directory, **_OPTIONS)
+    except Exception as error:  # noqa: BLE001 (whatever foreign files make three libraries raise)
+        problem = words_of(error, directory, name)
+        try:
+            found = _without_video(directory, _OPTIONS)
+        except Exception:  # noqa: BLE001 (the first reason counts)
+            found = None
+    return found, _cause(directory, name, found) or problem
+
+
+def _cause(directory: Path, name: str, found: Any) -> str | None:
+    """Which part cannot be read, and why: transformers names it for none of the parts it tries."""
+    untyped: Any = transformers
+    parts = (
+        ("tokenizer", untyped.AutoTokenizer, _TOKENIZER, transformers.PreTrainedTokenizerBase),
+        ("image processor", untyped.AutoImageProcessor, _IMAGES, BaseImageProcessor),
+    )
+    for part, auto, files, kind in parts:
+        there = [file for file in files if (directory / file).exists()]
+        attribute = getattr(found, part.replace(" ", "_"), found)
+        if there and not isinstance(attribute, kind):
+            try:
+                auto.from_pretrained(directory, **_OPTIONS)
+            except Exception as error:  # noqa: BLE001 (as above)
+                return f"its {part} cannot be read: {words_of(error, directory, name)}"
+    return None
 
 
 def _without_video(directory: Path, options: dict[str, Any]) -> Any:
@@ -35,7 +65,7 @@ def _without_video(directory: Path, options: dict[str, Any]) -> Any:
     saved: dict[str, Any] = {}
     for name in reversed(_FILES):
         if (directory / name).exists():
-            content = read_json(directory, name)
+            content = json.loads((directory / name).read_text(encoding="utf-8"))
             saved = content if name == _FILES[0] else {**saved, **_class_of(content)}
     processor_class: Any = getattr(transformers, str(saved.get("processor_class")), None)
     if not (isinstance(processor_class, type) and issubclass(processor_class, ProcessorMixin)):
