@@ -39,6 +39,7 @@ CODES = {
     "body_not_an_object": (HTTPStatus.UNPROCESSABLE_ENTITY, "The body is no JSON object."),
     "request_invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, "Several things are wrong; see errors."),
     "sparsity_missing": (HTTPStatus.UNPROCESSABLE_ENTITY, "No sparsity and no N:M pattern."),
+    "sparsity_zero": (HTTPStatus.UNPROCESSABLE_ENTITY, "Sparsity 0 prunes nothing."),
     "sparsity_out_of_range": (HTTPStatus.UNPROCESSABLE_ENTITY, "A sparsity is not in [0, 1)."),
     "sparsity_contradicts_pattern": (
         HTTPStatus.UNPROCESSABLE_ENTITY,

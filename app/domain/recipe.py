@@ -35,6 +35,12 @@ class Uniform(Strict):
     """Every matrix gets the target sparsity."""
 
     kind: Literal["uniform"] = "uniform"
+    rounding: Literal["total", "paper"] = Field(
+        default="total",
+        description="total: the model (or each modality that has a target of its own) loses "
+        "exactly floor(sparsity x weights), matrices and rows what is nearest; paper: every "
+        "matrix, or every row where rows are compared, is rounded down by itself",
+    )
 
 
 class Pooled(Strict):
@@ -267,7 +273,7 @@ class Recipe(Strict):
         if isinstance(self.pattern, NM):
             kept = self.pattern.m - self.pattern.n
             asked = self.sparsity.values() if isinstance(self.sparsity, dict) else [self.sparsity]
-            if any(abs(each - kept / self.pattern.m) > _TOLERANCE for each in asked):
+            if any(each and abs(each - kept / self.pattern.m) > _TOLERANCE for each in asked):
                 raise ValueError(
                     f"{self.pattern.n}:{self.pattern.m} fixes sparsity at {kept / self.pattern.m:g}"
                 )

@@ -90,10 +90,32 @@ class AllocationReport(Strict):
     resolved: float | None
 
 
+class Target(Strict):
+    """What the recipe asks for in all, and what came of it.
+
+    Attributes:
+        scope: `model`, or the modality that has a target or a pool of its own.
+        weights: in the matrices pruned.
+        sparsity: asked for; what an n:m pattern means.
+        target: weights that were to be zero: floor(sparsity x weights), for ECoFLaP weights -
+            floor((1 - sparsity) x weights), or the share an n:m pattern fixes.
+        zeros: those that are.
+        difference: zeros - target.
+    """
+
+    scope: str
+    weights: int
+    sparsity: float
+    target: int
+    zeros: int
+    difference: int
+
+
 class PruningReport(Strict):
     """The whole run; `evaluation` is None where none was asked for."""
 
     recipe: Recipe
+    targets: tuple[Target, ...] = ()
     matrices: tuple[MatrixReport, ...]
     blocks: dict[str, Tally]
     modalities: dict[Modality, Tally]
@@ -101,6 +123,16 @@ class PruningReport(Strict):
     warnings: tuple[str, ...]
     evaluation: EvaluationReport | None = None
     allocation: AllocationReport | None = None
+
+    @property
+    def target(self) -> int:
+        """Weights that were to be zero, over all scopes."""
+        return sum(each.target for each in self.targets)
+
+    @property
+    def difference(self) -> int:
+        """Zeros beyond the target; negative where some are missing."""
+        return sum(each.difference for each in self.targets)
 
 
 def tally(reports: list[MatrixReport]) -> Tally:

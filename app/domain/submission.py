@@ -152,7 +152,14 @@ class JobRequest(
             raise PydanticCustomError(
                 "sparsity_missing", "sparsity is needed without an N:M pattern"
             )
-        if implied is not None and self.sparsity not in (None, implied):
+        sparsity = self.sparsity
+        asked = sparsity.values() if isinstance(sparsity, dict) else [sparsity]
+        if sparsity is not None and not any(asked):
+            raise PydanticCustomError(
+                "sparsity_zero",
+                "sparsity is 0 for the whole model, so nothing would be pruned; ask for more",
+            )
+        if implied is not None and any(each not in (None, 0, implied) for each in asked):
             raise PydanticCustomError(
                 "sparsity_contradicts_pattern",
                 "{pattern} means sparsity {implied}; leave sparsity out or set it to that",

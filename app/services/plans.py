@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from app.db import jobs, worker_classes
 from app.domain.access import Caller
+from app.domain.budgets import total_of
 from app.domain.model_source import parse_model_source
 from app.domain.plans import PlannedMatrix, prunable, warnings
 from app.domain.recipe import Modality, Recipe
@@ -54,7 +55,7 @@ class Plan:
         recipe = self.spec.recipe
         if not isinstance(recipe, Recipe):
             return 0
-        return sum(round(n * recipe.sparsity_of(m)) for m, n in self.weights.items())
+        return total_of(recipe, self.weights)
 
 
 def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rules) -> Plan:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.domain.evaluation import EvaluationReport, Measured
 from app.domain.model_source import HubModel, parse_model_source
-from app.domain.report import PruningReport, Tally
+from app.domain.report import PruningReport
 from app.domain.submission import JobSpec
 from workers.pipeline.packing import Sizes
 
@@ -69,7 +69,7 @@ def write_card(
     body = [
         f"# {base}, pruned with {spec.method}",
         "",
-        _zeros(report.model),
+        _zeros(report),
         _weight(sizes),
         "",
         "| modality | weights | sparsity |",
@@ -96,11 +96,13 @@ def write_card(
     (directory / CARD).write_text("\n".join([*head, "", *body, ""]), encoding="utf-8")
 
 
-def _zeros(model: Tally) -> str:
+def _zeros(report: PruningReport) -> str:
+    model = report.model
+    off = f", {report.difference:+,} to them" if report.difference else ""
     return (
         f"{model.zeros:,} of {model.weights:,} weights in the pruned matrices are zero "
-        f"({model.sparsity:.2%}). The files are dense: they take as much room as the original's, "
-        "and unstructured zeros alone make nothing faster."
+        f"({model.sparsity:.2%}); {report.target:,} were asked for{off}. The files are dense: they "
+        "take as much room as the original's, and unstructured zeros alone make nothing faster."
     )
 
 

@@ -54,12 +54,26 @@ def write_page(
 def _totals(report: PruningReport, sizes: Sizes) -> str:
     rows = [(modality.value, tally) for modality, tally in report.modalities.items()]
     table = _table(
-        ("modality", "weights", "asked", "zero", "sparsity"),
+        ("modality", "weights", "budget", "zero", "sparsity"),
         ((name, *_cells(tally)) for name, tally in [*rows, ("all", report.model)]),
     )
+    targets = _table(
+        ("target of", "weights", "sparsity asked", "target", "zero", "difference"),
+        (
+            (
+                each.scope,
+                f"{each.weights:,}",
+                f"{each.sparsity:.4%}",
+                f"{each.target:,}",
+                f"{each.zeros:,}",
+                f"{each.difference:+,}" if each.difference else "0",
+            )
+            for each in report.targets
+        ),
+    )
     return (
-        f"{table}<p>The checkpoint has {sizes.dense:,} bytes, and {sizes.packed:,} in its packed "
-        "form. Unstructured zeros make a model compressible, not faster.</p>"
+        f"{targets}{table}<p>The checkpoint has {sizes.dense:,} bytes, and {sizes.packed:,} in its "
+        "packed form. Unstructured zeros make a model compressible, not faster.</p>"
     )
 
 
@@ -72,7 +86,7 @@ def _legend(report: PruningReport) -> str:
         f'<span style="color:{colour}">&#9632;</span> {escape(modality.value)}'
         for modality, colour in colours(report).items()
     )
-    return f"<p>{' '.join(named)} &nbsp; | asked for</p>"
+    return f"<p>{' '.join(named)} &nbsp; | budget</p>"
 
 
 def _evaluation(report: EvaluationReport) -> list[str]:
@@ -99,7 +113,7 @@ def _warnings(warnings: Sequence[str]) -> list[str]:
 
 
 def _matrices(matrices: Sequence[MatrixReport]) -> str:
-    head = ("matrix", "modality", "shape", "weights", "asked", "zero", "sparsity", "scores lost")
+    head = ("matrix", "modality", "shape", "weights", "budget", "zero", "sparsity", "scores lost")
     return _table(
         head,
         (

@@ -45,7 +45,7 @@ def _sparsity(report: PruningReport) -> str:
             *bar(top, block, tally.sparsity, colour[block], f"{tally.sparsity:.2%}"),
             f'<path d="M{asked:.1f} {top + 1}v{ROW - 2}" stroke="#000"/>',
         ]
-    return chart("Sparsity of every block, and what was asked for", len(report.blocks), rows)
+    return chart("Sparsity of every block, and its budget", len(report.blocks), rows)
 
 
 def _scores(report: PruningReport) -> str:

@@ -36,7 +36,7 @@ from workers.pipeline.stages import (
     provenance,
     read_records,
 )
-from workers.pipeline.verify import verify_sparsity
+from workers.pipeline.verify import verify_sparsity, verify_target
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.registry import adapt
@@ -149,6 +149,8 @@ def _result(pruned: PruningReport) -> dict[str, Any]:
         "sparsity": pruned.model.sparsity,
         "weights": pruned.model.weights,
         "zeros": pruned.model.zeros,
+        "target": pruned.target,
+        "difference": pruned.difference,
         "modalities": {name: tally.sparsity for name, tally in pruned.modalities.items()},
         "warnings": list(pruned.warnings),
     }
@@ -170,6 +172,7 @@ def _export(
     report.progress(EXPORTED)
     report.phase(Phase.VERIFYING)
     verify_sparsity(staging, pruned.matrices)
+    verify_target(pruned)
     write_masks(staging / FOLDER, adapter, pruned.matrices)
     write_decoder(staging / FOLDER)
     report.progress(VERIFIED)

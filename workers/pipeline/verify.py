@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from app.domain.errors import VerificationError
-from app.domain.report import MatrixReport
+from app.domain.recipe import Uniform
+from app.domain.report import MatrixReport, PruningReport
 from workers.pruning.models.checkpoint import open_checkpoint
 
 _PIECE = 1 << 24  # bytes looked at together
@@ -34,6 +35,25 @@ def verify_sparsity(directory: Path, reports: Iterable[MatrixReport]) -> None:
             raise VerificationError(
                 f"{key} was exported with {found} zeros; {asked[key]} were asked for and "
                 f"{expected} were in memory"
+            )
+
+
+def verify_target(report: PruningReport) -> None:
+    """Check the totals against what the recipe asks for.
+
+    More zeros than asked are allowed: weights may have been zero before. The report warns of them.
+    Fewer are allowed where the recipe rounds as the papers do, which it then says.
+
+    Raises:
+        VerificationError: weights that were to be zero are not.
+    """
+    allocation = report.recipe.allocation
+    if isinstance(allocation, Uniform) and allocation.rounding == "paper":
+        return
+    for each in report.targets:
+        if each.difference < 0:
+            raise VerificationError(
+                f"{each.scope}: {each.zeros} weights are zero and {each.target} were asked for"
             )
 
 

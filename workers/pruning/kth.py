@@ -19,28 +19,37 @@ Scores: TypeAlias = Callable[[], torch.Tensor]
 """Makes one matrix of non-negative float32 scores anew; called twice."""
 
 CHUNK = 1 << 18
-_SHIFT = 16  # leading bits: exponent and 7 of the mantissa
+_SHIFT = 16  # leading bits: sign, exponent and 7 of the mantissa
 _BUCKETS = 1 << (31 - _SHIFT)
+_SIGNED = 1 << (32 - _SHIFT)
 _INFINITE = 0x7F800000 >> _SHIFT
 
 
-def kth_smallest(pool: Sequence[Scores], k: int) -> float:
+def kth_smallest(pool: Sequence[Scores], k: int, names: Sequence[str] = ()) -> float:
     """Value of the k-th smallest score (1-based) over all matrices of the pool.
 
+    Args:
+        pool: the matrices.
+        k: 1 for the smallest.
+        names: of the matrices, for errors.
+
     Raises:
-        NonFiniteError: a score is NaN or infinite.
+        NonFiniteError: a score is NaN, infinite or negative; its matrix is named.
     """
-    return _search(pool, k)[0]
+    return _search(pool, k, names)[0]
 
 
-def pool_counts(pool: Sequence[Scores], count: int) -> list[int]:
+def pool_counts(pool: Sequence[Scores], count: int, names: Sequence[str] = ()) -> list[int]:
     """How many of the pool's `count` smallest scores lie in each matrix.
 
     The result sums to `count`; equal scores at the threshold are taken from the first matrices.
+
+    Raises:
+        NonFiniteError: as `kth_smallest`.
     """
     if count == 0:
         return [0] * len(pool)
-    threshold, below, inside = _search(pool, count)
+    threshold, below, inside = _search(pool, count, names)
     counts = [
         low + int(np.count_nonzero(values < threshold))
         for low, values in zip(below, inside, strict=True)
@@ -53,14 +62,18 @@ def pool_counts(pool: Sequence[Scores], count: int) -> list[int]:
     return counts
 
 
-def _search(pool: Sequence[Scores], k: int) -> tuple[float, list[int], list[NDArray[np.float32]]]:
+def _search(
+    pool: Sequence[Scores], k: int, names: Sequence[str]
+) -> tuple[float, list[int], list[NDArray[np.float32]]]:
     """Threshold, and for each matrix the count below its bucket and the values inside it."""
     total = np.zeros(_BUCKETS, np.int64)
-    for scores in pool:
-        total += _histogram(scores())
+    for number, scores in enumerate(pool):
+        counts = _histogram(scores())
+        if counts[_INFINITE:].any():
+            name = f"{names[number]}: " if names else ""
+            raise NonFiniteError(f"{name}a score is NaN, infinite or negative")
+        total += counts
     cumulative = np.cumsum(total)
-    if k > cumulative[_INFINITE - 1]:
-        raise NonFiniteError("a score is NaN or infinite")
     bucket = int(np.searchsorted(cumulative, k))
     # Room for all at once: many small arrays between large ones would tear the heap apart.
     inside = np.empty(total[bucket], np.float32)
@@ -79,9 +92,12 @@ def _chunks(scores: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def _histogram(scores: torch.Tensor) -> NDArray[np.int64]:
-    counts = torch.zeros(1 << (32 - _SHIFT - 1), dtype=torch.int64, device=scores.device)
+    counts = torch.zeros(_BUCKETS, dtype=torch.int64, device=scores.device)
     for chunk in _chunks(scores):
-        counts += torch.bincount(chunk.view(torch.int32) >> _SHIFT, minlength=_BUCKETS)
+        leading = (chunk.view(torch.int32) >> _SHIFT).bitwise_and_(_SIGNED - 1)
+        found = torch.bincount(leading, minlength=_BUCKETS)
+        counts += found[:_BUCKETS]
+        counts[_INFINITE] += len(found) > _BUCKETS  # negative, or a NaN whose sign is set
     histogram: NDArray[np.int64] = counts.cpu().numpy()
     return histogram
 

@@ -5,7 +5,15 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
 from app.domain.recipe import Recipe
-from app.domain.report import AllocationReport, MatrixReport, PruningReport, Tally, tally
+from app.domain.report import (
+    AllocationReport,
+    MatrixReport,
+    PruningReport,
+    Tally,
+    Target,
+    tally,
+)
+from workers.pruning.allocation.scopes import Scope, scopes
 from workers.pruning.importance.criterion import Outcome
 from workers.pruning.models.structure import Block, Matrix
 from workers.pruning.progress import Phase, Progress, Report
@@ -51,6 +59,9 @@ class Ledger:
         """Record a finished matrix; a later stage replaces an earlier one."""
         self._warnings += [f"{matrix.name}: {text}" for text in outcome.warnings] if outcome else []
         weight = matrix.weight
+        count = zeros(weight)
+        if count == weight.numel():
+            self._note(f"all weights of {matrix.name} went: its output is constant")
         self._matrices[matrix] = MatrixReport(
             module=matrix.name,
             file_key=matrix.file_key,
@@ -59,7 +70,7 @@ class Ledger:
             shape=(weight.shape[0], weight.shape[1]),
             weights=weight.numel(),
             asked=asked,
-            zeros=zeros(weight),
+            zeros=count,
             mean_score=outcome.mean_score if outcome else None,
             lost_score=outcome.lost_score if outcome else None,
             error=outcome.error if outcome else None,
@@ -116,8 +127,15 @@ class Ledger:
     def close(self) -> PruningReport:
         """The finished report, totals included."""
         matrices = list(self._matrices.values())
+        targets = tuple(self._target(each) for each in scopes(self._recipe, self._matrices))
+        for each in targets:
+            if each.target == 0:
+                self._note(_nothing(each))
+            if each.difference:
+                self._note(_off(each))
         return PruningReport(
             recipe=self._recipe,
+            targets=targets,
             matrices=tuple(matrices),
             blocks=_totals(matrices, lambda m: m.block),
             modalities=_totals(matrices, lambda m: m.modality),
@@ -125,6 +143,33 @@ class Ledger:
             warnings=tuple(self._warnings),
             allocation=self._allocation,
         )
+
+    def _target(self, scope: Scope) -> Target:
+        found = sum(self._matrices[matrix].zeros for matrix in scope.matrices)
+        return Target(
+            scope=scope.name,
+            weights=sum(matrix.numel for matrix in scope.matrices),
+            sparsity=scope.sparsity,
+            target=scope.count,
+            zeros=found,
+            difference=found - scope.count,
+        )
+
+
+def _nothing(target: Target) -> str:
+    return (
+        f"{target.scope}: {target.sparsity:g} of {target.weights:,} weights is less than one "
+        "weight, so none was asked to go"
+    )
+
+
+def _off(target: Target) -> str:
+    told = f"{target.scope}: {target.zeros:,} weights are zero and {target.target:,} were asked for"
+    if target.difference > 0:
+        return (
+            f"{told}; the others were zero before, or became zero when they were updated or rounded"
+        )
+    return f"{told}; every matrix or row is rounded down by itself (`rounding`)"
 
 
 def _totals(reports: Iterable[MatrixReport], key: Callable[[MatrixReport], _K]) -> dict[_K, Tally]:

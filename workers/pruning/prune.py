@@ -19,7 +19,7 @@ from workers.pruning.digests import Digests
 from workers.pruning.finished import apply, change
 from workers.pruning.importance import find_criterion
 from workers.pruning.importance.chita import ChitaCriterion
-from workers.pruning.importance.criterion import Criterion, Outcome
+from workers.pruning.importance.criterion import Criterion, Outcome, naming
 from workers.pruning.importance.gradient import GradientCriterion
 from workers.pruning.importance.magnitude import MagnitudeCriterion
 from workers.pruning.ledger import Ledger
@@ -163,11 +163,12 @@ def _sequentially(stage: Stage, selections: Mapping[Matrix, Selection]) -> None:
             for matrix in due:
                 selection = selections[matrix]
                 statistic = calibration.of(matrix)
-                if statistic is None:
-                    ledger.unseen(matrix)
-                    outcome = MagnitudeCriterion().drop(matrix.weight, None, selection)
-                else:
-                    outcome = criterion.prune(matrix.weight, statistic, selection)
+                with naming(matrix):
+                    if statistic is None:
+                        ledger.unseen(matrix)
+                        outcome = MagnitudeCriterion().drop(matrix.weight, None, selection)
+                    else:
+                        outcome = criterion.prune(matrix.weight, statistic, selection)
                 ledger.enter(matrix, selection.count, outcome)
                 changes[matrix.name] = change(criterion, matrix, outcome)
         calibration.forget(due)
@@ -186,7 +187,8 @@ def _at_once(
         with finished.finishing(block) as changes:
             for matrix in due:
                 selection, rank = selections[matrix], ranks[matrix]
-                outcome = rank.criterion.drop(matrix.weight, rank.digest, selection)
+                with naming(matrix):
+                    outcome = rank.criterion.drop(matrix.weight, rank.digest, selection)
                 stage.ledger.enter(matrix, selection.count, outcome)
                 changes[matrix.name] = change(stage.criterion, matrix, outcome)
                 stage.adapter.memory.release()
@@ -213,7 +215,8 @@ def _solved(
         rows = backward.rows(due)
         for matrix in due:
             digest, selection = ranks[matrix].digest, selections[matrix]
-            solved[matrix] = criterion.solve(matrix.weight, rows.pop(matrix), digest, selection)
+            with naming(matrix):
+                solved[matrix] = criterion.solve(matrix.weight, rows.pop(matrix), digest, selection)
         stage.ledger.progress("pruning", block)
     for matrix, (weight, outcome) in solved.items():
         matrix.weight.copy_(weight)

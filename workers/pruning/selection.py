@@ -5,24 +5,22 @@ the lowest flat index goes first.
 """
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.domain.errors import RecipeError
+from app.domain.budgets import share, share_by_row
+from app.domain.errors import NonFiniteError, RecipeError
 from app.domain.recipe import NM, Pattern
 from workers.pruning.kth import kth_smallest
 
 
-def share(count: int, sparsity: float) -> int:
-    """floor(count * sparsity) of the decimal number written: 0.29 of 100 is 29, not 28."""
-    return int(Fraction(repr(float(sparsity))) * count)
-
-
 def budget(shape: tuple[int, int], sparsity: float, pattern: Pattern) -> int:
-    """Number of weights an (out, in) matrix loses at `sparsity`, as the pattern rounds it.
+    """Number of weights an (out, in) matrix loses by itself, as the papers round it.
+
+    An n:m pattern fixes it; where rows are compared, every row is rounded down (Wanda's official
+    code), else the matrix is (SparseGPT's).
 
     Raises:
         RecipeError: an n:m pattern whose m does not divide the input dimension.
@@ -36,7 +34,7 @@ def budget(shape: tuple[int, int], sparsity: float, pattern: Pattern) -> int:
             )
         return rows * columns // pattern.m * (pattern.m - pattern.n)
     if pattern.group == "row":
-        return rows * share(columns, sparsity)
+        return share_by_row(rows, columns, sparsity)
     return share(rows * columns, sparsity)
 
 
@@ -57,27 +55,47 @@ class Selection:
             NonFiniteError: a score is NaN or infinite.
         """
         if isinstance(self.pattern, NM):
+            check_finite(scores)
             return smallest_of_group(scores, self.pattern.m - self.pattern.n, self.pattern.m)
         if self.pattern.group == "row":
+            check_finite(scores)
             return smallest_per_row(scores, self.count)
         return smallest(scores, self.count)
 
     def columns(self, start: int, stop: int, shape: tuple[int, int]) -> "Selection":
-        """The part of this budget that falls on columns [start, stop); the parts add up to it."""
+        """The part of this budget that falls on columns [start, stop); the parts add up to it.
+
+        Where rows are compared, the rows that lose one weight more lose it in the first part.
+        """
         rows, columns = shape
 
         def part(count: int) -> int:
             return count * stop // columns - count * start // columns
 
-        by_row = not isinstance(self.pattern, NM) and self.pattern.group == "row"
-        if by_row and self.count % rows == 0:
-            return Selection(self.pattern, rows * part(self.count // rows))
-        return Selection(self.pattern, part(self.count))
+        if isinstance(self.pattern, NM) or self.pattern.group == "matrix":
+            return Selection(self.pattern, part(self.count))
+        each, rest = divmod(self.count, rows)
+        return Selection(self.pattern, rows * part(each) + (rest if start == 0 else 0))
+
+
+def check_finite(scores: torch.Tensor) -> None:
+    """Refuse NaN and infinity; one sum unless something is wrong.
+
+    Raises:
+        NonFiniteError: a score is NaN or infinite.
+    """
+    if not torch.isfinite(scores.sum()) and not bool(torch.isfinite(scores).all()):
+        raise NonFiniteError("a score is NaN or infinite")
 
 
 def smallest(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """Mask of the `count` smallest scores of a tensor of any shape."""
+    """Mask of the `count` smallest scores of a tensor of any shape.
+
+    Raises:
+        NonFiniteError: a score is NaN, infinite or negative.
+    """
     if count == 0:
+        check_finite(scores)
         return torch.zeros_like(scores, dtype=torch.bool)
     scores = scores.contiguous()
     threshold = kth_smallest([lambda: scores], count)
@@ -96,28 +114,34 @@ def smallest_per_row(scores: torch.Tensor, count: int) -> torch.Tensor:
     """
     each, rest = divmod(count, len(scores))
     values = scores.cpu().numpy()
-    mask = _lowest(values, each)
+    counts = np.full(len(values), each)
+    # partition is vectorised (x86-simd-sort) for one place alone.
     if rest:
-        upcoming = np.where(mask, np.inf, values)
-        column = upcoming.argmin(axis=1)
-        first = np.arange(len(values))
-        row = np.argsort(upcoming[first, column], kind="stable")[:rest]
-        mask[row, column[row]] = True
-    return torch.from_numpy(mask).to(scores.device)
+        ordered = np.partition(values, each, axis=1)
+        threshold = ordered[:, :each].max(axis=1, initial=-1)
+        more = np.argsort(ordered[:, each], kind="stable")[:rest]
+        threshold[more] = ordered[more, each]
+        counts[more] += 1
+    elif each:
+        threshold = np.partition(values, each - 1, axis=1)[:, each - 1]
+    else:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    return torch.from_numpy(_lowest(values, threshold, counts)).to(scores.device)
 
 
-def _lowest(values: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
-    """Mask of the `count` smallest values of each row, lowest column first among equals."""
-    if count == 0:
-        return np.zeros_like(values, dtype=np.bool_)
-    # partition is vectorised (x86-simd-sort); a bare threshold overshoots where values tie.
-    threshold = np.partition(values, count - 1, axis=1)[:, count - 1 : count]
-    mask: NDArray[np.bool_] = values <= threshold
-    tied = np.flatnonzero(mask.sum(axis=1, dtype=np.int32) > count)
+def _lowest(
+    values: NDArray[np.float32], threshold: NDArray[np.float32], counts: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Mask of each row's `counts` smallest values, lowest column first among equals.
+
+    The threshold is the largest of them in each row; alone it overshoots where values tie.
+    """
+    mask: NDArray[np.bool_] = values <= threshold[:, None]
+    tied = np.flatnonzero(mask.sum(axis=1, dtype=np.int32) > counts)
     if tied.size:
-        below = values[tied] < threshold[tied]
-        equal = values[tied] == threshold[tied]
-        room = count - np.count_nonzero(below, axis=1)
+        below = values[tied] < threshold[tied, None]
+        equal = values[tied] == threshold[tied, None]
+        room = counts[tied] - np.count_nonzero(below, axis=1)
         mask[tied] = below | (equal & (np.cumsum(equal, axis=1) <= room[:, None]))
     return mask
 

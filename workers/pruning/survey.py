@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from app.domain.budgets import share
 from app.domain.recipe import Modality, Recipe
 from workers.pruning.backward import Backward
 from workers.pruning.calibration import Calibration
@@ -16,7 +17,6 @@ from workers.pruning.importance.gradient import GradientCriterion
 from workers.pruning.importance.magnitude import MagnitudeCriterion
 from workers.pruning.ledger import Ledger
 from workers.pruning.models.structure import Block, Matrix
-from workers.pruning.selection import share
 from workers.pruning.sequential import Step
 from workers.pruning.targets import Targets
 
@@ -30,8 +30,8 @@ class Rank:
     digest: Any = None
 
     def __call__(self) -> torch.Tensor:
-        """Scores of the matrix, newly made."""
-        return self.criterion.scores(self.matrix.weight, self.digest)
+        """Scores of the matrix, newly made; weights that are zero already come first."""
+        return self.criterion.ranking(self.matrix.weight, self.digest)
 
 
 def by_magnitude(targets: Targets) -> dict[Matrix, Rank]:

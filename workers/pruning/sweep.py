@@ -9,7 +9,7 @@ from app.domain.errors import RecipeError
 from app.domain.recipe import NM, ECoFLaP, Pattern, Recipe
 from app.domain.report import PruningReport
 from workers.pruning.importance.chita import ChitaCriterion
-from workers.pruning.importance.criterion import Outcome, outcome
+from workers.pruning.importance.criterion import Outcome, naming, outcome
 from workers.pruning.keep_sparse import pack, unpack
 from workers.pruning.ledger import Ledger
 from workers.pruning.models.adapter import Adapter
@@ -84,6 +84,7 @@ def _choices(
     """What goes at every sparsity; masks as bits."""
     scores, made = rank(), []
     for count in counts:
-        mask = Selection(pattern, count[matrix]).mask(scores)
+        with naming(matrix):
+            mask = Selection(pattern, count[matrix]).mask(scores)
         made.append(replace(outcome(scores.clone(), mask), mask=pack(mask)))
     return made

@@ -1,7 +1,7 @@
 """Which matrices a recipe means, and in which block each can be pruned."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -42,6 +42,8 @@ def find_targets(towers: Sequence[Tower], recipe: Recipe) -> Targets:
     found = {
         matrix: block for block in blocks for matrix in block.matrices if _meant(matrix, recipe)
     }
+    if not found and not any(_sparsities(recipe)):
+        raise RecipeError("sparsity is 0 for the whole model, so nothing would be pruned")
     if not found:
         raise RecipeError(
             f"no matrix matches targets={list(recipe.targets)} ignore={list(recipe.ignore)}"
@@ -61,6 +63,10 @@ def find_targets(towers: Sequence[Tower], recipe: Recipe) -> Targets:
     for matrix in sorted(found, key=last.__getitem__):
         due[blocks[last[matrix]]].append(matrix)
     return Targets(found, position, dict(due), seams)
+
+
+def _sparsities(recipe: Recipe) -> Iterable[float]:
+    return recipe.sparsity.values() if isinstance(recipe.sparsity, dict) else [recipe.sparsity]
 
 
 def _meant(matrix: Matrix, recipe: Recipe) -> bool:

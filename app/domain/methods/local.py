@@ -1,11 +1,19 @@
 """Methods that look at one matrix at a time, block after block."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from app.domain.methods.method import WeightMethod
 from app.domain.recipe import Allocation, Importance, SparseGPT, Uniform, Wanda
+
+Rounding = Annotated[
+    Literal["total", "paper"],
+    Field(
+        description="total: exactly floor(sparsity x weights) go; paper: each row (wanda) or "
+        "matrix (sparsegpt) is rounded down by itself, as in the official code"
+    ),
+]
 
 
 class WandaMethod(WeightMethod):
@@ -15,10 +23,11 @@ class WandaMethod(WeightMethod):
     summary = "|weight| x input norm, compared per output row, block after block."
     paper = "Sun et al., ICLR 2024, arXiv 2306.11695"
     needs_data = True
+    rounding: Rounding = "total"
 
     def allocation(self) -> Allocation:
         """The same share of every row."""
-        return Uniform()
+        return Uniform(rounding=self.rounding)
 
     def importance(self) -> Importance:
         """|w_ij| * ||x_j||."""
@@ -37,12 +46,13 @@ class SparseGPTMethod(WeightMethod):
     paper = "Frantar and Alistarh, ICML 2023, arXiv 2301.00774"
     needs_data = True
     updates_weights = True
+    rounding: Rounding = "total"
     damping: float = Field(default=0.01, gt=0, le=1, description="share of mean(diag H) added")
     block_size: int = Field(default=128, ge=1, le=4096, description="columns updated together")
 
     def allocation(self) -> Allocation:
         """The same share of every matrix."""
-        return Uniform()
+        return Uniform(rounding=self.rounding)
 
     def importance(self) -> Importance:
         """w^2 / diag(H^-1)^2."""

@@ -198,6 +198,39 @@ def test_non_finite_values_fail_by_name(make):
     assert clean(adapter.model)
 
 
+@pytest.mark.parametrize("pattern", [Unstructured(), ROW, NM(n=2, m=4)], ids=str)
+@pytest.mark.parametrize("importance", [Wanda(), Wanda(sequential=False), SparseGPT()])
+def test_scores_that_overflow_fail_by_name_and_change_nothing(make, importance, pattern):
+    adapter, batches = make()
+    matrix = adapter.towers[0].blocks[0].matrices[0]
+    matrix.weight[1, 1] = 3e38
+    norm = adapter.model.model.layers[0].input_layernorm.weight.data
+    norm[1] = 1e3
+    before = matrix.weight.clone()
+    watched = [m for m in adapter.matrices if m.name.endswith("layers.0.self_attn.q_proj")]
+    assert watched == [matrix]
+    recipe = Recipe(importance=importance, pattern=pattern, sparsity=0.5, targets=(matrix.name,))
+    with pytest.raises(NonFiniteError, match=rf"{matrix.name}: a score"):
+        prune(adapter, recipe, batches)
+    assert torch.equal(matrix.weight, before)
+    pooled = Recipe(
+        importance=importance, allocation=Pooled(), sparsity=0.5, targets=(matrix.name,)
+    )
+    with pytest.raises(NonFiniteError, match=rf"{matrix.name}: a score"):
+        prune(adapter, pooled, batches)
+    assert torch.equal(matrix.weight, before)
+
+
+def test_equal_scores_and_emptied_matrices_are_told(make):
+    adapter, _ = make()
+    first, second = adapter.towers[0].blocks[0].matrices[:2]
+    first.weight.fill_(0.5)
+    second.weight.mul_(1e-6)
+    report = prune(adapter, Recipe(allocation=Pooled(), sparsity=0.5))
+    assert any(text.startswith(f"{first.name}: all scores are equal") for text in report.warnings)
+    assert any(f"all weights of {second.name} went" in text for text in report.warnings)
+
+
 def test_a_matrix_without_data_goes_by_magnitude_and_says_so(make):
     adapter, batches = make()
     layer = adapter.model.model.layers[0]

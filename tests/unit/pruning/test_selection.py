@@ -128,8 +128,36 @@ def test_parts_of_a_budget_add_up(rows, columns, group, width, data):
     assert all(
         p <= rows * (b - a) for p, (a, b) in zip(parts, itertools.pairwise(cuts), strict=True)
     )
-    if group == "row" and count % rows == 0:
-        assert all(part % rows == 0 for part in parts)
+    if group == "row":
+        assert all(part % rows == 0 for part in parts[1:])
+        assert parts[0] % rows == count % rows
+
+
+BAD = [float("nan"), -float("nan"), float("inf")]
+PATTERNS = [Unstructured(group="matrix"), Unstructured(group="row"), NM(n=2, m=4)]
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("pattern", PATTERNS, ids=["matrix", "row", "n:m"])
+@pytest.mark.parametrize("count", [0, 6, 7, 24])
+@pytest.mark.parametrize("place", [0, 23])
+def test_no_path_takes_nan_or_infinity(pattern, count, bad, place):
+    scores = torch.rand(3, 8)
+    scores.view(-1)[place] = bad
+    with pytest.raises(NonFiniteError):
+        Selection(pattern, count).mask(scores)
+
+
+@pytest.mark.parametrize("bad", [*BAD, -1.0])
+def test_a_pool_names_the_matrix_that_has_no_usable_score(bad):
+    pool = [torch.rand(3, 8), torch.rand(2, 2)]
+    pool[1][0, 1] = bad
+    with pytest.raises(NonFiniteError, match="second"):
+        pool_counts([lambda m=m: m for m in pool], 2, ["first", "second"])
+
+
+def test_finite_scores_with_an_infinite_sum_are_fine():
+    assert Selection(PATTERNS[1], 4).mask(torch.full((2, 4), 3e38)).sum() == 4
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])

@@ -20,8 +20,8 @@ def allocate(recipe: Recipe, scores: Mapping[Matrix, Scores]) -> dict[Matrix, in
     """
     match recipe.allocation:
         case Uniform():
-            return uniform(recipe, list(scores))
-        case Pooled(pool=pool):
-            return pooled(recipe, scores, pool)
+            return uniform(recipe, recipe.allocation, list(scores))
+        case Pooled():
+            return pooled(recipe, scores)
         case ECoFLaP():
             raise TypeError("ecoflap shares out by measured scores: see `share_out`")

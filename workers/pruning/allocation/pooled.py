@@ -1,25 +1,23 @@
 """One threshold for a pool of matrices: the pool ends at the target, the matrices differ."""
 
-from collections import defaultdict
 from collections.abc import Mapping
-from typing import Literal
 
 from app.domain.recipe import Recipe
+from workers.pruning.allocation.scopes import scopes
 from workers.pruning.kth import Scores, pool_counts
 from workers.pruning.models.structure import Matrix
-from workers.pruning.selection import share
 
 
-def pooled(
-    recipe: Recipe, scores: Mapping[Matrix, Scores], pool: Literal["global", "modality"]
-) -> dict[Matrix, int]:
-    """How many of the pool's floor(sparsity * weights) smallest scores lie in each matrix."""
-    pools: dict[str, list[Matrix]] = defaultdict(list)
-    for matrix in scores:
-        pools[matrix.modality if pool == "modality" else "global"].append(matrix)
+def pooled(recipe: Recipe, scores: Mapping[Matrix, Scores]) -> dict[Matrix, int]:
+    """How many of each pool's floor(sparsity * weights) smallest scores lie in each matrix.
+
+    Raises:
+        NonFiniteError: a score is NaN or infinite; its matrix is named.
+    """
     counts: dict[Matrix, int] = {}
-    for members in pools.values():
-        total = share(sum(m.numel for m in members), recipe.sparsity_of(members[0].modality))
-        found = pool_counts([scores[matrix] for matrix in members], total)
+    for scope in scopes(recipe, scores):
+        members = scope.matrices
+        names = [matrix.name for matrix in members]
+        found = pool_counts([scores[matrix] for matrix in members], scope.count, names)
         counts |= dict(zip(members, found, strict=True))
     return counts

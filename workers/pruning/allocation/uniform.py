@@ -1,26 +1,44 @@
 """The same sparsity for every matrix."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
+from app.domain.budgets import decimal
 from app.domain.errors import RecipeError
-from app.domain.recipe import Recipe
+from app.domain.recipe import NM, Recipe, Uniform
+from workers.pruning.allocation.scopes import Scope, scopes
 from workers.pruning.models.structure import Matrix
 from workers.pruning.selection import budget
 
 
-def uniform(recipe: Recipe, matrices: Iterable[Matrix]) -> dict[Matrix, int]:
-    """floor(sparsity * weights) of each matrix, or of each of its rows where rows are compared.
+def uniform(recipe: Recipe, allocation: Uniform, matrices: Sequence[Matrix]) -> dict[Matrix, int]:
+    """Weights that each matrix loses: sparsity x weights, rounded so that the total is exact.
 
     Raises:
         RecipeError: an n:m pattern does not divide a matrix; it is named.
     """
-    counts = {}
-    for matrix in matrices:
-        rows, columns = matrix.weight.shape
-        try:
-            counts[matrix] = budget(
-                (rows, columns), recipe.sparsity_of(matrix.modality), recipe.pattern
-            )
-        except RecipeError as error:
-            raise RecipeError(f"{matrix.name}: {error}") from error
-    return counts
+    if isinstance(recipe.pattern, NM) or allocation.rounding == "paper":
+        return {matrix: _alone(recipe, matrix) for matrix in matrices}
+    counts: dict[Matrix, int] = {}
+    for scope in scopes(recipe, matrices):
+        counts |= _spread(scope)
+    return {matrix: counts[matrix] for matrix in matrices}
+
+
+def _spread(scope: Scope) -> dict[Matrix, int]:
+    """The scope's count by largest remainder, the first matrix among equals.
+
+    Every matrix is within one weight of its exact share.
+    """
+    exact = {matrix: decimal(scope.sparsity) * matrix.numel for matrix in scope.matrices}
+    counts = {matrix: int(value) for matrix, value in exact.items()}
+    missing = scope.count - sum(counts.values())
+    largest = sorted(scope.matrices, key=lambda matrix: counts[matrix] - exact[matrix])
+    return counts | {matrix: counts[matrix] + 1 for matrix in largest[:missing]}
+
+
+def _alone(recipe: Recipe, matrix: Matrix) -> int:
+    rows, columns = matrix.weight.shape
+    try:
+        return budget((rows, columns), recipe.sparsity_of(matrix.modality), recipe.pattern)
+    except RecipeError as error:
+        raise RecipeError(f"{matrix.name}: {error}") from error

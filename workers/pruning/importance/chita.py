@@ -89,6 +89,9 @@ class ChitaCriterion(GradientCriterion):
             rows: gradients at these weights, (batches, out * in).
             digest: from the global line search.
             selection: the matrix's budget.
+
+        Raises:
+            NonFiniteError: a score is NaN or infinite.
         """
         scores = self.scores(weight, digest)
         kept = ~selection.mask(scores).reshape(-1)
@@ -187,7 +190,8 @@ class _GlobalSearch:
         def magnitudes(matrix: Matrix, alpha: Tensor) -> Callable[[], Tensor]:
             return lambda: _moved(matrix.weight, alpha, step).abs_()
 
-        return kth_smallest([magnitudes(m, a) for m, a in self._alphas.items()], self._pruned)
+        pool = [magnitudes(m, a) for m, a in self._alphas.items()]
+        return kth_smallest(pool, self._pruned, [matrix.name for matrix in self._alphas])
 
 
 def _moved(weight: Tensor, alpha: Tensor, step: float) -> Tensor:

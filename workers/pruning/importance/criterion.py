@@ -1,14 +1,21 @@
 """What a criterion offers the engine."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
+from app.domain.errors import NonFiniteError
 from workers.pruning.models.structure import Matrix
 from workers.pruning.selection import Selection, zero
 from workers.pruning.statistics import Statistic
+
+_SMALLEST = 1.5e-45  # above zero, in float32
+_FEW = 64
+_EQUAL = "all scores are equal: nothing tells its weights apart, and the first ones went"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +66,24 @@ class Criterion(ABC):
         """Prune (out, in) in place, given the statistic itself."""
         return self.drop(weight, self.digest(statistic), selection)
 
-    def drop(self, weight: torch.Tensor, digest: Any, selection: Selection) -> Outcome:
-        """Zero the selected weights of (out, in) with the smallest scores, in place."""
+    def ranking(self, weight: torch.Tensor, digest: Any) -> torch.Tensor:
+        """The scores, with weights that are zero already before all others.
+
+        A checkpoint that was pruned before so ends at the target, whatever ranks its weights.
+        """
         scores = self.scores(weight, digest)
+        kept = weight != 0
+        if not bool(kept.all()):
+            scores.clamp_(min=_SMALLEST).mul_(kept)
+        return scores
+
+    def drop(self, weight: torch.Tensor, digest: Any, selection: Selection) -> Outcome:
+        """Zero the selected weights of (out, in) with the smallest scores, in place.
+
+        Raises:
+            NonFiniteError: a score is NaN or infinite; the weights stay as they are.
+        """
+        scores = self.ranking(weight, digest)
         mask = selection.mask(scores)
         zero(weight, mask)
         return outcome(scores, mask)
@@ -69,8 +91,25 @@ class Criterion(ABC):
 
 def outcome(scores: torch.Tensor, mask: torch.Tensor) -> Outcome:
     """Score statistics of a finished choice; uses `scores` up."""
+    warnings = (_EQUAL,) if _constant(scores) else ()
     total = float(scores.sum())
     mean = total / scores.numel()
     zero(scores, mask)
     kept = float(scores.sum())
-    return Outcome(mask, mean, max(0.0, 1 - kept / total) if total else 0.0)
+    lost = max(0.0, 1 - kept / total) if total else 0.0
+    return Outcome(mask, mean, lost, warnings=warnings)
+
+
+def _constant(scores: torch.Tensor) -> bool:
+    """Whether all are equal; the first ones nearly always tell."""
+    flat = scores.reshape(-1)
+    return bool((flat[:_FEW] == flat[0]).all()) and bool((flat == flat[0]).all())
+
+
+@contextmanager
+def naming(matrix: Matrix) -> Iterator[None]:
+    """Errors about scores say whose they are."""
+    try:
+        yield
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{matrix.name}: {error}") from error

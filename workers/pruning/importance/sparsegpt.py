@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from app.domain.recipe import NM, SparseGPT
 from workers.pruning.importance.criterion import Criterion, Outcome
 from workers.pruning.linalg import inverse_factor
-from workers.pruning.selection import Selection, smallest_of_lanes, zero
+from workers.pruning.selection import Selection, check_finite, smallest_of_lanes, zero
 from workers.pruning.statistics import Hessian
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -61,6 +61,9 @@ class SparseGPTCriterion(Criterion):
 
         Algorithm 1 of the paper: errors inside a block are applied at once, to later blocks when
         the block is done.
+
+        Raises:
+            NonFiniteError: a score is NaN or infinite; the weights stay as they are.
         """
         inverse = self._inverse(statistic)
         columns = weight.float().T.contiguous()  # (in, out): a column is one stretch of memory
@@ -69,12 +72,13 @@ class SparseGPTCriterion(Criterion):
         for start, stop in self._blocks(len(columns), selection):
             block = slice(start, stop)
             part = selection.columns(start, stop, (columns.shape[1], columns.shape[0]))
-            done = eliminate(
-                columns[block].cpu().numpy(),
-                inverse.upper[block, block].cpu().numpy(),
-                inverse.scale[block].cpu().numpy(),
-                part,
-            )
+            with np.errstate(over="ignore", invalid="ignore"):  # such scores are refused
+                done = eliminate(
+                    columns[block].cpu().numpy(),
+                    inverse.upper[block, block].cpu().numpy(),
+                    inverse.scale[block].cpu().numpy(),
+                    part,
+                )
             columns[block] = torch.from_numpy(done.values)
             mask[block] = torch.from_numpy(done.mask)
             errors = torch.from_numpy(done.errors).to(columns.device)
@@ -145,6 +149,9 @@ def eliminate(values: Floats, upper: Floats, scale: Floats, part: Selection) -> 
         upper: the block's part of U, (columns, columns).
         scale: 1 / U_jj, zero for dead inputs, (columns,).
         part: what to choose; an n:m group is chosen when its turn comes, the rest at the start.
+
+    Raises:
+        NonFiniteError: a score is NaN or infinite.
     """
     pattern = part.pattern
     span = pattern.m if isinstance(pattern, NM) else len(values)
@@ -162,6 +169,7 @@ def eliminate(values: Floats, upper: Floats, scale: Floats, part: Selection) -> 
             mask[chosen] = part.mask(torch.from_numpy(scores[chosen].T)).numpy().T
         gain = mask[chosen] * scale[chosen, None]
         _sweep(values[chosen], errors[chosen], gain, upper[chosen, chosen])
+    check_finite(torch.from_numpy(scores))
     return Eliminated(values, mask, errors, float(scores.sum()))
 
 

@@ -45,6 +45,19 @@ def test_a_pattern_and_another_sparsity_contradict_each_other():
     assert codes(error) == ["sparsity_contradicts_pattern"]
 
 
+@pytest.mark.parametrize("sparsity", [0, 0.0, {}, {"vision": 0}, {"vision": 0, "language": 0.0}])
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
+def test_pruning_nothing_is_refused_in_words(sparsity, pattern):
+    with pytest.raises(ValidationError, match="nothing would be pruned") as error:
+        request(sparsity=sparsity, pattern=pattern)
+    assert codes(error) == ["sparsity_zero"]
+
+
+def test_a_pattern_may_leave_a_modality_dense():
+    recipe = resolve(request(sparsity={"vision": 0, "language": 0.5}, pattern="2:4")).recipe
+    assert recipe.sparsity_of(Modality.VISION) == 0
+
+
 @pytest.mark.parametrize("pattern", ["4:4", "5:4", "2:99"])
 def test_impossible_patterns_are_refused(pattern):
     with pytest.raises(ValidationError) as error:

@@ -8,12 +8,13 @@ from fractions import Fraction
 from typing import Literal
 
 from app.domain.allocation_scores import AllocationScores
+from app.domain.budgets import share_by_keeping
 from app.domain.errors import RecipeError
 from app.domain.recipe import NM, ECoFLaP, Recipe, Unstructured
 from app.domain.report import AllocationReport, GroupReport
 from workers.pruning.allocation.ecoflap.levels import keep_levels
 from workers.pruning.allocation.ecoflap.ranking import Scored, resolved_pairs, score_groups
-from workers.pruning.allocation.ecoflap.water_filling import Group, decimal, keep_counts
+from workers.pruning.allocation.ecoflap.water_filling import Group, keep_counts
 from workers.pruning.models.structure import Block, Matrix, Tower
 from workers.pruning.selection import Selection, budget
 
@@ -93,12 +94,13 @@ class _Pool:
             return self._levels(self._pattern)
         inside = {matrix for group in self._scored for matrix in group.matrices}
         outside = [matrix for matrix in self._members if matrix not in inside]
-        share = 1 - decimal(self._sparsity)
-        kept_outside = math.floor(sum(m.numel for m in outside) * share)
-        lost = _split(outside, sum(m.numel for m in outside) - kept_outside)
+        alone = sum(m.numel for m in outside)
+        lost_alone = share_by_keeping(alone, self._sparsity)
+        lost = _split(outside, lost_alone)
         if self._groups:
-            keep = math.floor(sum(m.numel for m in self._members) * share) - kept_outside
-            kept = keep_counts(self._groups, keep, self._cap)
+            weights = sum(m.numel for m in self._members)
+            lose = share_by_keeping(weights, self._sparsity) - lost_alone
+            kept = keep_counts(self._groups, weights - alone - lose, self._cap)
             for group, count in zip(self._scored, kept, strict=True):
                 lost |= _split(group.matrices, group.weights - count)
         return {matrix: Selection(self._pattern, count) for matrix, count in lost.items()}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from app.domain.budgets import decimal
 from app.domain.errors import AllocationScoreError, RecipeError
 
 
@@ -20,11 +21,6 @@ class Group:
     name: str
     weights: int
     score: float
-
-
-def decimal(value: float) -> Fraction:
-    """The decimal number written: 0.1 is one tenth."""
-    return Fraction(repr(float(value)))
 
 
 def keep_counts(groups: Sequence[Group], keep: int, max_sparsity: float) -> list[int]:
