@@ -2,7 +2,9 @@
 
 Needs `apache-airflow-providers-http` and a connection `secateur`: the service's host, and in its
 extras `{"Authorization": "Bearer sct_..."}`. `GET .../result` is 404 until the job has ended, which
-is what the deferrable sensor waits on.
+is what the deferrable sensor waits on. The Idempotency-Key names the task and the try: two DAGs
+never share a job, a request that is sent twice makes one, and a task that is tried again submits
+anew.
 """
 
 import json
@@ -18,7 +20,11 @@ with DAG("prune", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None):
         http_conn_id="secateur",
         endpoint="v1/jobs",
         method="POST",
-        headers={"Content-Type": "application/json", "Idempotency-Key": "{{ run_id }}"},
+        headers={
+            "Content-Type": "application/json",
+            "Idempotency-Key": "{{ ti.dag_id }}/{{ ti.run_id }}/{{ ti.task_id }}"
+            "/{{ ti.map_index }}/{{ ti.try_number }}",
+        },
         data=json.dumps({"model": "minilm", "method": "wanda", "sparsity": 0.5}),
         response_filter=lambda response: response.json()["id"],
     )

@@ -13,11 +13,13 @@ call() {
         --header "Authorization: Bearer $SECATEUR_KEY" "$@"
 }
 
-# The key makes a repeated request harmless: the job is submitted once.
+# The key makes a repeated request harmless: the job is submitted once. It is new in every run of
+# this script, unless IDEMPOTENCY_KEY gives one.
+key=${IDEMPOTENCY_KEY:-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')}
 # Not in one pipe with jq: its status would hide that of curl.
 submitted=$(call "$url/v1/jobs" \
     --header "Content-Type: application/json" \
-    --header "Idempotency-Key: ${IDEMPOTENCY_KEY:-$(date +%s)-$$}" \
+    --header "Idempotency-Key: $key" \
     --data "$(jq --null-input --arg model "$model" --arg method "$method" \
         --argjson sparsity "$sparsity" '$ARGS.named')")
 job=$(printf %s "$submitted" | jq --raw-output .id)

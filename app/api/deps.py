@@ -147,6 +147,6 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         description="any text of yours; for 24 h, the same request with the same key takes "
-        "effect once and is answered alike",
+        "effect once; later answers tell what it made as it is then",
     ),
 ]

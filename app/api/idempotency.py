@@ -1,16 +1,13 @@
 """Idempotency-Key on endpoints that make something."""
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from fastapi import Response
-from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from app.domain.access import Caller
 from app.services import idempotency
-
-Out = TypeVar("Out", bound=BaseModel)
+from app.services.idempotency import Made
 
 
 def once(
@@ -20,15 +17,11 @@ def once(
     *,
     key: str | None,
     payload: object,
-    make: Callable[[], Out],
-    load: type[Out],
-) -> Out:
-    """`make()`, or what it answered when the same request came first; marks a replay as one."""
-    if key is None:
-        return make()
-    answer = idempotency.once(
-        connection, caller, key, payload, lambda: make().model_dump(mode="json")
-    )
-    if answer.replayed:
+    make: Callable[[], Made],
+    again: Callable[[str], Made],
+) -> Made:
+    """`make()`, or what came of it when the same request came first; marks a replay as one."""
+    made, replayed = idempotency.once(connection, caller, key, payload, make=make, again=again)
+    if replayed:
         response.headers["Idempotency-Replayed"] = "true"
-    return load.model_validate(answer.body)
+    return made

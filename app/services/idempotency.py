@@ -3,8 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy import Connection
@@ -14,12 +13,15 @@ from app.domain.access import Caller
 from app.domain.errors import IdempotencyInFlightError, IdempotencyMismatchError
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is answered, and whether an earlier request did the work."""
+class Identified(Protocol):
+    """Something that was made, and can be found again by its id."""
 
-    body: dict[str, Any]
-    replayed: bool = False
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+
+Made = TypeVar("Made", bound=Identified)
 
 
 def once(
@@ -27,39 +29,46 @@ def once(
     caller: Caller,
     key: str | None,
     payload: object,
-    make: Callable[[], dict[str, Any]],
-) -> Answer:
-    """Make the answer, or replay the one the same request got before.
+    *,
+    make: Callable[[], Made],
+    again: Callable[[str], Made],
+) -> tuple[Made, bool]:
+    """Make something, or find what the same request made before, as it is now.
 
-    Only answers that were committed are kept: after an error the request may be sent again.
+    Only what was committed is remembered: after an error the request may be sent again.
 
     Args:
         connection: the transaction that `make` works in.
         caller: keys of different projects do not meet.
-        key: the Idempotency-Key; None just makes the answer.
+        key: the Idempotency-Key; None just makes it.
         payload: what must be the same for a replay; models, and anything JSON can hold.
-        make: does the work and returns the answer, as JSON can hold it.
+        make: does the work.
+        again: finds by its id what was made.
+
+    Returns:
+        What was made, and whether an earlier request did it.
 
     Raises:
         IdempotencyInFlightError: the first request is still at work.
         IdempotencyMismatchError: the key was used with another payload.
     """
     if key is None:
-        return Answer(make())
+        return make(), False
     if not idempotency.try_lock(connection, caller.project_id, key):
         raise IdempotencyInFlightError("the first request with this Idempotency-Key is at work")
     text = json.dumps(payload, sort_keys=True, default=_plain)
     fingerprint = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     found = idempotency.find(connection, caller.project_id, key)
     if found is None:
-        answer = make()
+        made = make()
+        answer = {"id": made.id}
         idempotency.store(
             connection, caller.project_id, key, fingerprint=fingerprint, answer=answer
         )
-        return Answer(answer)
+        return made, False
     if found[0] != fingerprint:
         raise IdempotencyMismatchError("this Idempotency-Key was used with another payload")
-    return Answer(found[1], replayed=True)
+    return again(found[1]["id"]), True
 
 
 def _plain(model: BaseModel) -> Any:

@@ -60,7 +60,7 @@ def submit(
         key=idempotency_key,
         payload=["submit", request],
         make=make,
-        load=JobOut,
+        again=lambda made: JobOut.of(jobs.get(transaction, caller, made)),
     )
     transaction.commit()
     return _created(response, job)
@@ -163,7 +163,7 @@ def retry(
         key=idempotency_key,
         payload=["retry", job_id],
         make=make,
-        load=JobOut,
+        again=lambda made: JobOut.of(jobs.get(transaction, caller, made)),
     )
     return _created(response, job)
 
@@ -201,6 +201,6 @@ def clone(
         key=idempotency_key,
         payload=["clone", job_id, changes],
         make=make,
-        load=JobOut,
+        again=lambda made: JobOut.of(jobs.get(transaction, caller, made)),
     )
     return _created(response, job)

@@ -47,7 +47,7 @@ def submit(
         key=idempotency_key,
         payload=["sweep", request],
         make=make,
-        load=SweepOut,
+        again=lambda made: _out(transaction, sweeps.get(transaction, caller, made)),
     )
     response.headers["Location"] = f"/v1/sweeps/{sweep.id}"
     return sweep

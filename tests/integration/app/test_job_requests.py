@@ -42,6 +42,14 @@ class TestIdempotency:
         assert second.headers["idempotency-replayed"] == "true"
         assert len(client.get("/v1/jobs").json()["jobs"]) == 1
 
+    def test_a_replay_tells_what_became_of_the_job(self, client):
+        made = self.post(client).json()["id"]
+        client.post(f"/v1/jobs/{made}/cancel")
+        again = self.post(client)
+        assert (again.json()["id"], again.json()["status"]) == (made, "cancelled")
+        client.delete(f"/v1/jobs/{made}")
+        assert_problem(self.post(client), 404, "job_not_found")
+
     def test_another_payload_is_refused(self, client):
         self.post(client)
         assert_problem(self.post(client, seed=1), 422, "idempotency_key_reused")

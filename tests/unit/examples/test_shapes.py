@@ -25,6 +25,40 @@ def test_the_github_workflow_fits_its_schema():
     assert found.returncode == 0, found.stdout
 
 
+def idempotency_keys():
+    """The key of every example, as its tool would write it out."""
+    texts = {path.name: path.read_text() for path in EXAMPLES.iterdir()}
+    tree = ast.parse(texts["airflow_dag.py"])
+    [airflow] = [
+        value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Dict)
+        for name, value in zip(node.keys, node.values, strict=True)
+        if getattr(name, "value", None) == "Idempotency-Key"
+    ]
+    github = YAML(typ="safe").load(texts["github-action.yml"])["jobs"]["prune"]["env"]
+    argo = YAML(typ="safe").load(texts["argo-workflow.yaml"])["spec"]["templates"]
+    [http] = [each["http"] for each in argo if each["name"] == "submit"]
+    [key] = [each["value"] for each in http["headers"] if each["name"] == "Idempotency-Key"]
+    return {"airflow": airflow, "github": github["IDEMPOTENCY_KEY"], "argo": key}
+
+
+def test_keys_tell_tasks_and_tries_apart():
+    keys = idempotency_keys()
+    for name in ("dag_id", "run_id", "task_id", "map_index", "try_number"):
+        assert f"{{{{ ti.{name} }}}}" in keys["airflow"]
+    for name in ("repository", "run_id", "run_attempt", "job"):
+        assert f"${{{{ github.{name} }}}}" in keys["github"]
+    assert "{{workflow.uid}}" in keys["argo"]
+    assert "{{node.name}}" in keys["argo"]
+
+
+def test_the_how_to_of_airflow_shows_the_key_of_the_example():
+    page = EXAMPLES.with_name("docs") / "how-to" / "airflow.md"
+    written = re.sub(r'"\s+"', "", page.read_text())
+    assert idempotency_keys()["airflow"] in written
+
+
 def test_the_airflow_dag_calls_what_exists():
     tree = ast.parse((EXAMPLES / "airflow_dag.py").read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
