@@ -117,8 +117,8 @@ class Worker:
             result = result or {"sparsity": 0.5}
             return attempts.succeed(connection, job, result=result, files=files, log=())
 
-    def fail(self, job):
-        error = JobError(FailureKind.USER, "model_load_failed", "a tensor is missing")
+    def fail(self, job, error=None):
+        error = error or JobError(FailureKind.USER, "model_load_failed", "a tensor is missing")
         with self.engine.begin() as connection:
             attempts.fail(connection, job, error, log=())
 

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from app.api.deps import Reader, WithResources
+from app.api.job_page import job_page, what_happened
 from app.api.timeline import timeline
 from app.api.transactions import Transaction, TransactionRoute
 from app.domain.report import PAGE_FILE, TIMELINE
@@ -22,8 +23,16 @@ ALONE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inlin
 def report(
     job_id: str, resources: WithResources, caller: Reader, transaction: Transaction
 ) -> HTMLResponse:
-    """Read the job's `report.html`, with a timeline of its events in it."""
-    artifact = artifacts.get(transaction, caller, job_id, PAGE_FILE)
+    """Read about any job as a page: its `report.html`, or what is known where it has none.
+
+    A failed job's page tells what happened, in which phase, and what to do.
+    """
+    job = jobs.get(transaction, caller, job_id)
+    files = artifacts.listing(transaction, caller, job_id)
     events = jobs.list_events(transaction, caller, job_id, after=0, limit=MOST_EVENTS)
-    page = b"".join(resources.store.read(artifact)).decode()
-    return HTMLResponse(page.replace(TIMELINE, timeline(events)), headers=ALONE)
+    written = next((file for file in files if file.path == PAGE_FILE), None)
+    if written is None:
+        return HTMLResponse(job_page(job, events, files), headers=ALONE)
+    page = b"".join(resources.store.read(written)).decode()
+    added = what_happened(job, events) + timeline(events)
+    return HTMLResponse(page.replace(TIMELINE, added), headers=ALONE)

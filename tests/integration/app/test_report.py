@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.jobs import EventType, NewEvent, Phase
+from app.domain.jobs import EventType, FailureKind, JobError, NewEvent, Phase
 from app.domain.report import TIMELINE
 from app.storage.local import LocalStore
 from tests.integration.app.problem import assert_problem
@@ -33,6 +33,52 @@ def test_the_page_has_a_timeline(client, job_id):
         assert shown in answer.text
 
 
-def test_a_job_without_a_page_says_so(client):
+def test_a_job_that_waits_has_a_page(client):
     job_id = client.post("/v1/jobs", json=JOB).json()["id"]
-    assert_problem(client.get(f"/v1/jobs/{job_id}/report"), 404, "artifact_not_found")
+    answer = client.get(f"/v1/jobs/{job_id}/report")
+    assert answer.status_code == 200
+    assert "waits for a worker" in answer.text
+    assert job_id in answer.text
+
+
+def test_a_failed_job_tells_what_happened_where_and_what_to_do(client, worker):
+    job_id = client.post("/v1/jobs", json=JOB).json()["id"]
+    job = worker.claim()
+    entered = NewEvent(EventType.PHASE, Phase.CALIBRATING.value)
+    worker.heartbeat(job, Phase.CALIBRATING, 0.1, [entered])
+    worker.fail(job, JobError(FailureKind.USER, "calibration_data_invalid", "row <7> is empty"))
+    answer = client.get(f"/v1/jobs/{job_id}/report")
+    assert answer.status_code == 200
+    for told in (
+        "The job failed.",
+        "row &lt;7&gt; is empty",
+        "calibration_data_invalid: The calibration set cannot feed this model.",
+        "user error",
+        "<td>calibrating</td>",
+        f"secateur clone {job_id}",
+    ):
+        assert told in answer.text, told
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_a_cancelled_job_has_a_page(client):
+    job_id = client.post("/v1/jobs", json=JOB).json()["id"]
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    page = client.get(f"/v1/jobs/{job_id}/report").text
+    assert "was cancelled" in page
+    assert f"secateur retry {job_id}" in page
+
+
+def test_a_result_without_a_page_of_its_own_is_shown_by_figure(client, worker):
+    """As a PAR job's."""
+    client.post("/v1/jobs", json=JOB)
+    job = worker.claim()
+    worker.succeed(job, result={"routing": {"flops_ratio": 0.39271}, "warnings": ["few <records>"]})
+    page = client.get(f"/v1/jobs/{job.id}/report").text
+    assert "routing.flops_ratio" in page
+    assert "0.39271" in page
+    assert "few &lt;records&gt;" in page
+
+
+def test_the_page_of_an_unknown_job_is_not_found(client):
+    assert_problem(client.get("/v1/jobs/job_x/report"), 404, "job_not_found")
