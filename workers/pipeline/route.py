@@ -33,6 +33,7 @@ from workers.pipeline.stages import (
     load_to_run,
     provenance,
     read_records,
+    running_on,
 )
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.records import CalibrationRecord
@@ -93,7 +94,12 @@ def route(context: RunContext, routing: Routing) -> Outcome:
     context.report.progress(LOADED)
     data = read_records(context)
     origin = provenance(context, source, data)
-    with torch.no_grad(), evaluating(adapter.model), _in_words():
+    with (
+        running_on(context, adapter, data),
+        torch.no_grad(),
+        evaluating(adapter.model),
+        _in_words(),
+    ):
         prompts = _answer(context, adapter, data[Part.CALIBRATION])
         rules, costs = _rules(adapter, routing, prompts)
         with _evaluation(context, adapter, data) as evaluation:

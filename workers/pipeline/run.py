@@ -35,6 +35,7 @@ from workers.pipeline.stages import (
     load,
     provenance,
     read_records,
+    running_on,
 )
 from workers.pipeline.verify import verify_sparsity, verify_target
 from workers.pruning.models.adapter import Adapter
@@ -86,15 +87,16 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
             report.progress(DENSE)
         report.phase(Phase.PRUNING)
         known = sharing.read(context, source)
-        pruned = prune(
-            adapter,
-            recipe,
-            batches,
-            _BlockReporter(report),
-            known.scores or measure_together(context, adapter, source, batches),
-            digests=known.digests,
-            checkpoints=checkpoints_of(context, source, data),
-        )
+        with running_on(context, adapter, data):
+            pruned = prune(
+                adapter,
+                recipe,
+                batches,
+                _BlockReporter(report),
+                known.scores or measure_together(context, adapter, source, batches),
+                digests=known.digests,
+                checkpoints=checkpoints_of(context, source, data),
+            )
         report.progress(PRUNED)
         if evaluation is not None:
             report.phase(Phase.EVALUATING)

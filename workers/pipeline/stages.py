@@ -1,6 +1,7 @@
 """What every kind of job does: load the model, read its records, say where it all came from."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 
 from app.domain.errors import QualityGateError
-from app.domain.jobs import Phase
+from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.model_source import parse_model_source
 from app.domain.submission import REPRODUCED
 from workers.pipeline.checkpoints import DiskCheckpoints, open_checkpoints
@@ -18,6 +19,7 @@ from workers.pipeline.datasets.source import Dataset, load_dataset
 from workers.pipeline.devices import find_device
 from workers.pipeline.evaluation.stage import refuse_overlap
 from workers.pipeline.files import OutputFile
+from workers.pipeline.running import running
 from workers.pipeline.sources import ModelFiles, fetch
 from workers.pruning.memory import Memory
 from workers.pruning.models.adapter import Adapter
@@ -115,6 +117,11 @@ def read_records(context: RunContext) -> dict[Part, Dataset]:
             seed=evaluation.seed,
             uploads=context.datasets,
         )
+    for dataset in found.values():
+        if dataset.blank:
+            told = f"{dataset.blank} blank rows of {dataset.name} were skipped"
+            data = {"code": "blank_rows", "rows": dataset.blank}
+            context.report.event(NewEvent(EventType.WARNING, told, EventLevel.WARNING, data))
     if len(found) == len(Part):
         refuse_overlap(found[Part.CALIBRATION], found[Part.EVALUATION])
     return found
@@ -155,6 +162,17 @@ def calibration_batches(
         return []
     records = [record.calibration for record in data[Part.CALIBRATION].records]
     return list(adapter.batches(records, batch_size=spec.batch_size, max_length=spec.max_length))
+
+
+def running_on(
+    context: RunContext, adapter: Adapter, data: Mapping[Part, Dataset]
+) -> AbstractContextManager[None]:
+    """Names the calibration record on which the model fails inside, see `running`."""
+    spec, dataset = context.spec.calibration, data.get(Part.CALIBRATION)
+    if spec is None or dataset is None:
+        return running(adapter, (), 0)
+    records = [record.calibration for record in dataset.records]
+    return running(adapter, records, spec.max_length, context.report.check)
 
 
 def provenance(

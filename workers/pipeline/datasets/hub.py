@@ -9,8 +9,11 @@ from PIL import Image
 from app.domain.dataset_errors import DatasetsExtraError, DatasetSourceError
 from app.domain.datasets import HubSet
 from app.domain.errors import HubUnavailableError
-from workers.pipeline.datasets.picture import as_rgb
+from app.domain.foreign_words import words_of
+from app.uploads.picture import as_rgb
 from workers.pipeline.datasets.record import Record
+
+MAX_PIXELS = 1 << 26  # of a picture: three bytes each are in memory at once
 
 # Column names in use for our fields, ours first.
 COLUMNS = {
@@ -49,42 +52,75 @@ def hub_records(source: HubSet) -> Iterator[Record]:
             streaming=True,
         )
         names = getattr(rows.features.get("label"), "names", None) if rows.features else None
-        for row in rows:
-            yield to_record(row, names)
+        for number, row in enumerate(rows, start=1):
+            yield to_record(row, names, number)
     except ConnectionError as error:
-        raise HubUnavailableError(f"the hub does not answer: {error}") from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DatasetSourceError(f"{source.repo_id} {source.split}: {error}") from error
+        raise HubUnavailableError(f"the hub does not answer: {words_of(error)}") from error
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        raise DatasetSourceError(f"{source.repo_id} {source.split}: {words_of(error)}") from error
 
 
-def to_record(row: Mapping[str, Any], label_names: list[str] | None = None) -> Record:
-    """A row of foreign columns as a record.
+def to_record(
+    row: Mapping[str, Any], label_names: list[str] | None = None, number: int = 1
+) -> Record:
+    """A row of foreign columns as a record; one whose columns are all empty is a blank record.
 
     Args:
         row: values by column.
         label_names: what integer labels stand for.
+        number: of the row, from 1, for messages.
 
     Raises:
         DatasetSourceError: no column is one of `COLUMNS`, or a value is of the wrong kind.
     """
-    found: dict[str, Any] = {}
-    for field, columns in COLUMNS.items():
-        value = next((row[column] for column in columns if row.get(column) is not None), None)
-        if value is not None:
-            found[field] = value
-    if "label" in found:
-        label = found["label"]
-        found["label"] = label_names[label] if label_names else str(label)
+    columns: dict[str, str] = {}
+    for field, names in COLUMNS.items():
+        known = [name for name in names if name in row]
+        if known:
+            columns[field] = next((name for name in known if row[name] is not None), known[0])
+    if not set(columns) & {"text", "image", "prompt"}:
+        taken = ", ".join(name for names in COLUMNS.values() for name in names)
+        raise DatasetSourceError(f"its columns are {', '.join(row)}; known are {taken}")
+    found: dict[str, Any] = {
+        field: _value(field, column, row[column], label_names, number)
+        for field, column in columns.items()
+        if row[column] is not None
+    }
     if "prompt" not in found or "answer" not in found:
         found = {key: value for key, value in found.items() if key not in {"prompt", "answer"}}
     else:
         found.pop("text", None)
-    if not set(found) & {"text", "image", "prompt"}:
-        known = ", ".join(name for names in COLUMNS.values() for name in names)
-        raise DatasetSourceError(f"its columns are {', '.join(row)}; known are {known}")
-    for field, value in found.items():
-        if not isinstance(value, Image.Image if field == "image" else str):
-            raise DatasetSourceError(f"column {field} holds {type(value).__name__}")
-    if "image" in found:
-        found["image"] = as_rgb(found["image"])
     return Record(**found)
+
+
+def _value(
+    field: str, column: str, value: Any, label_names: list[str] | None, number: int
+) -> str | Image.Image:
+    where = f"row {number}: column {column!r}"
+    if field == "label":
+        return _label(where, value, label_names)
+    if field == "image":
+        if not isinstance(value, Image.Image):
+            raise DatasetSourceError(f"{where} holds no picture")
+        if value.width * value.height > MAX_PIXELS:
+            raise DatasetSourceError(
+                f"{where}: a picture of {value.width} x {value.height} has more than "
+                f"{MAX_PIXELS} pixels"
+            )
+        try:
+            return as_rgb(value)
+        except (OSError, ValueError) as error:
+            raise DatasetSourceError(f"{where}: {words_of(error)}") from error
+    if not isinstance(value, str):
+        raise DatasetSourceError(f"{where} holds no text")
+    return value
+
+
+def _label(where: str, value: Any, names: list[str] | None) -> str:
+    if not isinstance(value, str | int):
+        raise DatasetSourceError(f"{where} holds no label: a text or a whole number")
+    if not names or isinstance(value, str):
+        return str(value)
+    if not 0 <= value < len(names):
+        raise DatasetSourceError(f"{where} is {value}; its classes are 0 to {len(names) - 1}")
+    return names[value]

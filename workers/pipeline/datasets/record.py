@@ -30,6 +30,12 @@ class Record:
     number: int | None = field(default=None, compare=False)
 
     @property
+    def blank(self) -> bool:
+        """Nothing is there, or a text, a prompt or an answer says nothing."""
+        texts = [text for text in (self.text, self.prompt, self.answer) if text is not None]
+        return not (texts or self.image) or any(not text.strip() for text in texts)
+
+    @property
     def full_text(self) -> str | None:
         """The text, or the prompt followed by its answer."""
         if self.prompt is None:

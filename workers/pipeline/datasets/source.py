@@ -6,12 +6,15 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from app.domain.dataset_errors import DatasetNotFoundError
+from app.domain.dataset_errors import DatasetNotFoundError, DatasetSourceError
 from app.domain.datasets import Builtin, HubSet, parse_dataset
 from workers.pipeline.datasets.builtin import Part, builtin_records
 from workers.pipeline.datasets.hub import hub_records
 from workers.pipeline.datasets.record import Record, digest_of
 from workers.pipeline.datasets.uploaded import uploaded_records
+
+MOST_BLANK = 100_000  # rows that say nothing before one that does
+_BLANK = "its rows are blank; name another split, or put the texts into a column we know"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +25,13 @@ class Dataset:
         name: as the job spells it.
         records: in order; may repeat where a short set was asked for more than it has.
         digests: of the records.
+        blank: rows on the way that say nothing; they were skipped.
     """
 
     name: str
     records: tuple[Record, ...]
     digests: tuple[str, ...]
+    blank: int = 0
 
     @property
     def sha256(self) -> str:
@@ -36,7 +41,8 @@ class Dataset:
     @property
     def provenance(self) -> dict[str, Any]:
         """Entry of the manifest."""
-        return {"set": self.name, "records": len(self.records), "sha256": self.sha256}
+        found = {"set": self.name, "records": len(self.records), "sha256": self.sha256}
+        return found | ({"blank_rows": self.blank} if self.blank else {})
 
 
 def load_dataset(
@@ -45,6 +51,7 @@ def load_dataset(
     """The first `samples` records of the part.
 
     A calibration set that is shorter starts over; an evaluation set counts every record once.
+    Blank rows are skipped and counted.
 
     Args:
         name: as a job spells it.
@@ -55,14 +62,24 @@ def load_dataset(
 
     Raises:
         DatasetNotFoundError: there is no such upload.
-        DatasetSourceError: there is no such set on the hub, or its columns are not ours.
+        DatasetSourceError: there is no such set on the hub, its columns are not ours, or it has
+            no rows.
         DatasetsExtraError: sets of the hub need a package that is not installed.
     """
-    rows = islice(_records(name, part, seed, uploads), samples)
-    found = [replace(row, number=number) for number, row in enumerate(rows, start=1)]
+    found: list[Record] = []
+    blank = 0
+    for number, row in enumerate(_records(name, part, seed, uploads), start=1):
+        if row.blank:
+            blank += 1
+        else:
+            found.append(replace(row, number=number))
+        if len(found) == samples or blank > MOST_BLANK:
+            break
+    if not found:
+        raise DatasetSourceError(f"{name} has no rows" if not blank else f"{name}: {_BLANK}")
     if part is Part.CALIBRATION:
         found = list(islice(cycle(found), samples))
-    return Dataset(name, tuple(found), tuple(record.digest for record in found))
+    return Dataset(name, tuple(found), tuple(record.digest for record in found), blank)
 
 
 def _records(name: str, part: Part, seed: int, uploads: Path | None) -> Iterator[Record]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from app.domain.dataset_errors import DatasetCorruptError, DatasetNotFoundError
-from workers.pipeline.datasets.picture import as_rgb
+from app.domain.foreign_words import words_of
+from app.uploads.picture import as_rgb
 from workers.pipeline.datasets.record import Record
 
 
@@ -37,5 +38,7 @@ def _image(file: Path) -> Image.Image:
     try:
         with Image.open(file) as image:
             return as_rgb(image)
-    except OSError as error:
-        raise DatasetCorruptError(f"image {file.name} cannot be read ({error})") from error
+    except (OSError, ValueError) as error:
+        raise DatasetCorruptError(
+            f"image {file.name} cannot be read ({words_of(error)})"
+        ) from error

@@ -1,11 +1,13 @@
 """Images and texts in one space: what retrieval and zero-shot classification compare."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from app.domain.errors import MetricNotApplicableError
 from workers.pipeline.evaluation.subject import Subject
 from workers.pruning.models.records import CalibrationRecord
 
@@ -16,11 +18,20 @@ def embed_pairs(
     """Normalised embeddings of the images and of the texts, each (records, features), float32."""
     images, texts = [], []
     for batch in subject.batches(records):
-        output = subject.adapter.forward(batch)
-        # BLIP's retrieval head answers (matching scores, (images, texts)).
-        image, text = (
-            output[1] if isinstance(output, tuple) else (output.image_embeds, output.text_embeds)
-        )
+        image, text = _embeddings(subject, subject.adapter.forward(batch))
         images.append(functional.normalize(image.float(), dim=-1).cpu())
         texts.append(functional.normalize(text.float(), dim=-1).cpu())
     return torch.cat(images), torch.cat(texts)
+
+
+def _embeddings(subject: Subject, output: Any) -> tuple[Tensor, Tensor]:
+    if isinstance(output, tuple):  # BLIP's retrieval head: (matching scores, (images, texts))
+        pair: tuple[Tensor, Tensor] = output[1]
+        return pair
+    found = [getattr(output, name, None) for name in ("image_embeds", "text_embeds")]
+    image, text = found
+    if not isinstance(image, Tensor) or not isinstance(text, Tensor):
+        raise MetricNotApplicableError(
+            f"{subject.architecture} gives no embeddings of images and texts to compare"
+        )
+    return image, text

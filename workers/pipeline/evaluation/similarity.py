@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from app.domain.errors import MetricNotApplicableError
 from app.domain.evaluation import MetricName
 from workers.pipeline.evaluation.interval import Scores
 from workers.pipeline.evaluation.metric import Metric, ScoresOf
@@ -49,6 +50,11 @@ def embeddings(subject: Subject) -> Tensor:
 
 def _pooled(subject: Subject) -> Iterator[Tensor]:
     for batch in subject.batches():
-        hidden = subject.adapter.call(batch).last_hidden_state.float()  # (records, tokens, hidden)
+        states = getattr(subject.adapter.call(batch), "last_hidden_state", None)
+        if not isinstance(states, Tensor) or states.shape[:2] != batch["input_ids"].shape:
+            raise MetricNotApplicableError(
+                f"{subject.architecture} has no hidden state per token to compare"
+            )
+        hidden = states.float()  # (records, tokens, hidden)
         mask = batch["attention_mask"].unsqueeze(-1).float()
         yield functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1).cpu()

@@ -26,6 +26,7 @@ from workers.pipeline.evaluation.interval import Scores, compare
 from workers.pipeline.evaluation.metric import Metric, ScoresOf
 from workers.pipeline.evaluation.metrics import choose
 from workers.pipeline.evaluation.subject import Subject
+from workers.pipeline.running import running
 from workers.pruning.prune import evaluating
 
 
@@ -109,7 +110,13 @@ class Evaluation:
 
     def _measure(self, measure: Callable[[Metric], ScoresOf]) -> ScoresOf:
         found: dict[MetricName, Scores] = {}
-        with torch.no_grad(), evaluating(self._subject.adapter.model):
+        subject = self._subject
+        records = [record.calibration for record in subject.records]
+        with (
+            running(subject.adapter, records, subject.spec.max_length, subject.check),
+            torch.no_grad(),
+            evaluating(subject.adapter.model),
+        ):
             for metric in self._metrics:
                 found |= measure(metric)
         for name, scores in found.items():

@@ -10,11 +10,14 @@ from types import TracebackType
 
 import torch
 
-from app.domain.errors import CalibrationDataError, ModelRunError, SecateurError
+from app.domain.errors import CalibrationDataError, SecateurError
 from app.domain.foreign_words import words_of
 
-_OURS = {"app", "workers"}
-_FOREIGN = {"PIL", "datasets", "jinja2", "sentencepiece", "tiktoken", "tokenizers", "transformers"}
+_OURS = ("app.", "workers.")
+_FOREIGN = (
+    *("PIL.", "datasets.", "jinja2.", "sentencepiece.", "tiktoken.", "tokenizers."),
+    *("transformers.", "torch.nn.modules."),
+)
 
 
 @contextmanager
@@ -29,30 +32,10 @@ def naming_record(number: int) -> Iterator[None]:
     except CalibrationDataError as error:
         raise CalibrationDataError(f"record {number}: {error}") from error
     except Exception as error:
-        if not is_foreign(error):
+        if not (is_foreign(error) or _odd_call(error)):
             raise
         raise CalibrationDataError(
             f"record {number}: the checkpoint's processor cannot take it: {told(error)}"
-        ) from error
-
-
-@contextmanager
-def running(what: str) -> Iterator[None]:
-    """Say what was being done where the model's own code fails.
-
-    Args:
-        what: the beginning of a sentence: "pruning", "evaluation".
-
-    Raises:
-        ModelRunError: the model's code raised something.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not is_foreign(error):
-            raise
-        raise ModelRunError(
-            f"{what}: the model cannot be run on its inputs: {told(error)}"
         ) from error
 
 
@@ -71,11 +54,16 @@ def is_foreign(error: Exception) -> bool:
         return False
     if isinstance(error, torch.AcceleratorError) or out_of_memory(error):
         return False
-    if type(error).__module__.partition(".")[0] in _OURS:
+    if f"{type(error).__module__}.".startswith(_OURS):
         return False
     if isinstance(error, OSError) and error.errno is not None:
         return False
-    return any(package in _FOREIGN for package in _packages(error.__traceback__))
+    return any(f"{name}.".startswith(_FOREIGN) for name in _modules(error.__traceback__))
+
+
+def _odd_call(error: Exception) -> bool:
+    """Whether a processor wants other arguments than images and texts, which calling it tells."""
+    return isinstance(error, TypeError) and "argument" in str(error)
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -84,11 +72,11 @@ def out_of_memory(error: Exception) -> bool:
     return any(each in str(error) for each in words)
 
 
-def _packages(trace: TracebackType | None) -> list[str]:
-    """The packages of the frames below the last one that is ours, outermost first."""
+def _modules(trace: TracebackType | None) -> list[str]:
+    """Modules of the frames below the last one that is ours, outermost first."""
     found: list[str] = []
     while trace is not None:
-        package = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
-        found = [] if package in _OURS else [*found, package]
+        name = str(trace.tb_frame.f_globals.get("__name__"))
+        found = [] if f"{name}.".startswith(_OURS) else [*found, name]
         trace = trace.tb_next
     return found

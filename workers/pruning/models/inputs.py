@@ -214,12 +214,15 @@ def image_of(record: CalibrationRecord) -> Image.Image:
     """Image of a record as RGB.
 
     Raises:
-        CalibrationDataError: it has none.
+        CalibrationDataError: it has none, or one without pixels.
     """
     if record.image is None:
         raise CalibrationDataError(
             "it has no image, and this model needs one, as the records of `scene-captions` have"
         )
+    if 0 in record.image.size:
+        width, height = record.image.size
+        raise CalibrationDataError(f"its image of {width} x {height} has no pixels")
     return record.image.convert("RGB")
 
 

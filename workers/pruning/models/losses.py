@@ -110,7 +110,7 @@ def _masked(adapter: Trainable, batch: Batch) -> Tensor:
 
 
 def _own_decision(adapter: Trainable, batch: Batch) -> Tensor:
-    logits = adapter.call(batch).logits.float().flatten(0, -2)
+    logits = _tensor_of(adapter.call(batch), "logits").float().flatten(0, -2)
     return functional.cross_entropy(logits, logits.detach().argmax(-1))
 
 
@@ -121,7 +121,8 @@ def _halves_contrastive(adapter: Trainable, batch: Batch) -> Tensor:
     middle = (mask.sum(1, keepdim=True) + 1) // 2
     pooled = []
     for half in (mask & (position < middle), mask & (position >= middle)):
-        hidden = adapter.call({**batch, "attention_mask": half.long()}).last_hidden_state.float()
+        output = adapter.call({**batch, "attention_mask": half.long()})
+        hidden = _tensor_of(output, "last_hidden_state").float()
         weight = half.unsqueeze(-1).float()
         pooled.append((hidden * weight).sum(1) / weight.sum(1).clamp(min=1))
     return symmetric_contrastive(pooled[0], pooled[1], _TEMPERATURE)
@@ -140,7 +141,14 @@ def needs_pairs(batch: Batch) -> None:
 
 
 def _loss_of(output: Any) -> Tensor:
-    loss = getattr(output, "loss", None)
-    if not isinstance(loss, Tensor):
-        raise RecipeError(f"{type(output).__name__} carries no loss.")
-    return loss
+    return _tensor_of(output, "loss")
+
+
+def _tensor_of(output: Any, name: str) -> Tensor:
+    found = getattr(output, name, None)
+    if not isinstance(found, Tensor):
+        raise RecipeError(
+            f"the model gives no {name}; choose an allocation and an importance that need no "
+            "gradient"
+        )
+    return found

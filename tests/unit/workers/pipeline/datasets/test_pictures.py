@@ -11,6 +11,7 @@ from PIL import Image
 from app.services.datasets import store_upload
 from app.storage.datasets import DatasetStore
 from app.uploads.limits import UploadLimits
+from app.uploads.picture import as_rgb
 from workers.pipeline.datasets.builtin import Part
 from workers.pipeline.datasets.source import load_dataset
 
@@ -103,3 +104,18 @@ def test_sixteen_bits_of_grey_are_not_white(read):
 @pytest.mark.parametrize("size", [(1, 1), (2000, 1), (1, 2000), (2000, 2000)])
 def test_tiny_and_huge_pictures(read, size):
     assert read(saved(Image.new("RGB", size))).size == size
+
+
+def test_a_broken_exif_entry_turns_nothing():
+    image = Image.open(io.BytesIO(saved(halves(), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff")))
+    assert as_rgb(image).size == (40, 20)
+
+
+@pytest.mark.parametrize("mode", ["La", "PA", "RGBa", "LAB", "F", "I;16B"])
+def test_rare_modes_become_rgb(mode):
+    assert as_rgb(Image.new(mode, (3, 2))).mode == "RGB"
+
+
+def test_a_picture_without_pixels_is_refused():
+    with pytest.raises(ValueError, match="0 x 5 has no pixels"):
+        as_rgb(Image.new("RGB", (0, 5)))

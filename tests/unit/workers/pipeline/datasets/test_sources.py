@@ -19,6 +19,7 @@ from app.storage.datasets import DatasetStore
 from app.uploads.limits import UploadLimits
 from workers.pipeline.datasets.builtin import Part
 from workers.pipeline.datasets.hub import to_record
+from workers.pipeline.datasets.record import Record
 from workers.pipeline.datasets.source import load_dataset
 
 LIMITS = UploadLimits(bytes=1 << 20, unpacked_bytes=1 << 20, rows=50, image_pixels=10_000)
@@ -79,6 +80,37 @@ def test_columns_in_use_elsewhere_become_fields():
     found = to_record({"sentence": "s", "label": 1}, ["bad", "good"])
     assert (found.text, found.label) == ("s", "good")
     assert to_record({"caption": "c", "question": "q"}).prompt is None
+
+
+def test_null_rows_of_known_columns_are_blank_and_not_of_unknown_columns():
+    assert to_record({"text": None}).blank
+    assert to_record({"text": " \n"}).blank
+    assert to_record({"question": "q", "answer": ""}).blank
+    assert not to_record({"image": Image.new("L", (4, 4)), "text": None}).blank
+
+
+@pytest.mark.parametrize("label", [-1, 2, 7, 1.5, ["a"]])
+def test_a_label_that_is_no_class_is_named_by_its_row(label):
+    with pytest.raises(DatasetSourceError, match="row 9: column 'label'"):
+        to_record({"text": "a", "label": label}, ["bad", "good"], 9)
+
+
+def test_a_picture_too_large_to_decode_is_named_before_it_is(monkeypatch):
+    monkeypatch.setattr("workers.pipeline.datasets.hub.MAX_PIXELS", 15)
+    with pytest.raises(DatasetSourceError, match="row 3: column 'image': a picture of 4 x 4"):
+        to_record({"image": Image.new("L", (4, 4))}, None, 3)
+
+
+def test_blank_rows_are_skipped_counted_and_told(monkeypatch):
+    rows = [Record(text=text) for text in ("a", " ", "b", "", "c", "d")]
+    monkeypatch.setattr("workers.pipeline.datasets.source.hub_records", lambda _: iter(rows))
+    found = load_dataset("hf:a/b#train", Part.EVALUATION, samples=3, seed=0)
+    assert [record.text for record in found.records] == ["a", "b", "c"]
+    assert [record.number for record in found.records] == [1, 3, 5]
+    assert found.provenance["blank_rows"] == 2
+    rows = [Record(text=" ")]
+    with pytest.raises(DatasetSourceError, match="its rows are blank"):
+        load_dataset("hf:a/b#train", Part.CALIBRATION, samples=3, seed=0)
 
 
 @pytest.mark.parametrize("row", [{"tokens": "a"}, {"text": 3}, {"image": "a.png"}])
