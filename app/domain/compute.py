@@ -24,8 +24,9 @@ class Compute(Strict):
     device: Device = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="type of the weights while the job computes; auto is the checkpoint's own. "
-        "Files keep their types",
+        description="type that the job computes in; auto is the checkpoint's own, or float32 on a "
+        "CPU without instructions for half precision. Gradients are computed in float32 in any "
+        "case. Files keep their types",
     )
 
 

@@ -62,11 +62,12 @@ def estimate_memory(
         gpu: it computes on a GPU, which holds all weights and none of the libraries.
         activations: bytes of them that are held in host memory; more wait on disk.
     """
-    width = _WIDTHS.get(spec.dtype, anatomy.width)
-    every = width * anatomy.numel
-    weights = every
-    if not gpu and width >= anatomy.width:  # views of files; what is narrowed is copied
-        weights = width * _resident(anatomy, spec)
+    width = _width(anatomy, spec, gpu=gpu)
+    every = anatomy.width * anatomy.numel
+    weights = every if gpu else anatomy.width * _resident(anatomy, spec)  # views of files
+    if width != anatomy.width:  # converted while they are read
+        runs = spec.calibration is not None or spec.evaluation is not None
+        weights += width * _resident(anatomy, spec) if runs else 0
     stages = {}
     if spec.calibration is None:
         stages["pruning"] = 4 * _FLOAT * _largest(anatomy)
@@ -82,6 +83,13 @@ def estimate_memory(
         stages["evaluating"] = 2 * _logits(anatomy, rows, length)
     libraries = LIBRARIES + (IMAGES if anatomy.patches else 0)
     return Memory(CONTEXT if gpu else libraries, weights, stages)
+
+
+def _width(anatomy: Anatomy, spec: JobSpec, *, gpu: bool) -> int:
+    """Bytes of a value that is computed. Most CPUs compute half precision in float32."""
+    if spec.dtype == "auto":
+        return anatomy.width if gpu else max(anatomy.width, _FLOAT)
+    return _WIDTHS[spec.dtype]
 
 
 def _resident(anatomy: Anatomy, spec: JobSpec) -> int:

@@ -14,6 +14,7 @@ from app.domain.report import MatrixReport
 from workers.pruning import keep_sparse
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.checkpoint import header_of
+from workers.pruning.models.converted import stored
 
 if TYPE_CHECKING:
     from workers.pruning.models.structure import Matrix
@@ -37,7 +38,7 @@ def write_masks(directory: Path, adapter: Adapter, pruned: Iterable[MatrixReport
     modules = {report.module for report in pruned}
     names: dict[int, list[str]] = defaultdict(list)
     for name, parameter in adapter.model.named_parameters(remove_duplicate=False):
-        names[id(parameter)].append(name)
+        names[id(stored(parameter))].append(name)
     places: dict[str, list[tuple[int, Matrix]]] = defaultdict(list)
     for matrix in adapter.matrices:
         if matrix.name in modules:

@@ -24,6 +24,7 @@ from workers.pipeline.sources import ModelFiles, fetch
 from workers.pruning.memory import Memory
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.loading import LoadedModel, load_model
+from workers.pruning.models.precision import HALF, settle, suitable_dtype
 from workers.pruning.models.replay import Batch
 
 
@@ -65,7 +66,7 @@ def load(context: RunContext, source: ModelFiles) -> LoadedModel:
     staging, memory = context.staging, Memory()
     if _device(context).type == "cpu":
         memory = Memory(staging, activations=context.activation_bytes, scratch=staging)
-    return _placed(context, load_model(source.directory, _dtype(context), memory))
+    return load_model(source.directory, _dtype(context), memory, _device(context))
 
 
 def load_to_run(context: RunContext, source: ModelFiles) -> LoadedModel:
@@ -74,7 +75,9 @@ def load_to_run(context: RunContext, source: ModelFiles) -> LoadedModel:
     Raises:
         UserError: it does not load, or this machine has no such device.
     """
-    return _placed(context, load_model(source.directory, _dtype(context)))
+    loaded = load_model(source.directory, _dtype(context), device=_device(context))
+    settle(loaded.model)
+    return loaded
 
 
 def _device(context: RunContext) -> torch.device:
@@ -85,12 +88,6 @@ def _dtype(context: RunContext) -> torch.dtype | None:
     name = context.spec.dtype
     found: torch.dtype | None = None if name == "auto" else getattr(torch, name)
     return found
-
-
-def _placed(context: RunContext, loaded: LoadedModel) -> LoadedModel:
-    # transformers wraps its own `to` without a signature.
-    torch.nn.Module.to(loaded.model, _device(context))
-    return loaded
 
 
 def read_records(context: RunContext) -> dict[Part, Dataset]:
@@ -137,7 +134,9 @@ def checkpoints_of(
     """
     work = provenance(context, source, data)
     device = str(find_device(context.spec.device, context.device))
-    machine = [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), device]
+    computes = [str(suitable_dtype(each, torch.device(device))) for each in HALF]
+    capability = torch.backends.cpu.get_cpu_capability()
+    machine = [capability, torch.get_num_threads(), device, *computes]
     key = {
         "job": work["job"],
         "state of the model": source.fingerprint,

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from app.domain.errors import NonFiniteError
+from workers.pruning.models.converted import stored
 from workers.pruning.models.forwards import Forward, replaced, without_cache
+from workers.pruning.models.precision import computing_in_float32, in_float32
 from workers.pruning.models.replay import Batch
 from workers.pruning.models.structure import Matrix, Tower
 
@@ -60,9 +62,17 @@ def each_gradient(
     Raises:
         NonFiniteError: the loss is NaN or infinite.
     """
+    with computing_in_float32(adapter.model):
+        return _differentiate(adapter, in_float32(batch), matrices, take)
+
+
+def _differentiate(
+    adapter: Differentiable, batch: Batch, matrices: Iterable[Matrix], take: Take
+) -> float:
+    shown = {stored(parameter): parameter for parameter in adapter.model.parameters()}
     owners: dict[nn.Parameter, list[Matrix]] = defaultdict(list)
     for matrix in matrices:
-        owners[matrix.parameter].append(matrix)
+        owners[shown.get(matrix.parameter, matrix.parameter)].append(matrix)
 
     def hand_over(parameter: Tensor) -> None:
         gradient, parameter.grad = parameter.grad, None

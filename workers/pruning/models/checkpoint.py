@@ -94,12 +94,8 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     return Checkpoint(directory, {key: tensors[key] for key in weight_map})
 
 
-def map_tensors(
-    checkpoint: Checkpoint, dtype: torch.dtype, memory: Memory
-) -> dict[str, torch.Tensor]:
+def map_tensors(checkpoint: Checkpoint, memory: Memory) -> dict[str, torch.Tensor]:
     """Every tensor as a view of its file, in which nothing is read yet.
-
-    Narrower weight matrices are widened to `dtype` on the way, one at a time.
 
     Raises:
         ModelLoadError: a tensor is of a kind torch does not know.
@@ -115,11 +111,7 @@ def map_tensors(
         stored = place.torch_dtype or _other_dtype(key, place)
         if place.begin % stored.itemsize:  # a writer that did not pad its header
             raw = memory.place(raw)
-        tensor = raw.view(stored).view(place.shape)
-        widened = stored != dtype and torch.promote_types(stored, dtype) == dtype
-        if place.torch_dtype and tensor.ndim > 1 and widened:
-            tensor = memory.place(tensor.to(dtype))
-        found[key] = tensor
+        found[key] = raw.view(stored).view(place.shape)
     return found
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from app.domain.recipe import Modality
+from workers.pruning.models.converted import stored
 from workers.pruning.models.file_keys import FileKeys, Place
 from workers.pruning.models.structure import Matrix
 
@@ -93,10 +94,11 @@ def _weights(module: nn.Module) -> Iterator[_Weight]:
         prefix = f"{path}." if path else ""
         if isinstance(child, nn.MultiheadAttention) and child.in_proj_weight is not None:
             packed.append(path)
-            yield _Weight(f"{prefix}in_proj_weight", child.in_proj_weight, None, transposed=False)
+            packed_weight = cast("nn.Parameter", stored(child.in_proj_weight))
+            yield _Weight(f"{prefix}in_proj_weight", packed_weight, None, transposed=False)
         elif isinstance(child, nn.Linear | Conv1D) and child.weight.ndim == 2:  # noqa: PLR2004 (matrices)
             caller = None if inside else child  # packed attention reads the weight itself
-            weight = cast("nn.Parameter", child.weight)
+            weight = cast("nn.Parameter", stored(cast("nn.Parameter", child.weight)))
             yield _Weight(path, weight, caller, isinstance(child, Conv1D))
 
 
@@ -113,12 +115,12 @@ class MatrixFinder:
         self._seen: set[int] = set()
         self._names: dict[int, list[str]] = defaultdict(list)
         for name, parameter in model.named_parameters(remove_duplicate=False):
-            self._names[parameter.data_ptr()].append(name)
+            self._names[stored(parameter).data_ptr()].append(name)
         self._callers: dict[int, dict[int, nn.Module]] = defaultdict(dict)
         self._embeddings: set[int] = set()
         for module in model.modules():
             if isinstance(module, nn.Embedding):
-                self._embeddings.add(module.weight.data_ptr())
+                self._embeddings.add(stored(module.weight).data_ptr())
         for weight in _weights(model):
             if weight.caller is not None:
                 self._callers[weight.parameter.data_ptr()][id(weight.caller)] = weight.caller

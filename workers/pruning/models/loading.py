@@ -2,8 +2,10 @@
 
 import functools
 import logging
+import math
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from app.domain.errors import ModelLoadError, UnsupportedArchitectureError
@@ -23,7 +26,9 @@ from workers.pruning.models.checkpoint import (
     read_json,
 )
 from workers.pruning.models.discovery import find_stacks
+from workers.pruning.models.file_keys import map_file_keys
 from workers.pruning.models.limits import placeholders
+from workers.pruning.models.precision import compute_in, suitable_dtype
 from workers.pruning.models.preferences import generate_plainly, plain_directory
 from workers.pruning.models.processors import load_processor
 from workers.pruning.near import near_names
@@ -56,15 +61,20 @@ class LoadedModel:
 
 
 def load_model(
-    path: Path, dtype: torch.dtype | None = None, memory: Memory | None = None
+    path: Path,
+    dtype: torch.dtype | None = None,
+    memory: Memory | None = None,
+    device: torch.device | None = None,
 ) -> LoadedModel:
     """Load the model named by `config.architectures[0]`; its weights are read when touched.
 
     Args:
         path: directory with config.json and safetensors files.
-        dtype: floating dtype to compute in. By default that of the stored weight matrices; where
-            they differ, the narrowest dtype that holds them all. Files keep theirs on export.
+        dtype: floating dtype to compute in; weights stay as they are stored. By default what suits
+            the device and the weight matrices; where these differ, the narrowest dtype that holds
+            them all.
         memory: where weights that are written to go; by default they stay in memory.
+        device: where to hold the model; by default the CPU.
 
     Raises:
         UnsupportedArchitectureError: transformers has no such class, or it needs its own code.
@@ -75,11 +85,14 @@ def load_model(
     _refuse_indirections(path, saved)
     checkpoint = open_checkpoint(path)
     memory = memory or Memory()
-    dtype = dtype or _stored_dtype(checkpoint)
+    device = device or torch.device("cpu")
+    dtypes = _matrix_dtypes(checkpoint)
+    dtype = dtype or suitable_dtype(functools.reduce(torch.promote_types, dtypes), device)
+    tensors = map_tensors(checkpoint, memory)
     with _quiet(), plain_directory(path) as plain:
         try:
             config = model_class.config_class.from_pretrained(plain, local_files_only=True)
-            model, info = _fill(model_class, config, checkpoint, dtype, memory)
+            model, info = _fill(model_class, config, dtypes.most_common(1)[0][0], tensors)
         except ModelLoadError:
             raise
         except Exception as error:  # whatever a foreign file made transformers raise
@@ -89,18 +102,21 @@ def load_model(
         processor, problem = load_processor(plain, path.name)
     generate_plainly(model, path, placeholders(processor, config))
     _refuse_incomplete(info)
+    _undo_casts(model, checkpoint, tensors)
+    nn.Module.to(model, device)  # transformers wraps its own without a signature
+    compute_in(model, dtype)
     memory.watch(block for stack in find_stacks(model) for _, block in stack.blocks)
     return LoadedModel(model, model.config, processor, checkpoint, memory, problem)
 
 
 def _fill(
-    model_class: Any, config: Any, checkpoint: Checkpoint, dtype: torch.dtype, memory: Memory
+    model_class: Any, config: Any, dtype: torch.dtype, tensors: Mapping[str, torch.Tensor]
 ) -> tuple[transformers.PreTrainedModel, dict[str, Any]]:
     """Build the model without weights and give it views of the files; what was found comes too."""
     model, info = model_class.from_pretrained(
         None,
         config=config,
-        state_dict=map_tensors(checkpoint, dtype, memory),
+        state_dict=dict(tensors),
         dtype=dtype,
         local_files_only=True,
         ignore_mismatched_sizes=True,  # refused by the caller, by name
@@ -146,15 +162,37 @@ def _refuse_indirections(path: Path, config: dict[str, Any]) -> None:
         raise ModelLoadError("This is a PEFT adapter. Merge it into its base model first.")
 
 
-def _stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
-    matrices = {
-        tensor.torch_dtype
-        for tensor in checkpoint.tensors.values()
-        if tensor.torch_dtype is not None and len(tensor.shape) > 1
-    }
-    if not matrices:
+def _undo_casts(
+    model: transformers.PreTrainedModel, checkpoint: Checkpoint, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Give parameters that transformers cast to one dtype the tensors of the files back."""
+    stored = {tensor.torch_dtype for tensor in checkpoint.tensors.values()} - {None}
+    if len(stored | {p.dtype for p in model.parameters()}) == 1:
+        return
+    places = map_file_keys(model, checkpoint).places
+    known: dict[nn.Parameter, nn.Parameter] = {}
+    for name, parameter in model.named_parameters():
+        if (place := places.get(name)) is not None:
+            tensor = tensors[place.key]
+            if tensor.shape != parameter.shape:  # several parameters are cut from it
+                tensor = tensor[place.row : place.row + len(parameter)]
+            if tensor.dtype != parameter.dtype and tensor.shape == parameter.shape:
+                known[parameter] = nn.Parameter(tensor, requires_grad=False)
+    for module in model.modules():
+        for entry, held in module._parameters.items():  # noqa: SLF001 - ties stay
+            if held in known:
+                module._parameters[entry] = known[held]  # noqa: SLF001 - the same
+
+
+def _matrix_dtypes(checkpoint: Checkpoint) -> Counter[torch.dtype]:
+    """The floating dtypes of the weight matrices, with how many values each has."""
+    found = Counter[torch.dtype]()
+    for tensor in checkpoint.tensors.values():
+        if tensor.torch_dtype is not None and len(tensor.shape) > 1:
+            found[tensor.torch_dtype] += math.prod(tensor.shape)
+    if not found:
         raise ModelLoadError("The checkpoint holds no floating-point weight matrix.")
-    return functools.reduce(torch.promote_types, matrices)
+    return found
 
 
 def _refuse_incomplete(info: dict[str, Any]) -> None:

@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 from app.domain.errors import ModelLoadError, UnsupportedArchitectureError
 from tests.families import BY_NAME
 from tests.tiny import DECODER, save, tokenizer
+from workers.pruning.models.converted import stored
 from workers.pruning.models.loading import load_model
+from workers.pruning.models.precision import suitable_dtype
 
 
 @pytest.fixture
@@ -42,13 +44,15 @@ def test_a_model_is_ready_to_run(directory):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_the_stored_dtype_is_kept(tmp_path, dtype):
+@pytest.mark.parametrize("asked", [torch.bfloat16, torch.float16, torch.float32, None])
+def test_weights_stay_as_they_are_stored_whatever_the_model_computes_in(tmp_path, dtype, asked):
     config = transformers.LlamaConfig(**DECODER)
     save(tmp_path, transformers.LlamaForCausalLM, config, tokenizer(), dtype=dtype)
     edit_config(tmp_path, dtype="float32")  # what config.json claims does not matter
-    assert {p.dtype for p in load_model(tmp_path).model.parameters()} == {dtype}
-    other = load_model(tmp_path, torch.float32)
-    assert {p.dtype for p in other.model.parameters()} == {torch.float32}
+    model = load_model(tmp_path, asked).model
+    expected = asked or suitable_dtype(dtype, torch.device("cpu"))
+    assert {p.dtype for p in model.parameters()} == {model.dtype} == {expected}
+    assert {stored(p).dtype for p in model.parameters()} == {dtype}
 
 
 def test_of_mixed_dtypes_the_one_that_holds_all_matrices_is_used(directory):
@@ -57,7 +61,12 @@ def test_of_mixed_dtypes_the_one_that_holds_all_matrices_is_used(directory):
             tensors[key] = value.to(torch.bfloat16 if "mlp" in key else torch.float32)
 
     edit_weights(directory, narrow)
-    assert load_model(directory).model.dtype == torch.float32
+    model = load_model(directory).model
+    assert model.dtype == torch.float32
+    layer = model.model.layers[0]
+    assert stored(layer.mlp.up_proj.weight).dtype == torch.bfloat16
+    expected = load_file(directory / "model.safetensors")["model.layers.0.self_attn.q_proj.weight"]
+    assert torch.equal(stored(layer.self_attn.q_proj.weight), expected)
 
 
 def test_norms_in_full_precision_do_not_widen_the_model(directory):
@@ -66,7 +75,9 @@ def test_norms_in_full_precision_do_not_widen_the_model(directory):
             tensors[key] = value.bfloat16() if value.ndim > 1 else value
 
     edit_weights(directory, narrow)
-    assert load_model(directory).model.dtype == torch.bfloat16
+    model = load_model(directory).model
+    assert model.dtype == suitable_dtype(torch.bfloat16, model.device)
+    assert stored(model.model.norm.weight).dtype == torch.float32
 
 
 def test_sharded_checkpoints_load(tmp_path):

@@ -10,6 +10,7 @@ from workers.pruning.allocation.ecoflap.backward import SUMS, BackwardEstimator,
 from workers.pruning.allocation.ecoflap.zeroth_order import ZerothOrderEstimator
 from workers.pruning.checkpoints import Checkpoints, Entry, NoCheckpoints
 from workers.pruning.gradients import Differentiable
+from workers.pruning.models.precision import computing_in_float32, in_float32
 from workers.pruning.models.replay import Batch
 from workers.pruning.models.structure import Matrix
 
@@ -57,21 +58,25 @@ def measure(
         tick: told on the way.
         checkpoints: keep the scores of every finished batch.
 
+    Differences of losses and small gradients are lost in half precision: all is computed in
+    float32, whatever the model computes in elsewhere.
+
     Raises:
         CalibrationDataError: there are no batches.
         NonFiniteError: the loss is NaN or infinite.
     """
-    estimator = _find(adapter, settings, seed)
     kept = checkpoints or NoCheckpoints()
     found: dict[int, dict[Matrix, float]] = {}
-    for index, batch in batches:
-        name = f"scores/{index}"
-        if (known := kept.get(name)) is not None:
-            values = known.values
-            found[index] = {m: values[m.name] for m in matrices if m.name in values}
-            continue
-        found[index] = dict(estimator.scores(index, batch, matrices, tick))
-        kept.put(name, Entry({m.name: score for m, score in found[index].items()}))
+    with computing_in_float32(adapter.model):
+        estimator = _find(adapter, settings, seed)
+        for index, batch in batches:
+            name = f"scores/{index}"
+            if (known := kept.get(name)) is not None:
+                values = known.values
+                found[index] = {m: values[m.name] for m in matrices if m.name in values}
+                continue
+            found[index] = dict(estimator.scores(index, in_float32(batch), matrices, tick))
+            kept.put(name, Entry({m.name: score for m, score in found[index].items()}))
     if not found:
         raise CalibrationDataError("ecoflap needs calibration data")
     inside = [m for m in matrices if any(m in scores for scores in found.values())]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.pruning.allocation.ecoflap.memo import Memo
+from workers.pruning.models.converted import stored
 from workers.pruning.models.forwards import Forward, replaced
 from workers.pruning.models.structure import Matrix
 
@@ -87,16 +88,17 @@ class Perturbation:
 def swapped(matrix: Matrix, model: nn.Module, delta: Tensor) -> Iterator[None]:
     """A perturbed copy in the parameter's place: for weights that packed attention reads itself.
 
-    The copy has the parameter's dtype, so in half precision small perturbations round.
+    The copy has the dtype that the model computes in: in half precision small perturbations round.
     """
-    copy = nn.Parameter(matrix.parameter.detach().clone(), requires_grad=False)
+    before = _shown(matrix, model)
+    copy = nn.Parameter(before.detach().clone(), requires_grad=False)
     part = matrix.part_of(copy.detach())
     part.copy_(part.float() + delta)
     places = [
         (module._parameters, name)  # noqa: SLF001 - assignment would register anew and lose ties
         for module in model.modules()
         for name, parameter in module._parameters.items()  # noqa: SLF001 - the same
-        if parameter is matrix.parameter
+        if parameter is before
     ]
     try:
         for parameters, name in places:
@@ -104,7 +106,7 @@ def swapped(matrix: Matrix, model: nn.Module, delta: Tensor) -> Iterator[None]:
         yield
     finally:
         for parameters, name in places:
-            parameters[name] = matrix.parameter
+            parameters[name] = before
 
 
 def readers(matrix: Matrix, model: nn.Module) -> list[nn.Module]:
@@ -114,5 +116,10 @@ def readers(matrix: Matrix, model: nn.Module) -> list[nn.Module]:
     return [
         module
         for module in model.modules()
-        if any(parameter is matrix.parameter for parameter in module.parameters(recurse=False))
+        if any(stored(p) is matrix.parameter for p in module.parameters(recurse=False))
     ]
+
+
+def _shown(matrix: Matrix, model: nn.Module) -> nn.Parameter:
+    """The parameter that the model's code finds in the matrix's place."""
+    return next((p for p in model.parameters() if stored(p) is matrix.parameter), matrix.parameter)
