@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             kept = settings.storage
             store = open_store(kept.dir, kept.url, kept.endpoint, kept.public_endpoint)
             models = settings.models
-            outlines = Outlines(models.roots, models.hub_endpoint, models.hub_cache)
+            outlines = Outlines(models.roots, models.hub_endpoint, models.max_header_bytes)
             rules = _rules(settings, store, outlines)
             resources = Resources(settings, engine, queue, store, rates, hub, rules, announcer)
             yield {"resources": resources}

@@ -74,6 +74,12 @@ class Models(Section):
     hub_cache: Path = Field(
         default=Path("hub"), description="where models from the hub are kept (under data_dir)"
     )
+    max_header_bytes: int = Field(
+        default=16 << 20,
+        ge=1024,
+        le=100_000_000,
+        description="longest header of a safetensors file that the API reads, in bytes",
+    )
 
     @field_validator("roots", mode="before")
     @classmethod
@@ -129,6 +135,9 @@ class Datasets(Section):
     max_image_pixels: int = Field(
         default=1 << 24, ge=1, description="largest image accepted, width times height"
     )
+    max_pixels: int = Field(
+        default=1 << 31, ge=1, description="most pixels of all images of a data set together"
+    )
 
     @property
     def limits(self) -> UploadLimits:
@@ -138,6 +147,7 @@ class Datasets(Section):
             unpacked_bytes=self.max_unpacked_bytes,
             rows=self.max_rows,
             image_pixels=self.max_image_pixels,
+            pixels=self.max_pixels,
         )
 
 

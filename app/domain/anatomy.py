@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from app.domain.model_config import number, section
 from app.domain.plans import modality_of
 from app.domain.recipe import Modality
 from app.domain.tensors import StoredTensor
@@ -76,16 +77,16 @@ class Anatomy:
     @classmethod
     def of(cls, tensors: Mapping[str, StoredTensor], config: Mapping[str, Any]) -> Self:
         """Read it from headers and configuration."""
-        text = _section(config, "text_config")
+        text = section(config, "text_config")
         patches, pixels = _image(config)
         matrices = [tensor for tensor in tensors.values() if len(tensor.shape) > 1]
         return cls(
             blocks=tuple(_blocks(tensors)),
             numel=sum(tensor.numel for tensor in tensors.values()),
             width=max((tensor.width for tensor in matrices), default=4),
-            stored=sum(tensor.numel * tensor.width for tensor in tensors.values()),
-            vocabulary=_number(text, "vocab_size"),
-            positions=_number(text, "max_position_embeddings") or 1 << 30,
+            stored=sum(tensor.bytes for tensor in tensors.values()),
+            vocabulary=number(text, "vocab_size"),
+            positions=number(text, "max_position_embeddings") or 1 << 30,
             patches=patches,
             pixels=pixels,
         )
@@ -128,20 +129,10 @@ def _blocks(tensors: Mapping[str, StoredTensor]) -> list[BlockSize]:
 
 def _image(config: Mapping[str, Any]) -> tuple[int, int]:
     """Tokens and values of an image."""
-    vision = _section(config, "vision_config")
-    side, patch = _number(vision, "image_size"), _number(vision, "patch_size")
+    vision = section(config, "vision_config")
+    side, patch = number(vision, "image_size"), number(vision, "patch_size")
     if side and patch:
         return (side // patch) ** 2, 3 * side**2
     if patch or "vision_config" in config:
         return _IMAGE_TOKENS, 3 * _IMAGE_SIDE**2
     return 0, 0
-
-
-def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = config.get(name)
-    return found if isinstance(found, dict) else config
-
-
-def _number(config: Mapping[str, Any], name: str) -> int:
-    value = config.get(name)
-    return value if isinstance(value, int) and value > 0 else 0

@@ -5,11 +5,12 @@ on the names in the checkpoint's files stand in for it; a test holds them agains
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from app.domain.recipe import NM, Modality, Recipe, Uniform
+from app.domain.tensors import BITS, StoredTensor
 
 _BLOCK = re.compile(r"\.\d+\.|vision_model\.head\.")
 _NEVER = re.compile(r"embed|norm|relative_attention_bias|lm_head|position")
@@ -32,12 +33,19 @@ class PlannedMatrix:
     modality: Modality
     shape: tuple[int, int]
     sparsity: float | None
+    bits: int
+
+    @property
+    def numel(self) -> int:
+        """Number of weights."""
+        return self.shape[0] * self.shape[1]
 
 
-def prunable(shapes: Mapping[str, tuple[int, ...]], recipe: Recipe) -> list[PlannedMatrix]:
+def prunable(tensors: Mapping[str, StoredTensor], recipe: Recipe) -> list[PlannedMatrix]:
     """The matrices inside blocks that the recipe's targets take in, in the files' order."""
     found = []
-    for key, shape in shapes.items():
+    for key, tensor in tensors.items():
+        shape = tensor.shape
         name = key.removesuffix(".weight")
         modality = modality_of(key)
         matrix = len(shape) == 2 and min(shape) > 1  # noqa: PLR2004 - rows and columns
@@ -50,7 +58,13 @@ def prunable(shapes: Mapping[str, tuple[int, ...]], recipe: Recipe) -> list[Plan
         sparsity = recipe.sparsity_of(modality)
         uniform = isinstance(recipe.allocation, Uniform)
         found.append(
-            PlannedMatrix(key, modality, (shape[0], shape[1]), sparsity if uniform else None)
+            PlannedMatrix(
+                key,
+                modality,
+                (shape[0], shape[1]),
+                sparsity if uniform else None,
+                BITS[tensor.dtype],
+            )
         )
     return found
 
@@ -64,12 +78,12 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def warnings(recipe: Recipe, matrices: list[PlannedMatrix] | None) -> list[str]:
+def warnings(recipe: Recipe, matrices: Sequence[PlannedMatrix]) -> list[str]:
     """What whoever submits this should know before."""
     found = []
     if isinstance(recipe.pattern, NM):
         kept, group = recipe.pattern.n, recipe.pattern.m
-        odd = [m.file_key for m in matrices or () if m.shape[1] % group]
+        odd = [m.file_key for m in matrices if m.shape[1] % group]
         if odd:
             found.append(f"{group} does not divide the inputs of {len(odd)} matrices: {odd[0]} ...")
         if (kept, group) != (2, 4):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.model_config import architecture, number, section
 from app.domain.routing import Routing, TokensAndLayers
 from app.domain.routing_errors import (
     LayerBudgetError,
@@ -24,6 +25,7 @@ TOKENS_AND_LAYERS = frozenset(
     }
 )
 LAYERS_ONLY = frozenset({"InstructBlipForConditionalGeneration"})
+_MOST_LAYERS = 4096
 _COMPARES = ("Model", "ForImageTextRetrieval", "ForImageClassification")
 
 
@@ -37,7 +39,7 @@ def check_routable(config: Mapping[str, Any], routing: Routing) -> None:
     Raises:
         RoutingError: one of its kinds; the message says what would be accepted.
     """
-    name = next(iter(config.get("architectures") or ()), "")
+    name = architecture(config)
     if name not in TOKENS_AND_LAYERS | LAYERS_ONLY:
         _refuse(name, config)
     budget = routing.budget
@@ -67,9 +69,7 @@ def _refuse(name: str, config: Mapping[str, Any]) -> None:
 
 def decoder_layers(config: Mapping[str, Any]) -> int | None:
     """Layers of the decoder; None where the configuration leaves them to a default."""
-    text = config.get("text_config") or config
-    found = text.get("num_hidden_layers")
-    return found if isinstance(found, int) else None
+    return number(section(config, "text_config"), "num_hidden_layers", _MOST_LAYERS) or None
 
 
 def protected(layers: int, drop_layer: int) -> tuple[int, ...]:

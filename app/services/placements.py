@@ -14,6 +14,8 @@ from app.domain.time_estimate import estimate_seconds
 from app.services.machines import Machines
 from app.sources.outlines import Outline
 
+_MOST = (1 << 63) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -21,7 +23,7 @@ class Placement:
 
     Attributes:
         worker_class: the workers that may take it.
-        memory: estimated; None where the headers of the model's files were not seen.
+        memory: estimated; None where the hub did not give the model's headers.
         seconds: estimated by phase; None like `memory`, or before such a worker has started.
     """
 
@@ -31,8 +33,8 @@ class Placement:
 
     @property
     def memory_bytes(self) -> int | None:
-        """Peak memory."""
-        return None if self.memory is None else self.memory.peak
+        """Peak memory, up to what a column of the database holds."""
+        return None if self.memory is None else min(self.memory.peak, _MOST)
 
 
 def place(

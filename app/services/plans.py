@@ -1,6 +1,5 @@
 """Plans: everything that can be told of a job without submitting it."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -27,24 +26,23 @@ class Plan:
 
     Attributes:
         spec: what would be stored.
-        matrices: None where a file has no header that can be read. Empty where the method prunes
-            routes.
+        matrices: empty where the method prunes routes.
         routing: what a router may decide; None where the method prunes weights, or where the
             configuration was not seen.
         weights: per modality, in those matrices.
-        model_weights: all numbers in the checkpoint; None like `matrices`.
-        stored_bytes: size of its files; None like `matrices`.
+        model_weights: all numbers in the checkpoint.
+        packed_bytes: of the packed download, before compression.
         seconds: median of the project's earlier jobs of this model and method; None without any.
         placement: where it would run, and what it should take there.
         warnings: sentences.
     """
 
     spec: JobSpec
-    matrices: list[PlannedMatrix] | None
+    matrices: list[PlannedMatrix]
     routing: PlannedRouting | None
     weights: dict[Modality, int]
-    model_weights: int | None
-    stored_bytes: int | None
+    model_weights: int
+    packed_bytes: int
     seconds: float | None
     placement: Placement
     warnings: list[str]
@@ -70,36 +68,40 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
     projects.check_quotas(connection, caller, rules.room)
     outline = rules.outlines.of(parse_model_source(spec.model))
     placement = placed(connection, request, Checked(spec, outline), rules)
-    tensors = outline.tensors
-    shapes = None if tensors is None else {name: each.shape for name, each in tensors.items()}
-    matrices = None if shapes is None else _matrices(shapes, spec)
+    matrices = prunable(outline.tensors, spec.recipe) if isinstance(spec.recipe, Recipe) else []
     told = _warnings(spec, matrices)
-    if shapes is None:
-        told.append("the checkpoint's headers are not at hand; matrices are known once it runs")
+    if outline.unread:
+        told.append(f"files of weights that are not read: {', '.join(outline.unread[:5])}")
     found = worker_classes.get(connection, placement.worker_class)
     if found is not None and found.silent:
         told.append(f"the job would wait: {found}")
     weights: Counter[Modality] = Counter()
-    for matrix in matrices or ():
-        weights[matrix.modality] += matrix.shape[0] * matrix.shape[1]
+    for matrix in matrices:
+        weights[matrix.modality] += matrix.numel
     return Plan(
         spec=spec,
         matrices=matrices,
         routing=_routing(outline, spec),
         weights=dict(weights),
-        model_weights=None if shapes is None else sum(map(math.prod, shapes.values())),
-        stored_bytes=outline.stored_bytes,
+        model_weights=sum(tensor.numel for tensor in outline.tensors.values()),
+        packed_bytes=_packed(outline, spec, matrices),
         seconds=jobs.median_seconds(connection, caller.project_id, spec.model, spec.method),
         placement=placement,
         warnings=told,
     )
 
 
-def _matrices(shapes: dict[str, tuple[int, ...]], spec: JobSpec) -> list[PlannedMatrix]:
-    return prunable(shapes, spec.recipe) if isinstance(spec.recipe, Recipe) else []
+def _packed(outline: Outline, spec: JobSpec, matrices: list[PlannedMatrix]) -> int:
+    """Bytes of all tensors; of a pruned matrix a bit per weight and the weights left, if fewer."""
+    saved = 0.0
+    if isinstance(spec.recipe, Recipe):
+        for matrix in matrices:
+            zeros = matrix.numel * spec.recipe.sparsity_of(matrix.modality)
+            saved += max(0.0, zeros * matrix.bits - matrix.numel) / 8
+    return sum(tensor.bytes for tensor in outline.tensors.values()) - int(saved)
 
 
-def _warnings(spec: JobSpec, matrices: list[PlannedMatrix] | None) -> list[str]:
+def _warnings(spec: JobSpec, matrices: list[PlannedMatrix]) -> list[str]:
     if isinstance(spec.recipe, Recipe):
         return warnings(spec.recipe, matrices)
     return routing_warnings(spec.calibration.samples) if spec.calibration else []

@@ -9,7 +9,13 @@ from sqlalchemy import Connection
 from app.db import queueing
 from app.domain.access import Caller
 from app.domain.destinations import Destination
-from app.domain.errors import JobNotRetryableError, SecateurError
+from app.domain.errors import (
+    JobNotRetryableError,
+    ModelFilesError,
+    ModelLoadError,
+    SecateurError,
+    UnsafeWeightsError,
+)
 from app.domain.jobs import Job, JobStatus, NewJob
 from app.domain.model_source import HubModel, LocalModel, ModelSource, parse_model_source
 from app.domain.routable import check_routable
@@ -148,9 +154,14 @@ def outline_of(source: ModelSource, outlines: Outlines) -> Outline | None:
     """The model's outline; None where the hub does not give it to this process now.
 
     That refuses no job: workers may have another token or another way to the hub, and try again.
+
+    Raises:
+        UserError: the model's files are not ones we load.
     """
     try:
         return outlines.of(source)
+    except (ModelFilesError, ModelLoadError, UnsafeWeightsError):
+        raise
     except SecateurError:
         if isinstance(source, HubModel):
             return None

@@ -1,19 +1,17 @@
 """Which local directories may be pruned. Looks at names only; nothing of a model is loaded."""
 
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from app.domain.errors import (
-    ModelFilesError,
-    ModelNotFoundError,
-    ModelPathError,
-    UnsafeWeightsError,
-)
+from app.domain.bounded_json import JsonError, JsonLimits, parse_object
+from app.domain.errors import ModelFilesError, ModelNotFoundError, ModelPathError
+from app.sources.model_files import CONFIG_FILE, entry_file
 
-PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+MAX_CONFIG = 4 << 20  # bytes; with names for 21,000 classes it has one
+MOST_FILES = 20_000
 
 
 def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
@@ -24,14 +22,23 @@ def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
         roots: the directories under which models may lie.
 
     Raises:
-        ModelPathError: the path has `..`, or it or a file in it leads outside the roots.
+        ModelPathError: the path has `..`, cannot be read, or it or a file in it leads outside the
+            roots.
         ModelNotFoundError: no directory is there.
         UnsafeWeightsError: its weights are pickled only.
         ModelFilesError: config.json or the safetensors files are missing.
     """
     if ".." in PurePosixPath(path).parts:
         raise ModelPathError(f"{path!r} has '..'; name the directory itself")
-    allowed = [root.resolve() for root in roots]
+    try:
+        found = _directory(path, [root.resolve() for root in roots])
+        entry_file(file_names(found), path)
+    except (OSError, ValueError, RuntimeError) as error:  # names too long, links in a circle
+        raise ModelPathError(f"{path!r} is not a path that can be read") from error
+    return found
+
+
+def _directory(path: str, allowed: Sequence[Path]) -> Path:
     candidates = [(root / path).resolve() for root in allowed]
     inside = [candidate for candidate in candidates if _is_under(candidate, allowed)]
     if not inside:
@@ -39,72 +46,67 @@ def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
     found = next((candidate for candidate in inside if candidate.is_dir()), None)
     if found is None:
         raise ModelNotFoundError(f"there is no model directory {path!r}")
-    for file in _links(found):
-        if not _is_under(file.resolve(), allowed):
+    for entry in _entries(found):
+        if entry.is_symlink() and not _is_under(Path(entry.path).resolve(), allowed):
             raise ModelPathError(
-                f"{file.name} in {path!r} is a link to where models may not come from"
+                f"{entry.name} in {path!r} is a link to where models may not come from"
             )
-    check_model_files(found, path)
     return found
-
-
-def _links(directory: Path) -> Iterator[Path]:
-    """Symbolic links below a directory; what is no link is where it seems to be."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_symlink():
-                yield Path(entry.path)
-            elif entry.is_dir():
-                yield from _links(Path(entry.path))
 
 
 def _is_under(path: Path, roots: Sequence[Path]) -> bool:
     return any(path.is_relative_to(root) for root in roots)
 
 
-def check_model_files(directory: Path, named: str) -> None:
-    """Refuse what cannot be a model we load.
-
-    Args:
-        directory: where the files are.
-        named: what the client calls it, for the message.
+def file_names(directory: Path) -> set[str]:
+    """Relative paths of the files in a directory and in its folders; what is deeper is no model's.
 
     Raises:
-        UnsafeWeightsError: the weights are pickled only.
-        ModelFilesError: config.json or the safetensors files are missing.
+        ModelFilesError: there are more than a model has.
+        OSError: the directory cannot be read.
     """
-    names = [file.name for file in directory.iterdir()]
-    if not any(name.endswith(".safetensors") for name in names):
-        if any(map(is_pickled, names)):
-            raise pickles_only(named)
-        raise ModelFilesError(f"{named!r} has no *.safetensors file")
-    if not (directory / "config.json").is_file():
-        raise ModelFilesError(f"{named!r} has no config.json")
+    return {
+        os.path.relpath(entry.path, directory) for entry in _entries(directory) if entry.is_file()
+    }
+
+
+def _entries(directory: Path) -> Sequence[os.DirEntry[str]]:
+    """What lies in a directory and in its folders."""
+    found: list[os.DirEntry[str]] = []
+    with os.scandir(directory) as entries:
+        found += islice(entries, MOST_FILES)
+    for folder in [entry for entry in found if entry.is_dir()]:
+        with os.scandir(folder.path) as entries:
+            found += islice(entries, MOST_FILES)
+        if len(found) > MOST_FILES:
+            break
+    if len(found) >= MOST_FILES:
+        raise ModelFilesError(f"{directory.name!r} has {MOST_FILES} files or more; no model has")
+    return found
 
 
 def read_config(directory: Path) -> dict[str, Any]:
     """The checkpoint's configuration.
 
     Raises:
-        ModelFilesError: config.json is no JSON object.
+        ModelFilesError: config.json is no JSON object, or larger than any.
+    """
+    return parse_config(read_file(directory / CONFIG_FILE, MAX_CONFIG))
+
+
+def parse_config(content: bytes) -> dict[str, Any]:
+    """The configuration that a config.json holds.
+
+    Raises:
+        ModelFilesError: it is no JSON object, or larger than any.
     """
     try:
-        found = json.loads((directory / "config.json").read_bytes())
-    except ValueError as error:
-        raise ModelFilesError(f"config.json is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ModelFilesError("config.json holds no JSON object")
-    return found
+        return parse_object(content, JsonLimits(MAX_CONFIG, unique=False))
+    except JsonError as error:
+        raise ModelFilesError(f"{CONFIG_FILE} cannot be read: {error}") from error
 
 
-def is_pickled(name: str) -> bool:
-    """Whether a file of this name holds pickled weights, as far as names tell."""
-    return name.endswith(PICKLED)
-
-
-def pickles_only(named: str) -> UnsafeWeightsError:
-    """The refusal of a model without safetensors."""
-    return UnsafeWeightsError(
-        f"{named!r} has pickled weights only, which can run code when loaded; "
-        "save the model again with safetensors"
-    )
+def read_file(file: Path, longest: int) -> bytes:
+    """Content of a file; of a longer one, one byte more than `longest`."""
+    with file.open("rb") as stream:
+        return stream.read(longest + 1)

@@ -11,13 +11,13 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
-    SafetensorsParsingError,
 )
 
 from app.domain.errors import (
     HubUnavailableError,
     ModelFilesError,
     ModelGatedError,
+    ModelLoadError,
     ModelNotFoundError,
     ModelRevisionError,
     ModelSourceError,
@@ -49,7 +49,9 @@ def hub_errors(source: HubModel) -> Iterator[None]:
         raise ModelRevisionError(f"{name} has no revision {source.revision!r}") from error
     except HFValidationError as error:
         raise ModelSourceError(f"{name} is no valid hub id: {error}") from error
-    except SafetensorsParsingError as error:
-        raise ModelFilesError(f"{name}: {error}") from error
+    except (ModelFilesError, ModelLoadError) as error:
+        if name in str(error):
+            raise
+        raise type(error)(f"{name}: {error}") from error
     except (HfHubHTTPError, HTTPError, LocalEntryNotFoundError) as error:
         raise HubUnavailableError(f"{name} cannot be read now: {error}") from error

@@ -2,15 +2,16 @@
 
 import io
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from app.domain.dataset_errors import ImageInvalidError, ImageTooLargeError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+_SCAN, _MAX_SCANS = b"\xff\xda", 200  # of a JPEG; each goes over all of its pixels
 
 
-def check_image(content: bytes, row: int, max_pixels: int) -> None:
-    """Decode an image once, the first frame where it has several.
+def check_image(content: bytes, row: int, max_pixels: int) -> int:
+    """Decode an image once, the first frame where it has several; returns how many pixels.
 
     The size is read from the header before any pixel is decoded.
 
@@ -21,11 +22,17 @@ def check_image(content: bytes, row: int, max_pixels: int) -> None:
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         width, height = image.size
-        if width * height <= max_pixels:
+        scans = content.count(_SCAN) if image.format in {"JPEG", "MPO"} else 0
+        if width * height <= max_pixels and scans <= _MAX_SCANS:
             image.convert("RGB")
-            return
+            return width * height
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLargeError(row, f"more than {max_pixels} pixels ({error})") from error
+        raise ImageTooLargeError(row, f"more than {max_pixels} pixels") from error
+    except UnidentifiedImageError as error:
+        kinds = ", ".join(FORMATS)
+        raise ImageInvalidError(row, f"the image is none of {kinds}, or is broken") from error
     except Exception as error:  # whatever a foreign file made a decoder raise
         raise ImageInvalidError(row, f"the image does not decode ({error})") from error
+    if width * height <= max_pixels:
+        raise ImageInvalidError(row, f"a JPEG of {scans} scans; {_MAX_SCANS} are accepted")
     raise ImageTooLargeError(row, f"{width} x {height} is more than {max_pixels} pixels")

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from threading import BoundedSemaphore
 
 from app.domain.dataset_errors import (
     DatasetEmptyError,
     DatasetRowError,
     DatasetTooLargeError,
     ImageMissingError,
+    ImageTooLargeError,
     RowDuplicateError,
     RowsMixedError,
 )
@@ -20,6 +22,10 @@ from app.uploads.archive import Archive
 from app.uploads.images import check_image
 from app.uploads.limits import UploadLimits
 from app.uploads.rows import MAX_LINE, Row, parse_rows
+
+_ZIP = b"PK\3\4"
+# Images that are in memory at a time, decoded: those of one upload come one after the other.
+_DECODING = BoundedSemaphore(2)
 
 ROWS_FILE = "rows.jsonl"
 IMAGES = "images"
@@ -58,13 +64,19 @@ def ingest(upload: Path, directory: Path, limits: UploadLimits) -> Ingested:
         DatasetError: the first thing that is wrong, with its row where it has one.
     """
     (directory / IMAGES).mkdir()
-    if zipfile.is_zipfile(upload):
+    if _is_zip(upload):
         # Closing the lines closes their entry, without which the archive's file stays open.
         with Archive(upload, limits) as archive, closing(archive.lines(MAX_LINE)) as lines:
             return _Writer(directory, limits, archive).write(lines)
     with upload.open("rb") as stream:
         plain = iter(lambda: stream.readline(MAX_LINE + 1), b"")
         return _Writer(directory, limits, None).write(plain)
+
+
+def _is_zip(upload: Path) -> bool:
+    """Also of one that is cut off, so that it is not taken for rows."""
+    with upload.open("rb") as stream:
+        return stream.read(len(_ZIP)) == _ZIP or zipfile.is_zipfile(upload)
 
 
 class _Writer:
@@ -78,6 +90,7 @@ class _Writer:
         self._first: dict[bytes, int] = {}  # digest of a row -> its number
         self._images: dict[str, str] = {}  # path in the archive -> SHA-256
         self._bytes = 0
+        self._pixels = 0
 
     def write(self, lines: Iterator[bytes]) -> Ingested:
         digest = hashlib.sha256()
@@ -122,15 +135,24 @@ class _Writer:
         if self._archive is None:
             raise DatasetRowError(number, "images come in a zip archive together with the rows")
         if path not in self._images:
-            content = self._archive.read(path)
-            if content is None:
-                raise ImageMissingError(number, f"there is no {path!r} in the archive")
-            check_image(content, number, self._limits.image_pixels)
-            sha256 = hashlib.sha256(content).hexdigest()
-            (self._directory / IMAGES / sha256).write_bytes(content)
-            self._images[path] = sha256
-            self._count(len(content))
+            with _DECODING:
+                self._images[path] = self._unpack(self._archive, number, path)
         return self._images[path]
+
+    def _unpack(self, archive: Archive, number: int, path: str) -> str:
+        limits = self._limits
+        content = archive.read(path, limits.image_bytes)
+        if content is None:
+            raise ImageMissingError(number, f"there is no {path[:100]!r} in the archive")
+        if len(content) > limits.image_bytes:
+            raise ImageTooLargeError(number, f"{path!r} has more than {limits.image_bytes} bytes")
+        self._pixels += check_image(content, number, limits.image_pixels)
+        if self._pixels > limits.pixels:
+            raise DatasetTooLargeError(f"the images have more than {limits.pixels} pixels together")
+        sha256 = hashlib.sha256(content).hexdigest()
+        (self._directory / IMAGES / sha256).write_bytes(content)
+        self._count(len(content))
+        return sha256
 
     def _count(self, size: int) -> None:
         self._bytes += size

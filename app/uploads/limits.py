@@ -12,9 +12,16 @@ class UploadLimits:
         unpacked_bytes: of rows and images together.
         rows: number of rows.
         image_pixels: width times height of one image.
+        pixels: of all images together, each path counted once.
     """
 
     bytes: int
     unpacked_bytes: int
     rows: int
     image_pixels: int
+    pixels: int = 1 << 31
+
+    @property
+    def image_bytes(self) -> int:
+        """Of the file of one image: as many as its pixels take uncompressed, and a header."""
+        return 4 * self.image_pixels + (1 << 20)

@@ -1,15 +1,17 @@
 """JSON lines -> rows."""
 
-import json
 from collections.abc import Iterator
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from app.domain.bounded_json import JsonError, JsonLimits, parse_object
 from app.domain.dataset_errors import DatasetRowError, RowEmptyError
 from app.domain.recipe import Strict
 
 MAX_LINE = 1 << 20  # bytes
+MAX_TEXT = 100_000  # characters
+_LIMITS = JsonLimits(MAX_LINE, values=MAX_LINE, depth=8)
 
 
 def _storable(text: str) -> str:
@@ -18,7 +20,7 @@ def _storable(text: str) -> str:
     return text
 
 
-FieldText = Annotated[str, AfterValidator(_storable), Field(max_length=100_000)]
+FieldText = Annotated[str, AfterValidator(_storable), Field(max_length=MAX_TEXT)]
 
 
 class Row(Strict):
@@ -72,19 +74,33 @@ def parse_rows(lines: Iterator[bytes]) -> Iterator[tuple[int, Row]]:
 
 def _parse(number: int, line: bytes) -> Row:
     try:
-        content = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DatasetRowError(number, f"no JSON in UTF-8 ({error})") from error
-    if not isinstance(content, dict):
-        raise DatasetRowError(number, "not a JSON object")
+        content = parse_object(line, _LIMITS)
+    except JsonError as error:
+        raise DatasetRowError(number, str(error)) from error
     try:
         row = Row.model_validate(content, strict=True)
     except ValidationError as error:
-        issue = error.errors()[0]
-        where = ".".join(map(str, issue["loc"])) or "row"
-        raise DatasetRowError(number, f"{where}: {issue['msg']}") from error
+        raise DatasetRowError(number, _reason(error)) from error
     if not set(row.fields) & {"text", "image", "prompt"}:
         raise RowEmptyError(number, "has none of text, image, prompt and answer")
     if blank := [name for name in row.fields if not getattr(row, name).strip()]:
         raise RowEmptyError(number, f"{blank[0]} is blank")
     return row
+
+
+def _reason(error: ValidationError) -> str:
+    """The first thing that is wrong, in a sentence."""
+    issue = error.errors()[0]
+    name = ".".join(map(str, issue["loc"]))[:100]
+    match issue["type"]:
+        case "extra_forbidden":
+            return f"unknown field {name!r}; a row has {', '.join(Row.model_fields)}"
+        case "string_type":
+            return f"{name} is not a text"
+        case "string_too_long":
+            return f"{name} is longer than {MAX_TEXT} characters"
+        case "value_error":
+            reason = str(issue["ctx"]["error"])
+            return f"{name}: {reason}" if name else reason
+        case _:
+            return f"{name}: {issue['msg']}"

@@ -55,7 +55,9 @@ class Servers:
         data = self.directory / name
         (data / "models" / "tiny").mkdir(parents=True)
         (data / "models" / "tiny" / "config.json").write_text("{}")
-        (data / "models" / "tiny" / "model.safetensors").write_bytes(b"")
+        (data / "models" / "tiny" / "model.safetensors").write_bytes(
+            (2).to_bytes(8, "little") + b"{}"
+        )
         settings = Settings(data_dir=data, database={"url": url}, queue={"url": self.queue_url})
         engine = make_engine(url)
         self._stack.callback(engine.dispose)

@@ -20,11 +20,11 @@ from app.domain.memory_estimate import estimate_memory
 from app.domain.submission import JobRequest, resolve
 from app.domain.time_estimate import estimate_seconds
 from app.sources.directory import read_config
-from app.sources.headers import read_headers
 from benchmarks.figures import Figure, conclude
 from benchmarks.plans.job import ACTIVATIONS
 from benchmarks.plans.models import build
 from workers.machine import disk_rate, gflops, memory_limit
+from workers.pruning.models.checkpoint import open_checkpoint
 
 # The built-in texts have about so many tokens: a plan counts with as many as there may be.
 CALIBRATION = {"samples": 64, "batch_size": 16, "max_length": 16}
@@ -95,7 +95,7 @@ def main(chosen: list[str]) -> int:
             told = {"sparsity": 0.5, "calibration": CALIBRATION} | asked
             given = {name: value for name, value in told.items() if value is not None}
             request = JobRequest(model=model, **given)
-            tensors = read_headers(directory / model)
+            tensors = open_checkpoint(directory / model).tensors
             anatomy = Anatomy.of(tensors, read_config(directory / model))
             spec = resolve(request)
             memory = estimate_memory(anatomy, spec, activations=ACTIVATIONS)

@@ -19,6 +19,7 @@ from app.main import create_app
 from app.server import Server
 from app.services import attempts, keys
 from app.settings import Settings
+from tests.integration.app.headers import write_header
 
 _numbers = itertools.count()
 
@@ -48,7 +49,7 @@ def model_root(tmp_path):
     model = tmp_path / "models" / "tiny"
     model.mkdir(parents=True)
     (model / "config.json").write_text("{}")
-    (model / "model.safetensors").write_bytes(b"")
+    write_header(model / "model.safetensors", {})
     return tmp_path / "models"
 
 

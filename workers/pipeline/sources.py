@@ -2,21 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from httpx2 import HTTPError
 from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
 
-from app.domain.errors import ModelFilesError
 from app.domain.model_source import HubModel, ModelSource
-from app.sources.directory import check_model_files, is_pickled, pickles_only, resolve_local_model
+from app.sources.directory import file_names, read_file, resolve_local_model
 from app.sources.hub_errors import hub_errors
-
-# Weights, configuration, tokenizer, processor, licence. No pickles, no Python files.
-ALLOWED = (
-    *("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"),
-    *("README*", "LICENSE*", "NOTICE*"),
+from app.sources.model_files import (
+    CARD_FILE,
+    CONFIG_FILE,
+    INDEX_FILE,
+    MAX_INDEX,
+    SUFFIX,
+    companions,
+    entry_file,
+    parse_index,
 )
 
 
@@ -37,7 +42,7 @@ class ModelFiles:
         """The commit on the hub, or what tells one state of a directory from another."""
         if self.revision is not None:
             return self.revision
-        files = [*sorted(self.directory.glob("*.safetensors")), self.directory / "config.json"]
+        files = [*sorted(self.directory.glob(f"*{SUFFIX}")), self.directory / CONFIG_FILE]
         states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         return hashlib.sha256(json.dumps(states).encode()).hexdigest()
 
@@ -57,27 +62,38 @@ def fetch(
     if not isinstance(source, HubModel):
         return ModelFiles(resolve_local_model(source.path, roots))
     with hub_errors(source):
+        return _download(source, hub_endpoint, hub_cache)
+
+
+def _download(source: HubModel, endpoint: str, cache: Path) -> ModelFiles:
+    """Fetch what belongs to the model: the same files that plans read and exports copy."""
+    named = f"hf:{source.repo_id}"
+
+    def arrive(revision: str, names: Iterable[str]) -> Path:
         snapshot = snapshot_download(
             source.repo_id,
-            revision=source.revision,
-            endpoint=hub_endpoint,
-            cache_dir=hub_cache,
-            allow_patterns=list(ALLOWED),
+            revision=revision,
+            endpoint=endpoint,
+            cache_dir=cache,
+            # Names are read as patterns; a bracket has to stand for itself.
+            allow_patterns=[name.replace("[", "[[]") for name in names],
         )
-        files = ModelFiles(Path(snapshot), revision=Path(snapshot).name)
-        try:
-            check_model_files(files.directory, f"hf:{source.repo_id}")
-        except ModelFilesError as error:
-            _explain_pickles(source, files, HfApi(endpoint=hub_endpoint), error)
-    return files
+        return Path(snapshot)
+
+    # The first call finds out the commit, from what is on disk where the hub is away.
+    directory = arrive(source.revision, [CONFIG_FILE])
+    commit = directory.name
+    names = _listed(source.repo_id, commit, endpoint) or file_names(directory)
+    first = entry_file(names, named)
+    arrive(commit, {*companions(names), CARD_FILE, first} & set(names))
+    if first == INDEX_FILE:
+        arrive(commit, set(parse_index(read_file(directory / first, MAX_INDEX)).values()))
+    return ModelFiles(directory, commit)
 
 
-def _explain_pickles(
-    source: HubModel, files: ModelFiles, hub: HfApi, error: ModelFilesError
-) -> None:
-    """Pickles were not downloaded; ask the hub whether they are all there is."""
-    if any(files.directory.glob("*.safetensors")):
-        raise error
-    if any(map(is_pickled, hub.list_repo_files(source.repo_id, revision=files.revision))):
-        raise pickles_only(f"hf:{source.repo_id}")
-    raise error
+def _listed(repo_id: str, commit: str, endpoint: str) -> list[str]:
+    """Paths of the model's files; none where the hub is away."""
+    try:
+        return HfApi(endpoint=endpoint).list_repo_files(repo_id, revision=commit)
+    except (HfHubHTTPError, HTTPError):
+        return []

@@ -10,8 +10,6 @@ from app.domain.recipe import Modality
 from app.domain.submission import JobSpec
 from app.services.plans import Plan
 
-BITS = 16  # of a bfloat16 weight
-
 
 class PlannedMatrixOut(BaseModel):
     """One matrix the job would prune."""
@@ -43,14 +41,14 @@ class PlanOut(BaseModel):
     """What a job would do; nothing was queued."""
 
     spec: JobSpec
-    matrices: list[PlannedMatrixOut] | None = Field(
+    matrices: list[PlannedMatrixOut] = Field(
         description="by the names and shapes in the files' headers; the worker decides by the "
-        "model's classes. null where a file has no header that can be read"
+        "model's classes"
     )
     routing: PlannedRoutingOut | None = Field(description="null where the method prunes weights")
     weights: dict[Modality, int] = Field(description="weights in these matrices")
     zeros: int
-    model_weights: int | None = Field(description="all numbers in the checkpoint")
+    model_weights: int = Field(description="all numbers in the checkpoint")
     worker_class: str = Field(description="the workers it would go to")
     memory_bytes: int | None = Field(
         description="peak memory on the device it computes on, estimated from shapes"
@@ -60,9 +58,9 @@ class PlanOut(BaseModel):
         description="seconds of each phase, estimated from shapes and the rates these workers have "
         "measured; null before the first of them has started"
     )
-    packed_bytes: int | None = Field(
-        description="the packed download in bfloat16: a bit per pruned matrix's weight and the "
-        "weights left, before compression"
+    packed_bytes: int = Field(
+        description="the packed download of the weights in the type they are stored in: a bit per "
+        "weight of a pruned matrix and the weights left, before compression"
     )
     seconds: float | None = Field(
         description="median of your earlier jobs of this model and method; null without any"
@@ -72,26 +70,25 @@ class PlanOut(BaseModel):
     @classmethod
     def of(cls, plan: Plan) -> Self:
         """The wire form of a plan."""
-        total, pruned = plan.model_weights, sum(plan.weights.values())
-        matrices = plan.matrices
         return cls(
             spec=plan.spec,
-            matrices=None
-            if matrices is None
-            else [PlannedMatrixOut.model_validate(asdict(matrix)) for matrix in matrices],
+            matrices=[
+                PlannedMatrixOut.model_validate(matrix, from_attributes=True)
+                for matrix in plan.matrices
+            ],
             routing=None
             if plan.routing is None
             else PlannedRoutingOut.model_validate(asdict(plan.routing)),
             weights=plan.weights,
             zeros=plan.zeros,
-            model_weights=total,
+            model_weights=plan.model_weights,
             worker_class=plan.placement.worker_class,
             memory_bytes=plan.placement.memory_bytes,
             memory=None
             if plan.placement.memory is None
             else MemoryOut.model_validate(asdict(plan.placement.memory)),
             phases=plan.placement.seconds,
-            packed_bytes=None if total is None else (pruned + BITS * (total - plan.zeros)) // 8,
+            packed_bytes=plan.packed_bytes,
             seconds=plan.seconds,
             warnings=plan.warnings,
         )

@@ -1,6 +1,8 @@
-"""A checkpoint that is all header: what the API looks at before a worker loads anything."""
+"""A checkpoint as the API looks at it before a worker loads anything."""
 
 import json
+import math
+import os
 
 SHAPES = {
     "model.language_model.layers.0.self_attn.q_proj.weight": [8, 8],
@@ -12,10 +14,11 @@ SHAPES = {
 
 
 def write_header(file, shapes):
-    """Tensors of these shapes, without their values."""
-    header = {"__metadata__": {"format": "pt"}} | {
-        name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]}
-        for name, shape in shapes.items()
-    }
+    """Tensors of these shapes, all of them zeros."""
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
     content = json.dumps(header).encode()
     file.write_bytes(len(content).to_bytes(8, "little") + content)
+    os.truncate(file, 8 + len(content) + end)

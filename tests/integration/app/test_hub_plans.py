@@ -12,18 +12,21 @@ from tests.integration.hub_server import COMMIT, hub_server
 
 JOB = {"model": "hf:org/sharded", "method": "wanda", "sparsity": 0.5}
 GB = 10**9
-WEIGHTS = 1 << 20  # bytes behind each header
+LARGE = 1 << 20  # values of a tensor behind each header
 
 
 @pytest.fixture
 def hub(tmp_path):
     with hub_server() as server:
-        files = {"config.json": json.dumps({"vision_config": {}}).encode()}
+        files, places = {"config.json": json.dumps({"vision_config": {}}).encode()}, {}
         for number, shapes in enumerate((list(SHAPES.items())[:2], list(SHAPES.items())[2:])):
             file = tmp_path / "shard"
-            write_header(file, dict(shapes))
+            write_header(file, dict(shapes) | {f"large.{number}": [LARGE]})
             name = f"model-0000{number + 1}-of-00002.safetensors"
-            files[name] = file.read_bytes() + bytes(WEIGHTS)
+            files[name] = file.read_bytes()
+            places |= dict.fromkeys([*dict(shapes), f"large.{number}"], name)
+        files["model.safetensors.index.json"] = json.dumps({"weight_map": places}).encode()
+        files["consolidated.safetensors"] = bytes(LARGE)
         server.repos["org/sharded"] = files
         yield server
 
@@ -38,9 +41,10 @@ def settings(settings, hub):
 def test_a_plan_knows_what_it_knows_of_local_models(client, hub, revision):
     plan = client.post("/v1/plans", json=JOB | {"model": f"hf:org/sharded{revision}"}).json()
     assert {m["file_key"] for m in plan["matrices"]} == set(list(SHAPES)[:2])
-    assert plan["model_weights"] == 64 + 128 + 64 + 8 + 800
+    assert plan["model_weights"] == 64 + 128 + 64 + 8 + 800 + 2 * LARGE
+    assert any("consolidated.safetensors" in warning for warning in plan["warnings"])
     assert plan["memory_bytes"] > plan["memory"]["libraries"]
-    assert hub.read < WEIGHTS, "headers alone"
+    assert hub.read < LARGE, "headers alone"
 
 
 def test_the_hub_is_asked_once_for_a_plan_and_its_job(client, hub):
@@ -68,7 +72,7 @@ def test_what_fits_no_worker_is_refused(client, hub, engine):
         ("hf:org/pickled", "model_weights_unsafe"),
         ("hf:org/empty", "model_files_missing"),
         ("hf:org/no-config", "model_files_missing"),
-        ("hf:org/good", "model_files_missing"),  # its file is no safetensors file
+        ("hf:org/good", "model_load_failed"),  # its file is no safetensors file
     ],
 )
 def test_a_model_that_cannot_be_had_is_refused_in_words(client, hub, model, code):

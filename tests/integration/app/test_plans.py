@@ -35,7 +35,7 @@ def test_matrices_and_sizes(client, checkpoint):
     assert memory["weights"] == 2 * 16 * 8, "one matrix at a time"
     largest = max(memory["stages"].values())
     assert plan["memory_bytes"] == memory["libraries"] + memory["weights"] + largest
-    assert plan["packed_bytes"] == (192 + 16 * (plan["model_weights"] - 64)) // 8
+    assert plan["packed_bytes"] == 192 // 8 + 2 * (plan["model_weights"] - 64)
     both = client.post("/v1/plans", json=JOB | {"include_bridge": True}).json()
     assert projector in {m["file_key"] for m in both["matrices"]}
 
@@ -71,12 +71,11 @@ def test_two_of_four_is_not_warned_of(client, checkpoint):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x02" + b"\0" * 7 + b"{x"])
-def test_a_file_without_a_header_is_said_to_be_one(client, checkpoint, content):
+def test_a_file_without_a_header_is_refused(client, checkpoint, content):
     checkpoint.write_bytes(content)
-    plan = client.post("/v1/plans", json=JOB).json()
-    assert plan["matrices"] is None
-    assert any("headers" in warning for warning in plan["warnings"])
-    assert client.post("/v1/jobs", json=JOB).status_code == 202
+    for path in ("/v1/plans", "/v1/jobs"):
+        problem = assert_problem(client.post(path, json=JOB), 422, "model_load_failed")
+        assert "model.safetensors" in problem["detail"]
 
 
 def test_a_quota_refuses_the_plan_too(client, engine):

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
+from app.domain import tensors
+from app.domain.bounded_json import JsonError, JsonLimits, parse_object
 from app.domain.errors import ModelLoadError
+from app.sources.directory import read_file
+from app.sources.headers import read_header
+from app.sources.model_files import INDEX_FILE, MAX_INDEX, SINGLE_FILE, parse_index, select
 from workers.pruning.memory import Memory
 
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
-_HEADER_LIMIT = 100_000_000  # bytes; the limit of the format's own reader
+_MAX_HEADER = 100_000_000  # bytes; the limit of the format's own reader
+_MAX_JSON = 64 << 20  # bytes
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -38,15 +41,10 @@ _OTHER_DTYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
-    """Place of one tensor: file, dtype as the file spells it, shape, byte range in the file."""
+class StoredTensor(tensors.StoredTensor):
+    """A tensor as its file's header describes it."""
 
-    file: str
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
+    __slots__ = ()
 
     @property
     def torch_dtype(self) -> torch.dtype | None:
@@ -73,25 +71,17 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     Raises:
         ModelLoadError: no safetensors, a shard is missing, or a file is broken or truncated.
     """
-    tensors: dict[str, StoredTensor] = {}
-    if (directory / SINGLE_FILE).exists():
+    single, index = directory / SINGLE_FILE, directory / INDEX_FILE
+    if single.exists():
         return Checkpoint(directory, _read_header(directory, SINGLE_FILE))
-    if not (directory / INDEX_FILE).exists():
+    if not index.exists():
         raise ModelLoadError(
             f"{directory.name} has neither {SINGLE_FILE} nor {INDEX_FILE}. Only safetensors are "
             "loaded; convert other weight files with save_pretrained(..., safe_serialization=True)."
         )
-    weight_map = read_json(directory, INDEX_FILE).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise ModelLoadError(f"{INDEX_FILE} has no weight_map; save the checkpoint again.")
-    for file in sorted(set(map(str, weight_map.values()))):
-        tensors |= _read_header(directory, file)
-    if absent := sorted(set(weight_map) - set(tensors)):
-        raise ModelLoadError(
-            f"{INDEX_FILE} lists tensors that its files do not hold: {', '.join(absent[:5])}. "
-            "Fetch the checkpoint again."
-        )
-    return Checkpoint(directory, {key: tensors[key] for key in weight_map})
+    places = parse_index(read_file(resolve_file(directory, INDEX_FILE), MAX_INDEX))
+    headers = (_read_header(directory, file) for file in sorted(set(places.values())))
+    return Checkpoint(directory, select(places, headers))
 
 
 def map_tensors(checkpoint: Checkpoint, memory: Memory) -> dict[str, torch.Tensor]:
@@ -142,13 +132,11 @@ def read_json(directory: Path, name: str) -> dict[str, Any]:
     Raises:
         ModelLoadError: missing, not JSON, or not an object.
     """
+    limits = JsonLimits(_MAX_JSON, values=1 << 21, unique=False)
     try:
-        value = json.loads(resolve_file(directory, name).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelLoadError(f"{name} is not valid JSON ({error}). Fetch it again.") from error
-    if not isinstance(value, dict):
-        raise ModelLoadError(f"{name} must hold a JSON object.")
-    return value
+        return parse_object(read_file(resolve_file(directory, name), _MAX_JSON), limits)
+    except JsonError as error:
+        raise ModelLoadError(f"{name} cannot be read ({error}). Fetch it again.") from error
 
 
 def write_tensors(
@@ -193,26 +181,11 @@ def _other_dtype(key: str, tensor: StoredTensor) -> torch.dtype:
 
 
 def _read_header(directory: Path, file: str) -> dict[str, StoredTensor]:
-    path = resolve_file(directory, file)
     try:
-        with safe_open(path, framework="pt"):
-            pass  # the format's own reader checks lengths and offsets
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(min(length, _HEADER_LIMIT)))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelLoadError(
-            f"{file} is broken or truncated ({error}). Fetch it again and compare its checksum."
-        ) from error
-    data = 8 + length
+        found = read_header(resolve_file(directory, file), _MAX_HEADER)
+    except OSError as error:
+        raise ModelLoadError(f"{file} cannot be read ({error.strerror})") from error
     return {
-        key: StoredTensor(
-            file=file,
-            dtype=entry["dtype"],
-            shape=tuple(entry["shape"]),
-            begin=data + entry["data_offsets"][0],
-            end=data + entry["data_offsets"][1],
-        )
-        for key, entry in header.items()
-        if key != "__metadata__"
+        key: StoredTensor(each.shape, each.dtype, file, each.begin, each.end)
+        for key, each in found.items()
     }

@@ -7,24 +7,16 @@ from pathlib import Path
 import torch
 
 from app.domain.errors import ModelLoadError
+from app.sources.directory import file_names
+from app.sources.model_files import companions
 from workers.pruning.memory import Memory
 from workers.pruning.models.checkpoint import (
-    INDEX_FILE,
-    SINGLE_FILE,
     Checkpoint,
     open_checkpoint,
     resolve_file,
 )
 from workers.pruning.models.file_keys import Place
 from workers.pruning.models.structure import Matrix
-
-# Config, tokenizer, processor, generation config, chat templates, licences. Never pickles,
-# training state, code or hidden files.
-_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".spm"}
-_NAMES = {"LICENSE", "NOTICE", "LICENSE.md"}
-_LEFT_OUT = {"trainer_state.json", "training_args.json", "adapter_config.json"}
-# Folders beside the weights: chat templates; pooling and dense layers of sentence-transformers.
-_FOLDERS = ("additional_chat_templates/*.jinja", "[0-9]_*/*.json", "[0-9]_*/*.safetensors")
 
 
 def export_checkpoint(source: Path, destination: Path, matrices: Iterable[Matrix]) -> None:
@@ -51,7 +43,7 @@ def copy_checkpoint(source: Path, destination: Path) -> None:
     destination.mkdir(parents=True, exist_ok=True)
     if destination.resolve() == source.resolve():
         raise ModelLoadError("The pruned checkpoint cannot replace its own source directory.")
-    for name in [*companions(source), *checkpoint.files]:
+    for name in [*companions(file_names(source)), *checkpoint.files]:
         target = destination / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(resolve_file(source, name), target)
@@ -99,24 +91,3 @@ def _overwrite(
     with (directory / stored.file).open("r+b") as stream:
         stream.seek(offset)
         stream.write(raw.data)
-
-
-def companions(source: Path) -> list[str]:
-    """Names of the files that belong to a checkpoint beside its weights."""
-    names = [
-        path.name
-        for path in sorted(source.iterdir())
-        if path.is_file()
-        and not path.name.startswith(".")
-        and path.name not in _LEFT_OUT
-        and (path.name in _NAMES or path.suffix in _SUFFIXES)
-        and not _is_stray_index(path)
-    ]
-    nested = [path for pattern in _FOLDERS for path in sorted(source.glob(pattern))]
-    return names + [str(path.relative_to(source)) for path in nested]
-
-
-def _is_stray_index(path: Path) -> bool:
-    """Index of files that are not copied: of pickles, or beside a single safetensors file."""
-    sharded = path.name == INDEX_FILE and not (path.parent / SINGLE_FILE).exists()
-    return path.name.endswith(".index.json") and not sharded

@@ -13,7 +13,8 @@ from typing import Any
 from torch import nn
 
 from app.domain.errors import ModelLoadError
-from workers.pruning.models.export import companions
+from app.sources.directory import file_names
+from app.sources.model_files import companions
 from workers.pruning.par.runtime import Anatomy
 
 
@@ -35,7 +36,7 @@ def export_static(subject: Anatomy, source: Path, destination: Path, layers: Seq
     destination.mkdir(parents=True, exist_ok=True)
     if destination.resolve() == source.resolve():
         raise ModelLoadError("The exported checkpoint cannot replace its own source directory.")
-    for name in companions(source):
+    for name in companions(file_names(source)):
         if not name.endswith(".index.json"):
             target = destination / name
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from app.local.valkey import free_port
 from app.services import attempts
 from app.settings import Settings
 from app.storage.local import LocalStore
+from tests.integration.app.headers import write_header
 
 LEASE = timedelta(minutes=1)
 RESULT = {"sparsity": 0.5, "seconds": 1.25}
@@ -29,7 +30,7 @@ def house():
     model = directory / "models" / "tiny"
     model.mkdir(parents=True)
     (model / "config.json").write_text("{}")
-    (model / "model.safetensors").touch()
+    write_header(model / "model.safetensors", {})
     with installation(settings, report=print, worker=False) as running:
         yield running
     shutil.rmtree(directory)

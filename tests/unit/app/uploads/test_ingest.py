@@ -88,7 +88,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         (pairs(IMAGE, **{"a.png": png(101)}), "dataset_image_too_large", 1),
         (archive({"a.png": png()}), "dataset_archive_invalid", None),
         (pairs(IMAGE, **{"more.jsonl": b""}), "dataset_archive_invalid", None),
-        (pairs(IMAGE)[:-10], "dataset_row_invalid", 1),
+        (pairs(IMAGE)[:-10], "dataset_archive_invalid", None),
         (pairs(IMAGE).replace(b"a.png", b"/.png"), "dataset_path_invalid", None),
         (pairs(IMAGE, **{"../b.png": b""}), "dataset_path_invalid", None),
         (pairs(IMAGE, **{"x\\b.png": b""}), "dataset_path_invalid", None),

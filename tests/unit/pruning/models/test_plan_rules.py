@@ -4,7 +4,6 @@ import pytest
 
 from app.domain.plans import prunable
 from app.domain.recipe import Recipe
-from app.sources.headers import read_headers
 from tests.families import FAMILIES
 from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt
@@ -13,8 +12,9 @@ from workers.pruning.models.registry import adapt
 @pytest.mark.parametrize("name", sorted(family.name for family in FAMILIES))
 def test_the_plan_names_what_the_adapter_prunes(name, family_directory):
     directory = family_directory(name)
-    adapter = adapt(load_model(directory))
+    loaded = load_model(directory)
+    adapter = adapt(loaded)
     real = {matrix.file_key: matrix.modality for matrix in adapter.matrices}
-    shapes = {name: tensor.shape for name, tensor in read_headers(directory).items()}
-    planned = {m.file_key: m.modality for m in prunable(shapes, Recipe(sparsity=0.5))}
+    tensors = loaded.checkpoint.tensors
+    planned = {m.file_key: m.modality for m in prunable(tensors, Recipe(sparsity=0.5))}
     assert planned == real
