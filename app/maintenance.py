@@ -4,6 +4,7 @@
 """
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -15,10 +16,10 @@ import psycopg
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, make_url
-from sqlalchemy.exc import OperationalError
 
 from app import deliver, publish
 from app.db import idempotency, jobs, needs, outbox, quarantine, shards
+from app.db.engine import AWAY as DATABASE_AWAY
 from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
 from app.domain.machines import SILENT
@@ -41,7 +42,7 @@ TIDY_SECONDS = 600.0
 BATCH = 100
 # What a database, a broker or an artifact store that is not reachable looks like.
 AWAY = (
-    *(OperationalError, psycopg.OperationalError),
+    *DATABASE_AWAY,
     *(BrokerError, RedisError),
     *(StorageUnavailableError, ConnectionError, TimeoutError),
 )
@@ -71,7 +72,7 @@ def _rounds(guard: Guard, steps: Mapping[Loop, Step]) -> None:
     for loop, step in steps.items():
         try:
             guard.round(loop, partial(step, guard))
-        except OperationalError:
+        except DATABASE_AWAY:
             raise
         except AWAY as error:
             away.append(error)
@@ -190,28 +191,31 @@ def _done(
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Work until `stop` is set; wakes on new outbox rows, and at the interval at the latest."""
-    engine = make_engine(settings.database.url, pool_size=12)
+    engine = make_engine(settings.database.url, pool_size=16)
     queue = CeleryQueue(settings.queue.url)
     store = open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint)
     kept = CheckpointStore(settings.checkpoints.dir)
     age = timedelta(days=settings.storage.keep_days) if settings.storage.keep_days else None
-    sender = Sender(allow_loopback=settings.webhooks.allow_loopback)
+    hooks = settings.webhooks
+    sender = Sender(hooks.networks, hooks.deadline_seconds)
+    patience = timedelta(hours=hooks.disable_after_hours)
+    deliverer = deliver.Deliverer(engine, sender, patience=patience)
     interval = settings.maintenance.interval_seconds
     delivering = threading.Thread(
-        target=deliver.run, args=(engine, sender, stop, interval), name="webhooks"
+        target=deliver.run, args=(deliverer, sender, stop, interval), name="webhooks"
     )
-    places = settings.publishing.destinations
-    publishing = threading.Thread(
+    publisher = publish.Publisher(engine, store, settings.publishing.destinations)
+    publishing = [
         # A push that is under way is left to the next process: it may take hours.
-        target=publish.run,
-        args=(engine, store, places, stop, interval),
-        name="publishing",
-        daemon=True,
-    )
+        threading.Thread(
+            target=publisher.run, args=(stop, interval), name="publishing", daemon=True
+        )
+        for _ in range(publish.AT_ONCE)
+    ]
     next_tidy = time.monotonic()
     wake = _Listener(settings.database.url)
-    delivering.start()
-    publishing.start()
+    for thread in (delivering, *publishing):
+        thread.start()
     try:
         while not stop.is_set():
             _guarded(lambda: tick(engine, queue, stop))
@@ -223,11 +227,21 @@ def run(settings: Settings, stop: threading.Event) -> None:
     finally:
         stop.set()
         delivering.join()
-        publishing.join(timeout=1)
-        sender.close()
         wake.close()
         queue.close()
         engine.dispose()
+
+
+def _end_in_time(stop: threading.Event, seconds: float) -> None:
+    """Once `stop` is set, end the process after so many seconds, whatever still hangs.
+
+    Nothing is lost by that: all that maintenance does is transactions and leases.
+    """
+    stop.wait()
+    time.sleep(seconds)
+    logger.warning("maintenance did not end within %g s; the next one goes on from here", seconds)
+    logging.shutdown()
+    os._exit(0)
 
 
 def _guarded(step: Callable[[], None]) -> bool:
@@ -277,6 +291,8 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    grace = settings.maintenance.grace_seconds
+    threading.Thread(target=_end_in_time, args=(stop, grace), name="grace", daemon=True).start()
     run(settings, stop)
     hide()
     flush()

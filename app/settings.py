@@ -16,8 +16,10 @@ from app.domain.destinations import Destination
 from app.domain.job_options import WorkerClassName
 from app.domain.jobs import DEFAULT_CLASS
 from app.domain.publications import DestinationName
+from app.domain.urls import UrlText, UrlTextOrNone
 from app.telemetry.logs import LogFormat, LogLevel
 from app.uploads.limits import UploadLimits
+from app.webhooks.guard import LOOPBACK, Network
 
 PositiveSeconds = Annotated[float, Field(gt=0)]
 
@@ -66,9 +68,8 @@ class Models(Section):
         description="directories under which a job may name a local model, separated by ':' "
         "(relative ones are under data_dir)",
     )
-    hub_endpoint: str = Field(
+    hub_endpoint: UrlText = Field(
         default="https://huggingface.co",
-        pattern=r"^https?://",
         description="base URL of the Hugging Face Hub or of a mirror",
     )
     hub_cache: Path = Field(
@@ -104,14 +105,12 @@ class Storage(Section):
         description="s3://bucket/prefix to keep published artifacts there instead; credentials as "
         "for every S3 client: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION",
     )
-    endpoint: str = Field(
+    endpoint: UrlTextOrNone = Field(
         default="",
-        pattern=r"^(https?://.*)?$",
         description="address of an S3 that is not Amazon's",
     )
-    public_endpoint: str = Field(
+    public_endpoint: UrlTextOrNone = Field(
         default="",
-        pattern=r"^(https?://.*)?$",
         description="its address as clients reach it, where that is another one; downloads are "
         "redirected there",
     )
@@ -250,6 +249,34 @@ class Webhooks(Section):
     allow_loopback: bool = Field(
         default=False, description="whether webhooks may go to this machine itself"
     )
+    allow_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        description="networks in CIDR notation, separated by ',', to which webhooks may go beside "
+        "public addresses, e.g. those of the cluster",
+    )
+    deadline_seconds: PositiveSeconds = Field(
+        default=15,
+        le=45,
+        description="how long one attempt may take, from resolving the name to the answer",
+    )
+    max_endpoints: int = Field(default=20, ge=1, description="most webhooks of a project")
+    disable_after_hours: PositiveSeconds = Field(
+        default=120, description="a webhook whose every attempt failed for this long is disabled"
+    )
+
+    @field_validator("allow_networks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return (
+            [each.strip() for each in value.split(",") if each.strip()]
+            if isinstance(value, str)
+            else value
+        )
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Where webhooks may go beside public addresses."""
+        return (*self.allow_networks, *(LOOPBACK if self.allow_loopback else ()))
 
 
 class Telemetry(Section):
@@ -272,9 +299,8 @@ class Telemetry(Section):
         description="port at which workers and maintenance answer Prometheus; 0: they do not. The "
         "API answers at its own /metrics",
     )
-    otlp_endpoint: str = Field(
+    otlp_endpoint: UrlTextOrNone = Field(
         default="",
-        pattern=r"^(https?://.*)?$",
         description="where to send OpenTelemetry traces, http://host:4318/v1/traces; empty: "
         "nowhere",
     )
@@ -285,6 +311,11 @@ class Maintenance(Section):
 
     interval_seconds: PositiveSeconds = Field(
         default=1.0, description="pause between two rounds of maintenance"
+    )
+    grace_seconds: PositiveSeconds = Field(
+        default=8,
+        description="how long maintenance that is asked to end may take; what it leaves undone is "
+        "done by the next one",
     )
 
 
@@ -346,7 +377,9 @@ class Settings(BaseSettings):
 def _text(value: object) -> str:
     """A value as its variable holds it."""
     if isinstance(value, tuple):
-        return os.pathsep.join(map(str, value))
+        return (os.pathsep if all(isinstance(each, Path) for each in value) else ",").join(
+            map(str, value)
+        )
     if isinstance(value, dict):
         return TypeAdapter(dict[str, Any]).dump_json(value).decode()
     return str(value)

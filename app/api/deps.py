@@ -129,6 +129,7 @@ def _alone(needs: Needs) -> Callable[[Request, Resources, Credentials], Caller]:
 # Callers of endpoints that wait, stream or receive, and hold no connection meanwhile.
 Watcher = Annotated[Caller, Depends(_alone(Needs(Scope.READ)))]
 Uploader = Annotated[Caller, Depends(_alone(Needs(Scope.SUBMIT)))]
+LoneAdmin = Annotated[Caller, Depends(_alone(Needs(Scope.ADMIN)))]
 
 
 async def _rules(resources: WithResources) -> Rules:

@@ -24,7 +24,7 @@ from app.domain.recipe import Modality, Strict
 from app.domain.submission import JobRequest, JobSpec, MethodChoice, resolve
 from app.domain.sweep_request import SweepRequest
 from app.domain.sweeps import Objective, Sweep, SweepStatus
-from app.domain.webhooks import ENDS, DeliveryState, WebhookEvent
+from app.domain.webhooks import ENDS, DeliveryState, EndpointState, WebhookEvent
 
 _AT = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 _LATER = _AT + timedelta(minutes=4)
@@ -108,7 +108,10 @@ _webhook = webhooks.WebhookOut(
     url=_URL,
     events=sorted(ENDS),
     enabled=True,
+    state=EndpointState.ACTIVE,
     disabled_reason=None,
+    failing_since=None,
+    last_error=None,
     created_at=_AT,
 )
 _delivery = webhooks.DeliveryOut(

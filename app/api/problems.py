@@ -63,6 +63,7 @@ STATUS: dict[type[SecateurError], HTTPStatus] = {
     errors.ScopeError: HTTPStatus.FORBIDDEN,
     errors.QueueQuotaError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ArtifactQuotaError: HTTPStatus.FORBIDDEN,
+    errors.WebhookQuotaError: HTTPStatus.FORBIDDEN,
     errors.RateLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.SystemFaultError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

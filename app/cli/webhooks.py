@@ -42,10 +42,10 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     if as_json:
         out.print_json(data=found)
         return
-    rows = table("id", "url", "enabled", "events")
+    rows = table("id", "url", "state", "events", "why")
     for each in found:
-        enabled = "yes" if each["enabled"] else each["disabled_reason"] or "no"
-        rows.add_row(each["id"], each["url"], enabled, ",".join(each["events"]))
+        why = each["disabled_reason"] or each["last_error"] or ""
+        rows.add_row(each["id"], each["url"], each["state"], ",".join(each["events"]), why)
     show_table(rows)
 
 

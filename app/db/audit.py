@@ -5,6 +5,9 @@ from sqlalchemy import Connection, insert, select
 from app.db.tables import audit
 from app.domain.access import AuditEntry, Caller
 
+# In place of a key.
+SERVICE = "service"
+
 _RECORD = insert(audit)
 
 
@@ -12,6 +15,12 @@ def record(connection: Connection, caller: Caller, action: str, target: str) -> 
     """Note a change, in the transaction that makes it."""
     values = {"project_id": caller.project_id, "key_id": caller.key_id}
     connection.execute(_RECORD, values | {"action": action, "target": target})
+
+
+def record_own(connection: Connection, project_id: str, action: str, target: str) -> None:
+    """Note a change that the service made by itself."""
+    values = {"project_id": project_id, "key_id": SERVICE, "action": action, "target": target}
+    connection.execute(_RECORD, values)
 
 
 def page(

@@ -4,10 +4,24 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, case, func, insert, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    case,
+    func,
+    insert,
+    null,
+    select,
+    true,
+    update,
+)
 
+from app.db import quarantine
 from app.db.tables import deliveries, webhooks
 from app.domain.ids import new_id
+from app.domain.quarantine import Loop
+from app.domain.shares import Candidate, Shares
 from app.domain.webhooks import Delivery, DeliveryState, Dispatch, Receipt, WebhookEvent
 
 _table = deliveries.c
@@ -36,15 +50,46 @@ def add(
     connection.execute(insert(deliveries), rows)
 
 
-def take_due(connection: Connection, *, limit: int) -> list[Dispatch]:
-    """Deliveries to send now, counted as attempted; rows another process holds are passed over."""
+def all_due(connection: Connection, shares: Shares) -> list[Candidate]:
+    """Deliveries that could be made now, the longest due first.
+
+    Of a project no more than its share, and to an endpoint no more than its own: nobody's backlog
+    hides what is due for others.
+    """
+    first = (
+        select(_table.id, _table.next_at)
+        .where(_table.endpoint_id == webhooks.c.id, _table.next_at <= func.now())
+        .where(~quarantine.waits(Loop.DELIVER, _table.id))
+        .order_by(_table.next_at)
+        .limit(shares.endpoint)
+        .lateral("first")
+    )
+    place = func.row_number().over(
+        partition_by=webhooks.c.project_id, order_by=(first.c.next_at, first.c.id)
+    )
+    ranked = (
+        select(first.c.id, first.c.next_at, place.label("place"))
+        .add_columns(webhooks.c.id.label("endpoint_id"), webhooks.c.project_id)
+        .join_from(webhooks, first, true())
+        .where(webhooks.c.enabled)
+        .subquery()
+    )
+    columns = (ranked.c.id, ranked.c.endpoint_id, ranked.c.project_id)
+    query = select(*columns).where(ranked.c.place <= shares.project).order_by(ranked.c.next_at)
+    return [Candidate(*row) for row in connection.execute(query)]
+
+
+def take(connection: Connection, ids: Sequence[str]) -> list[Dispatch]:
+    """Those of the deliveries that are still due, counted as attempted.
+
+    Rows that another process holds are passed over.
+    """
+    if not ids:
+        return []
     due = (
         select(_table.id)
-        .join(webhooks, webhooks.c.id == _table.endpoint_id)
-        .where(_table.next_at <= func.now(), webhooks.c.enabled)
-        .order_by(_table.next_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=deliveries)
+        .where(_table.id.in_(ids), _table.next_at <= func.now())
+        .with_for_update(skip_locked=True)
     )
     query = (
         update(deliveries)
@@ -73,18 +118,31 @@ def take_due(connection: Connection, *, limit: int) -> list[Dispatch]:
     ]
 
 
+def _attempt(dispatch: Dispatch) -> ColumnElement[bool]:
+    """Is that attempt still the last one?"""
+    pending = _table.state == DeliveryState.PENDING
+    return (_table.id == dispatch.id) & (_table.attempts == dispatch.attempts) & pending
+
+
+def give_back(connection: Connection, left: Sequence[Dispatch]) -> None:
+    """Have attempts that were broken off made again at once, as if they had not been begun."""
+    again = {"attempts": _table.attempts - 1, "next_at": func.now()}
+    for dispatch in left:
+        connection.execute(update(deliveries).where(_attempt(dispatch)).values(again))
+
+
 def settle(
     connection: Connection,
-    delivery_id: str,
+    dispatch: Dispatch,
     receipt: Receipt,
     state: DeliveryState,
     pause: timedelta | None,
-) -> None:
-    """Note what came of an attempt, and when the next one is."""
+) -> bool:
+    """Note what came of an attempt, and when the next one is; False where another has begun."""
     values = {"state": state, "last_status": receipt.status, "last_error": receipt.error}
     next_at = null() if pause is None else func.now() + pause
-    query = update(deliveries).where(_table.id == delivery_id)
-    connection.execute(query.values(**values, next_at=next_at))
+    query = update(deliveries).where(_attempt(dispatch)).values(**values, next_at=next_at)
+    return connection.execute(query).rowcount > 0
 
 
 def page(

@@ -1,6 +1,12 @@
 """The database engine; made by composition roots, one per process."""
 
+import psycopg
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+# What a database that is not reachable, or does not answer in time, looks like.
+AWAY = (OperationalError, InterfaceError, PoolTimeoutError, psycopg.OperationalError)
 
 
 def make_engine(url: str, *, pool_size: int = 20) -> Engine:

@@ -1,14 +1,16 @@
 """Rows of publications: the queue and the log in one."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, null, select, update
 
-from app.db.tables import publications
+from app.db import quarantine
+from app.db.tables import jobs, publications
 from app.domain.ids import new_id
 from app.domain.publications import Publication, PublicationState, PublishRequest
+from app.domain.quarantine import Loop
 
 _table = publications.c
 
@@ -25,23 +27,35 @@ def add(connection: Connection, job_id: str, wanted: Sequence[PublishRequest]) -
         connection.execute(insert(publications), rows)
 
 
-def take_due(connection: Connection, lease: timedelta) -> Publication | None:
-    """The publication to attempt now, counted as attempted; nobody else takes it for `lease`."""
+def take_due(
+    connection: Connection, lease: timedelta, busy: Collection[str] = ()
+) -> tuple[Publication, str] | None:
+    """The publication to attempt now, counted as attempted, and its project.
+
+    Args:
+        connection: a transaction.
+        lease: nobody else takes it for so long.
+        busy: projects whose publications are passed over.
+    """
     due = (
-        select(_table.id)
-        .where(_table.next_at <= func.now())
+        select(_table.id, jobs.c.project_id)
+        .join(jobs, jobs.c.id == _table.job_id)
+        .where(_table.next_at <= func.now(), jobs.c.project_id.not_in(busy))
+        .where(~quarantine.waits(Loop.PUBLISH, _table.id))
         .order_by(_table.next_at)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=publications)
     )
+    found = connection.execute(due).one_or_none()
+    if found is None:
+        return None
     query = (
         update(publications)
-        .where(_table.id == due.scalar_subquery())
+        .where(_table.id == found.id)
         .values(attempts=_table.attempts + 1, next_at=func.now() + lease)
         .returning(publications)
     )
-    row = connection.execute(query).mappings().one_or_none()
-    return _publication(row) if row else None
+    return _publication(connection.execute(query).mappings().one()), found.project_id
 
 
 def extend(connection: Connection, publication: Publication, lease: timedelta) -> None:

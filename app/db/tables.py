@@ -311,6 +311,10 @@ webhooks = Table(
     Column("events", ARRAY(Text), nullable=False),
     Column("enabled", Boolean, nullable=False, server_default="true"),
     Column("disabled_reason", Text),
+    # Since when every attempt has failed, the last one, and why.
+    Column("failing_since", DateTime(timezone=True)),
+    Column("failed_at", DateTime(timezone=True)),
+    Column("last_error", Text),
     # Signing needs the secrets themselves. The old one signs along until `old_secret_until`.
     Column("secret", Text, nullable=False),
     Column("old_secret", Text),
@@ -333,7 +337,12 @@ deliveries = Table(
     Column("last_error", Text),
     _now("created_at"),
     _one_of("state", DeliveryState),
-    Index("ix_deliveries_next_at", "next_at", postgresql_where=text("next_at IS NOT NULL")),
+    Index(
+        "ix_deliveries_endpoint_id_next_at",
+        "endpoint_id",
+        "next_at",
+        postgresql_where=text("next_at IS NOT NULL"),
+    ),
     Index("ix_deliveries_endpoint_id_id", "endpoint_id", "id"),
 )
 

@@ -4,7 +4,18 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, func, insert, null, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    null,
+    select,
+    update,
+)
 
 from app.db.tables import webhooks
 from app.domain.ids import new_id
@@ -18,8 +29,12 @@ _COLUMNS = (
     _table.events,
     _table.enabled,
     _table.disabled_reason,
+    _table.failing_since,
+    _table.last_error,
     _table.created_at,
 )
+
+_WELL: dict[str, Any] = {"failing_since": null(), "failed_at": null(), "last_error": null()}
 
 
 def _endpoint(row: RowMapping) -> Endpoint:
@@ -63,10 +78,16 @@ def interested(connection: Connection, project_id: str, event: WebhookEvent) -> 
     return connection.execute(_INTERESTED, told).scalars().all()
 
 
+def count(connection: Connection, project_id: str) -> int:
+    """How many the project has."""
+    query = select(func.count()).where(_table.project_id == project_id)
+    return int(connection.execute(query).scalar_one())
+
+
 def change(connection: Connection, endpoint_id: str, **values: Any) -> Endpoint:
-    """Set url, events or enabled; a reason for being disabled is forgotten."""
-    query = update(webhooks).where(_table.id == endpoint_id)
-    query = query.values(**values, disabled_reason=null())
+    """Set url, events or enabled; that it failed or was disabled before is forgotten."""
+    query = update(webhooks).where(_table.id == endpoint_id).values(**values, **_WELL)
+    query = query.values(disabled_reason=null())
     return _endpoint(connection.execute(query.returning(*_COLUMNS)).mappings().one())
 
 
@@ -77,10 +98,35 @@ def rotate(connection: Connection, endpoint_id: str, secret: str, grace: timedel
     connection.execute(query.values(**values, secret=secret))
 
 
-def disable(connection: Connection, endpoint_id: str, reason: str) -> None:
-    """Tell the endpoint nothing more."""
-    query = update(webhooks).where(_table.id == endpoint_id)
-    connection.execute(query.values(enabled=False, disabled_reason=reason))
+# Failures further apart than this, with nothing sent in between, are not one outage.
+APART = timedelta(days=2)
+
+
+def succeeded(connection: Connection, endpoint_id: str) -> None:
+    """Note that the endpoint took a message."""
+    failing = (_table.id == endpoint_id) & _table.failing_since.is_not(None)
+    connection.execute(update(webhooks).where(failing).values(_WELL))
+
+
+def failed(connection: Connection, endpoint_id: str, error: str, patience: timedelta) -> bool:
+    """Note that the endpoint did not take a message; has it failed for longer than `patience`?"""
+    begins = _table.failed_at.is_(None) | (_table.failed_at < func.now() - APART)
+    since = case((begins, func.now()), else_=_table.failing_since)
+    query = (
+        update(webhooks)
+        .where(_table.id == endpoint_id)
+        .values(failing_since=since, failed_at=func.now(), last_error=error)
+        .returning(_table.failing_since < func.now() - patience)
+    )
+    return bool(connection.execute(query).scalar_one_or_none())
+
+
+def disable(connection: Connection, endpoint_id: str, reason: str) -> Endpoint | None:
+    """Tell the endpoint nothing more; None where it is gone or disabled already."""
+    query = update(webhooks).where(_table.id == endpoint_id, _table.enabled)
+    query = query.values(enabled=False, disabled_reason=reason).returning(*_COLUMNS)
+    row = connection.execute(query).mappings().one_or_none()
+    return _endpoint(row) if row else None
 
 
 def remove(connection: Connection, endpoint_id: str) -> None:

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.domain.recipe import Strict
+from app.domain.urls import UrlText, UrlTextOrNone
 
-Url = Annotated[str, Field(pattern=r"^https?://")]
 SecretName = Annotated[
     str,
     Field(
@@ -26,7 +26,7 @@ class HuggingFace(_Destination):
     """A Hugging Face hub; the target is a repository."""
 
     kind: Literal["huggingface"]
-    endpoint: Url = "https://huggingface.co"
+    endpoint: UrlText = "https://huggingface.co"
     private: bool = True
     secret: SecretName = Field(description="a token that may write")
 
@@ -35,7 +35,7 @@ class MlFlow(_Destination):
     """An MLflow server; the target is an experiment and a registered model."""
 
     kind: Literal["mlflow"]
-    endpoint: Url
+    endpoint: UrlText
     secret: SecretName | None = Field(
         default=None, description="a token, or user:password; None: the server asks for nothing"
     )
@@ -46,7 +46,7 @@ class S3Prefix(_Destination):
 
     kind: Literal["s3"]
     url: str = Field(pattern=r"^s3://[^/]+(/.*)?$")
-    endpoint: str = Field(default="", pattern=r"^(https?://.*)?$")
+    endpoint: UrlTextOrNone = ""
     region: str = "us-east-1"
     secret: SecretName = Field(description="access key id and secret access key, id:secret")
 

@@ -406,6 +406,12 @@ class WebhookAddressError(UserError):
     code = "webhook_address_refused"
 
 
+class WebhookQuotaError(UserError):
+    """The project has as many webhooks as it may have."""
+
+    code = "quota_webhooks"
+
+
 class WebhookNotFoundError(UserError):
     """The project has no webhook endpoint of that id."""
 

@@ -11,7 +11,7 @@ from app.domain.sweeps import SweepStatus
 
 
 class WebhookEvent(StrEnum):
-    """What an endpoint can be told of: every status that a job or a sweep reaches."""
+    """What an endpoint can be told of: statuses of jobs and sweeps, the end of other endpoints."""
 
     QUEUED = "job.queued"
     RUNNING = "job.running"
@@ -25,6 +25,7 @@ class WebhookEvent(StrEnum):
     SWEEP_SUCCEEDED = "sweep.succeeded"
     SWEEP_FAILED = "sweep.failed"
     SWEEP_CANCELLED = "sweep.cancelled"
+    DISABLED = "webhook.disabled"
 
 
 ENDS = frozenset(
@@ -58,9 +59,22 @@ def pause_after(attempts: int) -> timedelta | None:
     return SCHEDULE[attempts] * random.uniform(1, 1.1)  # noqa: S311 - spreads load, hides nothing
 
 
+class EndpointState(StrEnum):
+    """How an endpoint does."""
+
+    ACTIVE = "active"
+    FAILING = "failing"
+    DISABLED = "disabled"
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a project wants to be told."""
+    """Where a project wants to be told.
+
+    Attributes:
+        failing_since: since when every attempt has failed; None where the last one did not.
+        last_error: why the last one failed.
+    """
 
     id: str
     project_id: str
@@ -68,7 +82,16 @@ class Endpoint:
     events: frozenset[WebhookEvent]
     enabled: bool
     disabled_reason: str | None
+    failing_since: datetime | None
+    last_error: str | None
     created_at: datetime
+
+    @property
+    def state(self) -> EndpointState:
+        """How it does."""
+        if not self.enabled:
+            return EndpointState.DISABLED
+        return EndpointState.ACTIVE if self.failing_since is None else EndpointState.FAILING
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +131,11 @@ class Receipt:
 
     status: int | None
     error: str | None = None
+
+    @property
+    def reason(self) -> str:
+        """What there is to say of it."""
+        return self.error or f"the receiver answered {self.status}"
 
     @property
     def accepted(self) -> bool:

@@ -2,12 +2,12 @@
 
 import os
 
-import httpx2
-from obstore.exceptions import BaseError
-
 from app.domain.destinations import Destination, HuggingFace, MlFlow
 from app.domain.errors import PublishingError
+from app.domain.text import printable
 from app.publishers.parcel import Parcel
+
+MAX_REASON = 500  # characters
 
 
 def send(destination: Destination, target: str, parcel: Parcel) -> str:
@@ -30,11 +30,11 @@ def send(destination: Destination, target: str, parcel: Parcel) -> str:
         from app.publishers import s3  # noqa: PLC0415  loading obstore takes a moment
 
         return s3.push(destination, secret, target, parcel)
-    except (httpx2.HTTPError, BaseError, OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001  a server's odd answer raises anything
         reason = str(error).strip() or type(error).__name__
         for part in (secret, *secret.split(":")):
             reason = reason.replace(part, "***") if part else reason
-        raise PublishingError(reason.splitlines()[0][:500]) from None
+        raise PublishingError(printable(reason.splitlines()[0], MAX_REASON)) from None
 
 
 def _secret(destination: Destination) -> str:

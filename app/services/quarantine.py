@@ -14,7 +14,9 @@ from sqlalchemy import Engine
 
 from app.db import quarantine
 from app.domain.quarantine import ROUND, Loop
+from app.domain.text import printable
 from app.telemetry.metrics import maintenance as metrics
+from app.telemetry.redaction import scrub
 
 logger = logging.getLogger("secateur.maintenance")
 
@@ -116,7 +118,8 @@ class Guard:
 
     def set_aside(self, loop: Loop, key: str, error: Exception) -> None:
         """Note a failure."""
-        reason = printable(f"{type(error).__name__}: {error}".partition("\n")[0], MAX_REASON)
+        told = f"{type(error).__name__}: {error}".partition("\n")[0]
+        reason = printable(scrub(told), MAX_REASON)
         with self.engine.begin() as connection:
             quarantine.put(connection, loop, key, reason)
         metrics.FAILURES.labels(loop).inc()
@@ -127,8 +130,3 @@ class Guard:
         with self.engine.begin() as connection:
             quarantine.remove(connection, loop, key)
         logger.info("%s: %s succeeded again", loop, key)
-
-
-def printable(text: str, most: int) -> str:
-    """The text as a database, a log and a terminal can hold it: one line, cut to a length."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)[:most]

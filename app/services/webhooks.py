@@ -1,14 +1,20 @@
 """Webhook endpoints, and the way of a message from a job's event to its receiver."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
-from app.db import audit, deliveries, webhooks
+from app.db import audit, deliveries, projects, webhooks
 from app.domain.access import Caller
-from app.domain.errors import DeliveryNotFoundError, WebhookAddressError, WebhookNotFoundError
+from app.domain.errors import (
+    DeliveryNotFoundError,
+    WebhookAddressError,
+    WebhookNotFoundError,
+    WebhookQuotaError,
+)
+from app.domain.urls import parse_url
 from app.domain.webhooks import (
     Delivery,
     DeliveryState,
@@ -18,36 +24,61 @@ from app.domain.webhooks import (
     WebhookEvent,
     pause_after,
 )
-from app.webhooks import signing
+from app.services.notices import tell
+from app.webhooks import guard, signing
+from app.webhooks.guard import Network
 
 ROTATION_GRACE = timedelta(hours=24)
+# How long a request may wait for a name to be resolved.
+LOOKUP_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRules:
+    """What the installation says about endpoints.
+
+    Attributes:
+        networks: where messages may go beside public addresses.
+        most: endpoints of a project.
+    """
+
+    networks: Sequence[Network] = ()
+    most: int = 20
+
+
+def check_url(url: str, rules: WebhookRules) -> None:
+    """Refuse a URL to which nothing could be delivered; may take a while, to resolve the name.
+
+    Raises:
+        WebhookAddressError: it is none, or its host is at an address that is not public.
+    """
+    try:
+        target = parse_url(url)
+    except ValueError as error:
+        raise WebhookAddressError(str(error)) from error
+    guard.refuse_known(target.host, target.port, rules.networks, LOOKUP_SECONDS)
 
 
 def create(
-    connection: Connection, caller: Caller, *, url: str, events: Sequence[WebhookEvent]
+    connection: Connection,
+    caller: Caller,
+    *,
+    url: str,
+    events: Sequence[WebhookEvent],
+    rules: WebhookRules,
 ) -> tuple[Endpoint, str]:
-    """Make an endpoint; its signing secret comes second and is not shown again.
+    """Make an endpoint of a checked URL; its signing secret comes second and is not shown again.
 
     Raises:
-        WebhookAddressError: the URL has no host, or a user and password.
+        WebhookQuotaError: the project has as many as it may have.
     """
-    _check(url)
+    projects.lock(connection, caller.project_id)
+    if webhooks.count(connection, caller.project_id) >= rules.most:
+        raise WebhookQuotaError(f"the project has {rules.most} webhooks, which is the most")
     secret = signing.new_secret()
     endpoint = webhooks.create(connection, caller.project_id, url=url, events=events, secret=secret)
     audit.record(connection, caller, "webhook.create", endpoint.id)
     return endpoint, secret
-
-
-def _check(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise WebhookAddressError(f"{url!r} is no URL: {error}") from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise WebhookAddressError(f"{url!r} is not http://host... or https://host...")
-    if parts.username is not None or parts.password is not None:
-        raise WebhookAddressError("a webhook's URL has no user and password; check the signature")
 
 
 def listing(connection: Connection, caller: Caller) -> list[Endpoint]:
@@ -76,15 +107,14 @@ def change(
     events: Sequence[WebhookEvent] | None,
     enabled: bool | None,
 ) -> Endpoint:
-    """Set what is given; an endpoint that is enabled again gets what it missed and still waits.
+    """Set what is given, a checked URL among it.
+
+    An endpoint that is enabled again gets what it missed and still waits.
 
     Raises:
         WebhookNotFoundError: the project has none of that id.
-        WebhookAddressError: as in `create`.
     """
     endpoint = get(connection, caller, endpoint_id)
-    if url is not None:
-        _check(url)
     given = {"url": url, "events": events, "enabled": enabled}
     values = {name: value for name, value in given.items() if value is not None}
     if not values:
@@ -134,14 +164,37 @@ def replay(connection: Connection, caller: Caller, endpoint_id: str, delivery_id
     return delivery
 
 
-def settle(connection: Connection, dispatch: Dispatch, receipt: Receipt) -> DeliveryState:
-    """Note what came of an attempt; a receiver that is gone is not told again."""
+def settle(
+    connection: Connection, dispatch: Dispatch, receipt: Receipt, patience: timedelta
+) -> DeliveryState:
+    """Note what came of an attempt.
+
+    A receiver that is gone is not told again, nor is one that has failed for longer than
+    `patience`; until it is enabled again, what is not delivered waits.
+    """
     if receipt.accepted:
-        deliveries.settle(connection, dispatch.id, receipt, DeliveryState.DELIVERED, None)
+        deliveries.settle(connection, dispatch, receipt, DeliveryState.DELIVERED, None)
+        webhooks.succeeded(connection, dispatch.endpoint_id)
         return DeliveryState.DELIVERED
     pause = None if receipt.gone else pause_after(dispatch.attempts)
     state = DeliveryState.FAILED if pause is None else DeliveryState.PENDING
-    deliveries.settle(connection, dispatch.id, receipt, state, pause)
+    if not deliveries.settle(connection, dispatch, receipt, state, pause):
+        return state
+    lasting = webhooks.failed(connection, dispatch.endpoint_id, receipt.reason, patience)
     if receipt.gone:
-        webhooks.disable(connection, dispatch.endpoint_id, "the receiver answered 410 Gone")
+        _disable(connection, dispatch.endpoint_id, "the receiver answered 410 Gone")
+    elif lasting:
+        hours = f"{patience / timedelta(hours=1):g}"
+        reason = f"every attempt of {hours} hours failed, the last one: {receipt.reason}"
+        _disable(connection, dispatch.endpoint_id, reason)
     return state
+
+
+def _disable(connection: Connection, endpoint_id: str, reason: str) -> None:
+    """Disable an endpoint; the audit log and the project's other endpoints are told."""
+    endpoint = webhooks.disable(connection, endpoint_id, reason)
+    if endpoint is None:
+        return
+    audit.record_own(connection, endpoint.project_id, "webhook.disable", endpoint.id)
+    about = {"webhook_id": endpoint.id, "reason": reason}
+    tell(connection, endpoint.project_id, WebhookEvent.DISABLED, about)

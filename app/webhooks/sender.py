@@ -1,47 +1,117 @@
-"""One attempt at a delivery over HTTP."""
+"""One attempt at a delivery over HTTP, from the name to the answer within one deadline."""
 
+import asyncio
 import json
+import ssl
 import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
 
 import httpx2
 
 from app.domain.errors import WebhookAddressError
+from app.domain.text import printable
+from app.domain.urls import HttpUrl, parse_url
 from app.domain.webhooks import Dispatch, Receipt
 from app.webhooks import signing
-from app.webhooks.guard import resolve
+from app.webhooks.guard import Address, Network, lookup
 
-TIMEOUT = httpx2.Timeout(15, connect=5)
+ADDRESSES = 3  # of one name, tried in turn
+MAX_ERROR = 500  # characters
+
+Lookup = asyncio.Future[list[Address]]
 
 
 class Sender:
-    """Posts signed messages to addresses that the guard has seen; follows no redirect."""
+    """Posts signed messages to addresses that the guard has seen.
 
-    def __init__(self, *, allow_loopback: bool) -> None:
-        self._allow_loopback = allow_loopback
-        self._http = httpx2.Client(timeout=TIMEOUT, trust_env=False, follow_redirects=False)
+    It follows no redirect, keeps no connection, since the next message to the same address may be
+    for another host, and reads no body.
+    """
 
-    def close(self) -> None:
+    def __init__(self, networks: Sequence[Network] = (), deadline: float = 15) -> None:
+        """Connect to nobody yet.
+
+        Args:
+            networks: where messages may go beside public addresses.
+            deadline: seconds for a whole attempt.
+        """
+        self._networks, self._deadline = networks, deadline
+        self._http = httpx2.AsyncClient(
+            verify=ssl.create_default_context(),
+            timeout=deadline,
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        return self
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
         """Close the connections."""
-        self._http.close()
+        await self._http.aclose()
 
-    def send(self, dispatch: Dispatch) -> Receipt:
-        """Try once; whatever happens becomes the receipt."""
-        body = json.dumps(dispatch.payload, separators=(",", ":")).encode()
-        url = httpx2.URL(dispatch.url)
-        port = url.port or (443 if url.scheme == "https" else 80)
+    def look_up(self, url: str) -> Lookup:
+        """Begin to resolve the URL's host; done once no thread works on it any more."""
         try:
-            address = resolve(url.host, port, allow_loopback=self._allow_loopback)
-            headers = signing.headers(dispatch.id, int(time.time()), body, dispatch.secrets)
-            headers |= {"Host": url.netloc.decode("ascii"), "Content-Type": "application/json"}
-            with self._http.stream(
-                "POST",
-                url.copy_with(host=str(address)),
-                content=body,
-                headers=headers,
-                extensions={"sni_hostname": url.host},
-            ) as answer:
-                return Receipt(answer.status_code)  # the body is the receiver's own business
-        except WebhookAddressError as error:
-            return Receipt(None, str(error))
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            return Receipt(None, f"{type(error).__name__}: {error}")
+            target = parse_url(url)
+        except ValueError as error:
+            refused: Lookup = asyncio.get_running_loop().create_future()
+            refused.set_exception(WebhookAddressError(str(error)))
+            refused.exception()
+            return refused
+        return lookup(target.host, target.port, self._networks)
+
+    async def send(self, dispatch: Dispatch, addresses: Lookup) -> Receipt:
+        """Try once; what the receiver or the network does becomes the receipt."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._post(dispatch, await asyncio.shield(addresses))
+        except TimeoutError:
+            reason = f"no whole answer within {self._deadline:g} s"
+        except (WebhookAddressError, LookupError) as error:
+            reason = str(error)
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        return Receipt(None, printable(reason, MAX_ERROR))
+
+    async def _post(self, dispatch: Dispatch, addresses: Sequence[Address]) -> Receipt:
+        body = json.dumps(dispatch.payload, separators=(",", ":")).encode()
+        target, url = parse_url(dispatch.url), httpx2.URL(dispatch.url)
+        headers = signing.headers(dispatch.id, int(time.time()), body, dispatch.secrets)
+        headers |= {"Host": _authority(target), "Content-Type": "application/json"}
+        *others, last = addresses[:ADDRESSES]
+        for address in others:
+            try:
+                return await self._once(url, target, address, body, headers)
+            except httpx2.ConnectError:
+                continue
+        return await self._once(url, target, last, body, headers)
+
+    async def _once(
+        self,
+        url: httpx2.URL,
+        target: HttpUrl,
+        address: Address,
+        body: bytes,
+        headers: dict[str, str],
+    ) -> Receipt:
+        async with self._http.stream(
+            "POST",
+            url.copy_with(host=str(address)),
+            content=body,
+            headers=headers,
+            extensions={"sni_hostname": target.host},
+        ) as answer:
+            return Receipt(answer.status_code)  # the body is the receiver's own business
+
+
+def _authority(target: HttpUrl) -> str:
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    usual = 443 if target.scheme == "https" else 80
+    return host if target.port == usual else f"{host}:{target.port}"

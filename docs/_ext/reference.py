@@ -170,7 +170,7 @@ def _rows(meanings: dict[str, str]) -> list[tuple[str, str]]:
 def events() -> str:
     """Every type of event, and what webhooks can be told."""
     rows = [(f"`{kind}`", meaning) for kind, meaning in EVENT_TYPES.items()]
-    hooks = [(f"`{event}`", f"a job reached `{event.split('.')[1]}`") for event in WebhookEvent]
+    hooks = [(f"`{event}`", _sent_when(event)) for event in WebhookEvent]
     return _page(
         [
             "# Events",
@@ -184,6 +184,13 @@ def events() -> str:
             _table(("event", "sent when"), hooks),
         ]
     )
+
+
+def _sent_when(event: WebhookEvent) -> str:
+    if event is WebhookEvent.DISABLED:
+        return "another webhook of the project was disabled since its receiver failed or is gone"
+    subject, status = event.split(".")
+    return f"a {subject} reached `{status}`"
 
 
 def metrics() -> str:

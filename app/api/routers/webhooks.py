@@ -3,9 +3,9 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
-from app.api.deps import Admin
+from app.api.deps import Admin, LoneAdmin, WithResources
 from app.api.schemas.webhooks import (
     DeliveryOut,
     DeliveryPage,
@@ -28,10 +28,27 @@ def listing(caller: Admin, transaction: Transaction) -> WebhookList:
     return WebhookList(webhooks=[WebhookOut.of(endpoint) for endpoint in found])
 
 
+def _rules(resources: WithResources) -> webhooks.WebhookRules:
+    settings = resources.settings.webhooks
+    return webhooks.WebhookRules(settings.networks, settings.max_endpoints)
+
+
+Rules = Annotated[webhooks.WebhookRules, Depends(_rules)]
+
+
 @router.post("", status_code=HTTPStatus.CREATED)
-def create(wanted: WebhookRequest, caller: Admin, transaction: Transaction) -> NewWebhookOut:
-    """Have a URL told of jobs; its signing secret is in this answer and nowhere else."""
-    made = webhooks.create(transaction, caller, url=wanted.url, events=wanted.events)
+def create(
+    wanted: WebhookRequest, caller: LoneAdmin, rules: Rules, resources: WithResources
+) -> NewWebhookOut:
+    """Have a URL told of jobs; its signing secret is in this answer and nowhere else.
+
+    The URL's host must have public addresses, or some that the operator allows.
+    """
+    webhooks.check_url(wanted.url, rules)
+    with resources.engine.begin() as transaction:
+        made = webhooks.create(
+            transaction, caller, url=wanted.url, events=wanted.events, rules=rules
+        )
     return NewWebhookOut.of(made)
 
 
@@ -43,17 +60,24 @@ def get(webhook_id: str, caller: Admin, transaction: Transaction) -> WebhookOut:
 
 @router.patch("/{webhook_id}")
 def change(
-    webhook_id: str, wanted: WebhookChange, caller: Admin, transaction: Transaction
+    webhook_id: str,
+    wanted: WebhookChange,
+    caller: LoneAdmin,
+    rules: Rules,
+    resources: WithResources,
 ) -> WebhookOut:
-    """Set URL, events or whether anything is sent."""
-    changed = webhooks.change(
-        transaction,
-        caller,
-        webhook_id,
-        url=wanted.url,
-        events=wanted.events,
-        enabled=wanted.enabled,
-    )
+    """Set URL, events or whether anything is sent; that it failed before is forgotten."""
+    if wanted.url is not None:
+        webhooks.check_url(wanted.url, rules)
+    with resources.engine.begin() as transaction:
+        changed = webhooks.change(
+            transaction,
+            caller,
+            webhook_id,
+            url=wanted.url,
+            events=wanted.events,
+            enabled=wanted.enabled,
+        )
     return WebhookOut.of(changed)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field
 
 from app.domain.recipe import Strict
-from app.domain.webhooks import ENDS, Delivery, DeliveryState, Endpoint, WebhookEvent
+from app.domain.webhooks import ENDS, Delivery, DeliveryState, Endpoint, EndpointState, WebhookEvent
 
 Url = Annotated[str, Field(max_length=2000, examples=["https://example.com/hooks/secateur"])]
 Events = Annotated[list[WebhookEvent], Field(min_length=1, max_length=len(WebhookEvent))]
@@ -35,13 +35,18 @@ class WebhookOut(BaseModel):
     url: str
     events: list[WebhookEvent]
     enabled: bool
+    state: EndpointState = Field(description="failing: the last attempt was not accepted")
     disabled_reason: str | None
+    failing_since: datetime | None = Field(description="null where the last attempt was accepted")
+    last_error: str | None = Field(description="why the last attempt was not accepted")
     created_at: datetime
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Self:
         """The wire form of an endpoint."""
-        return cls.model_validate(asdict(endpoint) | {"events": sorted(endpoint.events)})
+        return cls.model_validate(
+            asdict(endpoint) | {"events": sorted(endpoint.events), "state": endpoint.state}
+        )
 
 
 class NewWebhookOut(BaseModel):

@@ -11,9 +11,10 @@ from app.db import outbox, quarantine, tables
 from app.domain.ids import new_id
 from app.domain.jobs import JobStatus
 from app.domain.quarantine import ROUND, Loop
+from app.domain.text import printable
 from app.queue import CeleryQueue, queue_of
 from app.services import attempts
-from app.services.quarantine import Guard, printable
+from app.services.quarantine import Guard
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import open_store
 from tests.integration.app.rows import new_job

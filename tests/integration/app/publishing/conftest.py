@@ -78,7 +78,7 @@ def attempt(engine, settings):
     kept = settings.storage
     store = open_store(kept.dir, kept.url, kept.endpoint)
     places = settings.publishing.destinations
-    return lambda: publish.publish_due(engine, store, places)
+    return publish.Publisher(engine, store, places).publish_due
 
 
 @pytest.fixture
