@@ -285,7 +285,12 @@ def test_a_malformed_url_of_old_fails_alone(client, engine, receiver, deliver, p
     assert entry["last_error"]
 
 
-def test_a_poison_row_is_set_aside_and_tried_again(client, engine, receiver, deliver, make_due):
+def next_try(engine, pause):
+    with engine.begin() as connection:
+        connection.execute(update(tables.quarantine).values(next_at=func.now() + pause))
+
+
+def test_a_poison_row_is_set_aside_and_tried_again(client, engine, receiver, deliver):
     bad, good = (client.post("/v1/webhooks", json={"url": receiver.url}).json() for _ in range(2))
     change(engine, tables.webhooks, bad["webhook"]["id"], secret="whsec_not base64!")
     end_a_job(client)
@@ -295,11 +300,12 @@ def test_a_poison_row_is_set_aside_and_tried_again(client, engine, receiver, del
         (found,) = quarantine.newest(connection, limit=9)
     assert (found.loop, found.item) == (Loop.DELIVER, log(client, bad)[0]["id"])
     assert "base64" in found.reason
-    make_due()
+    endpoint_id = bad["webhook"]["id"]
+    change(engine, tables.deliveries, endpoint_id, next_at=func.now())
+    next_try(engine, timedelta(hours=1))
     assert deliver() == 0, "it waits for its next try"
-    change(engine, tables.webhooks, bad["webhook"]["id"], secret=good["secret"])
-    with engine.begin() as connection:
-        connection.execute(update(tables.quarantine).values(next_at=func.now()))
+    change(engine, tables.webhooks, endpoint_id, secret=good["secret"])
+    next_try(engine, timedelta(0))
     assert deliver() == 1
     assert log(client, bad)[0]["state"] == "delivered"
 
