@@ -21,7 +21,7 @@ def objects(*kinds):
 
 
 def compose():
-    """docker-compose.yml as Compose reads it where no variable is set."""
+    """docker-compose.yml as Compose reads it where only what must be set is."""
     return interpolated(YAML(typ="safe").load(ROOT / "docker-compose.yml"))
 
 
@@ -31,7 +31,8 @@ def interpolated(value):
     if isinstance(value, list):
         return [interpolated(each) for each in value]
     if isinstance(value, str):
-        return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+        required = re.sub(r"\$\{\w+:\?[^}]*\}", "given", value)
+        return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", required)
     return value
 
 

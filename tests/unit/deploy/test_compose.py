@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import re
+import subprocess
+from urllib.parse import urlsplit
 
 import pytest
 import typer
@@ -10,7 +12,7 @@ import typer
 from app.cli.main import app as command_line
 from app.main import create_app
 from app.settings import Settings
-from tests.unit.deploy.manifests import compose, dockerfile, variables
+from tests.unit.deploy.manifests import ROOT, compose, dockerfile, variables
 
 OURS = {"migrate": "api", "api": "api", "maintenance": "api", "worker": "worker"}
 IMAGES = ("api", "worker", "worker-cuda")
@@ -64,8 +66,9 @@ def test_settings_are_known_and_accepted(service, settings_of):
     assert {name for name in values if name.startswith("SECATEUR_")} <= set(known)
     assert not SECRETS & set(values)
     settings = settings_of(values)
-    hosts = {settings.database.url.split("@")[1].split("/")[0], settings.queue.url.split("/")[2]}
-    assert hosts == {"postgres", "valkey:6379"}
+    found = [urlsplit(url) for url in (settings.database.url, settings.queue.url)]
+    assert [url.hostname for url in found] == ["postgres", "valkey"]
+    assert [url.password for url in found] == ["given", "given"]
 
 
 @pytest.mark.parametrize("image", IMAGES)
@@ -112,8 +115,8 @@ def test_what_is_needed_is_defined():
     for name, service in services.items():
         assert set(service.get("depends_on", ())) <= set(services), name
         for volume in service.get("volumes", ()):
-            source = volume.split(":")[0]
-            assert source in volumes or source.startswith("./"), (name, volume)
+            source, *target = volume.split(":")
+            assert source in volumes or source.startswith("./") or not target, (name, volume)
         for target in {service.get("build", {}).get("target")} - {None}:
             assert target in dockerfile()
 
@@ -123,7 +126,9 @@ def test_our_containers_write_nothing_but_data(service):
     ours = compose()["services"][service]
     assert ours["read_only"]
     assert ours["cap_drop"] == ["ALL"]
-    assert ours["tmpfs"] == ["/tmp"]
+    # Whole models pass through it: it is no memory.
+    assert "tmpfs" not in ours
+    assert "/tmp" in ours["volumes"]
     instructions = dict(dockerfile()[OURS[service]])
     assert instructions["USER"] == "10001:10001"
     assert instructions["VOLUME"] == variables(OURS[service])["SECATEUR_DATA_DIR"] == "/data"
@@ -134,3 +139,42 @@ def test_the_image_of_the_api_has_no_workers():
     built = " ".join(value for name, value in dockerfile()["api-builder"] if name == "COPY")
     assert "workers" not in built
     assert "torch" not in str(dockerfile()["api-builder"])
+
+
+def test_no_password_has_a_default():
+    text = (ROOT / "docker-compose.yml").read_text()
+    named = set(re.findall(r"\$\{(\w*(?:PASSWORD|SECRET)\w*):", text))
+    assert named == {"POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_SECRET", "AWS_SECRET_ACCESS_KEY"}
+    assert not re.search(r"\$\{\w*(?:PASSWORD|SECRET)\w*:-(?!\$\{S3_SECRET:\?)", text)
+
+
+def test_passwords_are_made_once(tmp_path):
+    script = tmp_path / "deploy/make-env"
+    script.parent.mkdir()
+    script.write_bytes((ROOT / "deploy/make-env").read_bytes())
+    script.chmod(0o755)
+    subprocess.run([script], check=True, capture_output=True)
+    file = tmp_path / ".env"
+    made = dict(line.split("=") for line in file.read_text().splitlines())
+    assert set(made) == {"POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_SECRET"}
+    assert all(re.fullmatch("[0-9a-f]{48}", value) for value in made.values())
+    assert len(set(made.values())) == 3
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = subprocess.run([script], check=False, capture_output=True)
+    assert again.returncode == 1
+    assert dict(line.split("=") for line in file.read_text().splitlines()) == made
+
+
+def test_valkey_asks_for_the_password_that_the_others_send():
+    whole = compose()
+    valkey = whole["services"]["valkey"]
+    [config] = valkey["configs"]
+    assert config["target"] in valkey["command"]
+    assert "requirepass given\n" in whole["configs"][config["source"]]["content"]
+    assert valkey["environment"] == {"REDISCLI_AUTH": "given"}
+
+
+def test_only_the_proxy_is_reached_from_elsewhere():
+    for name, service in compose()["services"].items():
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:") or name == "proxy"

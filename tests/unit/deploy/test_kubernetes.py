@@ -98,7 +98,7 @@ def test_a_pod_is_asked_after_its_health_where_it_answers(name, settings_of):
     ports = {port["name"]: port["containerPort"] for port in ours.get("ports", ())}
     probes = [ours[key]["httpGet"] for key in ("livenessProbe", "readinessProbe") if key in ours]
     if name == "api":
-        assert ports == {"http": settings.api.port}
+        assert ports == {"http": settings.api.port, "metrics": settings.telemetry.metrics_port}
         assert {probe["path"] for probe in probes} == {"/livez", "/readyz"}
         assert {probe["path"] for probe in probes} <= set(create_app(settings).openapi()["paths"])
     elif name != "migrate":
@@ -143,3 +143,17 @@ def test_services_and_budgets_mean_pods_that_exist():
     assert len(chosen) == 4
     for wanted in chosen:
         assert len([each for each in labels if wanted.items() <= each.items()]) == 1
+
+
+def test_nobody_reaches_a_pod_but_where_it_answers(settings_of):
+    policies = {each["metadata"]["name"]: each["spec"] for each in objects("NetworkPolicy")}
+    assert policies["nobody"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    settings, labels = settings_of("api"), pods()["api"]["metadata"]["labels"]
+    open_to = {"clients": settings.api.port, "metrics": settings.telemetry.metrics_port}
+    for name, port in open_to.items():
+        assert policies[name]["podSelector"]["matchLabels"].items() <= labels.items()
+        [rule] = policies[name]["ingress"]
+        assert [each["port"] for each in rule["ports"]] == [port]
+        assert all(each["namespaceSelector"] for each in rule["from"])
+    blocks = [each["ipBlock"] for each in policies["outside"]["egress"][1]["to"]]
+    assert "169.254.0.0/16" in blocks[0]["except"]

@@ -110,11 +110,11 @@ def test_prometheus_asks_services_where_they_answer(monkeypatch):
         [found] = job["dns_sd_configs"]
         [service] = found["names"]
         asked[service] = found["port"]
-        # The API answers at Prometheus' own default, the others at any path.
+        # At this port they answer at any path.
         assert "metrics_path" not in job
     for name, value in variables("api").items():
         monkeypatch.setenv(name, value)
     settings = Settings()
     metrics = settings.telemetry.metrics_port
-    assert asked == {"api": settings.api.port, "maintenance": metrics, "worker": metrics}
+    assert asked == {"api": metrics, "maintenance": metrics, "worker": metrics}
     assert set(asked) <= set(compose()["services"])
