@@ -2,24 +2,30 @@
 
 import asyncio
 import math
+import resource
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 
-from app.api import event_stream, openapi, problems
+from app.api import event_stream, openapi, private_metrics, problems
+from app.api.admission import Admission
 from app.api.announcer import Announcer
 from app.api.body_limit import BodyLimit
+from app.api.breaker import Breaker
 from app.api.deps import Resources, State
 from app.api.feeds import Hub
 from app.api.observed import QUIET, Observed
 from app.api.rate_fields import RateFields
+from app.api.readiness import Probes
 from app.api.routers import (
     archive,
     artifacts,
     datasets,
+    documentation,
     events,
     health,
     hub,
@@ -39,13 +45,15 @@ from app.api.routers import (
 from app.db.engine import make_engine
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
-from app.server import Server
+from app.server import ClientConnection, Patience, Server
 from app.services.submissions import Rules
 from app.settings import Settings
 from app.sources.outlines import Outlines
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore, open_store
 from app.telemetry import logs, traces
+
+MOST_FILES = 65536
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -54,33 +62,47 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        engine = make_engine(settings.database.url)
+        database = settings.database
+        engine = make_engine(database.url, answer_seconds=database.answer_seconds)
+        probing = make_engine(database.url, pool_size=3, answer_seconds=3)
         queue = CeleryQueue(settings.queue.url)
         rates = RateLimiter(settings.queue.url)
         announcer = Announcer(engine)
         hub = Hub(settings.database.url, event_stream.reader(engine))
         listening = asyncio.create_task(hub.run())
+        ending = AsyncExitStack()
         try:
             kept = settings.storage
             store = open_store(kept.dir, kept.url, kept.endpoint, kept.public_endpoint)
             models = settings.models
             outlines = Outlines(models.roots, models.hub_endpoint, models.max_header_bytes)
             rules = _rules(settings, store, outlines)
-            resources = Resources(settings, engine, queue, store, rates, hub, rules, announcer)
+            probes = Probes(probing, queue, store)
+            telemetry = settings.telemetry
+            stop = private_metrics.serve(telemetry.metrics_host, telemetry.metrics_port, probes)
+            ending.push_async_callback(asyncio.to_thread, stop)
+            resources = Resources(
+                settings, engine, queue, store, rates, hub, rules, announcer, Breaker(), probes
+            )
             yield {"resources": resources}
         finally:
+            await ending.aclose()
             listening.cancel()
             with suppress(asyncio.CancelledError):
                 await listening
             announcer.close()
             rates.close()
             queue.close()
+            probing.dispose()
             engine.dispose()
 
     app = FastAPI(
         title="Secateur",
         summary="Pruning as a service for vision-language models",
         version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
         lifespan=lifespan,
         # Spans where `traces` is configured: one a request, and none for what machines ask.
         telemetry={
@@ -94,12 +116,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         seconds=settings.api.body_seconds,
         streamed={datasets.PATH},
     )
+    app.add_middleware(Admission, most=settings.api.max_connections)
     app.add_middleware(RateFields)
     app.add_middleware(Observed)
     problems.install(app)
     for module in (health, methods, jobs, events, artifacts, archive, datasets, keys, projects):
         app.include_router(module.router)
-    for module in (packed, models, publications, report):
+    for module in (documentation, packed, models, publications, report):
         app.include_router(module.router)
     # The hub's paths begin with names of any kind, so they are tried last.
     for module in (sweeps, plans, workers, webhooks, hub):
@@ -119,14 +142,10 @@ def _rules(settings: Settings, store: ArtifactStore, outlines: Outlines) -> Rule
     )
 
 
-def main() -> None:
-    """Serve with the environment's settings until SIGTERM or SIGINT; then finish what has begun."""
-    settings = Settings()
-    telemetry, api = settings.telemetry, settings.api
-    logs.configure("secateur-api", telemetry.log_format, telemetry.log_level)
-    flush = traces.configure("secateur-api", telemetry.otlp_endpoint)
-    # Drained, uvicorn sends itself the signal again: as Ctrl-C it ends `run`, not the process.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def make_server(settings: Settings) -> Server:
+    """What serves the API with these settings."""
+    api = settings.api
+    patience = Patience(api.max_connections, api.head_seconds, api.write_seconds)
     config = uvicorn.Config(
         create_app(settings),
         host=api.host,
@@ -134,11 +153,31 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=partial(ClientConnection, patience),  # type: ignore[arg-type]  # any factory does
         timeout_graceful_shutdown=math.ceil(api.drain_seconds),
     )
+    return Server(config)
+
+
+def main() -> None:
+    """Serve with the environment's settings until SIGTERM or SIGINT; then finish what has begun."""
+    settings = Settings()
+    telemetry = settings.telemetry
+    logs.configure("secateur-api", telemetry.log_format, telemetry.log_level)
+    flush = traces.configure("secateur-api", telemetry.otlp_endpoint)
+    _allow_many_files()
+    # Drained, uvicorn sends itself the signal again: as Ctrl-C it ends `run`, not the process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        Server(config).run()
+        make_server(settings).run()
     flush()
+
+
+def _allow_many_files() -> None:
+    """Take what the system allows: 1024, the usual default, is about what connections need."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems allow less than they say
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, MOST_FILES), most))
 
 
 if __name__ == "__main__":

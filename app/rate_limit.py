@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 logger = logging.getLogger("secateur.api")
 
 WINDOW = 60  # seconds
+AWAY_SECONDS = 5  # nobody asks a counter again that has just not answered
 # A process counts ahead this part of what is left in the minute, this part of what it has used
 # itself, and never more than so many.
 OF_LEFT, OF_USED, MOST = 64, 4, 100
@@ -72,10 +73,13 @@ class RateLimiter:
         self._redis = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1)
         self._shares: dict[str, _Share] = {}
         self._lock = Lock()
+        self._away_until = 0
 
     def take(self, project_id: str, limit: int) -> Rate | None:
         """Count one request. None where the counter is away: then nobody is refused."""
         now = int(time.time())
+        if 0 < self._away_until - now <= AWAY_SECONDS:
+            return None
         window, reset = now // WINDOW, WINDOW - now % WINDOW
         with self._lock:
             share = self._shares.get(project_id)
@@ -87,6 +91,7 @@ class RateLimiter:
         try:
             counted = self._count(project_id, window, size)
         except (RedisError, OSError) as error:
+            self._away_until = now + AWAY_SECONDS
             logger.warning("requests are not counted: %s", error)
             return None
         with self._lock:

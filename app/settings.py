@@ -48,6 +48,11 @@ class Database(Section):
         pattern=r"^postgresql\+psycopg://",
         description="SQLAlchemy URL of the database, postgresql+psycopg://user:password@host/name",
     )
+    answer_seconds: PositiveSeconds = Field(
+        default=10,
+        description="longest a statement of the API may take; a database that does not answer "
+        "is given up then",
+    )
 
 
 class Queue(Section):
@@ -157,6 +162,19 @@ class Api(Section):
     port: int = Field(default=8321, ge=1, le=65535, description="port the API listens on")
     max_body_bytes: int = Field(
         default=1 << 20, ge=1024, description="largest request body accepted, in bytes"
+    )
+    max_connections: int = Field(
+        default=1000,
+        ge=10,
+        description="clients connected at a time, and requests in work; beyond, connections that "
+        "wait are closed and requests refused, but for health probes",
+    )
+    head_seconds: PositiveSeconds = Field(
+        default=10, description="how long the head of a request may take to come"
+    )
+    write_seconds: PositiveSeconds = Field(
+        default=60,
+        description="how long a client that downloads may read nothing before it is cut off",
     )
     body_seconds: PositiveSeconds = Field(
         default=30,
@@ -290,14 +308,14 @@ class Telemetry(Section):
     )
     metrics_host: str = Field(
         default="127.0.0.1",
-        description="address at which workers and maintenance answer Prometheus",
+        description="address at which the processes answer Prometheus",
     )
     metrics_port: int = Field(
         default=0,
         ge=0,
         le=65535,
-        description="port at which workers and maintenance answer Prometheus; 0: they do not. The "
-        "API answers at its own /metrics",
+        description="port at which the processes answer Prometheus; 0: they do not. The API "
+        "answers at its own /metrics too: to this machine, and to others with a key",
     )
     otlp_endpoint: UrlTextOrNone = Field(
         default="",

@@ -9,7 +9,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Connection, Engine
 
 from app.api.announcer import Announcer
+from app.api.breaker import Breaker
 from app.api.feeds import Hub
+from app.api.readiness import Probes
 from app.domain.access import DEFAULT_PROJECT, Caller, Scope
 from app.domain.errors import KeyMissingError, RateLimitError, ScopeError
 from app.queue import CeleryQueue
@@ -32,6 +34,8 @@ class Resources:
     hub: Hub
     rules: Rules
     announcer: Announcer
+    breaker: Breaker
+    probes: Probes
 
 
 class State(TypedDict):
@@ -104,9 +108,7 @@ class Needs:
         if not caller.scope.includes(self.scope):
             raise ScopeError(f"this needs a key of scope {self.scope}; this one has {caller.scope}")
         if self.operator and caller.project_id != DEFAULT_PROJECT:
-            raise ScopeError(
-                "this needs an admin key of the first project, which is the operator's"
-            )
+            raise ScopeError("this needs a key of the first project, which is the operator's")
         return caller
 
 
@@ -120,6 +122,7 @@ Operator = Annotated[Caller, Needs(Scope.ADMIN, operator=True)]
 
 def _alone(needs: Needs) -> Callable[[Request, Resources, Credentials], Caller]:
     def allowed(request: Request, resources: WithResources, credentials: Credentials) -> Caller:
+        resources.breaker.check()
         with resources.engine.begin() as connection:
             return needs.checked(admit(request, resources, connection, credentials))
 

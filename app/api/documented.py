@@ -77,9 +77,9 @@ CODES = {
     "json_invalid": (HTTPStatus.BAD_REQUEST, "The body is not JSON."),
     "bad_request": (HTTPStatus.BAD_REQUEST, "The request cannot be read."),
     "not_found": (HTTPStatus.NOT_FOUND, "There is no such address."),
-    "database_unavailable": (
+    "overloaded": (
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "The database cannot be reached; nothing was changed.",
+        "The service has as many requests in work as it takes; try again.",
     ),
     "internal": (
         HTTPStatus.INTERNAL_SERVER_ERROR,

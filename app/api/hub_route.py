@@ -9,6 +9,7 @@ from app.api.problems import problem, status_of
 from app.api.transactions import TransactionRoute
 from app.domain import errors
 from app.domain.errors import SecateurError
+from app.telemetry.redaction import scrub
 
 # A key that is missing or wrong is told as a gated repository, whose message is about tokens; a
 # plain 401 makes clients say that the repository does not exist, or that the hub is down.
@@ -24,7 +25,7 @@ CODES: dict[type[SecateurError], str] = {
 
 def refuse(error: SecateurError, **headers: str) -> Response:
     """The problem, with what the hub's clients look at beside it."""
-    told = {"X-Error-Message": _ascii(str(error))} | headers
+    told = {"X-Error-Message": _ascii(scrub(str(error)))} | headers
     if error.retry_after is not None:
         told["Retry-After"] = str(error.retry_after)
     if type(error) in CODES:

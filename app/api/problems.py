@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problems. The one table from error to HTTP status is here."""
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -23,6 +24,8 @@ from app.telemetry.redaction import scrub
 logger = logging.getLogger("secateur.api")
 
 MEDIA_TYPE = "application/problem+json"
+# What a disk, a quota or a process without room says.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENFILE}
 # nginx's name and number for a client that is gone before it was answered.
 CLIENT_CLOSED_REQUEST = 499
 # Whatever is left of the request or in the buffers, nothing follows on this connection.
@@ -160,11 +163,21 @@ def _http(_: Request, error: Exception) -> JSONResponse:
     return problem(status, code, str(raised.detail), headers=raised.headers)
 
 
-def _database(_: Request, error: Exception) -> JSONResponse:
+def _database(request: Request, error: Exception) -> JSONResponse:
     logger.error("the database is not reachable: %s", error)
+    if isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) is None:
+        request.state.resources.breaker.trip()
     detail = "the database is not reachable right now; nothing was changed, try again"
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    return problem(status, "database_unavailable", detail, headers={"Retry-After": "2"})
+    return _secateur(request, errors.DatabaseUnavailableError(detail))
+
+
+def _system(request: Request, error: Exception) -> JSONResponse:
+    number = cast("OSError", error).errno
+    if number not in FULL:
+        return _unexpected(request, error)
+    logger.error("a disk does not take what is written: %s", error)
+    text = "the service has no room for this right now; nothing was stored, try again later"
+    return _secateur(request, errors.StorageUnavailableError(text))
 
 
 def _unstorable(request: Request, _: Exception) -> JSONResponse:
@@ -193,5 +206,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(OperationalError, _database)
     app.add_exception_handler(DataError, _unstorable)
     app.add_exception_handler(PoolTimeoutError, _database)
+    app.add_exception_handler(OSError, _system)
     app.add_exception_handler(ClientDisconnect, _disconnected)
     app.add_exception_handler(Exception, _unexpected)

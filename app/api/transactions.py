@@ -53,18 +53,21 @@ class _Visit:
 
     def known(self, needs: Needs) -> None:
         """Raise where the caller may not ask; not counted as a request."""
+        self.resources.breaker.check()
         with self.resources.engine.begin() as connection:
             needs.checked(identify(connection, self.credentials))
 
     @contextmanager
     def admitted(self, needs: Needs) -> Iterator[dict[type, Any]]:
         """What the endpoint is to be called with, by the mark of the parameter."""
+        self.resources.breaker.check()
         with self.resources.engine.begin() as connection:
             caller = admit(self.request, self.resources, connection, self.credentials)
             yield {Needs: needs.checked(caller), _Transaction: connection}
 
 
 async def _visit(request: Request, resources: WithResources, credentials: Credentials) -> _Visit:
+    resources.breaker.check()  # before it waits for a thread, and in the thread again
     return _Visit(request, resources, credentials)
 
 

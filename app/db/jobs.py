@@ -98,10 +98,10 @@ def page(
         query = query.where(column.sweep_id == only.sweep)
     if only.created_after is not None:
         query = query.where(column.created_at >= only.created_after)
-        query = query.where(column.id >= id_at("job", only.created_after - CLOCKS))
+        query = query.where(column.id >= id_at("job", only.created_after, -CLOCKS))
     if only.created_before is not None:
         query = query.where(column.created_at < only.created_before)
-        query = query.where(column.id < id_at("job", only.created_before + CLOCKS))
+        query = query.where(column.id < id_at("job", only.created_before, CLOCKS))
     return [to_job(row) for row in connection.execute(query).mappings()]
 
 

@@ -163,6 +163,13 @@ class BodyTooSlowError(UserError):
     code = "body_too_slow"
 
 
+class DatabaseUnavailableError(SystemFaultError):
+    """The database cannot be reached; nothing was changed."""
+
+    code = "database_unavailable"
+    retry_after = 2
+
+
 class ModelPathError(UserError):
     """A model path leads outside the directories that models may come from."""
 

@@ -1,6 +1,6 @@
 """Identifiers: a prefix that tells the kind, and a UUIDv7 so that ids sort by creation time."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from uuid_utils import uuid7
 
@@ -10,9 +10,16 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid7().hex}"
 
 
-def id_at(prefix: str, moment: datetime) -> str:
-    """What sorts before every id made from that moment on, and after all earlier ones."""
-    milliseconds = max(0, min(int(moment.timestamp() * 1000), _LAST))
+def id_at(prefix: str, moment: datetime, shift: timedelta = timedelta(0)) -> str:
+    """What sorts before every id made from that moment on, and after all earlier ones.
+
+    Args:
+        prefix: of the ids.
+        moment: any that a datetime can hold.
+        shift: added to it; the sum may lie outside of what a datetime can hold.
+    """
+    seconds = moment.timestamp() + shift.total_seconds()
+    milliseconds = max(0, min(int(seconds * 1000), _LAST))
     return f"{prefix}_{milliseconds:012x}"
 
 

@@ -84,7 +84,9 @@ def installation(
             }
         )
         environment = placed.environment()
-        supervisor.run(Api(placed))
+        # The API answers Prometheus at its own port on this machine.
+        unmeasured = placed.telemetry.model_copy(update={"metrics_port": 0})
+        supervisor.run(Api(placed.model_copy(update={"telemetry": unmeasured})))
         # Two processes of this machine answer Prometheus: the worker at the port of the settings,
         # maintenance at the next.
         port = settings.telemetry.metrics_port

@@ -43,7 +43,8 @@ def _directory(path: str, allowed: Sequence[Path]) -> Path:
     inside = [candidate for candidate in candidates if _is_under(candidate, allowed)]
     if not inside:
         raise ModelPathError(f"{path!r} is not under a directory that models may come from")
-    found = next((candidate for candidate in inside if candidate.is_dir()), None)
+    # Path.is_dir would raise where a name is longer than the file system takes.
+    found = next((each for each in inside if os.path.isdir(each)), None)  # noqa: PTH112  see above
     if found is None:
         raise ModelNotFoundError(f"there is no model directory {path!r}")
     for entry in _entries(found):

@@ -32,10 +32,10 @@ ROOT = Path(__file__).parents[2]
 FIELD_CODES = set(VALIDATION_CODES.values())
 # Codes that no class of errors stands behind.
 OTHER_CODES = {
-    "database_unavailable": "The database is away; nothing was changed, try again.",
     "internal": "Something unexpected; the log of the API or of the worker has it under the id.",
     "max_pending_exceeded": "The job did not start within its `max_pending_seconds`.",
     "max_runtime_exceeded": "The job did not end within its `max_runtime_seconds`.",
+    "overloaded": "The API has as many requests in work as it takes; try again.",
     "out_of_memory": "The worker ran out of memory.",
     "request_invalid": "Several things are wrong; `errors` lists them.",
     "storage_failed": "The store of artifacts, or a disk, failed.",

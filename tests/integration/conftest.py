@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import httpx2
 import pytest
-import uvicorn
 from starlette.testclient import TestClient
 
 from app.db import migrate, projects
@@ -15,8 +14,7 @@ from app.db.engine import make_engine
 from app.domain.access import DEFAULT_PROJECT, Limits
 from app.domain.jobs import FailureKind, JobError
 from app.local.valkey import free_port
-from app.main import create_app
-from app.server import Server
+from app.main import create_app, make_server
 from app.services import attempts, keys
 from app.settings import Settings
 from tests.integration.app.headers import write_header
@@ -66,7 +64,8 @@ def settings(database_url, valkey_server, tmp_path, model_root):
 
 @pytest.fixture
 def anonymous(settings):
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    app, here = create_app(settings), ("127.0.0.1", 50000)
+    with TestClient(app, raise_server_exceptions=False, client=here) as client:
         yield client
 
 
@@ -74,10 +73,8 @@ def anonymous(settings):
 def server(settings):
     """The API on a port of its own, for what streams or waits."""
     port = free_port()
-    config = uvicorn.Config(
-        create_app(settings), port=port, log_level="warning", timeout_graceful_shutdown=1
-    )
-    server = Server(config)
+    api = settings.api.model_copy(update={"port": port, "drain_seconds": 1})
+    server = make_server(settings.model_copy(update={"api": api}))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

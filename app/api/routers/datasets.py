@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -37,21 +36,21 @@ Store = Annotated[DatasetStore, Depends(_store)]
 Limits = Annotated[UploadLimits, Depends(_limits)]
 
 
-async def _received(request: Request, limits: Limits) -> AsyncIterator[Path]:
-    """The request's body in a file, for as long as the request lasts."""
+async def _received(request: Request, limits: Limits, store: Store) -> AsyncIterator[Path]:
+    """The request's body in a file on the store's disk, for as long as the request lasts."""
     too_large = DatasetTooLargeError(f"the upload is larger than {limits.bytes} bytes")
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > limits.bytes:
         raise too_large
-    with NamedTemporaryFile(prefix="secateur-upload-") as file:
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limits.bytes:
-                raise too_large
-            await asyncio.to_thread(file.write, chunk)
-        file.flush()
-        yield Path(file.name)
+    with store.incoming() as directory:
+        path, size = directory / "upload", 0
+        with path.open("wb") as file:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limits.bytes:
+                    raise too_large
+                await asyncio.to_thread(file.write, chunk)
+        yield path
 
 
 _BODY = {"schema": {"type": "string", "format": "binary"}}

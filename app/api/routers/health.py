@@ -1,19 +1,19 @@
-"""For machines, without a key: does the process answer, can it do its work, what does it count?"""
+"""For machines: does the process answer, can it do its work, what does it count?"""
 
 from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from sqlalchemy.exc import SQLAlchemyError
 
-from app.api.deps import Resources, WithResources
-from app.api.readiness import OK, checks, set_aside
+from app.api.deps import WithResources
+from app.api.guests import OperatorRoute
+from app.api.readiness import OK, Probes
 from app.api.schemas.health import Health
-from app.db.load import load
 from app.telemetry.metrics.state import State
 
 router = APIRouter(tags=["health"])
+_operators = APIRouter(tags=["health"], route_class=OperatorRoute)
 
 
 class PrometheusText(Response):
@@ -23,35 +23,42 @@ class PrometheusText(Response):
 
 
 @router.get("/livez")
-def livez() -> Health:
+async def livez() -> Health:
     """Answer as long as the process lives."""
     return Health(status=OK, checks={})
 
 
 @router.get("/readyz", responses={503: {"model": Health, "description": "What is missing"}})
-def readyz(resources: WithResources, response: Response) -> Health:
+async def readyz(resources: WithResources, response: Response) -> Health:
     """Name every dependency that is missing; 503 while one is.
 
     Items that maintenance has set aside are counted, and keep nobody from being served.
     """
-    found = checks(resources)
+    found = await resources.probes.checks()
     ready = all(state == OK for state in found.values())
     response.status_code = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-    status = OK if ready else "unavailable"
-    return Health(status=status, checks=found, set_aside=set_aside(resources))
+    aside = await resources.probes.set_aside() if found["database"] == OK else {}
+    return Health(status=OK if ready else "unavailable", checks=found, set_aside=aside)
 
 
-@router.get("/metrics", response_class=PrometheusText)
-def metrics(resources: WithResources) -> PrometheusText:
-    """Tell Prometheus what this process counts, and how the jobs stand."""
-    return PrometheusText(generate_latest(REGISTRY) + generate_latest(_state(resources)))
+@_operators.get("/metrics", response_class=PrometheusText)
+async def metrics(resources: WithResources) -> PrometheusText:
+    """Tell Prometheus what this process counts, and how the jobs stand.
+
+    From another machine with a key of the first project, or at the port of
+    `SECATEUR_TELEMETRY__METRICS_PORT`.
+    """
+    now = await state(resources.probes)
+    return PrometheusText(generate_latest(REGISTRY) + generate_latest(now))
 
 
-def _state(resources: Resources) -> State:
-    ready = {name: state == OK for name, state in checks(resources).items()}
-    try:
-        with resources.engine.connect() as connection:
-            now = load(connection)
-    except SQLAlchemyError:
+async def state(probes: Probes) -> State:
+    """How the dependencies and the jobs stand."""
+    ready = {name: found == OK for name, found in (await probes.checks()).items()}
+    now = await probes.load() if ready["database"] else None
+    if now is None:
         return State(ready)
     return State(ready, now.jobs, now.waiting, now.oldest_seconds, now.set_aside)
+
+
+router.include_router(_operators)

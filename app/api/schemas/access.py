@@ -1,13 +1,19 @@
 """Projects, keys and the audit log on the wire."""
 
 from dataclasses import asdict
-from datetime import datetime
-from typing import Self
+from datetime import UTC, datetime
+from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, Field
 
 from app.domain.access import AuditEntry, Key, Limits, Project, Scope
 from app.domain.recipe import Strict
+
+# What the database can hold and give back in any time zone.
+Moment = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC)),
+]
 
 
 class KeyRequest(Strict):
@@ -15,7 +21,7 @@ class KeyRequest(Strict):
 
     name: str = Field(min_length=1, max_length=200, examples=["ci"])
     scope: Scope = Field(default=Scope.SUBMIT, description="each includes the ones before it")
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class Rotation(Strict):
