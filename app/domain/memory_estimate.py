@@ -63,17 +63,15 @@ def estimate_memory(
         activations: bytes of them that are held in host memory; more wait on disk.
     """
     width = _width(anatomy, spec, gpu=gpu)
-    every = anatomy.width * anatomy.numel
-    weights = every if gpu else anatomy.width * _resident(anatomy, spec)  # views of files
-    if width != anatomy.width:  # converted while they are read
-        runs = spec.calibration is not None or spec.evaluation is not None
-        weights += width * _resident(anatomy, spec) if runs else 0
+    resident = anatomy.numel if gpu else _resident(anatomy, spec)  # the rest stays in files
+    weights = anatomy.width * resident
+    if width != anatomy.width:
+        weights += width * _converted(anatomy, spec)
     stages = {}
     if spec.calibration is None:
         stages["pruning"] = 4 * _FLOAT * _largest(anatomy)
     else:
         held = _Held(anatomy, spec.calibration, width, None if gpu else activations)
-        held.others = every - weights
         if isinstance(spec.recipe, Recipe):
             stages |= _of_recipe(held, spec.recipe)
         else:
@@ -99,6 +97,14 @@ def _resident(anatomy: Anatomy, spec: JobSpec) -> int:
     return max(anatomy.outside, *(block.numel for block in anatomy.blocks), 0)
 
 
+def _converted(anatomy: Anatomy, spec: JobSpec) -> int:
+    """Values in memory a second time, in the type that is computed in."""
+    if not isinstance(spec.recipe, Recipe):
+        return anatomy.numel  # a model that runs often is converted once
+    runs = spec.calibration is not None or spec.evaluation is not None
+    return _resident(anatomy, spec) if runs else 0
+
+
 def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
     rows = held.spec.batch_size
     stages = {}
@@ -113,15 +119,14 @@ def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
     )
     match recipe.importance:
         case Snip():
-            stages["pruning"] = held.differentiating(rows) + _FLOAT * prunable
+            stages["pruning"] = held.differentiating(rows) + held.bounded(_FLOAT * prunable)
         case Chita():
             batches = -(-held.spec.samples // rows)
             largest = max((block.numel for block in held.anatomy.blocks), default=0)
-            # The gradients' sum with what is searched along and where; or with the new weights
-            # and a row of gradients for each batch.
-            searching = (2 * _FLOAT + 1) * prunable
-            solving = (_FLOAT + held.width) * prunable + _FLOAT * batches * largest
-            stages["pruning"] = held.differentiating(rows) + max(searching, solving)
+            # The gradients' sum, the new weights, and a row of gradients for each batch.
+            kept = held.bounded((_FLOAT + held.anatomy.width) * prunable)
+            solving = kept + _FLOAT * batches * largest
+            stages["pruning"] = held.differentiating(rows) + solving
         case SparseGPT():
             stages["pruning"] = held.replaying(_second_moments)
         case _:
@@ -139,7 +144,6 @@ class _Held:
         self.spec = spec
         self.width = width
         self._room = room
-        self.others = 0  # bytes of weights that are not in memory but in a backward pass
 
     def replaying(self, statistics: Callable[[BlockSize], int]) -> int:
         """Block after block: hidden states of the whole set, one block at work, its statistics."""
@@ -151,17 +155,20 @@ class _Held:
             ),
             default=0,
         )
-        held = 2 * cached if self._room is None else min(2 * cached, self._room)
-        return self._inputs() + held + working
+        return self._inputs() + self.bounded(2 * cached) + working
+
+    def bounded(self, size: int) -> int:
+        """What of it is in memory; the rest waits on disk."""
+        return size if self._room is None else min(size, self._room)
 
     def differentiating(self, rows: int) -> int:
-        """Backwards through checkpointed blocks: weights, what is kept, a block at work, a loss."""
+        """Backwards through checkpointed blocks: all inputs, what is kept, one at work, a loss."""
         inputs = sum(self._states(block, rows) for block in self.anatomy.blocks)
         working = max((self._at_work(block, rows) for block in self.anatomy.blocks), default=0)
-        gradient = self.width * _largest(self.anatomy)
+        gradient = _FLOAT * _largest(self.anatomy)
         loss = 4 * _logits(self.anatomy, rows, self.spec.max_length)
-        kept = inputs + min(_KEPT, _ACTIVATIONS * inputs)
-        return self.others + self._inputs() + kept + max(2 * working + gradient, loss)
+        held = self.bounded(inputs) + min(_KEPT, _ACTIVATIONS * inputs)
+        return self._inputs() + held + max(2 * working + gradient, loss)
 
     def perturbing(self, rows: int) -> int:
         """Forwards with one matrix shaken: what every block returned, the noise, the loss."""

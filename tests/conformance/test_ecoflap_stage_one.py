@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from app.domain.recipe import FirstOrder, GradientNorm, Modality, ZerothOrder
 from workers.pruning.allocation.ecoflap import measure
 from workers.pruning.allocation.ecoflap.ranking import score_groups
 from workers.pruning.allocation.ecoflap.water_filling import Group, decimal, keep_counts
+from workers.pruning.memory import Memory
 from workers.pruning.models.structure import Block, Matrix, Tower
 
 DATA = Path(__file__).parents[3] / "shared" / "conformance" / "ecoflap"
@@ -81,6 +82,7 @@ class Toy:
 
     model: nn.Module
     towers: tuple[Tower, ...]
+    memory: Memory = field(default_factory=Memory)
 
     def loss(self, batch):
         return functional.cross_entropy(self.model(batch["x"]), batch["y"])

@@ -43,6 +43,8 @@ class Backward:
     ) -> dict[Matrix, torch.Tensor]:
         """Sum of the gradients over the batches: (out, in), float32, as large as the weights.
 
+        What is beyond the limit on activations lies on disk.
+
         Args:
             matrices: those wanted; one that the loss does not depend on is missing in the result.
             per_sample: divide each batch's gradient by its number of samples.
@@ -50,18 +52,21 @@ class Backward:
         Raises:
             NonFiniteError: a gradient is NaN or infinite; its matrix is named.
         """
-        total: dict[Matrix, torch.Tensor] = {}
+        memory, total = self.adapter.memory, dict[Matrix, torch.Tensor]()
 
         def add(number: int, matrix: Matrix, gradient: torch.Tensor) -> None:
             share = 1 / samples_of(self.batches[number]) if per_sample else 1.0
             if matrix not in total:
-                total[matrix] = torch.zeros_like(gradient, dtype=torch.float32)
+                zeros = torch.zeros_like(gradient, dtype=torch.float32)
+                total[matrix] = memory.keep(zeros)
             total[matrix].add_(gradient, alpha=share)
+            memory.rest(total[matrix])
 
         self.each(matrices, add)
         for matrix, gradient in total.items():
             if not bool(torch.isfinite(gradient).all()):
                 raise NonFiniteError(f"the gradient of {matrix.name} holds NaN or infinite values")
+            memory.rest(gradient)
         return total
 
     def rows(self, matrices: Iterable[Matrix]) -> dict[Matrix, torch.Tensor]:

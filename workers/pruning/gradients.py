@@ -4,9 +4,10 @@ Only the wanted matrices require a gradient. Blocks are checkpointed (Chen et al
 arXiv 1604.06174): their activations are made again when the backward pass arrives at them, but
 for the first 64 MiB of a batch, which are kept. Each matrix's gradient is handed over the moment
 it is complete and freed before the next one is made, so that a batch costs three to four forward
-passes, and beyond the block inputs of the batch and what is kept the memory of one block's
-activations and one gradient. Where a forward runs through a tower several times, gradients wait
-for the last contribution.
+passes. What it holds is one block with its activations and one gradient, what is kept, and the
+inputs of all blocks, of which those beyond the limit on activations wait on disk: the weights of
+other blocks are let go, on the way back too. Where a forward runs through a tower several times,
+gradients wait for the last contribution.
 """
 
 from collections import defaultdict
@@ -16,16 +17,19 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from app.domain.errors import NonFiniteError
-from workers.pruning.models.converted import stored
+from workers.pruning.memory import Memory
+from workers.pruning.models.converted import Converted, stored
 from workers.pruning.models.forwards import Forward, replaced, without_cache
 from workers.pruning.models.precision import computing_in_float32, in_float32
 from workers.pruning.models.replay import Batch
 from workers.pruning.models.structure import Matrix, Tower
 
-KEPT = 64 << 20  # bytes of activations; little beside the libraries, all of a small model's
+# Bytes of activations and converted weights; little beside the libraries, all of a small model's.
+KEPT = 64 << 20
 # A block of width d saves about six tensors of d and four of 4 d for every token.
 _ACTIVATIONS = 24
 
@@ -35,6 +39,10 @@ Take: TypeAlias = Callable[[Matrix, Tensor], None]
 
 class Differentiable(Protocol):
     """What a gradient needs of an adapter."""
+
+    @property
+    def memory(self) -> Memory:
+        """What of it is in memory."""
 
     @property
     def model(self) -> nn.Module:
@@ -83,7 +91,7 @@ def _differentiate(
     with ExitStack() as stack:
         stack.enter_context(_only(adapter.model, owners))
         blocks = [block.module for tower in adapter.towers for block in tower.blocks]
-        stack.enter_context(replaced(blocks, _Checkpoints().stand_in))
+        stack.enter_context(replaced(blocks, _Checkpoints(adapter.memory, blocks).stand_in))
         for parameter in owners:
             handle = parameter.register_post_accumulate_grad_hook(hand_over)  # type: ignore[no-untyped-call]  # torch's
             stack.callback(handle.remove)
@@ -117,20 +125,33 @@ def _only(model: nn.Module, wanted: Iterable[nn.Parameter]) -> Iterator[None]:
 class _Checkpoints:
     """Decides, block by block in the order of one forward pass, whose activations are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory, blocks: Sequence[nn.Module]) -> None:
+        self._memory = memory
+        self._blocks = blocks
         self._left = KEPT
 
-    def stand_in(self, _index: int, forward: Forward) -> Forward:
-        """A block's forward that keeps all it needs, or its inputs alone and runs again later."""
+    def stand_in(self, index: int, forward: Forward) -> Forward:
+        """A block's forward that keeps all it needs, or its input alone and runs again later."""
+        block = self._blocks[index]
+        weights = sum(p.nbytes for p in block.parameters() if isinstance(p, Converted))
 
         def run(*args: Any, **kwargs: Any) -> Any:
             args, kwargs = without_cache(args, kwargs)
-            hidden = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), None)
-            self._left -= _ACTIVATIONS * hidden.nbytes if hidden is not None else KEPT
+            slots: list[tuple[Any, Any]] = [*enumerate(args), *kwargs.items()]
+            slot, hidden = next(((s, x) for s, x in slots if isinstance(x, Tensor)), (None, None))
+            if slot is None or hidden is None:
+                return forward(*args, **kwargs)
+            self._left -= _ACTIVATIONS * hidden.nbytes + weights
             if self._left >= 0:
                 return forward(*args, **kwargs)
-            return checkpoint(
-                forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs
-            )
+
+            def again(states: Tensor) -> Any:
+                self._memory.enter(block)
+                named = dict(slots) | {slot: states}
+                placed = [named.pop(place) for place in range(len(args))]
+                return forward(*placed, **named)
+
+            with saved_tensors_hooks(self._memory.keep, lambda kept: kept):
+                return checkpoint(again, hidden, use_reentrant=False, preserve_rng_state=False)
 
         return run

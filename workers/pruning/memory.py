@@ -77,15 +77,23 @@ class Memory:
         return _copied(weights, storage)
 
     def release(self) -> None:
-        """Let go of all weights; each comes back from its file when touched."""
+        """Let go of all that lies in files; each page comes back when touched."""
         for storage in (*self._files.values(), *self._placed):
             _let_go(storage.data_ptr(), storage.nbytes())
+        for address, size in self._spilled.items():
+            _let_go(address, size)
 
     def watch(self, blocks: Iterable[nn.Module]) -> None:
         """Let go of all weights whenever another one of the blocks begins."""
         if self.weights is not None:
             for block in blocks:
-                block.register_forward_pre_hook(self._enter)
+                block.register_forward_pre_hook(lambda block, _args: self.enter(block))
+
+    def enter(self, block: nn.Module) -> None:
+        """Let go of all weights if another block was at work."""
+        if block is not self._current:
+            self._current = block
+            self.release()
 
     def keep(self, tensor: Tensor) -> Tensor:
         """The tensor, or a copy of it on disk where there is no more room."""
@@ -113,11 +121,6 @@ class Memory:
     def _regain(self, size: int) -> None:
         if self._room is not None:
             self._room += size
-
-    def _enter(self, block: nn.Module, _args: object) -> None:
-        if block is not self._current:
-            self._current = block
-            self.release()
 
 
 def _unlinked(size: int, directory: Path | None) -> torch.UntypedStorage:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -210,13 +211,17 @@ def _solved(
 ) -> None:
     """Solve block by block on gradients of the model as it is; then put the weights in place."""
     backward = Backward(stage.adapter, stage.batches, lambda _done, _total: None)
-    solved: dict[Matrix, tuple[torch.Tensor, Outcome]] = {}
+    memory, solved = stage.adapter.memory, dict[Matrix, tuple[torch.Tensor, Outcome]]()
     for block, due in stage.targets.due.items():
         rows = backward.rows(due)
         for matrix in due:
             digest, selection = ranks[matrix].digest, selections[matrix]
             with naming(matrix):
-                solved[matrix] = criterion.solve(matrix.weight, rows.pop(matrix), digest, selection)
+                weight, outcome = criterion.solve(
+                    matrix.weight, rows.pop(matrix), digest, selection
+                )
+            bits = memory.keep(outcome.mask)
+            solved[matrix] = memory.keep(weight), replace(outcome, mask=bits)
         stage.ledger.progress("pruning", block)
     for matrix, (weight, outcome) in solved.items():
         matrix.weight.copy_(weight)

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from app.domain.errors import CalibrationDataError
 from tests.families import BY_NAME, records
-from workers.pruning import gradients
+from workers.pruning import gradients, memory
 from workers.pruning.gradients import each_gradient
+from workers.pruning.memory import Memory
+from workers.pruning.models.export import copy_checkpoint
 from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt
 
@@ -65,6 +68,49 @@ def test_gradients_equal_a_plain_backward_pass(family, split_qkv, family_directo
         if name in kept
     )
     assert all("forward" not in module.__dict__ for module in adapter.model.modules())
+
+
+@pytest.mark.parametrize("family", ["llama", "llava", "blip_vqa", "t5", "gpt2"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_block_inputs_wait_on_disk_and_weights_are_let_go(
+    family, dtype, family_directory, tmp_path, monkeypatch
+):
+    source = tmp_path / "source"
+    copy_checkpoint(family_directory(family), source)
+    tensors = load_file(source / "model.safetensors")
+    for key, value in tensors.items():
+        tensors[key] = value.to(dtype) if value.is_floating_point() else value
+    save_file(tensors, source / "model.safetensors", {"format": "pt"})
+
+    def differentiate(limits):
+        adapter = adapt(load_model(source, torch.float32, limits))
+        batch = next(
+            iter(adapter.batches(records(BY_NAME[family].kind), batch_size=3, max_length=24))
+        )
+        found = {}
+        each_gradient(
+            adapter, batch, adapter.matrices, lambda m, g: found.update({m.name: g.clone()})
+        )
+        return adapter, found
+
+    _, expected = differentiate(Memory())
+    copy_checkpoint(source, tmp_path / "output")
+    monkeypatch.setattr(gradients, "KEPT", 0)
+    monkeypatch.setattr(memory, "_SMALL", 1)
+    limits = Memory(tmp_path / "output", activations=0, scratch=tmp_path)
+    spilled, entered, spill = [], [], limits.spill
+    monkeypatch.setattr(
+        limits, "spill", lambda tensor: spilled.append(tensor.shape) or spill(tensor)
+    )
+    release = limits.release
+    monkeypatch.setattr(limits, "release", lambda: entered.append(1) or release())
+    adapter, found = differentiate(limits)
+    blocks = sum(len(tower.blocks) for tower in adapter.towers)
+    assert len(spilled) >= blocks
+    assert len(entered) >= 2 * blocks - len(adapter.towers)  # forwards and on the way back
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(gradient, expected[name]) for name, gradient in found.items())
+    assert not limits._spilled  # the files went with the tensors
 
 
 def test_gradients_are_freed_and_nothing_stays_after_an_error(family_directory):

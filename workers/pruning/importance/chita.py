@@ -11,8 +11,9 @@ weights each part keeps; a line search for each part of 10^4 weights which ones;
 over these is exact. A is never whole: the global search reduces each gradient as it comes, the
 parts want the rows of one transformer block at a time.
 
-Peak memory beside the model, over the p pruned weights: 4 p bytes of alpha, the new weights (p in
-the model's dtype), and 4 n bytes for each weight of the largest block.
+Held beside the model, over the p pruned weights: 4 p bytes of alpha and the new weights (p in the
+stored dtype), on disk where they are beyond the limit on activations; and in memory 4 n bytes for
+each weight of the largest block.
 Time: two or three backward passes over the batches, and one more for each block.
 """
 
@@ -131,20 +132,25 @@ class _GlobalSearch:
     def step(self) -> tuple[float, bool]:
         """Length of the step, and whether weights are to be ranked after it or before it."""
         threshold = self._threshold(0.0)
-        support = {m: m.weight.abs().float() > threshold for m in self._alphas}
-        inner = {m: alpha * support[m] for m, alpha in self._alphas.items()}
-        squared = sum(float(each.double().square().sum()) for each in inner.values())
+
+        def support(matrix: Matrix) -> Tensor:
+            return matrix.weight.abs().float() > threshold
+
+        def inner(matrix: Matrix) -> Tensor:
+            return self._alphas[matrix] * support(matrix)
+
+        squared = sum(float(inner(m).double().square().sum()) for m in self._alphas)
         if not squared:
             return 0.0, False
-        image = self._images([inner.__getitem__])[:, 0]
+        image = self._images([inner])[:, 0]
         exact = squared / (float(image.square().sum()) + 2 * self._ridge * squared)
 
         def leads(step: float) -> bool:
             inside = outside = 0.0
             for matrix, alpha in self._alphas.items():
                 moved = _moved(matrix.weight, alpha, step).abs_()
-                inside = max(inside, float((moved * support[matrix]).max()))
-                outside = max(outside, float((moved * ~support[matrix]).max()))
+                inside = max(inside, float((moved * support(matrix)).max()))
+                outside = max(outside, float((moved * ~support(matrix)).max()))
             return inside >= outside
 
         return (exact, False) if leads(exact) else self._best(shortened(exact, leads))

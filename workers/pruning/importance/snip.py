@@ -17,8 +17,9 @@ class SnipCriterion(GradientCriterion):
     """|g_ij w_ij|, g the gradient summed over the batches (eq. 4).
 
     The paper divides by the sum over the model, which changes no order. The gradients of all
-    matrices are held at once, in float32. A zero weight goes first, so that in later stages of
-    iterative SNIP (Verdenius et al., 2020, arXiv 2006.00896) what is pruned stays pruned.
+    matrices are held at once, in float32; those beyond the limit on activations lie on disk. A zero
+    weight goes first, so that in later stages of iterative SNIP (Verdenius et al., 2020,
+    arXiv 2006.00896) what is pruned stays pruned.
     """
 
     def digests(

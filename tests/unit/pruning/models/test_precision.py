@@ -182,6 +182,7 @@ class _Scaled:
 
     def __init__(self, adapter, factor):
         self.model, self.towers = adapter.model, adapter.towers
+        self.memory = adapter.memory
         self._adapter, self._factor = adapter, factor
 
     def loss(self, batch):
