@@ -21,7 +21,7 @@ from app.domain.methods import METHODS
 from app.domain.models import ModelVersion
 from app.domain.publications import Publication, PublicationState
 from app.domain.recipe import Modality, Strict
-from app.domain.submission import JobRequest, JobSpec, MethodChoice, resolve
+from app.domain.submission import CalibrationSpec, JobRequest, JobSpec, MethodChoice, resolve
 from app.domain.sweep_request import SweepRequest
 from app.domain.sweeps import Objective, Sweep, SweepStatus
 from app.domain.webhooks import ENDS, DeliveryState, EndpointState, WebhookEvent
@@ -33,7 +33,13 @@ _JOB, _SWEEP = "job_019a44d2c1f07b3e9c55d0a1b2c3d4e5", "swp_019a44d2c1f17c2f8d66
 _DATASET = f"sha256:{_SHA256}"
 _LABELS = {"team": "search"}
 
-_request = JobRequest(model="captioner", method="wanda", sparsity=0.5, labels=_LABELS)
+_request = JobRequest(
+    model="captioner",
+    method="wanda",
+    sparsity=0.5,
+    calibration=CalibrationSpec(set="scene-captions"),
+    labels=_LABELS,
+)
 _job = Job(
     id=_JOB,
     created_at=_AT,

@@ -16,6 +16,7 @@ class Builtin(StrEnum):
     SHAPES = "shapes"
     SCENES = "scenes"
     SCENE_CAPTIONS = "scene-captions"
+    SCENE_IMAGES = "scene-images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ DatasetName = Annotated[
     Field(
         max_length=512,
         description="built in: `sentences` (text), `shapes` and `scene-captions` (drawn images "
-        "with captions), `scenes` (drawn images with questions and answers); the id of an upload, "
+        "with captions), `scenes` (drawn images with questions and answers), `scene-images` (drawn "
+        "images alone); the id of an upload, "
         "see POST /v1/datasets; or `hf:organisation/name#split`",
         examples=["sentences", "hf:organisation/name/config@revision#test"],
     ),

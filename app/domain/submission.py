@@ -1,6 +1,7 @@
 """What a client asks for, and the resolved specification that is stored and carried out."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
@@ -13,6 +14,7 @@ from app.domain.errors import MetricNotApplicableError
 from app.domain.evaluation import EvaluationSpec, Judged, MetricName
 from app.domain.job_options import JobOptions, PublishOptions
 from app.domain.methods import METHODS, build_recipe, build_routing, find_method
+from app.domain.model_inputs import default_set, inputs_of
 from app.domain.recipe import MAX_M, Modality, Recipe, Strict
 from app.domain.routing import Routing
 
@@ -40,7 +42,13 @@ AnySparsity = Annotated[
 class CalibrationSpec(Strict):
     """Which data a method looks at, and how much of it."""
 
-    set: DatasetName = "sentences"
+    set: DatasetName | None = Field(
+        default=None,
+        description="by default a built-in set that the model takes: `sentences` for texts, "
+        "`scene-captions` for images with texts, `scene-images` for images; for a method that "
+        "learns from prompts `scenes`",
+        examples=["scene-captions"],
+    )
     samples: int = Field(default=64, ge=1, le=4096, description="rows taken from the set")
     max_length: int = Field(
         default=128,
@@ -197,14 +205,35 @@ class JobSpec(Compute, Judged):
     calibration: CalibrationSpec | None = Field(description="None where the method needs no data")
 
 
-def resolve(request: JobRequest) -> JobSpec:
+def resolve(request: JobRequest, config: Mapping[str, Any] | None = None) -> JobSpec:
     """Turn a request into the specification that is stored.
+
+    Args:
+        request: what is asked.
+        config: the model's config.json; None where it is not at hand. A calibration set that was
+            not named is then left to the worker, see `with_default_set`.
 
     Raises:
         UnknownMethodError: no method has that name.
         MethodParameterError: a parameter is unknown or out of range.
         MetricNotApplicableError: a metric cannot be measured of what the method makes.
     """
+    spec = _resolved(request)
+    return spec if config is None else with_default_set(spec, config)
+
+
+def with_default_set(spec: JobSpec, config: Mapping[str, Any]) -> JobSpec:
+    """The specification with a calibration set that the model takes, where none was named."""
+    calibration = spec.calibration
+    if calibration is None or calibration.set is not None:
+        return spec
+    prompts = isinstance(spec.recipe, Routing)
+    name = default_set(inputs_of(config), prompts=prompts).value
+    named = calibration.model_copy(update={"set": name})
+    return spec.model_copy(update={"calibration": named})
+
+
+def _resolved(request: JobRequest) -> JobSpec:
     method = find_method(request.method)
     return JobSpec(
         model=request.model,

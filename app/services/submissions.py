@@ -69,12 +69,16 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
     """
     source = parse_model_source(request.model)
     outline = outline_of(source, rules.outlines)
-    datasets.check_named(connection, caller, rules.datasets, request)
     publishing.check_destinations(request.publish, rules.destinations, caller.project_id)
-    spec = with_scores(connection, caller.project_id, rules.store, resolve(request))
+    spec = with_scores(connection, caller.project_id, rules.store, _resolved(request, outline))
+    datasets.check_named(connection, caller, rules.datasets, request, spec=spec, outline=outline)
     if outline and isinstance(source, LocalModel) and isinstance(spec.recipe, Routing):
         check_routable(outline.config, spec.recipe)  # the hub's models: by the worker
     return Checked(spec, outline)
+
+
+def _resolved(request: JobRequest, outline: Outline | None) -> JobSpec:
+    return resolve(request, None if outline is None else outline.config)
 
 
 def submit(

@@ -4,7 +4,13 @@ from app.domain.jobs import NewEvent, Phase
 from app.domain.recipe import Recipe
 from workers.pipeline.context import RunContext
 from workers.pipeline.parts import Work
-from workers.pipeline.stages import calibration_batches, fetch_model, load_to_run, read_records
+from workers.pipeline.stages import (
+    calibration_batches,
+    fetch_model,
+    load_to_run,
+    read_records,
+    settled,
+)
 from workers.pruning.models.registry import adapt
 
 
@@ -39,6 +45,7 @@ def open_work(context: RunContext) -> Work:
     if not isinstance(recipe, Recipe):
         raise TypeError("routers are not trained in parts")
     source = fetch_model(context)
+    context = settled(context, source)
     adapter = adapt(
         load_to_run(context, source),
         split_qkv=recipe.split_qkv,

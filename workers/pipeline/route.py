@@ -34,6 +34,7 @@ from workers.pipeline.stages import (
     provenance,
     read_records,
     running_on,
+    settled,
 )
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.records import CalibrationRecord
@@ -89,6 +90,7 @@ def route(context: RunContext, routing: Routing) -> Outcome:
     """
     started = time.monotonic()
     source = fetch_model(context)
+    context = settled(context, source)
     check_routable(read_config(source.directory), routing)
     adapter = adapt(load_to_run(context, source))
     context.report.progress(LOADED)

@@ -36,6 +36,7 @@ from workers.pipeline.stages import (
     provenance,
     read_records,
     running_on,
+    settled,
 )
 from workers.pipeline.verify import verify_sparsity, verify_target
 from workers.pruning.models.adapter import Adapter
@@ -69,6 +70,7 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
     started = time.monotonic()
     report = context.report
     source = fetch_model(context)
+    context = settled(context, source)
     # The copy that becomes the result is the one that is worked on.
     copy_checkpoint(source.directory, context.staging)
     adapter = adapt(

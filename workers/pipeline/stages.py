@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from app.domain.errors import QualityGateError
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.model_source import parse_model_source
-from app.domain.submission import REPRODUCED
+from app.domain.submission import REPRODUCED, with_default_set
+from app.sources.directory import read_config
 from workers.pipeline.checkpoints import DiskCheckpoints, open_checkpoints
 from workers.pipeline.context import RunContext
 from workers.pipeline.datasets.builtin import Part
@@ -52,6 +53,12 @@ def fetch_model(context: RunContext) -> ModelFiles:
         hub_endpoint=access.hub_endpoint,
         hub_cache=access.hub_cache,
     )
+
+
+def settled(context: RunContext, source: ModelFiles) -> RunContext:
+    """The run with everything decided that the service could not: the set to calibrate on."""
+    spec = with_default_set(context.spec, read_config(source.directory))
+    return replace(context, spec=spec)
 
 
 def load(context: RunContext, source: ModelFiles) -> LoadedModel:
@@ -97,7 +104,7 @@ def read_records(context: RunContext) -> dict[Part, Dataset]:
         EvaluationOverlapError: a record would serve both purposes.
     """
     spec, found = context.spec, {}
-    if (calibration := spec.calibration) is not None:
+    if (calibration := spec.calibration) is not None and calibration.set is not None:
         context.report.phase(Phase.CALIBRATING)
         found[Part.CALIBRATION] = load_dataset(
             calibration.set,

@@ -63,6 +63,11 @@ def _scene_captions(part: Part, seed: int) -> Iterator[Record]:
         yield Record(text=sample.answer, image=sample.image)
 
 
+def _scene_images(part: Part, seed: int) -> Iterator[Record]:
+    for sample in samples(_SPLITS[part], seed=seed, kind="caption"):
+        yield Record(image=sample.image)
+
+
 def _shapes(part: Part, seed: int) -> Iterator[Record]:
     draw = random.Random(seed)  # noqa: S311 - reproducible drawings, no secret
     while True:
@@ -95,4 +100,5 @@ _MAKERS = {
     Builtin.SHAPES: _shapes,
     Builtin.SCENES: _scenes,
     Builtin.SCENE_CAPTIONS: _scene_captions,
+    Builtin.SCENE_IMAGES: _scene_images,
 }
