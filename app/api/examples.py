@@ -136,7 +136,7 @@ _delivery = webhooks.DeliveryOut(
     created_at=_LATER,
 )
 _dataset = datasets.DatasetOut(
-    id=_DATASET, fields=["image", "text"], rows=512, images=512, bytes=14_300_000
+    id=_DATASET, fields=["image", "text"], rows=512, images=512, bytes=14_300_000, blank=0
 )
 _machine = Machine("cpu", 8 << 30, 4, "cpu", 0, None, gflops=85.0, disk_rate=9e8)
 _method = methods.MethodOut.of(METHODS["wanda"])

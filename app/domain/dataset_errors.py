@@ -69,7 +69,7 @@ class DatasetRowError(DatasetError):
 
 
 class RowEmptyError(DatasetRowError):
-    """A row is blank, or has a field that is."""
+    """A row has a label and nothing that it belongs to."""
 
     code = "dataset_row_empty"
 

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from app.db import queueing
 from app.domain.access import Caller
+from app.domain.checkpoint_form import check_form
 from app.domain.destinations import Destination
 from app.domain.errors import (
     JobNotRetryableError,
@@ -28,7 +29,9 @@ from app.services.jobs import get
 from app.services.machines import Machines
 from app.services.notices import about_job, send
 from app.services.room import Room
+from app.sources.directory import resolve_local_model
 from app.sources.outlines import Outline, Outlines
+from app.sources.readable import check_readable
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore
 from app.telemetry.context import origin
@@ -69,11 +72,16 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
     """
     source = parse_model_source(request.model)
     outline = outline_of(source, rules.outlines)
+    if outline is not None:
+        check_form(outline.config, outline.tensors)
     publishing.check_destinations(request.publish, rules.destinations, caller.project_id)
     spec = with_scores(connection, caller.project_id, rules.store, _resolved(request, outline))
     datasets.check_named(connection, caller, rules.datasets, request, spec=spec, outline=outline)
-    if outline and isinstance(source, LocalModel) and isinstance(spec.recipe, Routing):
-        check_routable(outline.config, spec.recipe)  # the hub's models: by the worker
+    if outline and isinstance(source, LocalModel):  # the hub's models: by the worker
+        if isinstance(spec.recipe, Routing):
+            check_routable(outline.config, spec.recipe)
+        if spec.calibration or spec.evaluation:
+            check_readable(resolve_local_model(source.path, rules.outlines.roots))
     return Checked(spec, outline)
 
 

@@ -13,6 +13,7 @@ from app.domain.bounded_json import JsonError, JsonLimits, parse_object
 from app.domain.errors import ModelLoadError
 from app.domain.tensors import BITS, StoredTensor
 
+POINTER = "it is a Git LFS pointer, not the file itself; run git lfs pull"
 PREFIX = 8  # bytes, of the length
 MAX_HEADER = 16 << 20  # bytes; the headers of the largest checkpoints have a tenth of it
 _VALUES = 1 << 19  # brackets and commas: about 65,000 tensors
@@ -41,12 +42,19 @@ def header_length(prefix: bytes, name: str, longest: int = MAX_HEADER) -> int:
     Raises:
         ModelLoadError: the file is shorter than the length itself, or the header is too long.
     """
+    if is_pointer(prefix):
+        raise _broken(name, POINTER)
     length = int.from_bytes(prefix, "little")
     if len(prefix) < PREFIX or length < len("{}"):
         raise _broken(name, "it has no header")
     if length > longest:
         raise _broken(name, f"its header is to be {length} bytes long; {longest} are accepted")
     return length
+
+
+def is_pointer(content: bytes) -> bool:
+    """Whether a file that begins like this stands for another one, which was never fetched."""
+    return content.startswith(b"version ")
 
 
 def parse_header(content: bytes, length: int, name: str, size: int) -> dict[str, StoredTensor]:

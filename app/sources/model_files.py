@@ -79,6 +79,10 @@ def entry_file(names: Collection[str], named: str) -> str:
 def _looked_for(names: Collection[str]) -> str:
     if "adapter_config.json" in names:
         return "it is an adapter; merge it into its base model first"
+    if any(name.endswith(".gguf") for name in names):
+        return "GGUF files are quantised; prune the checkpoint they were made from"
+    if any(name.endswith((".h5", ".msgpack", ".onnx", ".tflite")) for name in names):
+        return "it is saved for another framework; save it with transformers and safetensors"
     return f"neither {SINGLE_FILE} nor {INDEX_FILE}"
 
 

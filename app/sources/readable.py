@@ -1,15 +1,13 @@
 """Whether the files that make a tokenizer can be read at all, before a job waits for a worker."""
 
-import json
-from functools import lru_cache
 from pathlib import Path
 
 from app.domain.errors import CalibrationDataError
+from app.sources.headers import POINTER, is_pointer
 
-POINTER = b"version https://git-lfs"
-_FILES = ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "vocab.json")
-_FILES += ("preprocessor_config.json", "tokenizer.model", "spiece.model")
-_LONGEST = 64 << 20  # bytes; longer ones are left to the worker
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "vocab.json")
+_PROCESSOR = ("preprocessor_config.json", "tokenizer.model", "spiece.model")
+_SEEN = 256  # bytes of each end
 
 
 def check_readable(directory: Path) -> None:
@@ -18,31 +16,25 @@ def check_readable(directory: Path) -> None:
     Raises:
         CalibrationDataError: the message names the file and says what to do.
     """
-    for name in _FILES:
+    for name in (*_TOKENIZER, *_PROCESSOR):
         file = directory / name
-        if file.is_file():
-            state = file.stat()
-            if reason := _reason(file, state.st_size, state.st_mtime_ns):
-                raise CalibrationDataError(
-                    f"the model's {name} cannot be read: {reason}; fetch it again, or choose a "
-                    "method that needs no calibration data"
-                )
+        if file.is_file() and (reason := _reason(file)):
+            raise CalibrationDataError(
+                f"the model's {name} cannot be read: {reason}; fetch it again, or choose a method "
+                "that needs no calibration data"
+            )
 
 
-@lru_cache(maxsize=512)
-def _reason(file: Path, size: int, _modified: int) -> str | None:
-    """What is wrong with a file in this state; None where nothing is."""
-    if size == 0:
+def _reason(file: Path) -> str | None:
+    """What is wrong with a file, as far as its two ends tell; None where nothing is."""
+    with file.open("rb") as stream:
+        head = stream.read(_SEEN)
+        stream.seek(max(0, file.stat().st_size - _SEEN))
+        tail = stream.read(_SEEN)
+    if not head.strip():
         return "it is empty"
-    if size > _LONGEST:
-        return None
-    content = file.read_bytes()
-    if content.startswith(POINTER):
-        return "it is a Git LFS pointer, not the file itself (git lfs pull)"
-    if file.suffix != ".json":
-        return None
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        return "it is no JSON, or cut off"
-    return None if isinstance(found, dict) else "it holds no JSON object"
+    if is_pointer(head):
+        return POINTER
+    if file.suffix == ".json" and (head.strip()[:1], tail.strip()[-1:]) != (b"{", b"}"):
+        return "it is no JSON object, or cut off"
+    return None

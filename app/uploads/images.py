@@ -5,6 +5,8 @@ import io
 from PIL import Image, UnidentifiedImageError
 
 from app.domain.dataset_errors import ImageInvalidError, ImageTooLargeError
+from app.domain.foreign_words import words_of
+from app.uploads.picture import as_rgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _SCAN, _MAX_SCANS = b"\xff\xda", 200  # of a JPEG; each goes over all of its pixels
@@ -24,7 +26,7 @@ def check_image(content: bytes, row: int, max_pixels: int) -> int:
         width, height = image.size
         scans = content.count(_SCAN) if image.format in {"JPEG", "MPO"} else 0
         if width * height <= max_pixels and scans <= _MAX_SCANS:
-            image.convert("RGB")
+            as_rgb(image)
             return width * height
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLargeError(row, f"more than {max_pixels} pixels") from error
@@ -32,7 +34,7 @@ def check_image(content: bytes, row: int, max_pixels: int) -> int:
         kinds = ", ".join(FORMATS)
         raise ImageInvalidError(row, f"the image is none of {kinds}, or is broken") from error
     except Exception as error:  # whatever a foreign file made a decoder raise
-        raise ImageInvalidError(row, f"the image does not decode ({error})") from error
+        raise ImageInvalidError(row, f"the image does not decode: {words_of(error)}") from error
     if width * height <= max_pixels:
         raise ImageInvalidError(row, f"a JPEG of {scans} scans; {_MAX_SCANS} are accepted")
     raise ImageTooLargeError(row, f"{width} x {height} is more than {max_pixels} pixels")

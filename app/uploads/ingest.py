@@ -42,6 +42,7 @@ class Ingested:
         rows: number of rows.
         images: number of different images.
         bytes: of rows and images as stored.
+        blank: rows that say nothing; they were skipped.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Ingested:
     rows: int
     images: int
     bytes: int
+    blank: int = 0
 
 
 def ingest(upload: Path, directory: Path, limits: UploadLimits) -> Ingested:
@@ -90,23 +92,28 @@ class _Writer:
         self._first: dict[bytes, int] = {}  # digest of a row -> its number
         self._images: dict[str, str] = {}  # path in the archive -> SHA-256
         self._bytes = 0
+        self._blank = 0
         self._pixels = 0
 
     def write(self, lines: Iterator[bytes]) -> Ingested:
         digest = hashlib.sha256()
         with (self._directory / ROWS_FILE).open("wb") as out:
             for number, row in parse_rows(lines):
+                if row is None:
+                    self._blank += 1
+                    continue
                 stored = self._stored(number, row)
                 digest.update(stored)
                 out.write(stored)
         if not self._first:
-            raise DatasetEmptyError("there are no rows")
+            raise DatasetEmptyError("every row is blank" if self._blank else "there are no rows")
         return Ingested(
             id=f"sha256:{digest.hexdigest()}",
             fields=self._fields,
             rows=len(self._first),
             images=len(set(self._images.values())),
             bytes=self._bytes,
+            blank=self._blank,
         )
 
     def _stored(self, number: int, row: Row) -> bytes:

@@ -54,25 +54,23 @@ class Row(Strict):
         return tuple(name for name, value in self if value is not None)
 
 
-def parse_rows(lines: Iterator[bytes]) -> Iterator[tuple[int, Row]]:
-    """Number, from 1, and content of every line.
+def parse_rows(lines: Iterator[bytes]) -> Iterator[tuple[int, Row | None]]:
+    """Number, from 1, and content of every line; None where it says nothing.
 
     Args:
         lines: with their line ends; none longer than `MAX_LINE` + 1 is read on.
 
     Raises:
         DatasetRowError: a line is no row.
-        RowEmptyError: a line is blank, or a field of it is.
+        RowEmptyError: a row has a label and nothing that it belongs to.
     """
     for number, line in enumerate(lines, start=1):
         if len(line) > MAX_LINE:
             raise DatasetRowError(number, f"longer than {MAX_LINE} bytes")
-        if not line.strip():
-            raise RowEmptyError(number, "blank line")
-        yield number, _parse(number, line)
+        yield number, _parse(number, line) if line.strip() else None
 
 
-def _parse(number: int, line: bytes) -> Row:
+def _parse(number: int, line: bytes) -> Row | None:
     try:
         content = parse_object(line, _LIMITS)
     except JsonError as error:
@@ -81,10 +79,10 @@ def _parse(number: int, line: bytes) -> Row:
         row = Row.model_validate(content, strict=True)
     except ValidationError as error:
         raise DatasetRowError(number, _reason(error)) from error
+    if not row.fields or any(not getattr(row, name).strip() for name in row.fields):
+        return None
     if not set(row.fields) & {"text", "image", "prompt"}:
         raise RowEmptyError(number, "has none of text, image, prompt and answer")
-    if blank := [name for name in row.fields if not getattr(row, name).strip()]:
-        raise RowEmptyError(number, f"{blank[0]} is blank")
     return row
 
 

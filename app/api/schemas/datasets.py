@@ -16,6 +16,7 @@ class DatasetOut(BaseModel):
     rows: int
     images: int = Field(description="different ones")
     bytes: int
+    blank: int = Field(description="rows that say nothing and were skipped when it was stored")
 
     @classmethod
     def of(cls, found: Ingested) -> Self:

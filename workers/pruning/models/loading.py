@@ -16,6 +16,7 @@ import transformers
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
+from app.domain.checkpoint_form import check_form
 from app.domain.errors import ModelLoadError, UnsupportedArchitectureError
 from app.domain.foreign_words import words_of
 from workers.pruning.memory import Memory
@@ -84,6 +85,7 @@ def load_model(
     model_class: Any = _model_class(saved)  # transformers' class methods carry no annotations
     _refuse_indirections(path, saved)
     checkpoint = open_checkpoint(path)
+    check_form(saved, checkpoint.tensors)
     memory = memory or Memory()
     device = device or torch.device("cpu")
     dtypes = _matrix_dtypes(checkpoint)
@@ -151,11 +153,6 @@ def _model_class_names() -> tuple[str, ...]:
 
 
 def _refuse_indirections(path: Path, config: dict[str, Any]) -> None:
-    if config.get("quantization_config"):
-        raise ModelLoadError(
-            "The checkpoint is quantised (quantization_config). Prune the original floating-point "
-            "checkpoint and quantise afterwards."
-        )
     if config.get("transformers_weights"):
         raise ModelLoadError("config.json redirects to other weight files (transformers_weights).")
     if (path / "adapter_config.json").exists():

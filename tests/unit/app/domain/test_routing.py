@@ -70,7 +70,7 @@ def test_wrong_parameters_are_refused(parameters):
         ({"sparsity": 0.5}, "weights_stay_dense"),
         ({"pattern": "2:4"}, "weights_stay_dense"),
         ({"ignore": ("x",)}, "weights_stay_dense"),
-        ({"calibration": {}}, "calibration_set_has_no_images"),
+        ({"calibration": {"set": "sentences"}}, "calibration_set_has_no_images"),
     ],
 )
 def test_what_has_no_meaning_for_routes_is_refused(fields, code):

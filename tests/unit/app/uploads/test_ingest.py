@@ -72,9 +72,8 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         (lines({"text": "a\0b"}), "dataset_row_invalid", 1),
         (b'{"text": "\\ud800"}', "dataset_row_invalid", 1),
         (lines(A, B) + b'{"text": "' + b"x" * (1 << 20) + b'"}', "dataset_row_invalid", 3),
-        (lines(A) + b"\n" + lines(B), "dataset_row_empty", 2),
-        (lines(A, {}), "dataset_row_empty", 2),
-        (lines({"text": " \n"}), "dataset_row_empty", 1),
+        (b"\n \n", "dataset_empty", None),
+        (lines({"text": " \n"}), "dataset_empty", None),
         (lines({"label": "a"}), "dataset_row_empty", 1),
         (lines(A, B, A), "dataset_row_duplicate", 3),
         (lines(A, {"text": "b", "label": "c"}), "dataset_rows_mixed", 2),
@@ -135,6 +134,25 @@ def test_broken_and_encrypted_archives(upload):
         with pytest.raises(DatasetError) as error:
             upload(bytes(content))
         assert error.value.code == "dataset_archive_invalid"
+
+
+def test_blank_rows_are_skipped_and_counted(upload):
+    blanks = b"\n" + lines({"text": " \n"}, {}, {"text": None}, {"prompt": "a", "answer": ""})
+    found, _ = upload(lines(A) + blanks + lines(B) + b"  \n")
+    plain, _ = upload(lines(A, B))
+    assert (found.id, found.rows, found.blank) == (plain.id, 2, 6)
+    assert plain.blank == 0
+
+
+def test_a_picture_that_the_job_could_not_read_is_refused(upload, monkeypatch):
+    """The check is the job's own decoder, not another one."""
+
+    def refuse(_):
+        raise ValueError("odd at <_io.BytesIO object at 0x7f0000000000>")
+
+    monkeypatch.setattr("app.uploads.images.as_rgb", refuse)
+    with pytest.raises(DatasetError, match=r"row 1: the image does not decode: odd at it$"):
+        upload(pairs(IMAGE))
 
 
 def test_the_id_is_of_the_content_however_it_is_packed(upload):
