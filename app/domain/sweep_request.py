@@ -58,6 +58,7 @@ class SweepRequest(Compute, Judged, JobOptions, ModelChoice):
                 "{count} combinations; a sweep has at most {most} jobs",
                 {"count": count, "most": MAX_MEMBERS},
             )
+        self.members()  # what is wrong with one is wrong with the request
         return self
 
     def _objective_is_measured(self) -> None:

@@ -18,7 +18,7 @@ SWEEP = {
 JUDGED = {"evaluation": {"set": "scenes"}, "objective": {"metric": "accuracy"}}
 
 
-TWELVE = [i / 20 for i in range(12)]
+TWELVE = [i / 20 for i in range(1, 13)]
 
 
 def submit(client, **changes):
