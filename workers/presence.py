@@ -32,3 +32,5 @@ class Presence:
                 self._tell()
             except SQLAlchemyError as error:
                 logger.warning("no sign of life from this worker: %s", error)
+            except Exception:
+                logger.exception("no sign of life from this worker")

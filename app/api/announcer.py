@@ -42,6 +42,6 @@ class Announcer:
             try:
                 with self._engine.connect() as connection:
                     outbox.wake(connection)
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, OSError) as error:
                 logger.warning("the relay is not woken: %s", error)
             self._closing.wait(PAUSE)

@@ -102,7 +102,7 @@ class Hub:
                         self._update_soon(job_id)
                     async for notification in connection.notifies():
                         self._update_soon(notification.payload)
-            except psycopg.OperationalError as error:
+            except (psycopg.Error, OSError) as error:
                 logger.warning("not listening for events: %s", error)
             await asyncio.sleep(RECONNECT_SECONDS)
 

@@ -93,6 +93,7 @@ def next_waiting(
         .join(jobs, jobs.c.id == outbox.c.job_id)
         .where(outbox.c.due_at <= func.now(), jobs.c.worker_class == worker_class)
         .where(func.coalesce(jobs.c.memory_bytes, 0) <= memory_bytes)
+        .where(~quarantine.waits(Loop.CLAIM, outbox.c.job_id))
         .order_by(outbox.c.priority.desc(), outbox.c.due_at)
         .limit(1)
         # Everybody locks the job before its message, so that no two wait for each other.
@@ -199,7 +200,8 @@ def send_again(connection: Connection, project_id: str) -> None:
 
 
 def _overdue(age: timedelta, full: Collection[str]) -> ColumnElement[bool]:
-    return (outbox.c.sent_at < func.now() - age) & outbox.c.project_id.not_in(full)
+    waits = quarantine.waits(Loop.CLAIM, outbox.c.job_id)
+    return (outbox.c.sent_at < func.now() - age) & outbox.c.project_id.not_in(full) & ~waits
 
 
 def unclaimed_since(connection: Connection, age: timedelta, full: Collection[str]) -> Sequence[str]:

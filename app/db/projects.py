@@ -1,6 +1,6 @@
 """Rows of projects."""
 
-from sqlalchemy import Connection, Integer, RowMapping, bindparam, func, select, update
+from sqlalchemy import Connection, Numeric, RowMapping, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import jobs, outbox, projects
@@ -94,7 +94,7 @@ def used(connection: Connection, project_id: str, *, up_to: int) -> tuple[int, i
 
 def full(connection: Connection) -> list[str]:
     """The projects that run as many jobs as they may."""
-    limit = projects.c.limits["running_jobs"].astext.cast(Integer)
+    limit = projects.c.limits["running_jobs"].astext.cast(Numeric)
     default = Limits().running_jobs
     query = (
         select(projects.c.id)

@@ -6,8 +6,9 @@ from enum import StrEnum
 
 
 class Loop(StrEnum):
-    """The loops whose items can be set aside."""
+    """The loops whose items can be set aside: of maintenance, and the claims of workers."""
 
+    CLAIM = "claim"
     REAP = "reap"
     OVERDUE = "overdue"
     WARN = "warn"

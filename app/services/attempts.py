@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.db import artifacts, jobs, outbox, projects
+from app.db.engine import AWAY
 from app.domain.jobs import (
     DEFAULT_CLASS,
     Artifact,
@@ -20,7 +21,9 @@ from app.domain.jobs import (
     Phase,
     status_event,
 )
+from app.domain.quarantine import Loop
 from app.services import journal, publishing
+from app.services.quarantine import set_aside
 
 RETRY_DELAY = timedelta(seconds=2)
 _HANDED_BACK = "queued again: its worker was asked to end"
@@ -40,6 +43,7 @@ def claim(
     """Take the job that should start next for this worker; None where none may.
 
     A project's last free place goes to one worker: its row is locked while the places are counted.
+    A job that cannot be claimed is set aside, and the next one is taken.
 
     Args:
         connection: a transaction.
@@ -48,11 +52,24 @@ def claim(
         worker_class: jobs of other classes are not taken.
         memory_bytes: nor those that need more.
     """
-    full = projects.full(connection)
-    waiting = outbox.next_waiting(connection, full, worker_class, memory_bytes)
-    if waiting is None:
-        return None
-    job_id, project_id = waiting
+    while True:
+        full = projects.full(connection)
+        waiting = outbox.next_waiting(connection, full, worker_class, memory_bytes)
+        if waiting is None:
+            return None
+        job_id, project_id = waiting
+        try:
+            with connection.begin_nested():
+                return _claim(connection, job_id, project_id, worker=worker, lease=lease)
+        except AWAY:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is, other jobs can be started
+            set_aside(connection, Loop.CLAIM, job_id, error)
+
+
+def _claim(
+    connection: Connection, job_id: str, project_id: str, *, worker: str, lease: timedelta
+) -> Job | None:
     projects.lock(connection, project_id)
     if project_id in projects.full(connection):
         return None

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from app.db import quarantine
 from app.domain.quarantine import ROUND, Loop
@@ -118,15 +118,20 @@ class Guard:
 
     def set_aside(self, loop: Loop, key: str, error: Exception) -> None:
         """Note a failure."""
-        told = f"{type(error).__name__}: {error}".partition("\n")[0]
-        reason = printable(scrub(told), MAX_REASON)
         with self.engine.begin() as connection:
-            quarantine.put(connection, loop, key, reason)
-        metrics.FAILURES.labels(loop).inc()
-        logger.error("%s: %s is set aside for now: %s", loop, key, reason, exc_info=error)
+            set_aside(connection, loop, key, error)
 
     def release(self, loop: Loop, key: str) -> None:
         """Note that an item succeeded again."""
         with self.engine.begin() as connection:
             quarantine.remove(connection, loop, key)
         logger.info("%s: %s succeeded again", loop, key)
+
+
+def set_aside(connection: Connection, loop: Loop, key: str, error: Exception) -> None:
+    """Note in a transaction that the loop failed on the item of that key."""
+    told = f"{type(error).__name__}: {error}".partition("\n")[0]
+    reason = printable(scrub(told), MAX_REASON)
+    quarantine.put(connection, loop, key, reason)
+    metrics.FAILURES.labels(loop).inc()
+    logger.error("%s: %s is set aside for now: %s", loop, key, reason, exc_info=error)

@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from app import maintenance
-from app.db import outbox, quarantine, tables
+from app.db import outbox, projects, quarantine, tables
+from app.domain.access import DEFAULT_PROJECT, Limits
 from app.domain.ids import new_id
 from app.domain.jobs import JobStatus
 from app.domain.quarantine import ROUND, Loop
@@ -136,6 +137,36 @@ def test_a_poison_row_keeps_no_other_job_from_its_end(
     maintenance.tick(engine, queue)
     assert aside() == {}
     assert statuses(engine, [bad]) == [ended]
+
+
+def claim(engine):
+    with engine.begin() as connection:
+        return attempts.claim(connection, worker="w", lease=timedelta(seconds=9))
+
+
+def test_a_job_that_cannot_be_claimed_keeps_no_worker_from_the_next(
+    engine, queue, aside, time_passes
+):
+    bad, good = queued(engine, 2)
+    with engine.begin() as connection:
+        sweep = "INSERT INTO sweeps (id, project_id, request) VALUES ('swp_1', 'prj_default', '{}')"
+        connection.execute(text(sweep))
+    change(engine, bad, spec={}, sweep_id="swp_1")
+    assert claim(engine).id == good
+    assert claim(engine) is None
+    assert aside()[Loop.CLAIM, bad].failures == 1
+    maintenance.tick(engine, queue)
+    assert statuses(engine, [bad]) == [JobStatus.QUEUED]
+    change(engine, bad, sweep_id=None)
+    time_passes()
+    assert claim(engine).id == bad
+
+
+def test_a_limit_of_any_size_stops_no_worker(engine):
+    with engine.begin() as connection:
+        projects.set_limits(connection, DEFAULT_PROJECT, Limits(running_jobs=10**30))
+    assert running(engine, 2)
+    assert statuses(engine, running(engine, 1)) == [JobStatus.RUNNING]
 
 
 def test_items_set_aside_do_not_crowd_out_others(engine, queue, aside, monkeypatch):
