@@ -22,10 +22,12 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from app.queue import queue_of
 from app.settings import Settings
 from app.telemetry import exposition, logs
+from workers import messages
 
 SERVICE = "secateur-worker"
 
 settings = Settings()
+messages.install()
 celery = Celery(
     "secateur", broker=settings.queue.url, include=["workers.tasks.prune", "workers.tasks.help"]
 )
