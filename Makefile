@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .DEFAULT_GOAL := help
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
-.PHONY: bench-memory bench-plans bench-workers
+.PHONY: bench-memory bench-plans bench-workers bench-soak chaos
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -78,6 +78,12 @@ bench-plans: install ## what plans say of memory and time, against what jobs tak
 
 bench-workers: install ## one job and a sweep, with two workers beside one; wants two idle cores
 	$(BIN)/python -m benchmarks.workers
+
+bench-soak: install ## ten minutes of mixed load with 200 watchers; MINUTES=2 for fewer
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10)
+
+chaos: install ## faults of every kind on real processes, about an hour; SEED=, ROUNDS= and ONLY= choose
+	$(BIN)/python -m benchmarks.chaos $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only "$(ONLY)")
 
 bench-ecoflap: install ## what ECoFLaP's first stage costs
 	$(BIN)/python -m benchmarks.ecoflap

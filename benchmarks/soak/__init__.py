@@ -1,0 +1,1 @@
+"""The service under mixed load for a while: errors, latency, memory, connections."""

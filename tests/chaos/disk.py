@@ -1,0 +1,55 @@
+"""A small disk of its own for the service's files, where this account may mount one."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+BYTES = 2 << 30
+PIECES = (64 << 20, 1 << 20, 4096)
+
+
+class Disk:
+    """A tmpfs at `path`; without the right to mount, a directory and `mounted` is False."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+        self.mounted = _mount("-t", "tmpfs", "-o", f"size={BYTES},mode=0755", "tmpfs", path)
+
+    def close(self) -> None:
+        """Take it away."""
+        if self.mounted:
+            subprocess.run(["umount", "--lazy", self.path], check=True)
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Not a byte is free in here."""
+        filler = self.path / "filler"
+        try:
+            with filler.open("wb") as file:
+                for piece in PIECES:
+                    with suppress(OSError):  # until there is no room for one more
+                        while True:
+                            os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), piece)
+            yield
+        finally:
+            filler.unlink(missing_ok=True)
+
+    @contextmanager
+    def read_only(self) -> Iterator[bool]:
+        """Nothing can be written in here; False where somebody never closed a file."""
+        deadline = time.monotonic() + 10
+        while not (done := _mount("-o", "remount,ro", self.path)) and time.monotonic() < deadline:
+            time.sleep(0.01)  # a file that is open for writing is in the way
+        try:
+            yield done
+        finally:
+            _mount("-o", "remount,rw", self.path)
+
+
+def _mount(*arguments: str | Path) -> bool:
+    done = subprocess.run(["mount", *arguments], capture_output=True, check=False)
+    return done.returncode == 0
