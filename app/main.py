@@ -43,6 +43,7 @@ from app.api.routers import (
     workers,
 )
 from app.db.engine import make_engine
+from app.process import prepare
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
 from app.server import ClientConnection, Patience, Server
@@ -162,6 +163,7 @@ def make_server(settings: Settings) -> Server:
 def main() -> None:
     """Serve with the environment's settings until SIGTERM or SIGINT; then finish what has begun."""
     settings = Settings()
+    prepare(settings)
     telemetry = settings.telemetry
     logs.configure("secateur-api", telemetry.log_format, telemetry.log_level)
     flush = traces.configure("secateur-api", telemetry.otlp_endpoint)

@@ -24,6 +24,7 @@ from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
 from app.domain.machines import SILENT
 from app.domain.quarantine import Loop
+from app.process import prepare
 from app.queue import CeleryQueue
 from app.services import attempts, dispatch, keeping, waiting
 from app.services.leftovers import discard_leftovers, sweep_checkpoints
@@ -285,6 +286,7 @@ def main() -> None:
     """Run with the environment's settings until SIGTERM or SIGINT."""
     settings = Settings()
     telemetry = settings.telemetry
+    prepare(settings)
     logs.configure("secateur-maintenance", telemetry.log_format, telemetry.log_level)
     flush = traces.configure("secateur-maintenance", telemetry.otlp_endpoint)
     hide = exposition.serve(telemetry.metrics_host, telemetry.metrics_port)

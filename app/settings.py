@@ -77,6 +77,12 @@ class Models(Section):
         default="https://huggingface.co",
         description="base URL of the Hugging Face Hub or of a mirror",
     )
+    shared_hub_token: bool = Field(
+        default=False,
+        description="whether jobs of every project may use the hub token of this machine "
+        "(HF_TOKEN, or a login), and so the private and gated models that it opens; otherwise "
+        "models and data sets are asked for without a token",
+    )
     hub_cache: Path = Field(
         default=Path("hub"), description="where models from the hub are kept (under data_dir)"
     )
@@ -359,6 +365,12 @@ class Settings(BaseSettings):
         default=Path(".secateur"),
         description="directory of everything the service keeps on this machine",
     )
+    umask: str = Field(
+        default="077",
+        pattern=r"^0?[0-7]{3}$",
+        description="what others may not do with the files and directories that the processes "
+        "make, in octal: by default anything; 027 lets the group read them",
+    )
     database: Database = Field(default=Database(), description=Database.__doc__)
     queue: Queue = Field(default=Queue(), description=Queue.__doc__)
     models: Models = Field(default=Models(), description=Models.__doc__)
@@ -384,7 +396,7 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """Variables that give a child process these settings."""
-        variables = {"SECATEUR_DATA_DIR": str(self.data_dir)}
+        variables = {"SECATEUR_DATA_DIR": str(self.data_dir), "SECATEUR_UMASK": self.umask}
         for section, values in self:
             if isinstance(values, Section):
                 for name, value in values:

@@ -19,6 +19,7 @@ from celery.signals import (
 )
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from app.process import prepare
 from app.queue import queue_of
 from app.settings import Settings
 from app.telemetry import exposition, logs
@@ -52,6 +53,7 @@ celery.conf.update(
 
 @setup_logging.connect  # type: ignore[untyped-decorator]  # celery has no types
 def _configure_logging(**_: object) -> None:
+    prepare(settings)
     logs.configure(SERVICE, settings.telemetry.log_format, settings.telemetry.log_level)
 
 

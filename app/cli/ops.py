@@ -1,6 +1,7 @@
 """`secateur doctor`, `migrate`, `gc`: for whoever runs the service, on the machine that runs it."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -236,12 +237,19 @@ def _maintenance(settings: Settings) -> str:
 
 def _models(settings: Settings) -> str:
     roots = settings.models.roots
+    token = "HF_TOKEN" in os.environ
+    shared = settings.models.shared_hub_token
     # The default one is made by `secateur up`.
     default = settings.data_dir / "models"
     if missing := [str(root) for root in roots if root != default and not root.is_dir()]:
         advice = "make them, or correct SECATEUR_MODELS__ROOTS"
         raise _WrongError(f"no directories: {', '.join(missing)}", advice)
-    return ", ".join(map(str, roots))
+    told = ", ".join(map(str, roots))
+    if shared:
+        return f"{told}; WARNING: jobs of every project may use the hub token of this machine"
+    if token:
+        return f"{told}; HF_TOKEN is set and not used: SECATEUR_MODELS__SHARED_HUB_TOKEN is not"
+    return told
 
 
 def _disk(settings: Settings) -> str:

@@ -57,10 +57,7 @@ def installation(
     from app.db import migrate  # noqa: PLC0415  see above
 
     data_dir, api = settings.data_dir, settings.api
-    data_dir.mkdir(parents=True, exist_ok=True)
-    if (models := data_dir / "models") in settings.models.roots:
-        models.mkdir(exist_ok=True)
-    with _sole_user_of(data_dir), Supervisor(report) as supervisor:
+    with _private(settings), _sole_user_of(data_dir), Supervisor(report) as supervisor:
         end_leftovers(data_dir)
         _check_free(api.host, api.port)
         database_url, queue_url = settings.database.url, settings.queue.url
@@ -96,6 +93,24 @@ def installation(
         if worker:
             supervisor.run(Process(worker_program(environment), data_dir))
         yield Installation(placed, api.url, key, key_file, supervisor.tend)
+
+
+@contextmanager
+def _private(settings: Settings) -> Iterator[None]:
+    """Make the data directory and what is in it private, also what an earlier version left open."""
+    umask = int(settings.umask, 8)
+    before = os.umask(umask)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    if (models := settings.data_dir / "models") in settings.models.roots:
+        models.mkdir(exist_ok=True)
+    kept = settings.storage.dir, settings.checkpoints.dir, settings.models.hub_cache
+    for directory in (settings.data_dir / "logs", settings.data_dir / "run", *kept):
+        if directory.is_dir() and directory.stat().st_uid == os.geteuid():
+            directory.chmod(directory.stat().st_mode & ~umask)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 class Api(Process):

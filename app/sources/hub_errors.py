@@ -39,7 +39,7 @@ def hub_errors(source: HubModel) -> Iterator[None]:
     except GatedRepoError as error:
         raise ModelGatedError(
             f"{name} is gated: accept its terms on the hub with the account whose token (HF_TOKEN) "
-            "the service has"
+            "the service has, if its operator lets jobs use it (SECATEUR_MODELS__SHARED_HUB_TOKEN)"
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelNotFoundError(

@@ -77,8 +77,9 @@ def settings() -> str:
             "Relative paths are under `SECATEUR_DATA_DIR`."
         ),
     ]
-    field = Settings.model_fields["data_dir"]
-    text += [_table(("variable", "default", "meaning"), [_setting("SECATEUR_DATA_DIR", field)])]
+    plain = ("data_dir", "umask")
+    rows = [_setting(f"SECATEUR_{name}".upper(), Settings.model_fields[name]) for name in plain]
+    text += [_table(("variable", "default", "meaning"), rows)]
     for section, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             rows = [

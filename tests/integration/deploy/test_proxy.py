@@ -40,11 +40,11 @@ def proxy(server, tmp_path):
     plain, secure = free_port(), free_port()
     text = CONFIGURATION.read_text()
     for old, new in {
+        "/tmp/": f"{tmp_path}/",
         "api:8321": server.removeprefix("http://"),
         "listen 8080": f"listen 127.0.0.1:{plain}",
         "listen 8443": f"listen 127.0.0.1:{secure}",
         "/etc/nginx/certificates": str(tmp_path),
-        "/tmp/": f"{tmp_path}/",
         "/dev/stderr": f"{tmp_path}/error.log",
         "/dev/stdout": f"{tmp_path}/access.log",
         "client_header_timeout 10s": "client_header_timeout 2s",
@@ -86,7 +86,7 @@ def through(proxy, remote):
 def test_requests_go_through_and_their_queries_are_not_logged(through, proxy):
     assert through.get("/livez").status_code == 200
     assert through.get("/v1/jobs", params={"limit": 1}).json()["jobs"] == []
-    upload = through.post("/v1/datasets", content=b'{"text": "a"}\n' * 200_000)
+    upload = through.post("/v1/datasets", content=b'{"text": "%b"}\n' % (b"a" * 150) * 20_000)
     assert upload.status_code == 201
     log = proxy[3].read_text()
     assert '"GET /v1/jobs" 200' in log

@@ -103,6 +103,7 @@ def surroundings(served, tmp_path):
     return kept | {
         "HF_ENDPOINT": served.url,
         "HF_TOKEN": served.key,
+        "SECATEUR_MODELS__SHARED_HUB_TOKEN": "true",
         "HF_HOME": str(tmp_path / "home"),
         "NO_PROXY": "127.0.0.1",
     }
