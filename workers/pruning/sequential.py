@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from workers.pruning.calibration import Calibration
@@ -33,8 +34,8 @@ class Step:
         with calibration.watching(matrices, self.block.module):
             for each, samples in self.passes:
                 args, kwargs = each.inputs(self.index)
-                with calibration.call(samples, each.mask_of, stop=True):
-                    self.block.module(*args, **kwargs)
+                call = partial(self.block.module, *args, **kwargs)
+                calibration.run(call, samples, each.mask_of, spare=True)
                 each.rest()
 
     def advance(
@@ -47,10 +48,11 @@ class Step:
                 stack.enter_context(calibration.watching(matrices, self.block.module))
             for each, samples in self.passes:
                 args, kwargs = each.inputs(self.index)
-                with ExitStack() as call:
-                    if calibration is not None:
-                        call.enter_context(calibration.call(samples, each.mask_of, stop=False))
-                    output = self.block.module(*args, **kwargs)
+                call = partial(self.block.module, *args, **kwargs)
+                if calibration is None:
+                    output = call()
+                else:
+                    output = calibration.run(call, samples, each.mask_of, spare=False)
                 each.advance(self.index, output)
 
 

@@ -51,6 +51,7 @@ class Part:
         feeds: blocks whose output is read outside the tower; negative counts from the end, empty
             when unknown.
         passes: runs through the tower per forward of the model; None when unknown.
+        guessed: what the masks are is a guess; see `Tower`.
     """
 
     path: str
@@ -59,6 +60,7 @@ class Part:
     source_mask: str | None = None
     feeds: tuple[int, ...] = (-1,)
     passes: int | None = 1
+    guessed: bool = False
 
 
 class Adapter:
@@ -392,6 +394,7 @@ class Adapter:
             passes=part.passes,
             mask=part.mask,
             source_mask=part.source_mask,
+            guessed=part.guessed,
         )
 
     def _takes(self, key: str) -> bool:

@@ -48,6 +48,7 @@ class GenericAdapter(Adapter):
                 source_mask="attention_mask" if self._is_decoder(name) else None,
                 feeds=(),
                 passes=None,
+                guessed=True,
             )
             for name, modality in parts
         ]

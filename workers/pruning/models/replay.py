@@ -19,10 +19,12 @@ from transformers.utils.generic import ModelOutput
 
 from workers.pruning.memory import Memory
 from workers.pruning.models.forwards import Args, Kwargs, replaced, without_cache
+from workers.pruning.models.padding import guessed_mask
 from workers.pruning.models.structure import Tower
 
 Batch = Mapping[str, Tensor]
 Slot = int | str  # a positional index or a keyword
+_INERT = (Tensor, bool, int, float, str, torch.dtype, torch.device, type(None))
 
 
 class Runner(Protocol):
@@ -126,7 +128,12 @@ class TowerPass:
         Encoder states are told from the block's own hidden states by identity, not by length.
         """
         source = any(seen is value for value in self._given)
-        return self.run.adapter.token_mask(self._tower, self.run.batch, seen, source=source)
+        tower, batch = self._tower, self.run.batch
+        if tower.guessed:
+            if source:
+                return guessed_mask(seen, batch, [tower.source_mask], self._given[::-1])
+            return guessed_mask(seen, batch, [tower.mask, tower.source_mask], self._given)
+        return self.run.adapter.token_mask(tower, batch, seen, source=source)
 
     def inputs(self, index: int) -> tuple[Args, Kwargs]:
         """Arguments of block `index`, given what `advance` received for the block before it."""
@@ -145,6 +152,8 @@ class TowerPass:
         """What the next block needs of those before it; None where that cannot be told."""
         if not self._direct or self._hidden is None:
             return None
+        if any(_shares(call.args, call.kwargs) for call in self._calls.values()):
+            return None  # later blocks read what earlier ones have put there
         links = {entry for call in self._calls.values() for entry in call.links.values()}
         found = {"hidden": self._hidden} | {f"link.{at}": self._output[at] for at in links}
         outputs = _flat(self.kept)
@@ -270,6 +279,8 @@ class BatchRun:
                 found.append(_call(at, args, kwargs))
                 raise _Stop
             if current == number and at in outputs:
+                if _shares(args, kwargs):
+                    original(*args, **kwargs)  # fills what later blocks read
                 return outputs[at]
             return original(*args, **kwargs)
 
@@ -355,6 +366,15 @@ class _Replayer:
         if index in outputs:
             return outputs[index]
         return _with_hidden(next(iter(outputs.values())), _call(index, args, kwargs).hidden)
+
+
+def _shares(args: Args, kwargs: Kwargs) -> bool:
+    """Whether a block is handed something that it can fill for later blocks: a dictionary, say."""
+    return not all(map(_inert, (*args, *kwargs.values())))
+
+
+def _inert(value: Any) -> bool:
+    return all(map(_inert, value)) if type(value) is tuple else isinstance(value, _INERT)
 
 
 def _call(index: int, args: Args, kwargs: Kwargs) -> _Call:

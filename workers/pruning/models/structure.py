@@ -75,6 +75,8 @@ class Tower:
         mask: name of the batch entry (batch, tokens) that marks real tokens; None when the tower
             sees no padding.
         source_mask: the same for the encoder states its cross-attention reads.
+        guessed: the two were guessed: where neither has the length of what a block sees, the masks
+            that the model hands to its blocks tell.
     """
 
     name: str
@@ -84,3 +86,4 @@ class Tower:
     passes: int | None = None
     mask: str | None = None
     source_mask: str | None = None
+    guessed: bool = False

@@ -106,6 +106,27 @@ class TwoStreamToy(Toy):
         return x
 
 
+class Filling(Plain):
+    """Puts something aside for the blocks after it."""
+
+    def forward(self, hidden, shared):
+        shared["first"] = own = self.linear(hidden)
+        return own
+
+
+class Reading(Plain):
+    def forward(self, hidden, shared):
+        return self.linear(hidden) + shared["first"]
+
+
+class SharedToy(Toy):
+    def forward(self, x):
+        shared = {}
+        for index, block in enumerate(self.layers):
+            x = block(self.between(x, index), shared)
+        return x
+
+
 class Runner:
     def __init__(self, model):
         self.model, self.forms, self.memory = model, {}, Memory()
@@ -132,6 +153,8 @@ TOYS = {
     "reshaped between blocks": lambda: Toy([Plain(), Plain(8), Plain(8)], doubled_width),
     "narrowing blocks": lambda: Toy([Plain(4, 3), Plain(3, 2), Plain(2, 1)]),
     "two streams": lambda: TwoStreamToy([TwoStreams() for _ in range(3)]),
+    "a shared store": lambda: SharedToy([Filling(), Reading(), Reading()]),
+    "a shared store and more": lambda: SharedToy([Filling(), Reading(), Reading()], shifted),
     "one block many times": lambda: Toy([Plain()], passes=3),
 }
 
@@ -164,6 +187,15 @@ def test_the_model_is_reproduced_and_changes_are_handed_on(name, passes):
             with torch.no_grad():
                 expected = model(x)
             assert torch.equal(hidden_of(output), expected)
+
+
+def test_a_walk_with_a_shared_store_is_not_taken_up_in_the_middle():
+    model = SharedToy([Filling(), Reading(), Reading()])
+    blocks = tuple(Block(str(i), block, ()) for i, block in enumerate(model.layers))
+    (step,) = BatchRun(Runner(model), {"x": torch.randn(1, 2, 4)}).enter(
+        Tower("layers", Modality.LANGUAGE, blocks, passes=1)
+    )
+    assert step.state() is None
 
 
 def test_several_passes_are_told_apart():
