@@ -104,6 +104,7 @@ class EvaluationReport(Strict):
         sha256: digest of the records used, in order.
         samples: how many there were.
         gate: None where no gate was set.
+        warnings: metrics that say little or nothing on these records, and why.
     """
 
     set: str
@@ -111,6 +112,7 @@ class EvaluationReport(Strict):
     samples: int
     metrics: dict[MetricName, Measured]
     gate: GateReport | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class Judged(Strict):

@@ -127,6 +127,7 @@ def _evaluation(report: EvaluationReport) -> list[str]:
         "| metric | records | dense | pruned | difference |",
         "|---|---|---|---|---|",
         *(_row(name, measured) for name, measured in report.metrics.items()),
+        *(f"\n{text}." for text in report.warnings),
     ]
     if gate := report.gate:
         verdict = "passed" if gate.passed else "FAILED"

@@ -105,6 +105,7 @@ def _evaluation(report: EvaluationReport) -> list[str]:
         f"<h2>Quality on {escape(report.set)}</h2>",
         _table(("metric", "records", "dense", "pruned", "difference"), rows),
         "<p>Brackets are 95&nbsp;% bootstrap intervals; differences are paired by record.</p>",
+        *(f"<p>{escape(text)}.</p>" for text in report.warnings),
     ]
 
 

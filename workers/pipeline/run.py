@@ -133,6 +133,7 @@ def _tell(report: Reporter, found: EvaluationReport | None) -> None:
         message = f"{name} {measured.before.value:.4g} -> {measured.after.value:.4g}"
         data = {"metric": name, **measured.model_dump()}
         report.event(NewEvent(EventType.METRIC, message, data=data))
+    _warn(report, found.warnings if found else ())
 
 
 def _wanted(gate: GateReport | None) -> bool:

@@ -19,7 +19,7 @@ class _Needed(Exception):  # noqa: N818 (control flow: something depends on a pr
     pass
 
 
-class _Watchful(TorchDispatchMode):
+class _Watchful(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     """Lets no decision be made on values: a branch or a shape may depend on what was left out."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -148,7 +148,7 @@ class Calibration(Generic[S]):
             inputs = args[0] if args else next(iter(kwargs.values()))
             self._see(module, inputs)
             if self._spared is module:
-                self._after.enter_context(_Watchful())
+                self._after.enter_context(_Watchful())  # type: ignore[no-untyped-call]  # torch's
                 width = module.nf if isinstance(module, Conv1D) else module.out_features
                 return inputs.new_zeros((*inputs.shape[:-1], width))
             return forward(*args, **kwargs)

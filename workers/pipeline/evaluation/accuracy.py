@@ -1,5 +1,7 @@
 """Answer and caption accuracy: the generated text is the expected one, word for word."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from app.domain.errors import CalibrationDataError, EvaluationDataError
@@ -21,7 +23,14 @@ class Accuracy(OwnMetric):
         return subject.writes and subject.every("prompt") and subject.every("answer")
 
     def measure(self, subject: Subject) -> ScoresOf:
-        """A hit or a miss per record."""
+        """A hit or a miss per record.
+
+        Raises:
+            EvaluationDataError: an answer holds no word, or a record cannot be given to this model.
+        """
+        for number, record in enumerate(subject.records):
+            if not _words(record.answer):
+                raise EvaluationDataError(f"the answer of record {number + 1} holds no word")
         said = answers(subject)
         hits = np.array(
             [
@@ -31,6 +40,13 @@ class Accuracy(OwnMetric):
             dtype=np.float64,
         )
         return {MetricName.ACCURACY: Scores(hits, np.ones_like(hits))}
+
+    def doubts(self, subject: Subject, scores: ScoresOf) -> Mapping[MetricName, str]:
+        """Also where all answers are the same words."""
+        if len({tuple(_words(record.answer)) for record in subject.records}) == 1:
+            told = "all records have the same answer: a model that always says it is right"
+            return {MetricName.ACCURACY: told}
+        return super().doubts(subject, scores)
 
 
 def answers(subject: Subject) -> list[str]:

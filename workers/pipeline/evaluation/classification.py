@@ -1,5 +1,7 @@
 """Classification accuracy: by the model's own head, or zero-shot by the names of the classes."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from app.domain.evaluation import MetricName
 from workers.pipeline.evaluation.interval import Scores
 from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
 from workers.pipeline.evaluation.pairs import embed_pairs
-from workers.pipeline.evaluation.subject import Subject
+from workers.pipeline.evaluation.subject import Subject, finite
 from workers.pruning.models.records import CalibrationRecord
 
 
@@ -24,10 +26,13 @@ class Classification(OwnMetric):
 
     @staticmethod
     def fits(subject: Subject) -> bool:
-        """Classifiers and dual encoders on labelled records."""
+        """Classifiers and dual encoders on labelled records, with more than one class."""
         if not subject.every("label"):
             return False
-        return subject.classifies or (subject.matches_pairs and subject.every("image"))
+        if subject.classifies:
+            return subject.several_classes
+        several = len({record.label for record in subject.records}) > 1
+        return subject.matches_pairs and subject.every("image") and several
 
     def measure(self, subject: Subject) -> ScoresOf:
         """A hit or a miss per record."""
@@ -37,14 +42,25 @@ class Classification(OwnMetric):
             known = {str(label): int(number) for number, label in classes.items()}
             if unknown := sorted(set(labels) - set(known)):
                 raise EvaluationDataError(f"the model has no class {unknown[0]!r}")
-            chosen = torch.cat(
-                [subject.adapter.call(b).logits.argmax(-1).cpu() for b in subject.batches()]
-            )
+            logits = torch.cat([subject.adapter.call(b).logits.cpu() for b in subject.batches()])
+            if beyond := sorted(x for x in set(labels) if not 0 <= known[x] < logits.shape[-1]):
+                raise EvaluationDataError(
+                    f"class {beyond[0]!r} has the number {known[beyond[0]]}, and the model "
+                    f"{logits.shape[-1]} scores"
+                )
+            chosen = finite(logits, "scores of classes").argmax(-1)
         else:
             known = {label: n for n, label in enumerate(sorted(set(labels)))}
             chosen = _zero_shot(subject, list(known))
         hits = np.array([known[label] for label in labels]) == chosen.numpy()
         return {MetricName.CLASSIFICATION: Scores(hits.astype(np.float64), np.ones(len(hits)))}
+
+    def doubts(self, subject: Subject, scores: ScoresOf) -> Mapping[MetricName, str]:
+        """Also where all records are of one class."""
+        if len({record.label for record in subject.records}) == 1:
+            told = "all records have the same label: a model that always gives it is right"
+            return {MetricName.CLASSIFICATION: told}
+        return super().doubts(subject, scores)
 
 
 def _zero_shot(subject: Subject, classes: list[str]) -> Tensor:

@@ -1,5 +1,6 @@
 """How far the pruned model's predictions are from the dense model's."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +23,22 @@ class Divergence(Metric):
 
     names = (MetricName.KL, MetricName.AGREEMENT)
 
+    def __init__(self, scratch: Path) -> None:
+        """Nothing is kept yet."""
+        super().__init__(scratch)
+        self._first: set[int] = set()
+
     @staticmethod
     def fits(subject: Subject) -> bool:
-        """Language models and classifiers."""
-        return subject.predicts_tokens or subject.classifies
+        """Language models, and classifiers of several classes: with one, nothing can differ."""
+        return subject.predicts_tokens or (subject.classifies and subject.several_classes)
 
     def before(self, subject: Subject) -> ScoresOf:
         """Keep the dense predictions; the dense model agrees with itself."""
         for index, batch in enumerate(subject.batches()):
-            torch.save(predict(subject, batch).log_probs, self._file(index))
+            log_probs = predict(subject, batch).log_probs
+            self._first |= set(log_probs.argmax(-1).tolist())
+            torch.save(log_probs, self._file(index))
         ones = np.ones(len(subject.records))
         return {
             MetricName.KL: Scores(np.zeros_like(ones), ones),
@@ -46,7 +54,9 @@ class Divergence(Metric):
             found = predict(subject, batch)
             dense = torch.load(self._file(index), weights_only=True)
             count = len(next(iter(batch.values())))
-            kl = (dense.exp() * (dense - found.log_probs)).sum(-1).clamp(min=0)
+            terms = dense.exp() * (dense - found.log_probs)
+            terms.masked_fill_(dense == -torch.inf, 0)  # p log(p / q) where p = 0
+            kl = terms.sum(-1).clamp(min=0)
             same = (dense.argmax(-1) == found.log_probs.argmax(-1)).double()
             mean, size = mean_by_row(kl, found.rows, count)
             divergence.append(mean)
@@ -57,6 +67,13 @@ class Divergence(Metric):
             MetricName.KL: Scores(torch.cat(divergence).numpy(), weights),
             MetricName.AGREEMENT: Scores(torch.cat(agreement).numpy(), weights),
         }
+
+    def doubts(self, subject: Subject, scores: ScoresOf) -> Mapping[MetricName, str]:
+        """Agreement with a model that ranks one class first everywhere is no merit."""
+        if len(self._first) == 1:
+            told = "the dense model ranks the same class first everywhere, as a broken one would"
+            return {MetricName.AGREEMENT: told}
+        return super().doubts(subject, scores)
 
     def _file(self, index: int) -> Path:
         return self.scratch / f"log-probs-{index}.pt"

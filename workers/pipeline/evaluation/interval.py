@@ -1,7 +1,8 @@
 """95 % intervals by the percentile bootstrap over records (Efron and Tibshirani, 1993, ch. 13)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,10 @@ class Scores:
         """The metric on resamples; `counts` (resamples, records) says how often each is in."""
         return self.of((counts @ (self.weights * self.values)) / (counts @ self.weights))
 
+    def only(self, records: NDArray[np.bool_]) -> Self:
+        """The same of some records; (records,)."""
+        return replace(self, values=self.values[records], weights=self.weights[records])
+
     @property
     def value(self) -> float:
         """The metric on the records as they are."""
@@ -58,6 +63,8 @@ def compare(before: Scores, after: Scores, seed: int) -> Measured:
         after: of the pruned model, same records in the same order.
         seed: of the resamples.
     """
+    measured = (before.weights > 0) & (after.weights > 0)  # others would make empty resamples
+    before, after = before.only(measured), after.only(measured)
     n = len(before.values)
     rng = np.random.default_rng(seed)
     drawn: list[tuple[Array, Array]] = []

@@ -39,6 +39,10 @@ def predict(subject: Subject, batch: Batch) -> Predictions:
     logits = getattr(subject.adapter.call(batch), "logits", None)
     if not isinstance(logits, Tensor):
         raise MetricNotApplicableError(f"{subject.architecture} has no logits to look at.")
+    if logits.shape[-1] < 2:  # noqa: PLR2004 (of one class, every prediction is the same)
+        raise MetricNotApplicableError(
+            f"{subject.architecture} gives one score: predictions of one class cannot differ."
+        )
     if logits.ndim == 2:  # noqa: PLR2004 (records, classes)
         rows = torch.arange(len(logits))
         return _gathered(logits, torch.full_like(rows, IGNORED_LABEL), rows)

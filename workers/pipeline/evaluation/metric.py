@@ -40,6 +40,22 @@ class Metric(ABC):
     def after(self, subject: Subject) -> ScoresOf:
         """Measure the pruned model."""
 
+    def doubts(self, subject: Subject, scores: ScoresOf) -> Mapping[MetricName, str]:
+        """Why a metric says little or nothing here; no gate is set on such a one.
+
+        By default: a score of zero cannot fall.
+
+        Args:
+            subject: the model and the records.
+            scores: of the dense model.
+        """
+        del subject
+        return {
+            name: "the dense model scores 0, so it cannot get worse"
+            for name, found in scores.items()
+            if not name.lower_is_better and not found.values.any()
+        }
+
 
 class OwnMetric(Metric):
     """A metric of one model alone."""

@@ -8,20 +8,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.domain.errors import MetricNotApplicableError
-from workers.pipeline.evaluation.subject import Subject
+from workers.pipeline.evaluation.subject import Subject, finite
 from workers.pruning.models.records import CalibrationRecord
 
 
 def embed_pairs(
     subject: Subject, records: Sequence[CalibrationRecord] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Normalised embeddings of the images and of the texts, each (records, features), float32."""
+    """Normalised embeddings of the images and of the texts, each (records, features), float32.
+
+    Raises:
+        NonFiniteError: one is NaN or infinite.
+    """
     images, texts = [], []
     for batch in subject.batches(records):
         image, text = _embeddings(subject, subject.adapter.forward(batch))
         images.append(functional.normalize(image.float(), dim=-1).cpu())
         texts.append(functional.normalize(text.float(), dim=-1).cpu())
-    return torch.cat(images), torch.cat(texts)
+    return finite(torch.cat(images), "embeddings"), finite(torch.cat(texts), "embeddings")
 
 
 def _embeddings(subject: Subject, output: Any) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,8 @@
 """Retrieval among the evaluation records: R@1 and R@5 both ways."""
 
+from collections import Counter
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -43,8 +46,26 @@ class Recall(OwnMetric):
             found[image_recall] = _hits(similarity.T, right.T, k)
         return found
 
+    def doubts(self, subject: Subject, scores: ScoresOf) -> Mapping[MetricName, str]:
+        """Also where any ranking has something right among its first k."""
+        same = Counter(record.text for record in subject.records)
+        wrong = len(subject.records) - min(same.values())
+        found = dict(super().doubts(subject, scores))
+        for k, names in _K.items():
+            if wrong < k:
+                told = (
+                    f"with {wrong} wrong ones to choose from, something right is always among {k}"
+                )
+                found |= dict.fromkeys(names, told)
+        return found
+
 
 def _hits(similarity: Tensor, right: Tensor, k: int) -> Scores:
-    best = similarity.topk(min(k, similarity.shape[1])).indices
-    hits = right.gather(1, best).any(1).double().numpy()
+    """Whether fewer than k wrong ones are as similar as the best right one.
+
+    Ties count against the model: one that embeds everything alike finds nothing.
+    """
+    best = similarity.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
+    before = ((similarity >= best) & ~right).sum(1)
+    hits = (before < k).double().numpy()
     return Scores(hits, np.ones_like(hits))

@@ -1,17 +1,19 @@
 """How close a sentence's embedding stays to the dense model's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.domain.errors import MetricNotApplicableError
+from app.domain.errors import EvaluationDataError, MetricNotApplicableError
 from app.domain.evaluation import MetricName
 from workers.pipeline.evaluation.interval import Scores
 from workers.pipeline.evaluation.metric import Metric, ScoresOf
 from workers.pipeline.evaluation.subject import Subject
+
+_ALIKE = 1e-6
 
 
 class Similarity(Metric):
@@ -30,13 +32,26 @@ class Similarity(Metric):
         return subject.embeds_text and all(record.full_text for record in subject.records)
 
     def before(self, subject: Subject) -> ScoresOf:
-        """Keep the dense embeddings; each is its own likeness."""
+        """Keep the dense embeddings; each is its own likeness.
+
+        Raises:
+            EvaluationDataError: an embedding is zero, which is like nothing.
+        """
         self._dense = embeddings(subject)
+        for number in torch.nonzero(~self._dense.any(1)).flatten().tolist():
+            raise EvaluationDataError(f"the dense embedding of record {number + 1} is zero")
         return self._scores(torch.ones(len(self._dense)))
 
     def after(self, subject: Subject) -> ScoresOf:
         """Compare."""
         return self._scores((embeddings(subject) * self._dense).sum(-1))
+
+    def doubts(self, subject: Subject, scores: ScoresOf) -> Mapping[MetricName, str]:
+        """Also where the dense model embeds all records alike."""
+        if len(self._dense) > 1 and torch.allclose(self._dense, self._dense[:1], atol=_ALIKE):
+            told = "the dense model embeds all records alike, as a broken model would"
+            return {MetricName.SIMILARITY: told}
+        return super().doubts(subject, scores)
 
     def _scores(self, cosine: Tensor) -> ScoresOf:
         values = cosine.double().numpy()

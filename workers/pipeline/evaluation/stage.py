@@ -1,6 +1,6 @@
 """The evaluation of one run: the dense model first, the pruned one later, then the gate."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
@@ -69,6 +69,7 @@ class Evaluation:
         self._scratch = TemporaryDirectory(prefix="secateur-evaluation-")
         self._metrics = [metric(Path(self._scratch.name)) for metric in chosen]
         self._before: ScoresOf = {}
+        self._doubts: dict[MetricName, str] = {}
 
     def __enter__(self) -> Self:
         """Nothing to do: the files come with the first measurement."""
@@ -83,9 +84,19 @@ class Evaluation:
 
         Raises:
             EvaluationDataError: a record cannot be given to the model.
+            MetricNotApplicableError: the gate's metric cannot tell a broken model from a good one.
             NonFiniteError: the model's outputs are NaN or infinite.
         """
         self._before = self._measure(lambda metric: metric.before(self._subject))
+        for metric in self._metrics:
+            scores = {name: self._before[name] for name in metric.names}
+            self._doubts |= metric.doubts(self._subject, scores)
+        gate = self._gate
+        if gate and gate.metric in self._doubts:
+            raise MetricNotApplicableError(
+                f"the quality gate is on {gate.metric}, which cannot fail: "
+                f"{self._doubts[gate.metric]}"
+            )
 
     def after(self) -> EvaluationReport:
         """Measure the pruned model and compare; `before` comes first.
@@ -106,6 +117,7 @@ class Evaluation:
             samples=len(self._dataset.records),
             metrics=metrics,
             gate=_judged(self._gate, metrics) if self._gate else None,
+            warnings=tuple(_warnings(metrics, self._doubts)),
         )
 
     def _measure(self, measure: Callable[[Metric], ScoresOf]) -> ScoresOf:
@@ -125,6 +137,15 @@ class Evaluation:
             if not scores.weights.any():
                 raise EvaluationDataError(f"{self._dataset.name} has nothing to measure {name} on")
         return found
+
+
+def _warnings(
+    metrics: Mapping[MetricName, Measured], doubts: Mapping[MetricName, str]
+) -> Iterator[str]:
+    yield from (f"{name}: {doubts[name]}" for name in metrics if name in doubts)
+    for name, measured in metrics.items():
+        if measured.samples == 1:
+            yield f"{name}: measured on one record, whose interval says nothing"
 
 
 def _judged(gate: QualityGate, metrics: Mapping[MetricName, Measured]) -> GateReport:

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from app.domain.errors import CalibrationDataError, EvaluationDataError
+from app.domain.errors import CalibrationDataError, EvaluationDataError, NonFiniteError
 from app.domain.evaluation import EvaluationSpec
 from workers.pipeline.datasets.record import Record
 from workers.pruning.models.adapter import Adapter
@@ -55,6 +57,11 @@ class Subject:
         return self.architecture.endswith(("ImageClassification", "SequenceClassification"))
 
     @property
+    def several_classes(self) -> bool:
+        """A classifier has more than one class: with one, every model is right."""
+        return int(getattr(self.adapter.model.config, "num_labels", 2)) > 1
+
+    @property
     def embeds_text(self) -> bool:
         """The model turns texts into hidden states and does nothing else."""
         return (
@@ -84,3 +91,14 @@ class Subject:
                 yield batch
         except CalibrationDataError as error:
             raise EvaluationDataError(f"evaluation set: {error}") from error
+
+
+def finite(found: Tensor, what: str) -> Tensor:
+    """The tensor itself.
+
+    Raises:
+        NonFiniteError: it holds NaN or infinite values: ranks of these mean nothing.
+    """
+    if not bool(torch.isfinite(found).all()):
+        raise NonFiniteError(f"the model's {what} are NaN or infinite")
+    return found

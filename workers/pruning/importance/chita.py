@@ -27,7 +27,7 @@ from torch import Tensor
 from app.domain.recipe import NM, Chita
 from workers.pruning.backward import Backward
 from workers.pruning.importance.criterion import Outcome, outcome
-from workers.pruning.importance.gradient import GradientCriterion
+from workers.pruning.importance.gradient import GradientCriterion, telling
 from workers.pruning.kth import kth_smallest
 from workers.pruning.models.structure import Matrix
 from workers.pruning.quadratic import TRIALS, Quadratic, shortened
@@ -64,7 +64,7 @@ class ChitaCriterion(GradientCriterion):
         self, backward: Backward, matrices: Sequence[Matrix], pruned: int
     ) -> Mapping[Matrix, Moved]:
         """The global line search; a matrix without gradient has an alpha of zero."""
-        found = backward.sums(matrices, per_sample=True)
+        found = telling(backward.sums(matrices, per_sample=True))
         alphas = {
             m: found.get(m, torch.zeros_like(m.weight, dtype=torch.float32)).mul_(m.weight != 0)
             for m in matrices

@@ -4,6 +4,9 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
+from app.domain.errors import CalibrationDataError
 from workers.pruning.backward import Backward
 from workers.pruning.importance.criterion import Criterion
 from workers.pruning.models.structure import Matrix
@@ -26,3 +29,19 @@ class GradientCriterion(Criterion):
         Returns:
             One entry per matrix, None for one that the loss does not depend on.
         """
+
+
+def telling(gradients: Mapping[Matrix, Tensor]) -> dict[Matrix, Tensor]:
+    """The gradients that are not zero throughout: the others tell no weight from another.
+
+    Raises:
+        CalibrationDataError: there are none, as with a classifier of one class, whose loss is 0
+            whatever its weights are.
+    """
+    found = {matrix: gradient for matrix, gradient in gradients.items() if bool(gradient.any())}
+    if not found:
+        raise CalibrationDataError(
+            "the gradient of the loss is zero for every matrix: it says nothing about the weights. "
+            "Take other calibration data, or a method without gradients"
+        )
+    return found

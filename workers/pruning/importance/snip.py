@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from workers.pruning.backward import Backward
-from workers.pruning.importance.gradient import GradientCriterion
+from workers.pruning.importance.gradient import GradientCriterion, telling
 from workers.pruning.models.structure import Matrix
 
 _BELOW_ALL = 2.0**-100
@@ -25,9 +25,9 @@ class SnipCriterion(GradientCriterion):
     def digests(
         self, backward: Backward, matrices: Sequence[Matrix], pruned: int
     ) -> Mapping[Matrix, Any]:
-        """Summed gradients, (out, in), float32."""
+        """Summed gradients, (out, in), float32; none of a matrix where all are zero."""
         del pruned
-        return backward.sums(matrices)
+        return telling(backward.sums(matrices))
 
     def scores(self, weight: torch.Tensor, digest: Any) -> torch.Tensor:
         """|g w| in float32; without a gradient, magnitude far below all other scores."""

@@ -71,7 +71,7 @@ def share_out(
     return SharedOut(
         {matrix: selections[matrix] for matrix in blocks},
         AllocationReport(scores=scores, groups=tuple(entries), resolved=resolved),
-        tuple(_warnings(resolved, len(groups), outside)),
+        tuple(_warnings(resolved, groups, outside)),
     )
 
 
@@ -173,7 +173,9 @@ def _n_of_m(matrix: Matrix, level: int, m: int) -> Selection:
     return Selection(NM(n=level, m=m), matrix.numel // m * (m - level))
 
 
-def _warnings(resolved: float | None, groups: int, outside: Sequence[str]) -> list[str]:
+def _warnings(
+    resolved: float | None, groups: Sequence[Scored], outside: Sequence[str]
+) -> list[str]:
     found = []
     if outside:
         first = ", ".join(outside[:3]) + (", ..." if len(outside) > 3 else "")  # noqa: PLR2004 - a taste
@@ -181,7 +183,9 @@ def _warnings(resolved: float | None, groups: int, outside: Sequence[str]) -> li
             f"the loss does not depend on {len(outside)} matrices ({first}); they stay at the "
             "target sparsity"
         )
-    if groups > 1 and resolved is None:
+    if len(groups) > 1 and len({group.score for group in groups}) == 1:
+        found.append("all scores are equal: they tell no block from another")
+    if len(groups) > 1 and resolved is None:
         found.append("scores of one batch have no known error; give smaller batches")
     elif resolved is not None and resolved < _RESOLVED:
         found.append(

@@ -117,3 +117,15 @@ def test_blank_rows_are_skipped_counted_and_told(monkeypatch):
 def test_rows_of_other_kinds_are_refused(row):
     with pytest.raises(DatasetSourceError):
         to_record(row)
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_that_is_no_class_is_refused(label):
+    with pytest.raises(DatasetSourceError, match="classes are 0 to 1"):
+        to_record({"text": "a cat", "label": label}, ["cat", "dog"])
+
+
+def test_labels_are_classes_by_number_or_by_name():
+    assert to_record({"text": "a cat", "label": 1}, ["cat", "dog"]).label == "dog"
+    assert to_record({"text": "a cat", "label": "dog"}, ["cat", "dog"]).label == "dog"
+    assert to_record({"text": "a cat", "label": -1}).label == "-1"
