@@ -77,6 +77,8 @@ def test_everything_counted_is_on_the_dashboard_or_left_out_on_purpose():
     }
     left_out = {family.name for family, _ in families()} - shown
     assert left_out == {
+        "secateur_foreign_entries",
+        "secateur_maintenance_failures",
         "secateur_jobs_overdue",
         "secateur_maintenance_interrupted",
         "secateur_swept",
