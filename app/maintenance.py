@@ -27,10 +27,11 @@ from app.domain.quarantine import Loop
 from app.process import prepare
 from app.queue import CeleryQueue
 from app.services import attempts, dispatch, keeping, waiting
-from app.services.leftovers import discard_leftovers, sweep_checkpoints
+from app.services.leftovers import discard_leftovers, sweep_checkpoints, sweep_datasets
 from app.services.quarantine import Guard
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
+from app.storage.datasets import DatasetStore
 from app.storage.names import some
 from app.storage.store import ArtifactStore, open_store
 from app.telemetry import exposition, logs, traces
@@ -121,6 +122,8 @@ def tidy(
     engine: Engine,
     store: ArtifactStore,
     kept: CheckpointStore,
+    datasets: DatasetStore,
+    *,
     age: timedelta | None = None,
     stop: threading.Event | None = None,
 ) -> None:
@@ -135,6 +138,7 @@ def tidy(
         Loop.EXPIRE: partial(_expire, age=age),
         Loop.FILES: partial(_discard_files, store=store),
         Loop.CHECKPOINTS: partial(_discard_checkpoints, kept=kept),
+        Loop.DATASETS: partial(_discard_datasets, store=datasets),
     }
     _rounds(guard, steps)
 
@@ -172,6 +176,14 @@ def _discard_checkpoints(guard: Guard, kept: CheckpointStore) -> None:
         logger.info("discarded the checkpoints of %d ended jobs", ended)
 
 
+def _discard_datasets(guard: Guard, store: DatasetStore) -> None:
+    found = store.stored()
+    _tell_foreign("datasets", found.foreign)
+    if gone := sweep_datasets(guard, store, found):
+        metrics.SWEPT.labels("datasets").inc(gone)
+        logger.info("discarded %d deleted data sets", gone)
+
+
 def _tell_foreign(kind: str, names: Collection[str]) -> None:
     metrics.FOREIGN.labels(kind).set(len(names))
     if names:
@@ -196,6 +208,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     queue = CeleryQueue(settings.queue.url)
     store = open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint)
     kept = CheckpointStore(settings.checkpoints.dir)
+    datasets = DatasetStore(settings.storage.dir)
     age = timedelta(days=settings.storage.keep_days) if settings.storage.keep_days else None
     hooks = settings.webhooks
     sender = Sender(hooks.networks, hooks.deadline_seconds)
@@ -221,7 +234,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         while not stop.is_set():
             _guarded(lambda: tick(engine, queue, stop))
             if time.monotonic() >= next_tidy:
-                _guarded(lambda: tidy(engine, store, kept, age, stop))
+                _guarded(lambda: tidy(engine, store, kept, datasets, age=age, stop=stop))
                 next_tidy = time.monotonic() + TIDY_SECONDS
             if not _guarded(lambda: wake.wait(interval)):
                 stop.wait(interval)

@@ -25,10 +25,11 @@ from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
 from app.domain.quarantine import Loop
 from app.local.errors import LocalError
-from app.services.leftovers import discard_leftovers, sweep_checkpoints
+from app.services.leftovers import discard_leftovers, sweep_checkpoints, sweep_datasets
 from app.services.quarantine import Guard
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
+from app.storage.datasets import DatasetStore
 from app.storage.names import some
 from app.storage.store import open_store
 
@@ -117,19 +118,25 @@ def gc(
         checkpoints = CheckpointStore(settings.checkpoints.dir)
         jobs = checkpoints.jobs()
         ended = sweep_checkpoints(guard, checkpoints, jobs)
+        datasets = DatasetStore(kept.dir)
+        sets = datasets.stored()
+        deleted = sweep_datasets(guard, datasets, sets)
         with engine.connect() as connection:
             aside = quarantine.counts(connection)
     except (SQLAlchemyError, StorageUnavailableError) as error:
         fail(f"nothing_done: {error}", Exit.UNREACHABLE)
     finally:
         engine.dispose()
-    foreign = sorted(found.foreign | jobs.foreign)
-    failed = aside.get(Loop.FILES, 0) + aside.get(Loop.CHECKPOINTS, 0)
+    foreign = sorted(found.foreign | jobs.foreign | sets.foreign)
+    failed = sum(aside.get(loop, 0) for loop in (Loop.FILES, Loop.CHECKPOINTS, Loop.DATASETS))
     if as_json:
-        told = {"files": files, "checkpoints": ended, "failed": failed, "foreign": foreign}
-        out.print_json(data=told)
+        told = {"files": files, "checkpoints": ended, "datasets": deleted}
+        out.print_json(data=told | {"failed": failed, "foreign": foreign})
         return
-    out.print(f"discarded the files of {files} attempts, the checkpoints of {ended} jobs")
+    out.print(
+        f"discarded the files of {files} attempts, the checkpoints of {ended} jobs, "
+        f"{deleted} deleted data sets"
+    )
     if failed:
         out.print(
             f"{failed} cannot be discarded; `secateur doctor` has the reasons", style="yellow"

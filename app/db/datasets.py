@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
-from app.db.tables import datasets
+from app.db.tables import datasets, jobs
+from app.domain.jobs import JobStatus
 
 _table = datasets.c
 
@@ -17,9 +18,32 @@ def add(connection: Connection, project_id: str, dataset_id: str) -> bool:
     return made.scalar_one_or_none() is not None
 
 
-def has(connection: Connection, project_id: str, dataset_id: str) -> bool:
-    """Is it one of the project's?"""
+def has(connection: Connection, project_id: str, dataset_id: str, *, keep: bool = False) -> bool:
+    """Is it one of the project's? With `keep`, it is until the transaction ends."""
     query = select(_table.id).where(_table.project_id == project_id, _table.id == dataset_id)
+    if keep:
+        query = query.with_for_update(read=True, key_share=True)
+    return connection.execute(query).first() is not None
+
+
+def lock(connection: Connection, dataset_id: str) -> None:
+    """Wait for whoever stores or removes the content of that id, until the transaction ends."""
+    connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(dataset_id, 0))))
+
+
+def owned(connection: Connection, dataset_ids: Sequence[str]) -> set[str]:
+    """Those that a project has."""
+    query = select(_table.id).where(_table.id.in_(dataset_ids)).distinct()
+    return set(connection.execute(query).scalars())
+
+
+def is_read(connection: Connection, dataset_id: str) -> bool:
+    """Does a job that has not ended name it?"""
+    open_ones = [status for status in JobStatus if not status.terminal]
+    named = [
+        jobs.c.spec[part]["set"].astext == dataset_id for part in ("calibration", "evaluation")
+    ]
+    query = select(jobs.c.id).where(jobs.c.status.in_(open_ones), or_(*named)).limit(1)
     return connection.execute(query).first() is not None
 
 

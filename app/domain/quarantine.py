@@ -19,6 +19,7 @@ class Loop(StrEnum):
     EXPIRE = "expire"
     FILES = "files"
     CHECKPOINTS = "checkpoints"
+    DATASETS = "datasets"
     TIDY = "tidy"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from app.db import audit, datasets
 from app.domain.access import Caller
@@ -24,8 +24,13 @@ from app.uploads.ingest import Ingested, ingest
 from app.uploads.limits import UploadLimits
 
 
-def store_upload(store: DatasetStore, file: Path, limits: UploadLimits) -> Ingested:
-    """Check a file and store it.
+def upload(
+    engine: Engine, caller: Caller, store: DatasetStore, file: Path, limits: UploadLimits
+) -> tuple[Ingested, bool]:
+    """Check a file, store it and give it to the caller's project.
+
+    Returns:
+        What it holds, and whether it is new to the project.
 
     Raises:
         DatasetError: what is wrong with it. Nothing is stored then.
@@ -34,26 +39,31 @@ def store_upload(store: DatasetStore, file: Path, limits: UploadLimits) -> Inges
         content = directory / "content"
         content.mkdir()
         found = ingest(file, content, limits)
-        store.add(found.id, content, asdict(found))
-        return found
+        with engine.begin() as connection:
+            # What was deleted may lie there still, about to be removed.
+            datasets.lock(connection, found.id)
+            store.add(found.id, content, asdict(found))
+            new = datasets.add(connection, caller.project_id, found.id)
+            if new:
+                audit.record(connection, caller, "dataset.upload", found.id)
+    return found, new
 
 
-def register(connection: Connection, caller: Caller, dataset_id: str) -> bool:
-    """Give a stored data set to the caller's project; False where it has it already."""
-    new = datasets.add(connection, caller.project_id, dataset_id)
-    if new:
-        audit.record(connection, caller, "dataset.upload", dataset_id)
-    return new
-
-
-def get(connection: Connection, caller: Caller, store: DatasetStore, dataset_id: str) -> Ingested:
-    """What a data set holds.
+def get(
+    connection: Connection,
+    caller: Caller,
+    store: DatasetStore,
+    dataset_id: str,
+    *,
+    keep: bool = False,
+) -> Ingested:
+    """What a data set holds. With `keep`, it cannot be deleted before the transaction ends.
 
     Raises:
         DatasetNotFoundError: the project has none of that id.
     """
     known = UPLOADED.fullmatch(dataset_id) is not None
-    known = known and datasets.has(connection, caller.project_id, dataset_id)
+    known = known and datasets.has(connection, caller.project_id, dataset_id, keep=keep)
     info = store.info(dataset_id) if known else None
     if info is None:
         raise DatasetNotFoundError(f"there is no data set {dataset_id!r}")
@@ -71,6 +81,9 @@ def page(
 
 def remove(connection: Connection, caller: Caller, store: DatasetStore, dataset_id: str) -> None:
     """Take the data set from the project: no new job can name it.
+
+    Its files go with the next round of maintenance after the last job that names it has ended,
+    unless another project has it too.
 
     Raises:
         DatasetNotFoundError: the project has none of that id.
@@ -136,5 +149,5 @@ def _fields(
     if isinstance(source, Builtin):
         return FIELDS[source]
     if isinstance(source, Uploaded):
-        return get(connection, caller, store, name).fields
+        return get(connection, caller, store, name, keep=True).fields
     return None

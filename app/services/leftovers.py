@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from app.db import jobs
+from app.db import datasets, jobs
 from app.domain.quarantine import Loop
 from app.services.quarantine import Guard
 from app.storage.checkpoints import CheckpointStore
+from app.storage.datasets import DatasetStore
 from app.storage.names import Found, attempt_name
 from app.storage.store import ArtifactStore
 
@@ -77,3 +78,33 @@ def sweep_checkpoints(guard: Guard, kept: CheckpointStore, found: Found[str]) ->
         unfinished = jobs.unfinished(connection, listed)
     ended = [job_id for job_id in listed if job_id not in unfinished]
     return len(guard.each(Loop.CHECKPOINTS, ended, kept.discard))
+
+
+def sweep_datasets(guard: Guard, store: DatasetStore, found: Found[str]) -> int:
+    """Discard data sets that no project has and no unfinished job reads. Returns how many.
+
+    What uploads left behind whose process was ended from outside goes as well, uncounted.
+
+    Args:
+        guard: sets aside what cannot be removed.
+        store: where they are.
+        found: what `store.stored()` has listed.
+    """
+    listed, unowned = sorted(found.ours), list[str]()
+    for start in range(0, len(listed), BATCH):
+        batch = listed[start : start + BATCH]
+        with guard.engine.begin() as connection:
+            owned = datasets.owned(connection, batch)
+        unowned += [each for each in batch if each not in owned]
+
+    def discard(dataset_id: str) -> bool:
+        with guard.engine.begin() as connection:
+            datasets.lock(connection, dataset_id)
+            kept = datasets.owned(connection, [dataset_id])
+            if kept or datasets.is_read(connection, dataset_id):
+                return False
+            store.discard(dataset_id)
+            return True
+
+    guard.each(Loop.DATASETS, store.abandoned(), store.drop)
+    return sum(guard.each(Loop.DATASETS, unowned, discard))

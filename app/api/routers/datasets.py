@@ -87,9 +87,7 @@ def upload(
     A row has `text`, or `prompt` and `answer`; `image`, a path in the archive; `label`. All rows
     have the same fields. Everything is checked before anything is stored.
     """
-    found = datasets.store_upload(store, file, limits)
-    with resources.engine.begin() as connection:
-        new = datasets.register(connection, caller, found.id)
+    found, new = datasets.upload(resources.engine, caller, store, file, limits)
     response.headers["Location"] = f"{PATH}/{found.id}"
     if not new:
         response.status_code = HTTPStatus.OK
@@ -117,5 +115,5 @@ def get(dataset_id: str, caller: Reader, transaction: Transaction, store: Store)
 
 @router.delete("/{dataset_id}", status_code=HTTPStatus.NO_CONTENT)
 def remove(dataset_id: str, caller: Submitter, transaction: Transaction, store: Store) -> None:
-    """Take a data set from the project; jobs that name it already still run."""
+    """Delete a data set; jobs that name it already still run, and its files go after them."""
     datasets.remove(transaction, caller, store, dataset_id)

@@ -25,7 +25,8 @@ DELIVERY_SECONDS = Histogram(
 )
 SWEPT = Counter(
     "secateur_swept",
-    "What nobody needs any more and was discarded: files of attempts, checkpoints of ended jobs.",
+    "What nobody needs any more and was discarded: files of attempts, checkpoints of ended jobs, "
+    "deleted data sets.",
     ["kind"],
 )
 UNREACHABLE = Counter(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 
 import pytest
@@ -9,6 +10,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from app.main import create_app
+from app.services.leftovers import sweep_datasets
+from app.services.quarantine import Guard
+from app.storage.datasets import DatasetStore
 from tests.integration.app.test_api import JOB, assert_problem
 
 ROWS = b'{"text": "one"}\n{"text": "two"}\n'
@@ -101,3 +105,46 @@ def test_sets_are_listed_and_forgotten(client):
 def test_a_project_has_a_limit_of_its_own(client, limits):
     limits(upload_bytes=10)
     assert_problem(client.post("/v1/datasets", content=ROWS), 413, "dataset_too_large")
+
+
+@pytest.fixture
+def sweep(engine, settings):
+    store = DatasetStore(settings.storage.dir)
+    return lambda: sweep_datasets(Guard(engine), store, store.stored())
+
+
+def test_deleted_sets_leave_the_disk_after_the_jobs_that_read_them(client, settings, sweep, worker):
+    sets = [
+        client.post("/v1/datasets", content=ROWS + b'{"text": "%d"}\n' % n).json() for n in range(3)
+    ]
+    ids = [each["id"] for each in sets]
+    part = {"method": "wanda", "calibration": {"set": ids[1]}}
+    assert client.post("/v1/jobs", json=JOB | part).status_code == 202
+    for each in ids[:2]:
+        assert client.delete(f"/v1/datasets/{each}").status_code == 204
+    assert sweep() == 1, "the first: nothing reads it"
+    assert stored(settings) == set(ids[1:])
+    assert worker.succeed(worker.claim())
+    assert (sweep(), sweep()) == (1, 0)
+    assert stored(settings) == {ids[2]}
+    assert client.post("/v1/datasets", content=ROWS + b'{"text": "0"}\n').status_code == 201
+    assert sweep() == 0
+    assert client.get(f"/v1/datasets/{ids[0]}").status_code == 200
+
+
+def test_what_uploads_left_behind_goes_after_a_day(client, settings, sweep):
+    incoming = settings.storage.dir / "datasets" / "incoming"
+    for name in ("old", "new"):
+        (incoming / name / "content").mkdir(parents=True)
+        (incoming / f"{name}.zip").touch()
+    for name in ("old", "old.zip"):
+        os.utime(incoming / name, (0, 0))
+    (settings.storage.dir / "datasets" / "lost+found").mkdir()
+    sweep()
+    assert {each.name for each in incoming.iterdir()} == {"new", "new.zip"}
+    assert (settings.storage.dir / "datasets" / "lost+found").exists()
+
+
+def stored(settings):
+    found = DatasetStore(settings.storage.dir).stored()
+    return set(found.ours)

@@ -9,6 +9,7 @@ from app import maintenance
 from app.main import create_app
 from app.services import keys, projects
 from app.storage.checkpoints import CheckpointStore
+from app.storage.datasets import DatasetStore
 from app.storage.store import open_store
 from tests.integration.app.problem import assert_problem
 
@@ -45,7 +46,8 @@ def finish(client, worker, store):
 def tidy(engine, store, settings):
     def tidy(**age):
         kept = CheckpointStore(settings.checkpoints.dir)
-        maintenance.tidy(engine, store, kept, timedelta(**age))
+        sets = DatasetStore(settings.storage.dir)
+        maintenance.tidy(engine, store, kept, sets, age=timedelta(**age))
 
     return tidy
 

@@ -17,6 +17,7 @@ from app.queue import CeleryQueue, queue_of
 from app.services import attempts
 from app.services.quarantine import Guard
 from app.storage.checkpoints import CheckpointStore
+from app.storage.datasets import DatasetStore
 from app.storage.store import open_store
 from tests.integration.app.rows import new_job
 
@@ -247,7 +248,8 @@ def test_a_round_that_fails_as_a_whole_keeps_no_other_loop_from_its_own(
 def tidy(engine, settings):
     store = open_store(settings.storage.dir)
     kept = CheckpointStore(settings.checkpoints.dir)
-    return lambda: maintenance.tidy(engine, store, kept)
+    sets = DatasetStore(settings.storage.dir)
+    return lambda: maintenance.tidy(engine, store, kept, sets)
 
 
 def test_stray_files_stop_nothing_and_stay(settings, tidy, aside):
