@@ -145,6 +145,7 @@ _plan = plans.PlanOut(
     matrices=[
         plans.PlannedMatrixOut(
             file_key="language_model.model.layers.0.mlp.down_proj.weight",
+            name="model.language_model.layers.0.mlp.down_proj",
             modality=Modality.LANGUAGE,
             shape=(768, 3072),
             sparsity=0.5,

@@ -79,6 +79,12 @@ class RecipeError(UserError):
     code = "recipe_not_applicable"
 
 
+class PatternUnmatchedError(RecipeError):
+    """A pattern of `targets` or `ignore` matches nothing in this model."""
+
+    code = "pattern_matches_nothing"
+
+
 class AllocationScoreError(UserError):
     """A score that decides how much of a matrix goes is missing, zero, negative or not finite."""
 

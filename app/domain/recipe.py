@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.domain.patterns import ModulePatterns
+
 
 class Strict(BaseModel):
     """Immutable, and unknown fields are refused."""
@@ -254,11 +256,10 @@ class Recipe(Strict):
     sparsity: Sparsity | dict[Modality, Sparsity] = Field(
         description="one target for all, or one per modality (others stay dense)"
     )
-    targets: tuple[str, ...] = Field(
-        default=("*",), min_length=1, description="fnmatch patterns of module names to prune"
-    )
-    ignore: tuple[str, ...] = Field(
-        default=(), description="fnmatch patterns of module names to leave alone"
+    targets: ModulePatterns = Field(default=("*",), min_length=1, description="modules to prune")
+    ignore: ModulePatterns = Field(default=(), description="modules to leave alone")
+    allow_unmatched: bool = Field(
+        default=False, description="accept patterns of `ignore` that match no module"
     )
     split_qkv: bool = Field(
         default=False, description="see a fused query-key-value projection as three matrices"

@@ -15,6 +15,7 @@ from app.domain.evaluation import EvaluationSpec, Judged, MetricName
 from app.domain.job_options import JobOptions, PublishOptions
 from app.domain.methods import METHODS, build_recipe, build_routing, find_method
 from app.domain.model_inputs import default_set, inputs_of
+from app.domain.patterns import ModulePatterns
 from app.domain.recipe import MAX_M, Modality, Recipe, Strict
 from app.domain.routing import Routing
 
@@ -68,14 +69,18 @@ class RecipeOptions(Strict):
         description="unstructured, or N:M: n of every m consecutive inputs are kept",
         examples=["unstructured", "2:4"],
     )
-    targets: tuple[str, ...] = Field(
+    targets: ModulePatterns = Field(
         default=("*",),
         min_length=1,
-        max_length=100,
-        description="fnmatch patterns of module names to prune",
+        description="modules to prune: names, fnmatch patterns of them, or `re:` and a regular "
+        "expression that names begin with. Each has to match a matrix that can be pruned",
     )
-    ignore: tuple[str, ...] = Field(
-        default=(), max_length=100, description="fnmatch patterns of module names to leave alone"
+    ignore: ModulePatterns = Field(
+        default=(),
+        description="modules to leave alone, in the same words. Each has to match a module",
+    )
+    allow_unmatched: bool = Field(
+        default=False, description="accept patterns of `ignore` that match no module"
     )
     split_qkv: bool = Field(
         default=False, description="see a fused query-key-value projection as three matrices"
@@ -273,6 +278,7 @@ def _recipe(request: JobRequest) -> Recipe:
         sparsity=request.implied_sparsity() if sparsity is None else sparsity,
         targets=request.targets,
         ignore=request.ignore,
+        allow_unmatched=request.allow_unmatched,
         split_qkv=request.split_qkv,
         include_bridge=request.include_bridge,
         seed=request.seed,

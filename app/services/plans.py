@@ -9,6 +9,7 @@ from app.db import jobs, worker_classes
 from app.domain.access import Caller
 from app.domain.budgets import total_of
 from app.domain.model_source import parse_model_source
+from app.domain.pattern_check import check_patterns
 from app.domain.plans import PlannedMatrix, prunable, warnings
 from app.domain.recipe import Modality, Recipe
 from app.domain.routable import PlannedRouting, plan_routing, routing_warnings
@@ -68,8 +69,14 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
     projects.check_quotas(connection, caller, rules.room)
     outline = rules.outlines.of(parse_model_source(spec.model))
     placement = placed(connection, request, Checked(spec, outline), rules)
-    matrices = prunable(outline.tensors, spec.recipe) if isinstance(spec.recipe, Recipe) else []
+    recipe = spec.recipe
+    matrices = []
+    if isinstance(recipe, Recipe):
+        matrices = prunable(outline.tensors, outline.config, recipe)
     told = _warnings(spec, matrices)
+    if isinstance(recipe, Recipe):
+        unmatched = check_patterns(outline.tensors, outline.config, recipe)
+        told += [f"ignore: {pattern!r} matches no module" for pattern in unmatched]
     if outline.unread:
         told.append(f"files of weights that are not read: {', '.join(outline.unread[:5])}")
     found = worker_classes.get(connection, placement.worker_class)

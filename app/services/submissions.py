@@ -19,6 +19,8 @@ from app.domain.errors import (
 )
 from app.domain.jobs import Job, JobStatus, NewJob
 from app.domain.model_source import HubModel, LocalModel, ModelSource, parse_model_source
+from app.domain.pattern_check import check_patterns
+from app.domain.recipe import Recipe
 from app.domain.routable import check_routable
 from app.domain.routing import Routing
 from app.domain.submission import JobRequest, JobSpec, resolve
@@ -82,6 +84,8 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
             check_routable(outline.config, spec.recipe)
         if spec.calibration or spec.evaluation:
             check_readable(resolve_local_model(source.path, rules.outlines.roots))
+    if outline and isinstance(spec.recipe, Recipe):
+        check_patterns(outline.tensors, outline.config, spec.recipe)
     return Checked(spec, outline)
 
 

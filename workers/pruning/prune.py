@@ -32,7 +32,7 @@ from workers.pruning.selection import Selection
 from workers.pruning.sequential import first_holding
 from workers.pruning.stage import Stage, counted, ranked
 from workers.pruning.survey import Rank
-from workers.pruning.targets import Targets, find_targets
+from workers.pruning.targets import Targets, check_patterns, find_targets
 
 
 def prune(
@@ -67,8 +67,9 @@ def prune(
         NonFiniteError: a weight, an activation or a score is NaN or infinite; the message names it.
     """
     kept = checkpoints or NoCheckpoints()
+    notes = check_patterns(adapter.model, adapter.towers, recipe)
     targets, criterion = checked(adapter, recipe, batches, kept)
-    ledger = Ledger(recipe, targets, report, adapter.warnings)
+    ledger = Ledger(recipe, targets, report, (*adapter.warnings, *notes))
     with torch.no_grad(), evaluating(adapter.model):
         if isinstance(recipe.allocation, ECoFLaP) and scores is None:
             scores = _measure(adapter, recipe, batches, targets, ledger=ledger, checkpoints=kept)

@@ -3,11 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+
+from torch import nn
 
 from app.domain.errors import RecipeError
+from app.domain.pattern_check import refuse_ignored, refuse_targets
+from app.domain.patterns import Patterns
 from app.domain.recipe import Recipe
 from workers.pruning.models.structure import Block, Matrix, Tower
+from workers.pruning.near import near_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,14 @@ def find_targets(towers: Sequence[Tower], recipe: Recipe) -> Targets:
         RecipeError: there are none.
     """
     blocks = [block for tower in towers for block in tower.blocks]
+    targets, ignore = Patterns(recipe.targets), Patterns(recipe.ignore)
     found = {
-        matrix: block for block in blocks for matrix in block.matrices if _meant(matrix, recipe)
+        matrix: block
+        for block in blocks
+        for matrix in block.matrices
+        if recipe.sparsity_of(matrix.modality) > 0
+        and targets.match(matrix.name)
+        and not ignore.match(matrix.name)
     }
     if not found and not any(_sparsities(recipe)):
         raise RecipeError("sparsity is 0 for the whole model, so nothing would be pruned")
@@ -69,9 +79,27 @@ def _sparsities(recipe: Recipe) -> Iterable[float]:
     return recipe.sparsity.values() if isinstance(recipe.sparsity, dict) else [recipe.sparsity]
 
 
-def _meant(matrix: Matrix, recipe: Recipe) -> bool:
-    return (
-        recipe.sparsity_of(matrix.modality) > 0
-        and any(fnmatchcase(matrix.name, pattern) for pattern in recipe.targets)
-        and not any(fnmatchcase(matrix.name, pattern) for pattern in recipe.ignore)
-    )
+def check_patterns(model: nn.Module, towers: Sequence[Tower], recipe: Recipe) -> list[str]:
+    """Refuse a recipe that has a pattern for nothing.
+
+    Args:
+        model: whose modules may be ignored, also those that are never pruned.
+        towers: what can be pruned of it.
+        recipe: what to prune.
+
+    Returns:
+        Warnings: patterns that match nothing, where the recipe allows that.
+
+    Raises:
+        PatternUnmatchedError: a pattern matches nothing.
+    """
+    matrices = {m.name for tower in towers for block in tower.blocks for m in block.matrices}
+    unmatched = Patterns(recipe.targets).unmatched(matrices)
+    refuse_targets(unmatched, near_names(unmatched[0], matrices) if unmatched else "")
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    modules = {*names, *(name.rpartition(".")[0] for name in names), *matrices}
+    unmatched = Patterns(recipe.ignore).unmatched(modules)
+    if recipe.allow_unmatched:
+        return [f"ignore: {pattern!r} matches no module." for pattern in unmatched]
+    refuse_ignored(unmatched, near_names(unmatched[0], modules) if unmatched else "")
+    return []

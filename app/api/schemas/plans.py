@@ -15,6 +15,7 @@ class PlannedMatrixOut(BaseModel):
     """One matrix the job would prune."""
 
     file_key: str
+    name: str = Field(description="of the module, as far as the files tell")
     modality: Modality
     shape: tuple[int, int]
     sparsity: float | None = Field(description="null where weights compete across matrices")

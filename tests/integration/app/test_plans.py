@@ -57,7 +57,6 @@ def test_time_comes_from_earlier_jobs(client, worker, checkpoint):
         ({"sparsity": 0.7}, "above 60 %"),
         ({"pattern": "1:3", "sparsity": None}, "3 does not divide"),
         ({"pattern": "4:8", "sparsity": None}, "no hardware"),
-        ({"ignore": ["*.q_proj"]}, "file keys"),
     ],
 )
 def test_warnings(client, checkpoint, change, words):
@@ -113,3 +112,52 @@ def test_routes_need_a_configuration_that_can_be_read(client, checkpoint, config
     (checkpoint.parent / "config.json").write_text(config)
     job = {"model": "tiny", "method": "par", "calibration": {"set": "scenes"}}
     assert_problem(client.post("/v1/plans", json=job), 422, "model_files_missing")
+
+
+LLAVA = {"model_type": "llava", "vision_config": {}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"targets": ["*.qproj"]},
+        {"targets": ["*", "re:.*[.]k_proj$"]},
+        {"targets": ["model.multi_modal_projector.0"]},  # without include_bridge
+        {"ignore": ["model.language_model.layers.0"]},  # matches no weight below it
+        {"ignore": ["*.q_proj", "*.out_projection"]},
+    ],
+)
+def test_a_pattern_for_nothing_is_refused_by_name(client, checkpoint, change):
+    (checkpoint.parent / "config.json").write_text(json.dumps(LLAVA))
+    for path in ("/v1/plans", "/v1/jobs"):
+        problem = assert_problem(
+            client.post(path, json=JOB | change), 422, "pattern_matches_nothing"
+        )
+        assert repr(next(iter(change.values()))[-1]) in problem["detail"]
+
+
+def test_patterns_that_mean_something_are_accepted(client, checkpoint):
+    (checkpoint.parent / "config.json").write_text(json.dumps(LLAVA))
+    wanted = {"targets": ["re:model[.]language_model", "*.fc1"], "ignore": ["lm_head", "*.fc?"]}
+    plan = client.post("/v1/plans", json=JOB | wanted).json()
+    assert [m["name"] for m in plan["matrices"]] == [
+        "model.language_model.layers.0.self_attn.q_proj"
+    ]
+    loose = {"ignore": ["*.nothing"], "allow_unmatched": True}
+    plan = client.post("/v1/plans", json=JOB | loose).json()
+    assert any("'*.nothing' matches no module" in told for told in plan["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"ignore": ["a" * 257]}, "field_invalid"),
+        ({"ignore": [""]}, "field_invalid"),
+        ({"ignore": ["a"] * 101}, "field_invalid"),
+        ({"targets": ["re:(a"]}, "pattern_not_a_regex"),
+        ({"targets": ["re:(a)\\1"]}, "pattern_not_a_regex"),
+    ],
+)
+def test_patterns_are_bounded(client, checkpoint, change, code):
+    for path in ("/v1/plans", "/v1/jobs"):
+        assert_problem(client.post(path, json=JOB | change), 422, code)

@@ -252,10 +252,30 @@ def test_targets_and_ignore_choose_by_name(make):
     ]
 
 
+def test_names_that_are_printed_are_patterns_and_what_is_never_pruned_may_be_ignored(
+    family_directory,
+):
+    adapter = adapt(load_model(family_directory("gpt2")), split_qkv=True)
+    names = tuple(m.name for m in adapter.matrices if m.name.endswith("[k]"))
+    report = prune(
+        adapter, Recipe(sparsity=0.5, split_qkv=True, targets=names, ignore=("lm_head",))
+    )
+    assert tuple(m.module for m in report.matrices) == names
+
+
+def test_an_ignored_name_that_is_not_there_is_told_where_it_is_allowed(make):
+    adapter, _ = make()
+    report = prune(adapter, Recipe(sparsity=0.5, ignore=("*q_prj",), allow_unmatched=True))
+    assert "ignore: '*q_prj' matches no module." in report.warnings
+
+
 @pytest.mark.parametrize(
     ("recipe", "error", "words"),
     [
-        (Recipe(sparsity=0.5, targets=("nothing",)), RecipeError, "no matrix matches"),
+        (Recipe(sparsity=0.5, targets=("nothing",)), RecipeError, "'nothing' matches no matrix"),
+        (Recipe(sparsity=0.5, targets=("*", "re:no")), RecipeError, "'re:no' matches no matrix"),
+        (Recipe(sparsity=0.5, ignore=("*q_prj",)), RecipeError, "matches no module"),
+        (Recipe(sparsity=0.5, ignore=("model.layers.0",)), RecipeError, "matches no module"),
         (Recipe(sparsity={"vision": 0.5}), RecipeError, "no matrix matches"),
         (Recipe(sparsity=0.2, pattern=NM(n=4, m=5)), RecipeError, "q_proj: 4:5 needs an input"),
         (Recipe(sparsity=0.5, importance=Wanda()), CalibrationDataError, "wanda needs"),

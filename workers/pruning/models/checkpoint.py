@@ -136,7 +136,7 @@ def read_json(directory: Path, name: str) -> dict[str, Any]:
     try:
         return parse_object(read_file(resolve_file(directory, name), _MAX_JSON), limits)
     except JsonError as error:
-        raise ModelLoadError(f"{name} cannot be read ({error}). Fetch it again.") from error
+        raise ModelLoadError(f"{name} is not valid JSON: {error}. Fetch it again.") from error
 
 
 def write_tensors(
