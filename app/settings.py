@@ -245,6 +245,16 @@ class Worker(Section):
         default=5,
         description="how long a worker that is asked to end may take to finish its block",
     )
+    kill_seconds: PositiveSeconds = Field(
+        default=30,
+        description="a process that still works on a job this long after the job was cancelled, "
+        "given to another worker or out of time is killed",
+    )
+    stall_seconds: PositiveSeconds = Field(
+        default=600,
+        description="an attempt without progress for this long, and for ten times what its longest "
+        "step was planned to take, is ended and its job queued again",
+    )
     activation_bytes: int = Field(
         default=4 << 30,
         ge=0,

@@ -1,29 +1,34 @@
 """One attempt at a job: keeps the lease alive and carries progress and events to the database."""
 
 import logging
-import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.db.transactions import transact
 from app.domain.jobs import Artifact, EventType, Job, JobError, Lease, NewEvent, Phase
 from app.services import attempts
 from app.telemetry.metrics.worker import HEARTBEATS
 from workers.drain import Drain
 from workers.observed import Observed
 from workers.pipeline.context import DrainingError, StoppedError
+from workers.watch import Watch
 
 logger = logging.getLogger("secateur.worker")
 
-_LOOK = 0.25  # seconds between two looks at whether the process should end
+T = TypeVar("T")
+
+_LOOK = 0.25  # seconds between two looks at whether a wait is over
+_SHORT = 5.0  # seconds of patience where the next report does as well
 
 
 class Attempt:
@@ -32,22 +37,31 @@ class Attempt:
     A thread extends the lease every `heartbeat` seconds, and with it stores what was reported
     since. Whether to go on is learnt on the way: the pipeline's next report raises
     `StoppedError` once a client has cancelled, once the lease was given to somebody else, or once
-    the process was asked to end. Where the report is too long in coming, the thread gives the job
-    back by itself and ends the process.
+    the process was asked to end. Where the report is too long in coming, the watchdog ends the
+    process.
     """
 
     def __init__(
-        self, engine: Engine, job: Job, drain: Drain, *, lease: float, heartbeat: float
+        self,
+        engine: Engine,
+        job: Job,
+        drain: Drain,
+        watch: Watch,
+        *,
+        lease: float,
+        heartbeat: float,
     ) -> None:
         self.job = job
         self._engine = engine
         self._drain = drain
+        self._watch = watch
         self._lease = timedelta(seconds=lease)
         self._heartbeat = heartbeat
         self._phase = Phase.LOADING
         self._progress = 0.0
         self._log: list[NewEvent] = []
-        self._lock = threading.Lock()
+        self._logging = threading.Lock()
+        self._writing = threading.Lock()
         self._state = Lease.HELD
         self._kept = False
         self._ended = threading.Event()
@@ -55,6 +69,7 @@ class Attempt:
 
     def __enter__(self) -> Self:
         """Start the heartbeat."""
+        self._watch.begins(self.job.id, self.job.attempt)
         self._observed.__enter__()
         # The thread's log lines carry the ids that are bound here.
         beat = partial(copy_context().run, self._beat)
@@ -71,6 +86,7 @@ class Attempt:
         """Stop the heartbeat."""
         self._ended.set()
         self._thread.join()
+        self._watch.begins()  # what is left to do belongs to no job
         self._observed.__exit__(kind, error, trace)
 
     def phase(self, phase: Phase) -> None:
@@ -86,26 +102,37 @@ class Attempt:
         self._progress = share
         self.check()
 
+    def plan(self, seconds: float) -> None:
+        """Tell how long the longest step should take."""
+        self._watch.plans(seconds)
+
     def event(self, event: NewEvent) -> None:
         """Add an entry to the job's event log."""
+        self._watch.moves()
         self._observed.event(event)
-        with self._lock:
+        with self._logging:
             self._log.append(event)
 
     def check(self) -> None:
-        """Raise `StoppedError` where the attempt should not go on."""
-        if self._state is not Lease.HELD:
-            raise StoppedError(self._state)
-        if self._drain.asked:
-            raise DrainingError
+        """Tell that a piece of work is done, and raise `StoppedError` where no other should be."""
+        self._watch.moves()
+        self._raise_if_stopped()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for something else; raises as `check` does, at once. Nothing has got further."""
+        until = time.monotonic() + seconds
+        self._raise_if_stopped()
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK))
+            self._raise_if_stopped()
 
     def kept(self) -> None:
         """Tell that something finished is kept; once per attempt is enough."""
+        self._watch.moves()
         if self._kept:
             return
         try:
-            with self._engine.begin() as connection:
-                attempts.kept(connection, self.job)
+            transact(self._engine, partial(attempts.kept, job=self.job), seconds=_SHORT)
         except SQLAlchemyError as error:  # the next block tells it
             logger.warning("%s keeps blocks but cannot say so: %s", self.job.id, error)
         else:
@@ -113,10 +140,7 @@ class Attempt:
 
     def succeed(self, result: dict[str, Any], files: Sequence[Artifact]) -> bool:
         """Commit the result; False where the job was cancelled or lost meanwhile."""
-        with self._lock, self._engine.begin() as connection:
-            stored = attempts.succeed(
-                connection, self.job, result=result, files=files, log=self._take()
-            )
+        stored = self._close(partial(attempts.succeed, result=result, files=files))
         if stored:
             self._observed.ended("succeeded")
         return stored
@@ -131,71 +155,71 @@ class Attempt:
 
         A job that its quality gate refused has a result all the same, and files if it asked so.
         """
-        with self._lock, self._engine.begin() as connection:
-            stored = attempts.fail(
-                connection, self.job, error, log=self._take(), result=result, files=files
-            )
+        stored = self._close(partial(attempts.fail, error=error, result=result, files=files))
         if stored:
             self._observed.ended("failed", error.code)
         return stored
 
     def retry(self, error: JobError) -> None:
         """Give the job back after a fault that may pass."""
-        with self._lock, self._engine.begin() as connection:
-            attempts.retry(connection, self.job, error, log=self._take())
+        self._close(partial(attempts.retry, error=error))
         self._observed.ended("faulted", error.code)
 
     def hand_back(self) -> None:
         """Give the job back because this process ends, which is not the job's fault."""
-        with self._lock, self._engine.begin() as connection:
-            attempts.hand_back(connection, self.job, log=self._take())
+        self._close(attempts.hand_back)
         self._observed.ended("handed_back")
 
     def end_cancelled(self) -> None:
         """End the job as cancelled, if that is what a client asked for."""
-        with self._lock, self._engine.begin() as connection:
-            attempts.end_cancelled(connection, self.job, log=self._take())
+        self._close(attempts.end_cancelled)
 
-    def _take(self) -> list[NewEvent]:
-        taken, self._log = self._log, []
-        return taken
+    def _close(self, close: Callable[..., T]) -> T:
+        """End the attempt, its last events with it."""
+        with self._written_log() as log:
+            return transact(self._engine, partial(close, job=self.job, log=log))
+
+    def _raise_if_stopped(self) -> None:
+        if self._state is not Lease.HELD:
+            raise StoppedError(self._state)
+        if self._drain.asked:
+            raise DrainingError
+
+    @contextmanager
+    def _written_log(self) -> Iterator[list[NewEvent]]:
+        """What was reported since the last time, to be stored; by one thread at a time."""
+        with self._writing:
+            with self._logging:
+                log, self._log = self._log, []
+            try:
+                yield log
+            except SQLAlchemyError:
+                with self._logging:
+                    self._log = log + self._log
+                raise
 
     def _beat(self) -> None:
-        due = time.monotonic() + self._heartbeat
-        while not self._ended.wait(min(_LOOK, self._heartbeat)):
-            if self._drain.overdue:
-                self._leave()
-            if time.monotonic() >= due:
-                self._flush()
-                due = time.monotonic() + self._heartbeat
-
-    def _leave(self) -> None:
-        """End the process from here: the block at work takes longer than there is time."""
-        try:
-            self.hand_back()
-        except SQLAlchemyError as error:
-            logger.warning("%s goes back when its lease ends: %s", self.job.id, error)
-        logger.warning("ending in the middle of a block of %s", self.job.id)
-        os._exit(0)
+        while not self._ended.wait(self._heartbeat):
+            self._flush()
 
     def _flush(self) -> None:
-        with self._lock:
-            log = self._take()
-            try:
-                with self._engine.begin() as connection:
-                    self._state = attempts.heartbeat(
-                        connection,
-                        self.job,
-                        lease=self._lease,
-                        phase=self._phase,
-                        progress=self._progress,
-                        log=log,
-                    )
-            except SQLAlchemyError as error:
-                # The database may be away for a moment; if it stays away longer than the lease,
-                # the fencing token keeps this attempt from writing anything.
-                logger.warning("heartbeat of %s failed: %s", self.job.id, error)
-                self._log = log + self._log
-                HEARTBEATS.labels("unreachable").inc()
-            else:
-                HEARTBEATS.labels(self._state).inc()
+        try:
+            with self._written_log() as log:
+                self._state = transact(self._engine, partial(self._extend, log), seconds=_SHORT)
+        except SQLAlchemyError as error:
+            # The database may be away for a moment; if it stays away longer than the lease, the
+            # fencing token keeps this attempt from writing anything.
+            logger.warning("heartbeat of %s failed: %s", self.job.id, error)
+            HEARTBEATS.labels("unreachable").inc()
+        else:
+            HEARTBEATS.labels(self._state).inc()
+
+    def _extend(self, log: Sequence[NewEvent], connection: Connection) -> Lease:
+        return attempts.heartbeat(
+            connection,
+            self.job,
+            lease=self._lease,
+            phase=self._phase,
+            progress=self._progress,
+            log=log,
+        )

@@ -1,10 +1,12 @@
 """Where a job's worker posts parts of its measurement, and others find them."""
 
 import logging
+from functools import partial
 
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Engine
 
+from app.db.transactions import transact
 from app.domain.allocation_scores import AllocationScores
 from app.domain.jobs import Job
 from app.domain.shards import MOST_HELPERS, Part, Shard
@@ -26,8 +28,8 @@ class Board:
 
     def post(self, spec: JobSpec, parts: list[Part]) -> None:
         """Offer the parts and call for help; without a broker, there is none."""
-        with self._engine.begin() as connection:
-            shards.post(connection, self._job, spec.model_dump(mode="json"), parts)
+        content = spec.model_dump(mode="json")
+        transact(self._engine, partial(shards.post, job=self._job, spec=content, parts=parts))
         try:
             for _ in range(min(len(parts) - 1, MOST_HELPERS)):
                 self._queue.call_for_help(self._job.id, self._job.worker_class)
@@ -36,20 +38,17 @@ class Board:
 
     def take(self) -> Shard | None:
         """The next part without a result."""
-        with self._engine.begin() as connection:
-            return shards.take(connection, self._job.id, self._worker, own=True)
+        mine = partial(shards.take, job_id=self._job.id, worker=self._worker, own=True)
+        return transact(self._engine, mine)
 
     def wanted(self, shard: Shard) -> bool:
         """Whether nobody has handed it in yet."""
-        with self._engine.begin() as connection:
-            return shards.wanted(connection, shard)
+        return transact(self._engine, partial(shards.wanted, shard=shard))
 
     def hand_in(self, shard: Shard, scores: AllocationScores) -> None:
         """Store a result."""
-        with self._engine.begin() as connection:
-            shards.hand_in(connection, shard, scores)
+        transact(self._engine, partial(shards.hand_in, shard=shard, scores=scores))
 
     def merged(self) -> AllocationScores | None:
         """All results together; None while one is missing."""
-        with self._engine.begin() as connection:
-            return shards.merged(connection, self._job.id)
+        return transact(self._engine, partial(shards.merged, job_id=self._job.id))

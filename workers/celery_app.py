@@ -2,7 +2,8 @@
 
 The parent process receives messages and never imports torch: a child forked after torch has
 computed hangs on its first matrix product. Each child imports torch once, when it starts, and
-stays warm from job to job; it is replaced after a failure, a cancel or a number of jobs.
+stays warm from job to job; it is replaced where it may be damaged, and after a number of jobs. No
+message is taken before a child has started well.
 """
 
 import atexit
@@ -24,6 +25,7 @@ from app.queue import queue_of
 from app.settings import Settings
 from app.telemetry import exposition, logs
 from workers import messages
+from workers.starting import Gate, health, start_until_it_works
 
 SERVICE = "secateur-worker"
 
@@ -41,14 +43,17 @@ celery.conf.update(
     worker_prefetch_multiplier=1,
     worker_concurrency=1,
     worker_max_tasks_per_child=settings.worker.max_jobs_per_child,
-    # A child reports in once torch and transformers are imported, which takes seconds.
-    worker_proc_alive_timeout=120,
+    # A child reports in once it has what it needs; until then it tries again, or it hangs.
+    worker_proc_alive_timeout=300,
     # The broker may be away at any time; jobs wait in the database.
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_enable_remote_control=True,
 )
+
+
+celery.steps["consumer"].add(Gate)
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]  # celery has no types
@@ -60,7 +65,9 @@ def _configure_logging(**_: object) -> None:
 @worker_init.connect  # type: ignore[untyped-decorator]  # celery has no types
 def _serve_metrics(**_: object) -> None:
     atexit.register(
-        exposition.serve_children(settings.telemetry.metrics_host, settings.telemetry.metrics_port)
+        exposition.serve_children(
+            settings.telemetry.metrics_host, settings.telemetry.metrics_port, health.problem
+        )
     )
 
 
@@ -72,6 +79,10 @@ def _name_task(task_id: str, **_: object) -> None:
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # celery has no types
 def _start_child(**_: object) -> None:
+    start_until_it_works(_make_runner, _stop_child, health)
+
+
+def _make_runner() -> None:
     from workers import child  # noqa: PLC0415 - torch belongs into the child only
 
     child.start(settings, SERVICE)

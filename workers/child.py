@@ -1,14 +1,13 @@
 """What a worker's child process owns: one runner, made when the process starts."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.engine import make_engine
+from app.db.transactions import transact
 from app.domain.machines import Machine
 from app.queue import CeleryQueue
 from app.services import machines
@@ -23,20 +22,30 @@ from workers.pipeline.context import ModelAccess
 from workers.pipeline.devices import set_precision
 from workers.presence import Presence
 from workers.runner import Runner, process_name
-
-logger = logging.getLogger("secateur.worker")
+from workers.watch import Watch
 
 _running: list[Runner] = []
 _helping: list[Helper] = []
 _present: list[Presence] = []
+_closing: list[Callable[[], None]] = []
 _flushing: list[Callable[[], None]] = []
 
 
 def start(settings: Settings, service: str) -> None:
-    """Make the runner; importing this module has imported torch."""
+    """Make the runner; importing this module has imported torch.
+
+    Raises:
+        Exception: something is missing that every job needs: the database, the store of artifacts,
+            room for checkpoints, the device. What was made so far waits for `stop`.
+    """
     _flushing.append(traces.configure(service, settings.telemetry.otlp_endpoint))
     set_precision(tf32=settings.worker.tf32)
+    store = open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint)
+    store.check()
+    settings.checkpoints.dir.mkdir(parents=True, exist_ok=True)
     engine = make_engine(settings.database.url, pool_size=4)
+    watch = Watch()
+    _closing.append(watch.close)
     machine = _announce(engine, settings)
     _present.append(Presence(partial(_sign_of_life, engine, machine)))
     models = ModelAccess(
@@ -47,12 +56,19 @@ def start(settings: Settings, service: str) -> None:
     datasets = DatasetStore(settings.storage.dir).directory
     device = settings.worker.device
     _helping.append(
-        Helper(engine=engine, models=models, datasets=datasets, device=device, name=process_name())
+        Helper(
+            engine=engine,
+            models=models,
+            datasets=datasets,
+            device=device,
+            name=process_name(),
+            watch=watch,
+        )
     )
     _running.append(
         Runner(
             engine=engine,
-            store=open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint),
+            store=store,
             models=models,
             device=device,
             datasets=datasets,
@@ -61,10 +77,9 @@ def start(settings: Settings, service: str) -> None:
             activation_bytes=settings.worker.activation_bytes,
             lease_seconds=settings.worker.lease_seconds,
             heartbeat_seconds=settings.worker.heartbeat_seconds,
-            drain_seconds=settings.worker.drain_seconds,
-            worker_class=machine.worker_class,
-            memory_bytes=max(machine.memory_bytes, machine.device_bytes or 0),
+            machine=machine,
             queue=CeleryQueue(settings.queue.url),
+            watch=watch,
         )
     )
 
@@ -78,17 +93,11 @@ def _announce(engine: Engine, settings: Settings) -> Machine:
         rate = disk_rate(settings.storage.dir)
         return replace(machine, gflops=gflops(worker.device), disk_rate=rate)
 
-    try:
-        with engine.begin() as connection:
-            return machines.announce(connection, found, measure)
-    except SQLAlchemyError as error:
-        logger.warning("the class of this worker is not told: %s", error)
-        return found
+    return transact(engine, partial(machines.announce, machine=found, measure=measure), seconds=0)
 
 
 def _sign_of_life(engine: Engine, machine: Machine) -> None:
-    with engine.begin() as connection:
-        machines.alive(connection, machine)
+    transact(engine, partial(machines.alive, machine=machine))
 
 
 def runner() -> Runner:
@@ -108,5 +117,7 @@ def stop() -> None:
         _present.pop().close()
     while _running:
         _running.pop().close()
+    while _closing:
+        _closing.pop()()
     while _flushing:
         _flushing.pop()()

@@ -1,24 +1,26 @@
 """Being asked to end: SIGTERM to the process that works on a job."""
 
 import signal
-import time
 from types import FrameType, TracebackType
 from typing import Self
+
+from workers.watch import Watch
 
 
 class Drain:
     """Takes SIGTERM over while there is a job to give back; without one, the process may just die.
 
-    Args:
-        grace: seconds the job may take to come to the end of a block.
+    The watchdog hears of the signal as well: from the interpreter itself, which needs neither the
+    GIL nor the main thread for it.
     """
 
-    def __init__(self, grace: float) -> None:
-        self._grace = grace
-        self._asked_at: float | None = None
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._asked = False
 
     def __enter__(self) -> Self:
         """Take the signal over."""
+        self._wakeup = signal.set_wakeup_fd(self._watch.fileno(), warn_on_full_buffer=False)
         self._previous = signal.signal(signal.SIGTERM, self._ask)
         return self
 
@@ -30,17 +32,12 @@ class Drain:
     ) -> None:
         """Give the signal back."""
         signal.signal(signal.SIGTERM, self._previous)
+        signal.set_wakeup_fd(self._wakeup)
 
     @property
     def asked(self) -> bool:
         """Whether the process was asked to end."""
-        return self._asked_at is not None
-
-    @property
-    def overdue(self) -> bool:
-        """Whether the grace is over."""
-        return self._asked_at is not None and time.monotonic() > self._asked_at + self._grace
+        return self._asked
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        if self._asked_at is None:
-            self._asked_at = time.monotonic()
+        self._asked = True

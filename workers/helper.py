@@ -1,17 +1,21 @@
 """Measures parts of jobs that other workers run."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
 
-from app.domain.errors import SecateurError
+from app.db.transactions import transact
 from app.domain.shards import Shard
 from app.domain.submission import JobSpec
 from app.services import shards
+from workers.outcomes import outcome_of
+from workers.pipeline.beside import left_running
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
 from workers.pipeline.helping import Quiet, open_work
 from workers.pipeline.parts import NotWanted, Work
+from workers.watch import Watch
 
 logger = logging.getLogger("secateur.worker")
 
@@ -23,49 +27,61 @@ class Helper:
     """
 
     def __init__(
-        self, *, engine: Engine, models: ModelAccess, datasets: Path, device: str, name: str
+        self,
+        *,
+        engine: Engine,
+        models: ModelAccess,
+        datasets: Path,
+        device: str,
+        name: str,
+        watch: Watch,
     ) -> None:
         self._engine = engine
         self._models = models
         self._datasets = datasets
         self._device = device
         self._name = name
+        self._watch = watch
 
     def run(self, job_id: str) -> bool:
-        """Help one job; False where the process should be replaced."""
+        """Help one job; False where this process may be damaged and should be replaced."""
+        self._watch.begins()
+        try:
+            return self._help(job_id)
+        except Exception as error:
+            outcome = outcome_of(error)
+            logger.warning("no help with job %s: %s", job_id, error, exc_info=not outcome.expected)
+            return not outcome.damaged and not left_running()
+        finally:
+            self._watch.ends()
+
+    def _help(self, job_id: str) -> bool:
         shard = self._take(job_id)
         if shard is None:
             return True
         logger.info("helping with job %s", job_id)
-        try:
-            work = open_work(self._context(shard))
-            while shard is not None:
-                self._measure(work, shard)
-                shard = self._take(job_id)
-        except SecateurError as error:  # the job's own worker meets it too, and tells
-            logger.warning("no help with job %s: %s", job_id, error)
-            return False
-        except (MemoryError, RuntimeError):  # it may have more memory, or less to do
-            logger.exception("no help with job %s", job_id)
-            return False
+        self._watch.begins(job_id, shard.attempt, own=False)
+        work = open_work(self._context(shard))
+        while shard is not None:
+            self._measure(work, shard)
+            shard = self._take(job_id)
         return True
 
     def _measure(self, work: Work, shard: Shard) -> None:
         def check() -> None:
-            with self._engine.begin() as connection:
-                if not shards.wanted(connection, shard):
-                    raise NotWanted
+            self._watch.moves()
+            if not transact(self._engine, partial(shards.wanted, shard=shard)):
+                raise NotWanted
 
         try:
             scores = work.measure(shard.part, check)
         except NotWanted:
             return
-        with self._engine.begin() as connection:
-            shards.hand_in(connection, shard, scores)
+        transact(self._engine, partial(shards.hand_in, shard=shard, scores=scores))
 
     def _take(self, job_id: str) -> Shard | None:
-        with self._engine.begin() as connection:
-            return shards.take(connection, job_id, self._name, own=False)
+        other = partial(shards.take, job_id=job_id, worker=self._name, own=False)
+        return transact(self._engine, other)
 
     def _context(self, shard: Shard) -> RunContext:
         nowhere = Path("/nonexistent")

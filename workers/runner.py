@@ -1,25 +1,28 @@
 """Runs one job in this process: claim, pipeline, publish, commit; exceptions become outcomes."""
 
+import gc
 import logging
 import os
 import socket
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from sqlalchemy import Engine
+import torch
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.domain.errors import (
-    OutOfMemoryError,
-    StorageUnavailableError,
-    SystemFaultError,
-    UserError,
-)
+from app.db.transactions import PATIENCE, passing, transact
+from app.domain.errors import SecateurError, StorageUnavailableError
 from app.domain.jobs import FailureKind, Job, JobError, Phase
+from app.domain.machines import Machine
 from app.domain.routing import Routing
 from app.domain.submission import JobSpec
 from app.domain.sweeps import shares_calibration
 from app.queue import CeleryQueue
+from app.retries import retried
 from app.services import attempts, membership
 from app.services.leftovers import discard_unowned, sweep_checkpoints
 from app.services.quarantine import Guard
@@ -29,17 +32,21 @@ from app.telemetry.metrics.worker import CLAIMS
 from workers.attempt import Attempt
 from workers.board import Board
 from workers.drain import Drain
+from workers.outcomes import End, outcome_of
 from workers.pipeline import fitting
+from workers.pipeline.beside import beside, left_running
 from workers.pipeline.context import (
     CheckpointPlace,
-    DrainingError,
     ModelAccess,
     RunContext,
     Shared,
     StoppedError,
 )
+from workers.watch import Watch
 
 logger = logging.getLogger("secateur.worker")
+
+T = TypeVar("T")
 
 
 def process_name() -> str:
@@ -63,10 +70,9 @@ class Runner:
         activation_bytes: int,
         lease_seconds: float,
         heartbeat_seconds: float,
-        drain_seconds: float,
-        worker_class: str,
-        memory_bytes: int,
+        machine: Machine,
         queue: CeleryQueue,
+        watch: Watch,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -78,10 +84,9 @@ class Runner:
         self._activation_bytes = activation_bytes
         self._lease = lease_seconds
         self._heartbeat = heartbeat_seconds
-        self._grace = drain_seconds
-        self._class = worker_class
-        self._memory = memory_bytes
+        self._machine = machine
         self._queue = queue
+        self._watch = watch
         self._name = process_name()
 
     def run(self, told: str) -> bool:
@@ -91,72 +96,83 @@ class Runner:
             told: the job whose message woke us; it says that a job waits, not which one starts.
 
         Returns:
-            True where this process is as good as new: nothing was claimed, or the job succeeded.
+            False where this process may be damaged and should be replaced.
         """
-        with Drain(self._grace) as drain:
-            with self._engine.begin() as connection:
-                job = attempts.claim(
-                    connection,
-                    worker=self._name,
-                    lease=timedelta(seconds=self._lease),
-                    worker_class=self._class,
-                    memory_bytes=self._memory,
-                )
-            CLAIMS.labels("empty" if job is None else "claimed").inc()
-            if job is None:
-                logger.info("nothing waits any more that the message of job %s could start", told)
-                return True
-            return self._attempt(job, drain)
+        self._watch.begins()
+        try:
+            with Drain(self._watch) as drain:
+                try:
+                    job = transact(self._engine, self._claim)
+                except SQLAlchemyError as error:  # the message comes again
+                    logger.warning("no job can be claimed: %s", error)
+                    return True
+                CLAIMS.labels("empty" if job is None else "claimed").inc()
+                if job is None:
+                    logger.info("nothing waits that the message of job %s could start", told)
+                    return True
+                return self._attempt(job, drain)
+        finally:
+            self._watch.ends()
 
     def close(self) -> None:
         """Close the connections to database and broker."""
         self._queue.close()
         self._engine.dispose()
 
+    def _claim(self, connection: Connection) -> Job | None:
+        return attempts.claim(
+            connection,
+            worker=self._name,
+            lease=timedelta(seconds=self._lease),
+            worker_class=self._machine.worker_class,
+            memory_bytes=max(self._machine.memory_bytes, self._machine.device_bytes or 0),
+        )
+
     def _attempt(self, job: Job, drain: Drain) -> bool:
         with Attempt(
-            self._engine, job, drain, lease=self._lease, heartbeat=self._heartbeat
+            self._engine, job, drain, self._watch, lease=self._lease, heartbeat=self._heartbeat
         ) as attempt:
-            good = self._run(job, attempt)
+            ended_well, sound = self._run(job, attempt)
+        # Here the exception is gone, and with it the frames that held the model.
+        if not ended_well:
+            self._discard(job)
+            sound = _cleaned() and sound
         self._tidy()
-        return good
+        return sound and not left_running()
 
-    def _run(self, job: Job, attempt: Attempt) -> bool:
+    def _run(self, job: Job, attempt: Attempt) -> tuple[bool, bool]:
+        """Whether the job ended well, and whether this process is as good as before."""
         try:
             self._prune_and_publish(job, attempt)
-        except DrainingError:
-            attempt.hand_back()
-        except StoppedError:
-            attempt.end_cancelled()
-        except UserError as error:
-            attempt.fail(JobError(FailureKind.USER, error.code, str(error)))
-        except OutOfMemoryError as error:  # it would run out again
-            attempt.fail(JobError(FailureKind.SYSTEM, error.code, str(error)))
-        except SystemFaultError as error:
-            attempt.retry(JobError(FailureKind.SYSTEM, error.code, str(error)))
-        except OSError as error:
-            logger.exception("job %s met an operating system error", job.id)
-            # Without the paths of this machine, which the log has.
-            words = error.strerror or str(error)
-            attempt.retry(JobError(FailureKind.SYSTEM, "storage_failed", words))
-        except Exception:
-            logger.exception("job %s met an unexpected error", job.id)
-            message = "the worker met an unexpected error; its log has the details"
-            attempt.fail(JobError(FailureKind.SYSTEM, "internal", message))
+        except Exception as error:
+            outcome = outcome_of(error)
+            code = outcome.error.code if outcome.error else outcome.end.name.lower()
+            if outcome.expected:
+                logger.info("job %s ends: %s: %s", job.id, code, error)
+            else:
+                logger.exception("job %s met an unexpected error", job.id)
         else:
-            return True
+            return True, True
+        try:
+            _close(attempt, outcome.end, outcome.error)
+        except SQLAlchemyError as error:
+            logger.warning("job %s goes back when its lease ends: %s", job.id, error)
+        return False, not outcome.damaged
+
+    def _discard(self, job: Job) -> None:
+        """Discard what the attempt left."""
+        mine = [(job.id, job.attempt)]
         try:
             with self._engine.begin() as connection:
-                discard_unowned(connection, self._store, [(job.id, job.attempt)])
-        except (StorageUnavailableError, SQLAlchemyError) as error:
+                discard_unowned(connection, self._store, mine)
+        except (SecateurError, SQLAlchemyError, OSError) as error:
             logger.warning("maintenance will discard what job %s left: %s", job.id, error)
-        return False
 
     def _tidy(self) -> None:
         """Discard the checkpoints of jobs that have ended, here or elsewhere."""
         try:
             sweep_checkpoints(Guard(self._engine), self._checkpoints, self._checkpoints.jobs())
-        except (SQLAlchemyError, StorageUnavailableError) as error:
+        except (SecateurError, SQLAlchemyError, OSError) as error:
             logger.warning("checkpoints of ended jobs stay until the next job: %s", error)
 
     def _shared(self, job: Job, spec: JobSpec) -> Shared:
@@ -165,8 +181,7 @@ class Runner:
             return Shared()
         if job.leader_id is None:
             return Shared(keep=shares_calibration(spec.recipe))
-        with self._engine.connect() as connection:
-            found = membership.measured(connection, job.leader_id)
+        found = transact(self._engine, partial(membership.measured, leader_id=job.leader_id))
         return Shared(None if found is None else b"".join(self._store.read(found)))
 
     def _discard_earlier(self, job: Job) -> None:
@@ -177,11 +192,14 @@ class Runner:
             logger.warning("maintenance will discard what job %s left: %s", job.id, error)
 
     def _prune_and_publish(self, job: Job, attempt: Attempt) -> None:
+        def patiently(work: Callable[[], T]) -> T:
+            return retried(work, _may_pass, seconds=PATIENCE, pause=attempt.wait)
+
         self._discard_earlier(job)
-        staging = self._store.stage(job.id, job.attempt)
+        staging = patiently(partial(self._store.stage, job.id, job.attempt))
         spec = JobSpec.model_validate(job.spec)
         place = CheckpointPlace(self._checkpoints.directory(job.id), self._checkpoint_bytes)
-        shared = self._shared(job, spec)
+        shared = patiently(partial(self._shared, job, spec))
         outcome = fitting.run(
             RunContext(
                 spec=spec,
@@ -194,14 +212,16 @@ class Runner:
                 request=job.request,
                 shared=shared,
                 device=self._device,
+                machine=self._machine,
                 board=Board(self._engine, self._queue, job, self._name),
             )
         )
         if outcome.files:
             attempt.phase(Phase.PUBLISHING)
-            self._store.publish(job.id, job.attempt)
+            publish = partial(self._store.publish, job.id, job.attempt)
+            patiently(lambda: beside(publish, attempt))
         else:
-            self._store.discard(job.id, job.attempt)
+            patiently(partial(self._store.discard, job.id, job.attempt))
         files = [file.published(job.id, job.attempt) for file in outcome.files]
         if outcome.refused is not None:
             error = JobError(FailureKind.USER, outcome.refused.code, str(outcome.refused))
@@ -211,3 +231,33 @@ class Runner:
         if not stored:
             attempt.check()
             raise StoppedError
+
+
+def _close(attempt: Attempt, end: End, error: JobError | None) -> None:
+    match end, error:
+        case End.HANDED_BACK, _:
+            attempt.hand_back()
+        case End.RETRIED, JobError():
+            attempt.retry(error)
+        case End.FAILED, JobError():
+            attempt.fail(error)
+        case _:
+            attempt.end_cancelled()
+
+
+def _may_pass(error: Exception) -> bool:
+    """What a database or a store that is away for a moment looks like."""
+    away = (StorageUnavailableError, ConnectionError, TimeoutError)
+    return isinstance(error, away) or passing(error)
+
+
+def _cleaned() -> bool:
+    """Give back what a failed job held; False where the device refuses."""
+    gc.collect()
+    if torch.cuda.is_available():
+        try:
+            torch.cuda.empty_cache()
+        except RuntimeError as error:
+            logger.warning("the device cannot be cleaned: %s", error)
+            return False
+    return True

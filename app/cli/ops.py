@@ -81,12 +81,16 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "disk": _disk,
         "torch": _torch,
         "service": _service,
+        "worker": _worker,
     }
     for name, look in looks.items():
         try:
             yield Finding(name, True, look(settings))
         except _WrongError as wrong:
             yield Finding(name, False, wrong.detail, wrong.advice)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            yield Finding(name, False, f"{place}{error.strerror or error}")
 
 
 def migrate(data_dir: DataDir = None) -> None:
@@ -293,6 +297,20 @@ def _service(settings: Settings) -> str:
     if wrong:
         raise _WrongError(f"{settings.api.url} is not ready: {wrong}", "look at the log of its API")
     return f"ready at {settings.api.url}"
+
+
+def _worker(settings: Settings) -> str:
+    telemetry = settings.telemetry
+    if not telemetry.metrics_port:
+        return "tells how it is at SECATEUR_TELEMETRY__METRICS_PORT, where that is set"
+    url = f"http://{telemetry.metrics_host}:{telemetry.metrics_port}"
+    try:
+        answer = httpx2.get(f"{url}/readyz", timeout=5, trust_env=False)
+    except httpx2.TransportError:
+        return f"none answers at {url}"
+    if not answer.is_success:
+        raise _WrongError(answer.text.strip(), "it takes no jobs, and tries again by itself")
+    return f"ready at {url}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,18 +3,39 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from billiard import current_process
-from prometheus_client import REGISTRY, CollectorRegistry, start_http_server, values
+from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app, start_http_server, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 
-def serve(host: str, port: int, registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
-    """Answer Prometheus on a port, from a thread; returns what stops it. Port 0: do nothing."""
+def _healthy() -> str:
+    return ""
+
+
+def serve(
+    host: str,
+    port: int,
+    registry: CollectorRegistry = REGISTRY,
+    problem: Callable[[], str] = _healthy,
+) -> Callable[[], None]:
+    """Answer Prometheus on a port, and probes at `/readyz`, from a thread.
+
+    Args:
+        host: address to listen on.
+        port: the same; 0: do nothing.
+        registry: what is counted.
+        problem: why this process does not do its work; empty where it does.
+
+    Returns:
+        What stops it.
+    """
     if not port:
         return lambda: None
     server, thread = start_http_server(port, addr=host, registry=registry)
+    server.set_app(_with_readiness(make_wsgi_app(registry), problem))
 
     def stop() -> None:
         server.shutdown()
@@ -24,7 +45,21 @@ def serve(host: str, port: int, registry: CollectorRegistry = REGISTRY) -> Calla
     return stop
 
 
-def serve_children(host: str, port: int) -> Callable[[], None]:
+def _with_readiness(metrics: WSGIApplication, problem: Callable[[], str]) -> WSGIApplication:
+    def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/readyz":
+            return metrics(environ, start)
+        found = problem()
+        status = "503 Service Unavailable" if found else "200 OK"
+        start(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [(found or "ready").encode() + b"\n"]
+
+    return answer
+
+
+def serve_children(
+    host: str, port: int, problem: Callable[[], str] = _healthy
+) -> Callable[[], None]:
     """As `serve`, for a process that forks the children which do the work.
 
     Children count in files that the parent reads, so that a count outlives the child. Files are
@@ -37,7 +72,7 @@ def serve_children(host: str, port: int) -> Callable[[], None]:
     values.ValueClass = values.MultiProcessValue(_place)  # type: ignore[no-untyped-call]  # as is
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]  # as is
-    stop = serve(host, port, registry)
+    stop = serve(host, port, registry, problem)
 
     def stop_and_remove() -> None:
         stop()

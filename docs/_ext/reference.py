@@ -35,6 +35,7 @@ OTHER_CODES = {
     "internal": "Something unexpected; the log of the API or of the worker has it under the id.",
     "max_pending_exceeded": "The job did not start within its `max_pending_seconds`.",
     "max_runtime_exceeded": "The job did not end within its `max_runtime_seconds`.",
+    "no_progress": "The last attempt made no progress and was ended.",
     "overloaded": "The API has as many requests in work as it takes; try again.",
     "out_of_memory": "The worker ran out of memory.",
     "request_invalid": "Several things are wrong; `errors` lists them.",

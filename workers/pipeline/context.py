@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from app.domain.allocation_scores import AllocationScores
 from app.domain.jobs import Lease, NewEvent, Phase
+from app.domain.machines import Machine
 from app.domain.shards import Part, Shard
 from app.domain.submission import JobSpec
 
@@ -34,8 +35,14 @@ class Reporter(Protocol):
     def event(self, event: NewEvent) -> None:
         """Add an entry to the job's event log."""
 
+    def plan(self, seconds: float) -> None:
+        """Tell how long the longest step should take."""
+
     def check(self) -> None:
-        """Raise `StoppedError` where the run should not go on."""
+        """Tell that a piece of work is done."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait; unlike every other call, this is no sign that the run gets further."""
 
     def kept(self) -> None:
         """Tell that something finished is kept for whoever continues."""
@@ -110,6 +117,7 @@ class RunContext:
         request: what the client asked for; told in the manifest, so that it can be asked for again.
         shared: what other members of the sweep have measured, or need.
         device: what `auto` is here.
+        machine: this one, measured; None while it is not.
         board: where parts of a measurement are offered to other workers; None to do them all here.
     """
 
@@ -123,4 +131,5 @@ class RunContext:
     request: dict[str, Any] = field(default_factory=dict)
     shared: Shared = Shared()
     device: str = "auto"
+    machine: Machine | None = None
     board: Board | None = None

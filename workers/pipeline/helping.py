@@ -1,5 +1,7 @@
 """Measuring parts of somebody else's job."""
 
+import time
+
 from app.domain.jobs import NewEvent, Phase
 from app.domain.recipe import Recipe
 from workers.pipeline.context import RunContext
@@ -26,8 +28,15 @@ class Quiet:
     def event(self, event: NewEvent) -> None:
         """Do nothing."""
 
+    def plan(self, seconds: float) -> None:
+        """Do nothing."""
+
     def check(self) -> None:
         """Do nothing."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
 
     def kept(self) -> None:
         """Do nothing."""

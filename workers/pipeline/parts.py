@@ -23,6 +23,8 @@ from workers.pruning.prune import evaluating
 from workers.pruning.sequential import first_holding
 from workers.pruning.targets import find_targets
 
+_PAUSE = 0.2  # seconds between two looks at a board with nothing to take
+
 
 class NotWanted(Exception):  # noqa: N818 - control flow: somebody else was faster
     """The result of a part has come from elsewhere, or its job has ended."""
@@ -44,8 +46,10 @@ def measure_together(
     parts = cut(len(work.batches), work.blocks)
     board.post(_pinned(context.spec, source), parts)
     while (found := board.merged()) is None:
+        context.report.check()
         shard = board.take()
-        if shard is None:
+        if shard is None:  # the last ones are out, or the job is no longer ours
+            context.report.wait(_PAUSE)
             continue
         try:
             scores = work.measure(shard.part, _checks(context, board.wanted, shard))

@@ -13,6 +13,7 @@ from app.domain.recipe import Recipe
 from app.domain.report import REPORT_FILE, PruningReport
 from app.domain.routing import Routing
 from workers.pipeline import files, sharing
+from workers.pipeline.beside import beside
 from workers.pipeline.card import base_name, read_licence, write_card
 from workers.pipeline.context import Reporter, RunContext
 from workers.pipeline.datasets.builtin import Part
@@ -72,7 +73,7 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
     source = fetch_model(context)
     context = settled(context, source)
     # The copy that becomes the result is the one that is worked on.
-    copy_checkpoint(source.directory, context.staging)
+    beside(lambda: copy_checkpoint(source.directory, context.staging), report)
     adapter = adapt(
         load(context, source),
         split_qkv=recipe.split_qkv,

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from httpx2 import HTTPError
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
+from tqdm.auto import tqdm  # type: ignore[import-untyped]  # it has no types
 
 from app.domain.model_source import HubModel, ModelSource
 from app.sources.directory import file_names, read_file, resolve_local_model
@@ -48,12 +50,24 @@ class ModelFiles:
 
 
 def fetch(
-    source: ModelSource, *, roots: Sequence[Path], hub_endpoint: str, hub_cache: Path
+    source: ModelSource,
+    *,
+    roots: Sequence[Path],
+    hub_endpoint: str,
+    hub_cache: Path,
+    arrived: Callable[[], None] = lambda: None,
 ) -> ModelFiles:
     """The files of a model, downloaded from the hub if need be.
 
     A commit that was downloaded before is not asked for again, and a branch falls back to the
     last commit seen of it while the hub is away.
+
+    Args:
+        source: its name.
+        roots: directories under which local models may lie.
+        hub_endpoint: base URL of the hub.
+        hub_cache: where downloads are kept; one that was ended goes on from there.
+        arrived: called for every piece, in several threads; what it raises ends the download.
 
     Raises:
         UserError: the model does not exist, may not be had, or is not one we load.
@@ -62,10 +76,12 @@ def fetch(
     if not isinstance(source, HubModel):
         return ModelFiles(resolve_local_model(source.path, roots))
     with hub_errors(source):
-        return _download(source, hub_endpoint, hub_cache)
+        return _download(source, hub_endpoint, hub_cache, arrived)
 
 
-def _download(source: HubModel, endpoint: str, cache: Path) -> ModelFiles:
+def _download(
+    source: HubModel, endpoint: str, cache: Path, arrived: Callable[[], None]
+) -> ModelFiles:
     """Fetch what belongs to the model: the same files that plans read and exports copy."""
     named = f"hf:{source.repo_id}"
 
@@ -77,6 +93,7 @@ def _download(source: HubModel, endpoint: str, cache: Path) -> ModelFiles:
             cache_dir=cache,
             # Names are read as patterns; a bracket has to stand for itself.
             allow_patterns=[name.replace("[", "[[]") for name in names],
+            tqdm_class=_bar(arrived),
         )
         return Path(snapshot)
 
@@ -97,3 +114,16 @@ def _listed(repo_id: str, commit: str, endpoint: str) -> list[str]:
         return HfApi(endpoint=endpoint).list_repo_files(repo_id, revision=commit)
     except (HfHubHTTPError, HTTPError):
         return []
+
+
+def _bar(arrived: Callable[[], None]) -> Any:
+    """A progress bar that is never drawn: the client tells it of every piece."""
+
+    class Bar(tqdm):  # type: ignore[misc]  # as above
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs | {"disable": True})
+
+        def update(self, _n: float | None = 1) -> None:
+            arrived()
+
+    return Bar

@@ -1,25 +1,28 @@
 """What every kind of job does: load the model, read its records, say where it all came from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from app.domain.errors import QualityGateError
+from app.domain.errors import HubUnavailableError, QualityGateError
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.model_source import parse_model_source
 from app.domain.submission import REPRODUCED, with_default_set
+from app.retries import retried
 from app.sources.directory import read_config
+from workers.pipeline.beside import beside
 from workers.pipeline.checkpoints import DiskCheckpoints, open_checkpoints
-from workers.pipeline.context import RunContext
+from workers.pipeline.context import Reporter, RunContext
 from workers.pipeline.datasets.builtin import Part
 from workers.pipeline.datasets.source import Dataset, load_dataset
 from workers.pipeline.devices import find_device
 from workers.pipeline.evaluation.stage import refuse_overlap
 from workers.pipeline.files import OutputFile
+from workers.pipeline.planned import longest_step
 from workers.pipeline.running import running
 from workers.pipeline.sources import ModelFiles, fetch
 from workers.pruning.memory import Memory
@@ -27,6 +30,10 @@ from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.loading import LoadedModel, load_model
 from workers.pruning.models.precision import HALF, settle, suitable_dtype
 from workers.pruning.models.replay import Batch
+
+T = TypeVar("T")
+
+HUB_PATIENCE = 60.0  # seconds for which a hub that does not answer is asked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +52,31 @@ def fetch_model(context: RunContext) -> ModelFiles:
         UserError: the model does not exist, may not be had, or is not one we load.
         HubUnavailableError: the hub does not answer.
     """
-    context.report.phase(Phase.LOADING)
-    access = context.models
-    return fetch(
-        parse_model_source(context.spec.model),
-        roots=access.roots,
-        hub_endpoint=access.hub_endpoint,
-        hub_cache=access.hub_cache,
+    report, access = context.report, context.models
+    report.phase(Phase.LOADING)
+
+    def download() -> ModelFiles:
+        return fetch(
+            parse_model_source(context.spec.model),
+            roots=access.roots,
+            hub_endpoint=access.hub_endpoint,
+            hub_cache=access.hub_cache,
+            arrived=report.check,
+        )
+
+    files = _patiently(download, report)
+    if context.machine is not None:
+        report.plan(longest_step(files.directory, context.spec, context.machine))
+    return files
+
+
+def _patiently(download: Callable[[], T], report: Reporter) -> T:
+    """Download beside the run, and again for a while where the hub does not answer."""
+    return retried(
+        lambda: beside(download, report),
+        lambda error: isinstance(error, HubUnavailableError),
+        seconds=HUB_PATIENCE,
+        pause=report.wait,
     )
 
 
@@ -103,29 +128,26 @@ def read_records(context: RunContext) -> dict[Part, Dataset]:
     Raises:
         EvaluationOverlapError: a record would serve both purposes.
     """
-    spec, found = context.spec, {}
+    spec, report, found = context.spec, context.report, {}
+
+    def read(name: str, part: Part, samples: int, seed: int) -> Dataset:
+        return _patiently(
+            lambda: load_dataset(name, part, samples=samples, seed=seed, uploads=context.datasets),
+            report,
+        )
+
     if (calibration := spec.calibration) is not None and calibration.set is not None:
-        context.report.phase(Phase.CALIBRATING)
-        found[Part.CALIBRATION] = load_dataset(
-            calibration.set,
-            Part.CALIBRATION,
-            samples=calibration.samples,
-            seed=spec.recipe.seed,
-            uploads=context.datasets,
-        )
+        report.phase(Phase.CALIBRATING)
+        part = Part.CALIBRATION
+        found[part] = read(calibration.set, part, calibration.samples, spec.recipe.seed)
     if (evaluation := spec.evaluation) is not None:
-        found[Part.EVALUATION] = load_dataset(
-            evaluation.set,
-            Part.EVALUATION,
-            samples=evaluation.samples,
-            seed=evaluation.seed,
-            uploads=context.datasets,
-        )
+        part = Part.EVALUATION
+        found[part] = read(evaluation.set, part, evaluation.samples, evaluation.seed)
     for dataset in found.values():
         if dataset.blank:
             told = f"{dataset.blank} blank rows of {dataset.name} were skipped"
             data = {"code": "blank_rows", "rows": dataset.blank}
-            context.report.event(NewEvent(EventType.WARNING, told, EventLevel.WARNING, data))
+            report.event(NewEvent(EventType.WARNING, told, EventLevel.WARNING, data))
     if len(found) == len(Part):
         refuse_overlap(found[Part.CALIBRATION], found[Part.EVALUATION])
     return found

@@ -11,8 +11,7 @@ from app.telemetry.traces import context_of, tracer
 def prune(task: Task, job_id: str) -> None:
     """Run the job that should start next.
 
-    A failed or cancelled run may leave memory, threads or torch's state behind, so the process
-    exits after it and the parent starts a fresh one.
+    A process that may be damaged exits after it, and the parent starts a fresh one.
     """
     from workers import child  # noqa: PLC0415 - torch belongs into the child only
 
@@ -22,6 +21,6 @@ def prune(task: Task, job_id: str) -> None:
         kind=SpanKind.CONSUMER,
         attributes={"secateur.job_id": job_id, "secateur.task_id": task.request.id},
     ):
-        good = child.runner().run(job_id)
-    if not good:
+        sound = child.runner().run(job_id)
+    if not sound:
         raise SystemExit(0)

@@ -20,6 +20,12 @@ ATTEMPTS = Counter(
     "in the job's error.",
     ["method", "outcome", "code"],
 )
+KILLED = Counter(
+    "secateur_worker_kills",
+    "Worker processes ended by their watchdog, by why: cancelled or lost (the right to the job had "
+    "ended and the process went on), stalled (no progress), drained (asked to end, and too slow).",
+    ["reason"],
+)
 PHASE_SECONDS = Histogram(
     "secateur_phase_seconds",
     "Time an attempt spends in a phase at a time.",

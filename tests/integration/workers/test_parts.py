@@ -12,6 +12,7 @@ from app.maintenance import tick
 from app.queue import CeleryQueue
 from app.services import attempts, shards
 from tests.families import BY_NAME
+from tests.integration.workers.unwatched import Unwatched
 from workers.board import Board
 from workers.helper import Helper
 from workers.pipeline import run as pipeline
@@ -74,7 +75,8 @@ def context(root):
 def helper(engine, root):
     def make(name):
         models = ModelAccess((root / "models",), "http://127.0.0.1:1", root)
-        return Helper(engine=engine, models=models, datasets=root, device="cpu", name=name)
+        told = {"datasets": root, "device": "cpu", "name": name, "watch": Unwatched()}
+        return Helper(engine=engine, models=models, **told)
 
     return make
 

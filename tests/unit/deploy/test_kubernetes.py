@@ -103,7 +103,8 @@ def test_a_pod_is_asked_after_its_health_where_it_answers(name, settings_of):
         assert {probe["path"] for probe in probes} <= set(create_app(settings).openapi()["paths"])
     elif name != "migrate":
         assert ports == {"metrics": settings.telemetry.metrics_port}
-        assert [probe["path"] for probe in probes] == ["/"]
+        ready = ["/readyz"] if name.startswith("worker-") else []
+        assert [probe["path"] for probe in probes] == ["/", *ready]
     assert {probe["port"] for probe in probes} <= set(ports)
     if scraped := pods()[name]["metadata"].get("annotations"):
         assert scraped["prometheus.io/port"] in map(str, ports.values())
