@@ -135,7 +135,12 @@ def service(models, collector):
         models={"roots": (models,)},
         api={"port": free_port()},
         # Attempts: one killed at a random moment may have kept nothing.
-        worker={"lease_seconds": 3, "heartbeat_seconds": 0.5, "max_attempts": 11},
+        worker={
+            "lease_seconds": 3,
+            "heartbeat_seconds": 0.5,
+            "kill_seconds": 10,
+            "max_attempts": 11,
+        },
         telemetry={
             "log_format": "json",
             "metrics_port": free_port(),

@@ -21,7 +21,8 @@ def main(kind, job_id, attempt, own):
         if kind != "idle":
             watch.begins(*((job_id, int(attempt)) if job_id else ()), own=own == "own")
         helper = subprocess.Popen(["sleep", "1000"])
-        print(watch._process.pid, helper.pid, flush=True)
+        sys.stdout.write(f"{watch._process.pid} {helper.pid}\n")
+        sys.stdout.flush()
         match kind:
             case "gil":  # PyDLL keeps the GIL: no other thread of Python runs any more
                 while True:  # signals interrupt it
