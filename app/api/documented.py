@@ -38,7 +38,10 @@ CODES = {
     "unknown_field": (HTTPStatus.UNPROCESSABLE_ENTITY, "There is no such field."),
     "body_not_an_object": (HTTPStatus.UNPROCESSABLE_ENTITY, "The body is no JSON object."),
     "request_invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, "Several things are wrong; see errors."),
-    "sparsity_missing": (HTTPStatus.UNPROCESSABLE_ENTITY, "No sparsity and no N:M pattern."),
+    "sparsity_missing": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "A sparsity, or an N:M pattern that implies it, is missing.",
+    ),
     "sparsity_zero": (HTTPStatus.UNPROCESSABLE_ENTITY, "Sparsity 0 prunes nothing."),
     "sparsity_out_of_range": (HTTPStatus.UNPROCESSABLE_ENTITY, "A sparsity is not in [0, 1)."),
     "sparsity_contradicts_pattern": (

@@ -18,6 +18,7 @@ from structlog.contextvars import get_contextvars
 
 from app.domain import dataset_errors, errors
 from app.domain.errors import SecateurError
+from app.domain.validation_words import in_words
 from app.telemetry.context import REQUEST_ID
 from app.telemetry.redaction import scrub
 
@@ -141,8 +142,8 @@ def _issue(issue: dict[str, Any], body: Any) -> dict[str, str]:
     where, *rest = issue["loc"]
     code = VALIDATION_CODES.get(issue["type"], issue["type"])
     if where == "body":
-        return {"code": code, "detail": issue["msg"], "pointer": _pointer(rest, body)}
-    return {"code": code, "detail": issue["msg"], "parameter": str(rest[0] if rest else where)}
+        return {"code": code, "detail": in_words(issue), "pointer": _pointer(rest, body)}
+    return {"code": code, "detail": in_words(issue), "parameter": str(rest[0] if rest else where)}
 
 
 def _validation(_: Request, error: Exception) -> JSONResponse:

@@ -23,7 +23,10 @@ Ignore = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(show_default=False)]
 Calibration = Annotated[
-    str | None, typer.Option(help="Name of the calibration set.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Name of the calibration set; by default one that the model takes.", show_default=False
+    ),
 ]
 Samples = Annotated[
     int | None, typer.Option(help="Rows of the calibration set used.", show_default=False)

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.cli.console import Exit, fail
+from app.domain.validation_words import in_words
 from app.local.errors import LocalError
 from app.local.installation import DATABASE
 from app.local.postgres import Postgres
@@ -28,7 +29,7 @@ def load_settings(data_dir: Path | None = None, **sections: dict[str, Any]) -> S
     except ValidationError as error:
         wrong = [
             f"SECATEUR_{'__'.join(str(part) for part in issue['loc'])}".upper()
-            + f": {issue['msg']}"
+            + f" {in_words(issue)}"
             for issue in error.errors()
         ]
         fail("\n".join(wrong), Exit.USAGE)

@@ -18,13 +18,15 @@ from app.domain.model_inputs import default_set, inputs_of
 from app.domain.patterns import ModulePatterns
 from app.domain.recipe import MAX_M, Modality, Recipe, Strict
 from app.domain.routing import Routing
+from app.domain.validation_words import percent_hint
 
 
 def _in_range(value: float) -> float:
     if not 0 <= value < 1:
         raise PydanticCustomError(
             "sparsity_out_of_range",
-            "sparsity is the share of weights set to zero: at least 0 and below 1",
+            "sparsity is the share of weights set to zero: at least 0 and below 1{hint}",
+            {"hint": percent_hint(value)},
         )
     return value
 

@@ -20,6 +20,7 @@ from app.domain.submission import (
     RecipeOptions,
 )
 from app.domain.sweeps import Objective
+from app.domain.validation_words import in_words
 
 MAX_MEMBERS = 200
 T = TypeVar("T")
@@ -100,7 +101,7 @@ def _member(values: dict[str, Any]) -> JobRequest:
         return JobRequest.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise PydanticCustomError(first["type"], "{reason}", {"reason": first["msg"]}) from error
+        raise PydanticCustomError(first["type"], "{reason}", {"reason": in_words(first)}) from error
 
 
 def _refuse_repeats(name: str, values: list[T]) -> None:

@@ -1,7 +1,8 @@
 """Which local directories may be pruned. Looks at names only; nothing of a model is loaded."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,6 +13,7 @@ from app.sources.model_files import CONFIG_FILE, entry_file
 
 MAX_CONFIG = 4 << 20  # bytes; with names for 21,000 classes it has one
 MOST_FILES = 20_000
+_TOLD, _SOUGHT = 10, 1000  # models that a message names, and that are looked for
 
 
 def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
@@ -46,13 +48,33 @@ def _directory(path: str, allowed: Sequence[Path]) -> Path:
     # Path.is_dir would raise where a name is longer than the file system takes.
     found = next((each for each in inside if os.path.isdir(each)), None)  # noqa: PTH112  see above
     if found is None:
-        raise ModelNotFoundError(f"there is no model directory {path!r}")
+        raise ModelNotFoundError(f"there is no model {path!r}; {_known(path, allowed)}")
     for entry in _entries(found):
         if entry.is_symlink() and not _is_under(Path(entry.path).resolve(), allowed):
             raise ModelPathError(
                 f"{entry.name} in {path!r} is a link to where models may not come from"
             )
     return found
+
+
+def _known(path: str, roots: Sequence[Path]) -> str:
+    """Which models there are, those of a similar name first."""
+    names = sorted({name for root in roots for name in _models(root, roots)})
+    if not names:
+        return "the directories that models may come from hold none"
+    near = get_close_matches(path, names, n=1, cutoff=0.5)
+    told = [*near, *(name for name in names if name not in near)]
+    more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}there are {', '.join(told[:_TOLD])}{more}"
+
+
+def _models(root: Path, roots: Sequence[Path]) -> Iterator[str]:
+    """Directories with a configuration, in the root or one below it (organisation/name)."""
+    for place in ("*", "*/*"):
+        for file in islice(root.glob(f"{place}/{CONFIG_FILE}"), _SOUGHT):
+            if _is_under(file.resolve(), roots):
+                yield file.parent.relative_to(root).as_posix()
 
 
 def _is_under(path: Path, roots: Sequence[Path]) -> bool:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from app.domain.bounded_json import JsonError, JsonLimits, parse_object
 from app.domain.dataset_errors import DatasetRowError, RowEmptyError
 from app.domain.recipe import Strict
+from app.domain.validation_words import in_words
 
 MAX_LINE = 1 << 20  # bytes
 MAX_TEXT = 100_000  # characters
@@ -101,4 +102,4 @@ def _reason(error: ValidationError) -> str:
             reason = str(issue["ctx"]["error"])
             return f"{name}: {reason}" if name else reason
         case _:
-            return f"{name}: {issue['msg']}"
+            return f"{name} {in_words(issue)}"

@@ -26,6 +26,7 @@ from app.domain.methods.multiflow import MultiflowMethod
 from app.domain.methods.par import ParMethod
 from app.domain.recipe import NM, Pattern, Recipe, Unstructured
 from app.domain.routing import Routing
+from app.domain.validation_words import in_words
 
 __all__ = [
     "METHODS",
@@ -91,7 +92,7 @@ def build_recipe(name: str, parameters: dict[str, Any], pattern: str, **common: 
             **common,
         )
     except ValidationError as error:
-        raise RecipeError("; ".join(issue["msg"] for issue in error.errors())) from error
+        raise RecipeError("; ".join(_said(issue) for issue in error.errors())) from error
 
 
 def build_routing(name: str, parameters: dict[str, Any], seed: int) -> Routing:
@@ -129,7 +130,14 @@ def _parametrised(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         named = f"parameter {where!r} of {name!r}" if where else f"parameters of {name!r}"
-        raise MethodParameterError(f"{named}: {first['msg']}") from error
+        raise MethodParameterError(f"{named}: {in_words(first)}") from error
+
+
+def _said(issue: Mapping[str, Any]) -> str:
+    """Of a recipe, whose fields are the request's own."""
+    where = ".".join(str(part) for part in issue["loc"])
+    words = in_words(issue)
+    return words if issue["type"] == "value_error" or not where else f"{where} {words}"
 
 
 def _pattern(text: str, method: WeightMethod) -> Pattern:

@@ -108,6 +108,22 @@ def test_what_is_not_there_or_no_directory_is_not_found(root):
             resolve_local_model(path, (root,))
 
 
+def test_a_model_that_is_not_there_is_answered_with_those_that_are(root, tmp_path):
+    make(root / "captioner")
+    make(tmp_path / "elsewhere" / "secret")
+    (root / "linked").symlink_to(tmp_path / "elsewhere" / "secret")
+    with pytest.raises(ModelNotFoundError) as caught:
+        resolve_local_model("captoner", (root,))
+    words = "there is no model 'captoner'; did you mean 'captioner'? there are captioner, org/tiny"
+    assert str(caught.value) == words
+    with pytest.raises(ModelNotFoundError, match="hold none"):
+        resolve_local_model("any", (tmp_path / "empty",))
+    for number in range(12):
+        make(root / f"m{number}")
+    with pytest.raises(ModelNotFoundError, match=r"there are captioner, m0, .* and 4 more$"):
+        resolve_local_model("zzz", (root,))
+
+
 def test_without_roots_nothing_is_allowed(root):
     with pytest.raises(ModelPathError):
         resolve_local_model(str(root / "org/tiny"), ())
