@@ -8,6 +8,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
 .PHONY: bench-memory bench-plans bench-workers bench-soak chaos
+.PHONY: bench-7b
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -69,6 +70,9 @@ bench-artifacts: install ## speed of packing and of downloads, memory of publish
 
 bench-memory: install ## memory, time and resume on checkpoints of 0.5 to 4 GB; wants 20 GB of disk
 	$(BIN)/python -m benchmarks.memory
+
+bench-7b: install ## prune a checkpoint of LLaVA-1.5-7B's shape in 3 GB; METHOD=wanda LAYERS=2; wants 32 GB of disk
+	$(BIN)/python -m benchmarks.seven_b $(if $(METHOD),--methods $(METHOD)) $(if $(LAYERS),--layers $(LAYERS))
 
 bench-api: install ## submits, reads, event streams and the relay of the job service
 	$(BIN)/python -m benchmarks.api

@@ -32,6 +32,7 @@ from benchmarks.engine.models import (
 from benchmarks.engine.ours import Ours, timed
 from benchmarks.figures import Figure, conclude
 from workers.pruning.kth import pool_counts
+from workers.pruning.models.precision import suitable_dtype
 from workers.pruning.selection import smallest, zero
 
 RUNS = [(method, p) for method in ("wanda", "sparsegpt") for p in ("unstructured", "2:4")]
@@ -82,6 +83,30 @@ def speed(ours: Ours, peer: Peer | None, rounds: int) -> dict[str, list[float]]:
             pair = [seen[f"{method} {p} / forward"][-1] for p in ("2:4", "unstructured")]
             seen[f"{method} 2:4 / unstructured"].append(pair[0] / pair[1])
     return seen
+
+
+def half(ours: Ours, wide: Ours, peer: Peer | None, rounds: int) -> dict[str, Figure]:
+    """The same model stored in bfloat16: beside its float32 file, and llm-compressor on it."""
+    seen: dict[str, list[float]] = defaultdict(list)
+    ours.run("wanda", "unstructured")  # warm-up
+    for number in range(rounds):
+        for method in ("wanda", "sparsegpt"):
+            seconds = ours.run(method, "unstructured")[0]
+            float32 = wide.run(method, "unstructured")[0]
+            seen[f"{method} bf16 / float32"].append(seconds / float32)
+            note = f"round {number + 1} {method} bf16: {seconds:.2f} s, float32 {float32:.2f} s"
+            if peer:
+                theirs = peer.seconds(method, "unstructured")
+                seen[f"{method} bf16 speed-up"].append(theirs / seconds)
+                note += f"; llm-compressor {theirs:.2f} s"
+            print(note, flush=True)
+    native = suitable_dtype(torch.bfloat16, torch.device("cpu")) == torch.bfloat16
+    found = {}
+    for name, values in seen.items():
+        least = 7.0 if name == "wanda bf16 speed-up" and not native else None
+        most = 1.1 if name.endswith("float32") else None
+        found[name] = Figure(statistics.median(values), least=least, most=most)
+    return found
 
 
 def selection() -> dict[str, float]:
@@ -139,7 +164,9 @@ def main() -> int:
     torch.set_num_threads(1)
     figures: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        llama, llava, ids = Path(scratch, "llama"), Path(scratch, "llava"), Path(scratch, "ids.pt")
+        llama, llava, narrow, ids = (
+            Path(scratch, name) for name in ("llama", "llava", "llama-bf16", "ids.pt")
+        )
         build_llama(llama)
         build_llava(llava)
         torch.save(token_ids(SAMPLES), ids)
@@ -157,6 +184,9 @@ def main() -> int:
                 figures[f"{method} 2:4 speed-up"] = Figure(seen[f"{method} 2:4 speed-up"])
             ratio = seen[f"{method} 2:4 / unstructured"]
             figures[f"{method} 2:4 / unstructured"] = Figure(ratio, most=1.0)
+        build_llama(narrow, torch.bfloat16)
+        peer = Peer(options.peer, narrow, ids) if options.peer else None
+        figures |= half(Ours(narrow), ours, peer, options.rounds)
         for name, model in (("llama", llama), ("llava", llava)):
             for method in ("wanda", "sparsegpt"):
                 few, many = (memory(model, method, count) for count in (8, 32))

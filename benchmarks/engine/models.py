@@ -17,8 +17,8 @@ SAMPLES, LENGTH, BATCH, VOCABULARY = 8, 256, 1, 1024
 IMAGE_TOKEN, PATCHES = VOCABULARY - 1, 64
 
 
-def build_llama(directory: Path) -> None:
-    """56.6 M prunable weights, float32."""
+def build_llama(directory: Path, dtype: torch.dtype = torch.float32) -> None:
+    """56.6 M prunable weights."""
     torch.manual_seed(0)
     config = LlamaConfig(
         hidden_size=768,
@@ -28,7 +28,7 @@ def build_llama(directory: Path) -> None:
         num_key_value_heads=12,
         vocab_size=VOCABULARY,
     )
-    LlamaForCausalLM(config).save_pretrained(directory)
+    LlamaForCausalLM(config).to(dtype).save_pretrained(directory)
 
 
 def build_llava(directory: Path) -> None:

@@ -24,11 +24,12 @@ class Ours:
 
     def __init__(self, directory: Path) -> None:
         self.adapter = adapt(load_model(directory))
-        self._dense = {k: v.clone() for k, v in self.adapter.model.state_dict().items()}
+        self._dense = [matrix.weight.clone() for matrix in self.adapter.matrices]
         self._batches = batches(self.adapter, SAMPLES)
 
     def forward(self) -> float:
-        self.adapter.model.load_state_dict(self._dense)
+        for matrix, dense in zip(self.adapter.matrices, self._dense, strict=True):
+            matrix.weight.copy_(dense)
         with torch.no_grad():
             return timed(lambda: [self.adapter.forward(batch) for batch in self._batches])
 

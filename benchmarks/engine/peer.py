@@ -27,7 +27,7 @@ def main(directory: str, ids_file: str, batch_size: int) -> None:
     samples = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in ids]
     for line in sys.stdin:
         method, structure = line.split()
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto")
         recipe = MODIFIERS[method](
             sparsity=0.5,
             mask_structure="0:0" if structure == "unstructured" else structure,

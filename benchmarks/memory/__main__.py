@@ -12,11 +12,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
 from benchmarks.figures import Figure, conclude
+from benchmarks.limits import cgroup, entering
 from benchmarks.memory import model
 from benchmarks.memory.plot import draw
 
@@ -54,7 +54,7 @@ def _size(
     source: Path, size: float, repeat: int, points: list[tuple[float, float]], *, limited: bool
 ) -> dict[str, Figure]:
     output = source.parent / "output"
-    limit = _group(int(LIMIT)) if limited else None
+    limit = cgroup("secateur-bench-memory", int(LIMIT)) if limited else None
     first = run(source, output / "0", "disk", SAMPLES, group=limit)
     points.append((size, first["peak"]))
     print(f"{size:g} GB: {first}", flush=True)
@@ -99,25 +99,11 @@ def run(source: Path, output: Path, *rest: object, group: Path | None = None) ->
     """One run; empty where it was killed."""
     command = [sys.executable, "-m", "benchmarks.memory.run", *map(str, (source, output, *rest))]
     output.mkdir(parents=True)
-
-    def enter() -> None:
-        if group is not None:
-            (group / "cgroup.procs").write_text(str(os.getpid()))
-
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, preexec_fn=enter, check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, preexec_fn=entering(group), check=False
+    )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
     return found
-
-
-def _group(mebibytes: int) -> Path | None:
-    """A memory cgroup with a limit, of either version; None where none may be made."""
-    for root, limit in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
-        group = Path("/sys/fs/cgroup") / root / "secateur-bench-memory"
-        with suppress(OSError):
-            group.mkdir(exist_ok=True)
-            (group / limit).write_text(str(mebibytes << 20))
-            return group
-    return None
 
 
 def _allowed() -> float:
