@@ -3,9 +3,9 @@
 Wei Suo et al., "Pruning All-Rounder", ICCV 2025, arXiv 2412.06458.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.domain.recipe import Strict
@@ -51,6 +51,9 @@ PROFILES: dict[ProfileName, TokensAndLayers] = {
     "layer-only": TokensAndLayers(layers=_MANY),
 }
 """One trained router serves them all; the first two layer counts are the paper's."""
+
+
+_FORMER = "take_anyway"  # deprecated
 
 
 class RouterTraining(Strict):
@@ -99,10 +102,23 @@ class RouterTraining(Strict):
         default=False,
         description="also write a checkpoint without the layers the router ranks lowest",
     )
-    take_anyway: bool = Field(
+    allow_no_improvement: bool = Field(
         default=False,
-        description="succeed even where the router does not beat random, uniform and prior",
+        description="succeed even where it is not shown that the router beats random, uniform and "
+        "prior (`take_anyway` until now, which is still understood)",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_name(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or _FORMER not in values:
+            return values
+        if "allow_no_improvement" in values:
+            raise PydanticCustomError(
+                "given_twice", "take_anyway is the former name of allow_no_improvement; give one"
+            )
+        renamed = {key: value for key, value in values.items() if key != _FORMER}
+        return renamed | {"allow_no_improvement": values[_FORMER]}
 
 
 class Routing(RouterTraining):

@@ -61,23 +61,31 @@ class ProfileReport(Strict):
     cached_ratio: float
 
 
+MIN_JUDGED = 30
+"""Records without which no interval is trusted."""
+
+
 class RoutingGate(Strict):
-    """Whether the router beats what needs no training, at the same budget.
+    """Whether the router is shown to beat what needs no training, at the same budget.
 
     Attributes:
-        beaten: baselines with a larger mean KL.
-        unbeaten: the others; none may be left.
-        taken_anyway: the job asked to succeed regardless.
+        beaten: baselines whose KL less the router's has a paired 95 % interval above zero.
+        unbeaten: the others, worse or not to be told apart; none may be left.
+        records: that judged.
+        needed: so many at least.
+        allow_no_improvement: the job asked to succeed regardless.
     """
 
     beaten: tuple[str, ...]
     unbeaten: tuple[str, ...]
-    taken_anyway: bool
+    records: int
+    needed: int = MIN_JUDGED
+    allow_no_improvement: bool
 
     @property
     def passed(self) -> bool:
-        """Nothing was as good as the router."""
-        return not self.unbeaten
+        """Every baseline is beaten, on enough records."""
+        return not self.unbeaten and self.records >= self.needed
 
 
 class RoutingReport(Strict):

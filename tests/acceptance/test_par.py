@@ -28,7 +28,7 @@ JOB = {
         "epochs": 2,
         "answer_tokens": 4,
         "held_out": 0.3,
-        "take_anyway": True,
+        "allow_no_improvement": True,
     },
     "calibration": {"set": "scenes", "samples": 30, "batch_size": 8},
 }
@@ -158,7 +158,7 @@ def prompt_of(lengths, image):
 
 def test_a_router_that_beats_nothing_fails_its_job_with_figures(service):
     # Nothing is learnt at such a rate, so the router is the one the seed draws.
-    job = parameters(take_anyway=False, learning_rate=1e-12, rounds=1) | {"seed": SEED}
+    job = parameters(allow_no_improvement=False, learning_rate=1e-12, rounds=1) | {"seed": SEED}
     done = service.finish(service.submit(**job))
     assert (done["status"], done["error"]["code"]) == ("failed", "quality_gate_failed")
     assert done["error"]["kind"] == "user_error"

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from app.domain.errors import CalibrationDataError
-from app.domain.jobs import EventType, NewEvent, Phase
+from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.routable import check_routable
 from app.domain.routing import Routing
 from app.domain.routing_errors import RoutingError, RoutingFamilyError
@@ -81,7 +81,7 @@ def route(context: RunContext, routing: Routing) -> Outcome:
     """Carry out one PAR job.
 
     A router that does not beat its baselines ends the job as failed quality, with its report but
-    without its files, unless the job takes it anyway.
+    without its files, unless the job allows no improvement.
 
     Raises:
         StoppedError: the reporter said so.
@@ -218,6 +218,8 @@ def _pruned(adapter: Adapter, learned: Learned, rules: Rules) -> AbstractContext
 
 
 def _tell(report: Reporter, found: RoutingReport) -> None:
+    for warning in route_report.warnings(found):
+        report.event(NewEvent(EventType.WARNING, warning, EventLevel.WARNING))
     for name, policy in found.policies.items():
         message = (
             f"{name}: held-out KL {policy.kl.value:.4g}, same answers {policy.exact.value:.1%}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from app.domain.evaluation import Estimate
 from app.domain.routing_report import RoutingReport
+from workers.pipeline.route_report import shortcoming
 
 CARD = "README.md"
 _INTRODUCTION = (
@@ -21,6 +22,10 @@ _RUNTIME = (
 _UNJUDGED = (
     "All profiles use the same router; those beside `asked` were not judged. Costs are counted on "
     "that prompt, over the dense model's, the router included."
+)
+_BATCHES = (
+    "One set of layers serves a whole batch, so an answer can depend on the prompts beside it. "
+    "Where it must not, run prompts one at a time, or a profile that skips no layer."
 )
 _JUDGED = (
     "Judged on {} records it was not trained on, whose images it had not seen, against the answers "
@@ -58,6 +63,8 @@ def write_card(
         *(f"![{name}](plots/{name}.svg)" for name in drawn),
         _UNJUDGED,
         "\n".join(_profiles(report)),
+        *_costs_more(report),
+        _BATCHES,
         "\n".join(_RUNTIME),
     ]
     text = "\n".join([*head, "- pruned", "- par", "---", "\n\n".join(body), ""])
@@ -79,9 +86,11 @@ def _budget(report: RoutingReport) -> str:
 
 
 def _table(report: RoutingReport) -> list[str]:
-    head = ["| chosen by | KL (nats) | same token | same answer |", "|---|---|---|---|"]
-    return head + [
-        f"| {name} | {_estimate(each.kl)} | {_estimate(each.agreement)} | {_estimate(each.exact)} |"
+    head = ["| chosen by | KL (nats) | less the router's, paired | same token | same answer |"]
+    return [*head, "|---|---|---|---|---|"] + [
+        f"| {name} | {_estimate(each.kl)} | "
+        f"{_estimate(each.kl_over_router) if each.kl_over_router else ''} | "
+        f"{_estimate(each.agreement)} | {_estimate(each.exact)} |"
         for name, each in report.policies.items()
     ]
 
@@ -97,6 +106,15 @@ def _profiles(report: RoutingReport) -> list[str]:
 
 def _verdict(report: RoutingReport) -> str:
     if report.gate.passed:
-        return "The router beats every baseline."
-    unbeaten = ", ".join(report.gate.unbeaten)
-    return f"**The router does not beat {unbeaten}; it was taken anyway.**"
+        return (
+            f"The router beats every baseline: on {report.gate.records} records the paired 95 % "
+            "interval of each one's KL less the router's lies above zero."
+        )
+    return f"**{shortcoming(report)[0].upper()}{shortcoming(report)[1:]}. The job allowed that.**"
+
+
+def _costs_more(report: RoutingReport) -> list[str]:
+    dear = [name for name, each in report.profiles.items() if each.flops_ratio >= 1]
+    if not dear:
+        return []
+    return [f"**Profile {', '.join(dear)}: no fewer operations than the dense model.**"]

@@ -59,7 +59,7 @@ def build(
             name: policy.model_copy(update={"kl_over_router": None}) if name == ROUTER else policy
             for name, policy in policies.items()
         },
-        gate=_gate(found, taken_anyway=routing.take_anyway),
+        gate=_gate(policies, len(found[ROUTER].kl), allowed=routing.allow_no_improvement),
         evaluation=evaluation,
     )
 
@@ -85,21 +85,54 @@ def _scores(values: Tensor) -> Scores:
     return Scores(array, np.ones_like(array))
 
 
-def _gate(found: Mapping[str, Closeness], *, taken_anyway: bool) -> RoutingGate:
-    means = {name: float(near.kl.mean()) for name, near in found.items()}
-    baselines = [name for name in means if name != ROUTER]
+def _gate(policies: Mapping[str, PolicyReport], records: int, *, allowed: bool) -> RoutingGate:
+    beaten = {
+        name: each.kl_over_router is not None and each.kl_over_router.low > 0
+        for name, each in policies.items()
+        if name != ROUTER
+    }
     return RoutingGate(
-        beaten=tuple(name for name in baselines if means[name] > means[ROUTER]),
-        unbeaten=tuple(name for name in baselines if means[name] <= means[ROUTER]),
-        taken_anyway=taken_anyway,
+        beaten=tuple(name for name, better in beaten.items() if better),
+        unbeaten=tuple(name for name, better in beaten.items() if not better),
+        records=records,
+        allow_no_improvement=allowed,
     )
+
+
+def warnings(report: RoutingReport) -> list[str]:
+    """What whoever takes the router should know."""
+    gate, found = report.gate, []
+    if not gate.passed:
+        found.append(shortcoming(report))
+    found += [
+        f"profile {name} takes {each.flops_ratio:.0%} of the dense operations on the typical "
+        "prompt: it saves none"
+        for name, each in report.profiles.items()
+        if each.flops_ratio >= 1
+    ]
+    return found
+
+
+def shortcoming(report: RoutingReport) -> str:
+    """What the gate misses, in words."""
+    gate, told = report.gate, []
+    if gate.records < gate.needed:
+        told.append(f"{gate.records} records judged it and {gate.needed} are needed")
+    if gate.unbeaten:
+        differences = ", ".join(
+            f"{name} {found.value:+.4g} [{found.low:.4g}, {found.high:.4g}]"
+            for name in gate.unbeaten
+            if (found := report.policies[name].kl_over_router) is not None
+        )
+        told.append(f"it is not shown to beat {differences} (KL less the router's, paired)")
+    return "the router does not pass: " + "; ".join(told)
 
 
 def result(report: RoutingReport) -> dict[str, Any]:
     """The part of a job's result that says what came out."""
     found: dict[str, Any] = {
         "routing": report.model_dump(mode="json", exclude={"routing", "evaluation", "influence"}),
-        "warnings": [],
+        "warnings": warnings(report),
     }
     if report.evaluation is not None:
         found["evaluation"] = report.evaluation.model_dump(mode="json")
@@ -109,12 +142,10 @@ def result(report: RoutingReport) -> dict[str, Any]:
 def refusal(report: RoutingReport) -> QualityGateError | None:
     """Why the job fails; None where it does not."""
     gate = report.gate
-    if not (gate.passed or gate.taken_anyway):
-        means = ", ".join(f"{name} {each.kl.value:.4g}" for name, each in report.policies.items())
+    if not (gate.passed or gate.allow_no_improvement):
         return QualityGateError(
-            f"the router does not beat {' and '.join(gate.unbeaten)} on held-out records (KL: "
-            f"{means}); give it more records or rounds, or a smaller budget; `take_anyway` takes "
-            "it as it is"
+            f"{shortcoming(report)}. Give it more records or rounds, or a smaller budget; "
+            "`allow_no_improvement` takes it as it is"
         )
     asked = report.evaluation.gate if report.evaluation else None
     if asked is None or asked.passed:
@@ -128,4 +159,4 @@ def wanted(report: RoutingReport) -> bool:
     """Whether the router's files are made."""
     asked = report.evaluation.gate if report.evaluation else None
     good = asked is None or asked.passed or asked.keep_artifacts
-    return good and (report.gate.passed or report.gate.taken_anyway)
+    return good and (report.gate.passed or report.gate.allow_no_improvement)

@@ -1,12 +1,15 @@
-"""Stage two: direct preference optimisation of the router; the large model is not needed.
+"""Stage two: preferences train the router, much as in DPO; the large model is not needed.
 
-With equal budgets the Bernoulli log-ratio of two decisions reduces to a difference of logits, so
-with + the better and - the worse decision, d_v = mean s over V+ less V- minus mean s over V- less
-V+, d_l alike for layers:
+A decision keeps a set of tokens V and of layers. The log-ratio of two Bernoulli decisions that DPO
+asks for is a difference of sums of logits, over V+ less V- and over V- less V+, + the better and -
+the worse one. The margin here takes means in their place: it is normalised by the number of tokens
+(of layers) in which the two differ, so that long differences weigh no more than short ones. It is
+not DPO's log-ratio. With d_v = mean s over V+ less V- minus mean s over V- less V+, d_l alike for
+layers:
 L = -log sigmoid(beta [(d_v - d_v_ref) + alpha (d_l - d_l_ref)])
   + lam (mean sigmoid(s_v) - T / N_v)^2 + lam (mean sigmoid(s_l) - L / N)^2 + 0.1 BCE(s, +).
 DPO and the sparsity terms are the paper's (arXiv 2412.06458; Rafailov et al., arXiv 2305.18290);
-its equations are not public, so the reduction, the weights and the BCE term are ours.
+its equations are not public, so the normalised margin, the weights and the BCE term are ours.
 """
 
 import math

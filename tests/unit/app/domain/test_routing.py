@@ -156,3 +156,17 @@ def test_a_plan_reads_the_configuration():
     assert plan.may_skip == tuple(range(16, 31))
     assert plan_routing(LLAVA, routing(target_flops_ratio=0.4)).run is None
     assert plan_routing({}, routing()).layers is None
+
+
+def test_the_former_name_of_allow_no_improvement_is_understood():
+    assert routing(take_anyway=True).allow_no_improvement is True
+    assert routing(allow_no_improvement=True).allow_no_improvement is True
+    assert routing().allow_no_improvement is False
+    with pytest.raises(MethodParameterError, match="former name"):
+        routing(take_anyway=True, allow_no_improvement=True)
+
+
+def test_a_job_stored_under_the_former_name_reads_back():
+    stored = resolve(request()).model_dump(mode="json")
+    stored["recipe"]["take_anyway"] = stored["recipe"].pop("allow_no_improvement")
+    assert JobSpec.model_validate(stored) == resolve(request())
