@@ -5,6 +5,7 @@ import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 GOOD = {
@@ -51,7 +52,7 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
         if api:
             return self.answer(200, json.dumps(self.describe(repo, "/tree/" in path)).encode())
-        return self.give(self.server.repos[repo][name])
+        return self.give(self.server.repos[repo][unquote(name)])
 
     def give(self, content):
         headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}

@@ -86,3 +86,25 @@ def test_while_the_hub_is_away_plans_are_refused_and_jobs_wait_for_a_worker(clie
     assert "hf:org/sharded cannot be read now" in problem["detail"]
     job = client.post("/v1/jobs", json=JOB)
     assert (job.status_code, job.json()["memory_bytes"]) == (202, None)
+
+
+DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "header", [b"[]", b"3", b"null", b'{"a": []}', b'{"a": {"shape": 3, "dtype": "F32"}}', DEEP]
+)
+def test_odd_headers_of_the_hub_are_refused_before_anything_waits(client, hub, header):
+    file = len(header).to_bytes(8, "little") + header
+    hub.repos["org/odd"] = {"config.json": b"{}", "model.safetensors": file}
+    for path in ("/v1/plans", "/v1/jobs"):
+        answer = client.post(path, json=JOB | {"model": "hf:org/odd"})
+        assert "hf:org/odd" in assert_problem(answer, 422, "model_load_failed")["detail"]
+
+
+@pytest.mark.parametrize("config", [DEEP, b"[]", b'{"a": "' + b"x" * (5 << 20) + b'"}'])
+def test_odd_configurations_of_the_hub_are_refused(client, hub, config):
+    hub.repos["org/odd"] = hub.repos["org/good"] | {"config.json": config}
+    answer = client.post("/v1/plans", json=JOB | {"model": "hf:org/odd"})
+    assert_problem(answer, 422, "model_files_missing")
+    assert hub.read < 5 << 20

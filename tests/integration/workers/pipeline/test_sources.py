@@ -97,3 +97,20 @@ def test_a_local_model_has_no_revision(tmp_path):
         (tmp_path / "tiny" / name).touch()
     files = fetch(LocalModel("tiny"), roots=(tmp_path,), hub_endpoint="", hub_cache=tmp_path)
     assert (files.directory, files.revision) == (tmp_path / "tiny", None)
+
+
+def test_what_plans_read_and_exports_copy_is_downloaded_and_nothing_else(get, hub):
+    index = b'{"weight_map": {"a": "one[1].safetensors", "b": "two.safetensors"}}'
+    mine = {
+        "config.json": b"{}",
+        "model.safetensors.index.json": index,
+        "one[1].safetensors": b"1",
+        "two.safetensors": b"2",
+        "source.spm": b"s",
+        "README.md": b"# Card",
+    }
+    others = {"consolidated.safetensors": b"c", "adapter_model.safetensors": b"a", "x/y.json": b""}
+    hub.repos["org/sharded"] = mine | others
+    directory = get("org/sharded").directory
+    arrived = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+    assert arrived == set(mine)
