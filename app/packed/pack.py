@@ -5,6 +5,7 @@ bytes, for elements of so many bits of which the share `density` is not zero.
 """
 
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -67,11 +68,15 @@ def pack(source: Source, start: int = 0, counts: Counts | None = None) -> Iterat
     yield MAGIC + length + header + first.to_bytes(8, "little")
     source.seek(first)
     for elements, item in wanted:
-        values = np.frombuffer(_read(source, elements * item), f"<u{item}")
-        yield from _chunk(values, counts)
+        # A reader that stalls holds a chunk as it is sent, in pieces that go one by one; not the
+        # chunk as it is stored, nor what it was made with.
+        pieces = _chunk(_read(source, elements * item), item, counts)
+        while pieces:
+            yield pieces.popleft()
 
 
-def _chunk(values: np.ndarray[Any, Any], counts: Counts) -> Iterator[Piece]:
+def _chunk(stored: Any, item: int, counts: Counts) -> deque[Piece]:
+    values = np.frombuffer(stored, f"<u{item}")
     mask = values != 0
     # Half as much again as fast as values.compress(mask), eight times as fast as values[mask].
     kept = np.flatnonzero(mask)
@@ -80,12 +85,13 @@ def _chunk(values: np.ndarray[Any, Any], counts: Counts) -> Iterator[Piece]:
     bits = np.packbits(mask, bitorder="little")
     if pays := bits.nbytes < (values.size - kept.size) * values.itemsize:
         values = values.take(kept, mode="wrap")  # all are within; the check would cost a fifth
-    yield values.size.to_bytes(4, "little")
+    pieces: deque[Piece] = deque([values.size.to_bytes(4, "little")])
     if pays:
-        yield bits.data
+        pieces.append(bits.data)
     for byte in range(values.itemsize):
         # Shifting is five times as fast as transposing the bytes.
-        yield (values >> (8 * byte)).astype(np.uint8).data
+        pieces.append((values >> (8 * byte)).astype(np.uint8).data)
+    return pieces
 
 
 def compress(pieces: Iterable[Piece]) -> Iterator[bytes]:

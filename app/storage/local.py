@@ -17,7 +17,7 @@ from app.domain.errors import StorageUnavailableError
 from app.domain.jobs import Artifact
 from app.storage.names import Found, attempt_name, listed, parse_attempt, remove
 
-PIECE = 1 << 20
+PIECE = 1 << 18
 
 
 class LocalStore:

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import tracemalloc
 
 import httpx2
 import numpy as np
@@ -162,3 +163,16 @@ def test_sizes_are_those_of_the_download(tmp_path):
     assert sizes.packed == len(sent)
     answer = httpx2.Response(200, headers={"Content-Encoding": "zstd"}, content=sent)
     assert unpacked_of(answer.content) == content
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_reader_that_stalls_holds_little_more_than_what_it_is_sent(tmp_path, compressed):
+    file = tmp_path / "model.safetensors"
+    save_file({"a": of_bits(torch.float16, (3 << 20,), 0.5)}, file)
+    chunk = unpack.CHUNK * (1 + 16 * 0.5) / 8
+    with file.open("rb") as source:
+        tracemalloc.start()
+        stream = compress(pack(source)) if compressed else pack(source)
+        held = [tracemalloc.get_traced_memory()[0] for _ in stream]
+        tracemalloc.stop()
+    assert max(held) < 1.2 * chunk + (1 << 20 if compressed else 1 << 16)
