@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from app.domain.errors import OutOfMemoryError
+from app.domain.errors import ModelRunError, OutOfMemoryError
 from app.domain.submission import JobRequest, resolve
 from tests.families import BY_NAME
 from workers.pipeline import fitting
@@ -99,6 +99,6 @@ def test_where_nothing_helps_the_error_has_figures(context):
 
 
 def test_other_errors_are_not_tried_again(context):
-    with room_for(3, RuntimeError("shape mismatch")), pytest.raises(RuntimeError, match="shape"):
+    with room_for(3, RuntimeError("shape mismatch")), pytest.raises(ModelRunError, match="shape"):
         fitting.run(context)
     assert context.report.warnings == []
