@@ -16,6 +16,8 @@ from tests.chaos.world import World
 
 Digests = dict[str, str]
 
+SMALL = 1 << 20  # bytes that a process that was killed may leave as a temporary file
+
 JOBS = text("SELECT id, status, attempt, error_code, labels ->> 'chaos' AS token FROM jobs")
 EVENTS = text("SELECT subject_id, attempt, message FROM events WHERE type = 'status'")
 ARTIFACTS = text("SELECT job_id, attempt, path, sha256 FROM artifacts")
@@ -167,5 +169,9 @@ def _left(world: World, asked: list[Sent]) -> list[str]:
     staged = (kept.storage.dir / "staging").glob("*")
     left = [path for path in staged if path.name.rpartition("-")[0] in ids]
     left += [path for path in kept.checkpoints.dir.glob("*") if path.name in ids]
-    left += [path for path in world.temporary.rglob("*") if path.is_file()]
+    left += [
+        path
+        for path in world.temporary.rglob("*")
+        if path.is_file() and path.lstat().st_size > SMALL
+    ]
     return [str(path.relative_to(world.directory)) for path in left]

@@ -50,11 +50,19 @@ def tally(request):
     return request.config.stash.get(TALLY, None) or Tally()
 
 
+@pytest.fixture
+def long(rounds):
+    """For what takes minutes even once."""
+    if rounds == 1:
+        pytest.skip("takes minutes: `make chaos` runs it")
+
+
 @pytest.fixture(scope="session")
-def models(tmp_path_factory):
-    root = tmp_path_factory.mktemp("chaos-models")
-    make_models(root)
-    return root
+def models():
+    # Outside pytest's own directories, of which it keeps three: workers need it to the end.
+    with tempfile.TemporaryDirectory(prefix="secateur-models-") as directory:
+        make_models(Path(directory))
+        yield Path(directory)
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +95,7 @@ def ledger(world, references, tally):
     yield ledger
     found = audit(ledger, references)
     tally.add(found)
+    print(f"audit: {str(found) or 'nothing'}")
     for name, size in resident(world).items():
         pid, had = before[name]
         if pid == world.process(name).pid:

@@ -105,6 +105,10 @@ class World:
         """Stop every process."""
         self._stack.close()
 
+    def callback(self, close: Callable[[], None]) -> None:
+        """Have something closed before the service is stopped."""
+        self._stack.callback(close)
+
     @property
     def workers(self) -> list[str]:
         """Names of the workers."""
@@ -246,6 +250,7 @@ class Client:
             timeout=20,
             trust_env=False,
         )
+        world.callback(self.http.close)
 
     def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """The answer, asked for again where the service is away."""
