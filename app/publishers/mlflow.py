@@ -13,7 +13,8 @@ from urllib.parse import quote
 import httpx2
 
 from app.domain.destinations import MlFlow
-from app.domain.errors import PublishingError
+from app.publishers import mlflow_model
+from app.publishers.mlflow_artifacts import artifact_store
 from app.publishers.parcel import Parcel
 
 MODEL = "model"  # the folder of the run that has the files
@@ -33,7 +34,7 @@ def push(destination: MlFlow, secret: str, target: str, parcel: Parcel) -> str:
     A run of the same job is gone on with, so that trying again leaves one of each.
 
     Raises:
-        PublishingError: the server keeps artifacts where only its clients can put them.
+        PublishingError: the server keeps artifacts where this process cannot put them.
         httpx2.HTTPError: the server is away or refuses.
     """
     name = target.replace("/", ".")  # names of models cannot have slashes
@@ -48,12 +49,16 @@ def push(destination: MlFlow, secret: str, target: str, parcel: Parcel) -> str:
         server = _Server(http)
         run = server.run(server.experiment(name), parcel)
         folder = run["artifact_uri"]
-        if not folder.startswith(PROXIED):
-            raise PublishingError(f"MLflow keeps artifacts at {folder}; it has to serve them")
+        put = server.upload if folder.startswith(PROXIED) else artifact_store(folder)
         for path, file in parcel.files.items():
-            server.upload(f"{folder}/{MODEL}/{path}", file)
+            put(f"{folder}/{MODEL}/{path}", file)
             if path.startswith(f"{PLOTS}/") or path.endswith(".html"):
-                server.upload(f"{folder}/{path}", file)
+                put(f"{folder}/{path}", file)
+        beside = mlflow_model.extras(
+            parcel.files, run_id=run["run_id"], model_name=str(parcel.spec["model"])
+        )
+        for path, content in beside.items():
+            put(f"{folder}/{MODEL}/{path}", content)
         server.finish(run["run_id"], parcel)
         version = server.version(name, f"{folder}/{MODEL}", run["run_id"], parcel)
     return f"{destination.endpoint.rstrip('/')}/#/models/{quote(name)}/versions/{version}"
@@ -88,11 +93,13 @@ class _Server:
         made: Json = self._post("runs/create", new)["run"]["info"]
         return made
 
-    def upload(self, uri: str, file: Path) -> None:
+    def upload(self, uri: str, content: bytes | Path) -> None:
         path = quote(uri.removeprefix(PROXIED).lstrip("/"))
-        headers = {"Content-Length": str(file.stat().st_size)}
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
         answer = self._http.put(
-            f"mlflow-artifacts/artifacts/{path}", content=_chunks(file), headers=headers
+            f"mlflow-artifacts/artifacts/{path}",
+            content=_chunks(content) if isinstance(content, Path) else content,
+            headers={"Content-Length": str(size)},
         )
         answer.raise_for_status()
 

@@ -50,7 +50,13 @@ def settings(settings, destinations):
 
 
 @pytest.fixture
-def finished(client, worker, settings):
+def published():
+    """What the job's files are; by path."""
+    return FILES
+
+
+@pytest.fixture
+def finished(client, worker, settings, published):
     """Submit a job with these publications and have it succeed."""
     kept = settings.storage
     store = open_store(kept.dir, kept.url, kept.endpoint)
@@ -61,7 +67,7 @@ def finished(client, worker, settings):
         assert answer.status_code == 202, answer.text
         job = worker.claim()
         staging = store.stage(job.id, job.attempt)
-        for name, content in FILES.items():
+        for name, content in published.items():
             (staging / name).parent.mkdir(exist_ok=True)
             (staging / name).write_bytes(content)
         files = open_store(kept.dir).describe(job.id, job.attempt)

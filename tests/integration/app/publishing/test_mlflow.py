@@ -7,12 +7,18 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from app.local.process import Process, Program, running
 from app.local.valkey import free_port
 from tests.integration.app.publishing.conftest import FILES
 
 BIN = Path(__file__).parents[4] / ".venv-mlflow" / "bin"
+LIBRARIES = str(Path(torch.__file__).parents[1])
 
 pytestmark = [
     pytest.mark.skipif(not BIN.is_dir(), reason="`make .venv-mlflow/installed` was not run"),
@@ -41,16 +47,41 @@ print(json.dumps({
 """
 
 
-class Server(Process):
-    """MLflow over SQLite and a directory, on a free port of 127.0.0.1."""
+LOAD = """
+import json, sys
+sys.path.append(sys.argv[2])  # torch and transformers, behind what MLflow brings itself
+import mlflow, torch
+mlflow.set_tracking_uri(sys.argv[1])
+loaded = mlflow.pyfunc.load_model("models:/acme.captioner/1")
+pipeline = loaded.get_raw_model()
+weights = [each for each in pipeline.model.parameters() if each.dim() == 2]
+zeros = sum(int((each == 0).sum()) for each in weights)
+print(json.dumps({
+    "model": type(pipeline.model).__name__, "task": pipeline.task, "zeros": zeros,
+    "answer": loaded.predict(["a red circle"]) if pipeline.task == "feature-extraction" else None,
+}), flush=True)
+"""
 
-    def __init__(self, directory):
+
+class Server(Process):
+    """MLflow over SQLite, on a free port of 127.0.0.1.
+
+    It serves artifacts itself, or leaves them to its clients.
+    """
+
+    def __init__(self, directory, *, proxied=True):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
+        files = directory / "files"
+        files.mkdir(exist_ok=True)
         argv = [
             *(str(BIN / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)),
             *("--backend-store-uri", f"sqlite:///{directory}/mlflow.db", "--workers", "1"),
-            *("--artifacts-destination", str(directory / "files")),
+            *(
+                ("--artifacts-destination", str(files))
+                if proxied
+                else ("--no-serve-artifacts", "--default-artifact-root", f"file://{files}")
+            ),
         ]
         environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": ""}
         super().__init__(Program(name="mlflow", argv=argv, env=environment), directory)
@@ -62,10 +93,42 @@ class Server(Process):
             return False
 
 
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory):
-    with running(Server(tmp_path_factory.mktemp("mlflow"))) as server:
+@pytest.fixture(scope="module", params=["proxied", "not proxied"])
+def mlflow(tmp_path_factory, request):
+    directory = tmp_path_factory.mktemp("mlflow")
+    with running(Server(directory, proxied=request.param == "proxied")) as server:
         yield server
+
+
+def tiny_encoder(directory):
+    """A sentence encoder with a third of its weights at zero, as plain transformers saves it."""
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "[PAD]": 1, "a": 2, "red": 3}, "[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = BertModel(BertConfig(vocab_size=8, intermediate_size=24, **sizes))
+    with torch.no_grad():
+        model.encoder.layer[0].intermediate.dense.weight[::2] = 0
+    model.save_pretrained(directory)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]"
+    ).save_pretrained(directory)
+    (directory / "manifest.json").write_text('{"format": 1, "versions": {}}')
+
+
+def read(directory):
+    return {file.name: file.read_bytes() for file in directory.iterdir() if file.is_file()}
+
+
+@pytest.fixture
+def published(request, tmp_path):
+    if getattr(request, "param", "plain") == "plain":
+        return FILES
+    if request.param == "encoder":
+        tiny_encoder(tmp_path)
+        return read(tmp_path)
+    manifest = {"manifest.json": b'{"format": 1, "versions": {}}'}
+    return read(Path("benchmarks/models/scenes-llava")) | manifest
 
 
 @pytest.fixture
@@ -92,3 +155,29 @@ def test_mlflow_gets_a_run_and_a_version_that_loads_back(client, mlflow, finishe
     assert found["source"] == f"{found['artifacts']}/model"
     digests = {path: hashlib.sha256(content).hexdigest() for path, content in FILES.items()}
     assert found["files"].items() >= digests.items()
+
+
+@pytest.mark.parametrize(
+    ("published", "model", "task"),
+    [
+        ("encoder", "BertModel", "feature-extraction"),
+        ("llava", "LlavaForConditionalGeneration", "image-text-to-text"),
+    ],
+    indirect=["published"],
+)
+def test_mlflow_loads_what_was_published(client, mlflow, finished, attempt, published, model, task):
+    finished(("registry", "acme/captioner"))
+    assert attempt()
+    versions = httpx2.get(
+        f"{mlflow.url}/api/2.0/mlflow/model-versions/search", trust_env=False
+    ).json()["model_versions"]
+    newest = max(int(each["version"]) for each in versions)
+    program = LOAD.replace("captioner/1", f"captioner/{newest}")
+    command = [str(BIN / "python"), "-W", "ignore", "-c", program, mlflow.url, LIBRARIES]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert (found["model"], found["task"]) == (model, task)
+    if task == "feature-extraction":
+        assert found["zeros"] >= 12 * 16
+        assert found["answer"]
