@@ -25,6 +25,12 @@ def tell_what_was_measured(_app, docname, source):
         source[0] += "\n" + measured.section(method, measured.figures())
 
 
+def tell_the_limits(_app, docname, source):
+    if docname == "explanation/security":
+        source[0] = source[0].replace("{security_limits}", reference.limits())
+
+
 def setup(app):
     app.connect("builder-inited", lambda app: reference.write(Path(app.srcdir) / "reference"))
     app.connect("source-read", tell_what_was_measured)
+    app.connect("source-read", tell_the_limits)

@@ -81,15 +81,33 @@ def settings() -> str:
     plain = ("data_dir", "umask")
     rows = [_setting(f"SECATEUR_{name}".upper(), Settings.model_fields[name]) for name in plain]
     text += [_table(("variable", "default", "meaning"), rows)]
-    for section, field in Settings.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            rows = [
-                _setting(f"SECATEUR_{section}__{name}".upper(), inner)
-                for name, inner in field.annotation.model_fields.items()
-            ]
-            text += [f"## {section.capitalize()}", field.description or ""]
-            text += [_table(("variable", "default", "meaning"), rows)]
+    for section, field in _sections().items():
+        rows = [
+            _setting(f"SECATEUR_{section}__{name}".upper(), inner)
+            for name, inner in field.annotation.model_fields.items()
+        ]
+        text += [f"## {section.capitalize()}", field.description or ""]
+        text += [_table(("variable", "default", "meaning"), rows)]
     return _page(text)
+
+
+def _sections() -> dict[str, Any]:
+    return {
+        section: field
+        for section, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+
+
+def limits() -> str:
+    """Every setting that is a number, for the page on security; a port bounds nothing."""
+    rows = [
+        _setting(f"SECATEUR_{section}__{name}".upper(), inner)
+        for section, field in _sections().items()
+        for name, inner in field.annotation.model_fields.items()
+        if inner.annotation in {int, float} and not name.endswith("port")
+    ]
+    return _table(("variable", "default", "meaning"), rows)
 
 
 def http() -> str:

@@ -27,6 +27,16 @@ def test_every_setting_is_described():
             assert f"`SECATEUR_{section}__{name}`".upper() in page.upper()
 
 
+def test_every_limit_stands_on_the_page_on_security():
+    page = (reference.ROOT / "docs/explanation/security.md").read_text()
+    assert "{security_limits}" in page
+    limits = reference.limits()
+    for section, field in reference._sections().items():
+        for name in field.annotation.model_fields:
+            if name.startswith("max_") or name.endswith("_seconds"):
+                assert f"`SECATEUR_{section}__{name}`".upper() in limits.upper(), name
+
+
 def test_every_error_code_is_described():
     page = reference.errors()
     for kind in _errors():
