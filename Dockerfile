@@ -8,29 +8,42 @@ ARG BASE=python:3.11.14-slim-bookworm
 
 FROM ${BASE} AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-RUN python3 -m venv /opt/secateur
+RUN python3 -m venv /opt/secateur && python3 -m venv /opt/tools
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
+# Every package has its hash; torch alone is what its index has (its builds differ by index).
+COPY deploy/requirements requirements
+RUN /opt/tools/bin/pip install --require-hashes --no-deps -r requirements/tools.lock
 COPY app app
 COPY migrations migrations
 
 FROM builder AS api-builder
-RUN /opt/secateur/bin/pip install -c constraints.txt . && \
-    /opt/secateur/bin/pip uninstall --yes pip
+RUN /opt/secateur/bin/pip install --require-hashes --no-deps -r requirements/api.lock && \
+    /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . && \
+    /opt/secateur/bin/pip install --no-deps /wheels/*.whl && \
+    /opt/secateur/bin/pip uninstall --yes pip && \
+    /opt/tools/bin/cyclonedx-py environment -o /opt/secateur/sbom.cdx.json /opt/secateur/bin/python
 
 FROM builder AS worker-builder
 # An index that has builds for CPUs only; empty for what pip is set up with.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY workers workers
 RUN /opt/secateur/bin/pip install ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} 'torch>=2.13,<2.14' && \
-    /opt/secateur/bin/pip install -c constraints.txt '.[worker,datasets]' && \
-    /opt/secateur/bin/pip uninstall --yes pip
+    /opt/secateur/bin/pip install --require-hashes --no-deps -r requirements/worker.lock && \
+    /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . && \
+    /opt/secateur/bin/pip install --no-deps /wheels/*.whl && \
+    /opt/secateur/bin/pip uninstall --yes pip && \
+    /opt/tools/bin/cyclonedx-py environment -o /opt/secateur/sbom.cdx.json /opt/secateur/bin/python
 
 FROM builder AS worker-cuda-builder
 COPY workers workers
 # What PyPI has for Linux carries CUDA.
-RUN /opt/secateur/bin/pip install -c constraints.txt '.[worker,datasets]' && \
-    /opt/secateur/bin/pip uninstall --yes pip
+RUN /opt/secateur/bin/pip install 'torch>=2.13,<2.14' && \
+    /opt/secateur/bin/pip install --require-hashes --no-deps -r requirements/worker.lock && \
+    /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . && \
+    /opt/secateur/bin/pip install --no-deps /wheels/*.whl && \
+    /opt/secateur/bin/pip uninstall --yes pip && \
+    /opt/tools/bin/cyclonedx-py environment -o /opt/secateur/sbom.cdx.json /opt/secateur/bin/python
 
 FROM ${BASE} AS runtime
 RUN groupadd --gid 10001 secateur && \

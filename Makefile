@@ -9,6 +9,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
 .PHONY: bench-memory bench-plans bench-workers bench-soak chaos
 .PHONY: bench-7b
+.PHONY: lock audit sbom
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -57,6 +58,20 @@ test: check .venv-mlflow/installed .venv-client/installed ## everything that mus
 	$(PYTHON) -m venv .venv-llmcompressor
 	.venv-llmcompressor/bin/pip install --quiet 'llmcompressor==0.14.0.1' 'torch>=2.13,<2.14'
 	touch $@
+
+.venv-audit/installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet 'pip-audit==2.10.1' 'uv>=0.9,<1' 'cyclonedx-bom==7.5.0'
+	touch $@
+
+lock: .venv-audit/installed ## write the versions and hashes of the images' packages anew
+	deploy/lock
+
+audit: .venv-audit/installed ## look the images' packages up in an index of vulnerabilities
+	deploy/audit
+
+sbom: install .venv-audit/installed ## list what .venv holds as a CycloneDX bill of materials, sbom.cdx.json
+	.venv-audit/bin/cyclonedx-py environment --output-reproducible -o sbom.cdx.json $(BIN)/python
 
 bench-multiflow: install ## cost of MULTIFLOW in dense forwards, CHITA's peak memory
 	$(BIN)/python -m benchmarks.multiflow
