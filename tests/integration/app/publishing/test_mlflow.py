@@ -58,7 +58,7 @@ weights = [each for each in pipeline.model.parameters() if each.dim() == 2]
 zeros = sum(int((each == 0).sum()) for each in weights)
 print(json.dumps({
     "model": type(pipeline.model).__name__, "task": pipeline.task, "zeros": zeros,
-    "answer": loaded.predict(["a red circle"]) if pipeline.task == "feature-extraction" else None,
+    "answers": len(loaded.predict(["a red"])) if pipeline.task == "feature-extraction" else None,
 }), flush=True)
 """
 
@@ -85,6 +85,9 @@ class Server(Process):
         ]
         environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": ""}
         super().__init__(Program(name="mlflow", argv=argv, env=environment), directory)
+
+    def wait_until_ready(self, *, seconds=180, **options):
+        super().wait_until_ready(seconds=seconds, **options)  # its tables take their time
 
     def ready(self):
         try:
@@ -158,12 +161,12 @@ def test_mlflow_gets_a_run_and_a_version_that_loads_back(client, mlflow, finishe
 
 
 @pytest.mark.parametrize(
-    ("published", "model", "task"),
+    ("mlflow", "published", "model", "task"),
     [
-        ("encoder", "BertModel", "feature-extraction"),
-        ("llava", "LlavaForConditionalGeneration", "image-text-to-text"),
+        ("proxied", "encoder", "BertModel", "feature-extraction"),
+        ("not proxied", "llava", "LlavaForConditionalGeneration", "image-text-to-text"),
     ],
-    indirect=["published"],
+    indirect=["mlflow", "published"],
 )
 def test_mlflow_loads_what_was_published(client, mlflow, finished, attempt, published, model, task):
     finished(("registry", "acme/captioner"))
@@ -180,4 +183,4 @@ def test_mlflow_loads_what_was_published(client, mlflow, finished, attempt, publ
     assert (found["model"], found["task"]) == (model, task)
     if task == "feature-extraction":
         assert found["zeros"] >= 12 * 16
-        assert found["answer"]
+        assert found["answers"]
