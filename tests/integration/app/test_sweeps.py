@@ -73,6 +73,7 @@ class TestSubmit:
         ("change", "code"),
         [
             ({"methods": [{"method": "wandaa"}]}, "unknown_method"),
+            ({"sparsities": [0.5, 0]}, "sparsity_zero"),
             ({"methods": [MAGNITUDE | {"parameters": {"x": 1}}]}, "method_parameter_invalid"),
             ({"sparsities": [0.5, 1.5]}, "sparsity_out_of_range"),
             ({"sparsities": []}, "sparsity_missing"),
@@ -170,7 +171,7 @@ class TestStatus:
         assert look(client, sweep)["status"] == "failed"
 
     def test_members_that_end_at_once_end_it_once(self, client, worker):
-        sweep = submit(client, methods=[MAGNITUDE], sparsities=[i / 20 for i in range(12)])
+        sweep = submit(client, methods=[MAGNITUDE], sparsities=TWELVE)
         jobs = [worker.claim() for _ in range(12)]
         with ThreadPoolExecutor(6) as pool:
             assert all(pool.map(worker.succeed, jobs))
