@@ -1,6 +1,7 @@
 """Tiny parts of test models: tokenizer, records, configs, and how a model is written to disk."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 import transformers as tf
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from workers.pruning.models.records import CalibrationRecord
@@ -172,3 +174,17 @@ SQUARE: dict[str, Any] = {
     "size": {"height": 16, "width": 16},
     "do_center_crop": False,
 }
+
+
+def stored_as(source: Path, destination: Path, dtype: torch.dtype) -> Path:
+    """A copy of a checkpoint in another dtype; one that is there already stays."""
+    if destination.exists():
+        return destination
+    shutil.copytree(source, destination)
+    for file in destination.glob("*.safetensors"):
+        tensors = {
+            key: value.to(dtype) if value.is_floating_point() else value
+            for key, value in load_file(file).items()
+        }
+        save_file(tensors, file, {"format": "pt"})
+    return destination

@@ -12,6 +12,7 @@ import torch
 from app.domain.errors import NonFiniteError
 from app.domain.methods import WEIGHT_METHODS, build_recipe
 from tests.families import BY_NAME, records
+from tests.tiny import stored_as
 from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pruning import trail
 from workers.pruning.checkpoints import Entry
@@ -56,8 +57,8 @@ class Cut:
 def attempt(family_directory, tmp_path):
     """One attempt at a family's job: the digests of what it makes, and its report."""
 
-    def run(family, method, number, kept, pattern="unstructured", **more):
-        source = family_directory(family)
+    def run(family, method, number, kept, pattern="unstructured", dtype=torch.float32, **more):
+        source = stored_as(family_directory(family), tmp_path / "source", dtype)
         out = tmp_path / str(number)
         copy_checkpoint(source, out)
         adapter = adapt(load_model(source, memory=Memory(out, activations=0, scratch=out)))
@@ -103,6 +104,12 @@ def cut_at(attempt, tmp_path, family, method, moments, **more):
 def test_every_family_goes_on_where_it_was_cut(family, attempt, tmp_path):
     at = random.Random(family).randrange(3, 6)
     cut_at(attempt, tmp_path, family, "wanda", [(at, True)])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", ["ecoflap", "sparsegpt", "wanda"])
+def test_half_precision_goes_on_where_it_was_cut(method, dtype, attempt, tmp_path):
+    cut_at(attempt, tmp_path, "llava", method, [(3, True), (3, False)], dtype=dtype)
 
 
 @pytest.mark.parametrize("method", EVERY_METHOD)

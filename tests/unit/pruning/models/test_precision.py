@@ -1,16 +1,15 @@
 """Half precision computed in float32, block by block: the same results, no second model."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from app.domain.methods import WEIGHT_METHODS, build_recipe
 from tests.families import BY_NAME, records
-from tests.tiny import DECODER
+from tests.tiny import DECODER, stored_as
 from workers.pruning.gradients import each_gradient
 from workers.pruning.memory import Memory
 from workers.pruning.models.converted import Converted, stored
@@ -28,18 +27,6 @@ CASES = [("llava", method) for method in EVERY_METHOD] + [
     (family, EVERY_METHOD[at % len(EVERY_METHOD)])
     for at, family in enumerate(sorted(set(FAMILIES) - {"llava"}))
 ]
-
-
-def stored_as(source, destination, dtype):
-    """A copy of a checkpoint in another dtype."""
-    shutil.copytree(source, destination)
-    for file in Path(destination).glob("*.safetensors"):
-        tensors = {
-            key: value.to(dtype) if value.is_floating_point() else value
-            for key, value in load_file(file).items()
-        }
-        save_file(tensors, file, {"format": "pt"})
-    return destination
 
 
 def tensors_of(directory):
