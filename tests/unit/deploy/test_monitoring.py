@@ -83,6 +83,7 @@ def test_everything_counted_is_on_the_dashboard_or_left_out_on_purpose():
         "secateur_maintenance_interrupted",
         "secateur_swept",
         "secateur_webhook_attempt_seconds",
+        "secateur_worker_kills",
     }
 
 
