@@ -29,7 +29,9 @@ def main() -> int:
     print(f"seed {given.seed}, {given.rounds} rounds", flush=True)
     tally = Tally()
     options = ["-p", "no:cacheprovider", f"--timeout={CASE_SECONDS}", "-k", given.only]
-    pytest.main(["tests/chaos", "-v", *options], plugins=[tally])
+    # What this module has imported pytest cannot rewrite any more; none of it asserts anything.
+    known = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    pytest.main(["tests/chaos", "-v", *known, *options], plugins=[tally])
     print(f"seed {given.seed}, {given.rounds} rounds", flush=True)
     return conclude(tally.figures())
 
