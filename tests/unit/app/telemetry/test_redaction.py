@@ -56,7 +56,9 @@ def test_a_secret_is_masked_wherever_it_stands(text):
         assert secret not in scrub(given_text)
 
 
-@pytest.mark.parametrize("secret", [signing.new_secret(), f"{keys.PREFIX}{SECRET}"])
+@pytest.mark.parametrize(
+    "secret", [signing.new_secret(), f"{keys.PREFIX}{SECRET}"], ids=["webhook", "key"]
+)
 def test_our_own_secrets_are_known_by_their_prefix(secret):
     assert scrub(f"a {secret} b") == "a *** b"
 

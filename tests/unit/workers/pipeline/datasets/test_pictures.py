@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.services.datasets import store_upload
 from app.storage.datasets import DatasetStore
 from app.uploads.limits import UploadLimits
 from app.uploads.picture import as_rgb
+from tests.stored_datasets import store_upload
 from workers.pipeline.datasets.builtin import Part
 from workers.pipeline.datasets.source import load_dataset
 

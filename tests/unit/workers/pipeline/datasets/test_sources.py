@@ -14,9 +14,9 @@ from app.domain.dataset_errors import (
     DatasetsExtraError,
     DatasetSourceError,
 )
-from app.services.datasets import store_upload
 from app.storage.datasets import DatasetStore
 from app.uploads.limits import UploadLimits
+from tests.stored_datasets import store_upload
 from workers.pipeline.datasets.builtin import Part
 from workers.pipeline.datasets.hub import to_record
 from workers.pipeline.datasets.record import Record
