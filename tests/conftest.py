@@ -14,6 +14,16 @@ from app.local.valkey import Valkey
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Reports travel between processes as UTF-8, and some tests log what that cannot hold."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 @pytest.fixture(scope="session")
 def server_dir():
     # Short and outside pytest's own directories: as root, PostgreSQL runs as another account.
