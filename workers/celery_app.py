@@ -49,7 +49,8 @@ celery.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     worker_cancel_long_running_tasks_on_connection_loss=False,
-    worker_enable_remote_control=True,
+    # Nothing of ours asks workers over the broker, where anybody could tell them to shut down.
+    worker_enable_remote_control=False,
 )
 
 

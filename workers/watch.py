@@ -7,6 +7,7 @@ interpreter writes by itself even while native code holds the GIL.
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ logger = logging.getLogger("secateur.worker")
 
 _QUIET = 1.0  # seconds between two words about progress
 _GRACE = 5.0
+_FOR_US = (signal.SIGTERM, signal.SIGINT)
 
 
 class Watch:
@@ -81,7 +83,13 @@ class Watch:
             os.set_blocking(ours, False)
             # -P: the working directory is no place to import from.
             command = [sys.executable, "-P", "-m", "workers.watchdog"]
-            process = subprocess.Popen(command, stdin=theirs)  # noqa: S603  our own module
+            # A signal to the whole group is for this process; the watchdog never hears of it, from
+            # its first moment on.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_US)
+            try:
+                process = subprocess.Popen(command, stdin=theirs)  # noqa: S603  our own module
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.dup2(ours, self._line, inheritable=False)
         finally:
             os.close(theirs)

@@ -197,8 +197,6 @@ def _within(seconds: float, work: Callable[[], None]) -> None:
 
 def main() -> None:
     """Watch the parent process with the environment's settings until it ends."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # meant for the child, which drains
-        signal.signal(number, signal.SIG_IGN)
     settings = Settings()
     worker, storage = settings.worker, settings.storage
     logs.configure("secateur-worker", settings.telemetry.log_format, settings.telemetry.log_level)

@@ -1,4 +1,4 @@
-"""What this machine may see without a key, and others with one: metrics and documentation.
+"""Pages for browsers, and what this machine may see without a key: metrics and documentation.
 
 Browsers cannot send a bearer by themselves. They ask their user for a name and a password: any
 name does, the password is the key.
@@ -18,11 +18,13 @@ from fastapi.security import HTTPAuthorizationCredentials
 
 from app.api.deps import Needs, Resources, identify
 from app.api.problems import problem, status_of
+from app.api.transactions import TransactionRoute
 from app.domain.access import Scope
 from app.domain.errors import SecateurError
 
 # Set by proxies: then it is not this machine that asks, wherever the connection comes from.
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+_AUTHORIZATION = b"authorization"
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="Secateur: any name, an API key as password"'}
 
 
@@ -56,6 +58,35 @@ class GuestRoute(APIRoute):
             return await handle(request)
 
         return guarded
+
+
+class BrowserRoute(TransactionRoute):
+    """A route whose caller may also be a browser, with the key as password."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler; without a key the browser asks its user for one."""
+        handle = super().get_route_handler()
+
+        async def opened(request: Request) -> Response:
+            try:
+                return await handle(_with_bearer(request))
+            except SecateurError as error:
+                status = status_of(type(error))
+                if status is not HTTPStatus.UNAUTHORIZED:
+                    raise
+                return problem(status, error.code, str(error), headers=_CHALLENGE)
+
+        return opened
+
+
+def _with_bearer(request: Request) -> Request:
+    """The request as if its key had come as a bearer."""
+    found = _credentials(request)
+    if found is None:
+        return request
+    others = [(name, value) for name, value in request.scope["headers"] if name != _AUTHORIZATION]
+    bearer = (_AUTHORIZATION, f"Bearer {found.credentials}".encode("latin-1", "replace"))
+    return Request({**request.scope, "headers": [*others, bearer]}, request.receive)
 
 
 class OperatorRoute(GuestRoute):

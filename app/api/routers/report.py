@@ -4,15 +4,14 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from app.api.deps import Reader, WithResources
+from app.api.guests import BrowserRoute
 from app.api.job_page import job_page, what_happened
 from app.api.timeline import timeline
-from app.api.transactions import Transaction, TransactionRoute
+from app.api.transactions import Transaction
 from app.domain.report import PAGE_FILE, TIMELINE
 from app.services import artifacts, jobs
 
-router = APIRouter(
-    prefix="/v1/jobs/{job_id}/report", tags=["artifacts"], route_class=TransactionRoute
-)
+router = APIRouter(prefix="/v1/jobs/{job_id}/report", tags=["artifacts"], route_class=BrowserRoute)
 
 MOST_EVENTS = 10_000
 # Names in the page come from models; it runs and loads nothing whatever they are.
@@ -25,7 +24,8 @@ def report(
 ) -> HTMLResponse:
     """Read about any job as a page: its `report.html`, or what is known where it has none.
 
-    A failed job's page tells what happened, in which phase, and what to do.
+    A failed job's page tells what happened, in which phase, and what to do. A browser may open it:
+    it asks for a name, which may be any, and a password, which is the key.
     """
     job = jobs.get(transaction, caller, job_id)
     files = artifacts.listing(transaction, caller, job_id)

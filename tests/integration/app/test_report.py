@@ -82,3 +82,14 @@ def test_a_result_without_a_page_of_its_own_is_shown_by_figure(client, worker):
 
 def test_the_page_of_an_unknown_job_is_not_found(client):
     assert_problem(client.get("/v1/jobs/job_x/report"), 404, "job_not_found")
+
+
+def test_a_browser_opens_it_with_the_key_as_password(client):
+    job_id = client.post("/v1/jobs", json=JOB).json()["id"]
+    key = client.headers.pop("authorization").removeprefix("Bearer ")
+    asked = client.get(f"/v1/jobs/{job_id}/report")
+    assert_problem(asked, 401, "api_key_missing")
+    assert asked.headers["www-authenticate"].startswith("Basic ")
+    assert client.get(f"/v1/jobs/{job_id}/report", auth=("me", key)).status_code == 200
+    wrong = client.get(f"/v1/jobs/{job_id}/report", auth=("me", "sct_wrong"))
+    assert_problem(wrong, 401, "api_key_invalid")
