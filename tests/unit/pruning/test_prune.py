@@ -1,8 +1,11 @@
 """The engine on a tiny Llama and a tiny LLaVA: passes, pools, reports, refusals, clean-up."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from app.domain.errors import CalibrationDataError, NonFiniteError, RecipeError
 from app.domain.methods import build_recipe
@@ -96,8 +99,14 @@ def test_the_same_run_twice_is_bit_identical(make, importance):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("importance", [Magnitude(), Wanda(), SparseGPT()])
-def test_half_precision_is_kept(make, importance, dtype):
-    adapter, batches = make(dtype=dtype)
+def test_half_precision_is_kept(family_directory, tmp_path, importance, dtype):
+    directory = shutil.copytree(family_directory("llama"), tmp_path / "half")
+    for file in directory.glob("*.safetensors"):
+        tensors = {name: tensor.to(dtype) for name, tensor in load_file(file).items()}
+        save_file(tensors, file, {"format": "pt"})
+    adapter = adapt(load_model(directory))
+    made = records(BY_NAME["llama"].kind)
+    batches = list(adapter.batches(made, batch_size=2, max_length=24))
     report = prune(adapter, Recipe(importance=importance, sparsity=0.5), batches)
     assert all(m.zeros == m.asked for m in report.matrices)
     assert all(weight.dtype == dtype for weight in weights(adapter).values())

@@ -15,6 +15,7 @@ def test_a_healthy_house(secateur):
     found = json.loads(seen.stdout)
     assert seen.exit_code == 0, found
     needs = {"database", "migrations", "broker", "store", "maintenance", "models", "disk", "torch"}
+    needs |= {"worker"}
     assert set(found) == needs | {"service"}
     assert found["service"]["detail"].startswith("ready at")
     assert found["database"]["detail"].startswith("PostgreSQL 1")

@@ -25,6 +25,7 @@ from app.local.process import running
 from app.local.valkey import free_port
 from app.storage import s3
 from app.storage.checkpoints import CheckpointStore
+from app.storage.datasets import DatasetStore
 from app.storage.names import Found
 from app.storage.store import open_store
 from tests.seaweedfs import Weed
@@ -352,4 +353,5 @@ def test_maintenance_outlives_a_store_that_is_away(engine, credentials, monkeypa
     monkeypatch.setattr(s3, "PATIENCE", timedelta(seconds=0.1))
     away = open_store(tmp_path, "s3://bucket", f"http://127.0.0.1:{free_port()}")
     kept = CheckpointStore(tmp_path / "checkpoints")
-    assert not maintenance._guarded(lambda: maintenance.tidy(engine, away, kept))
+    datasets = DatasetStore(tmp_path / "datasets")
+    assert not maintenance._guarded(lambda: maintenance.tidy(engine, away, kept, datasets))
