@@ -48,6 +48,14 @@ CODES = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "The sparsity is not the one that the N:M pattern implies.",
     ),
+    "given_twice": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "take_anyway is the former name of allow_no_improvement; give one",
+    ),
+    "pattern_not_a_regex": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "re:(a is no regular expression that is understood: missing ): (a",
+    ),
     "pattern_invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, "The pattern does not keep n of m."),
     "weights_stay_dense": (
         HTTPStatus.UNPROCESSABLE_ENTITY,

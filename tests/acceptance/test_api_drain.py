@@ -22,7 +22,11 @@ SSE = {"Accept": "text/event-stream"}
 def another_api(service):
     """A second API of the installation: its process, its port and a client."""
     port = free_port()
-    mine = {"SECATEUR_API__PORT": str(port), "SECATEUR_API__DRAIN_SECONDS": "300"}
+    mine = {
+        "SECATEUR_API__PORT": str(port),
+        "SECATEUR_API__DRAIN_SECONDS": "300",
+        "SECATEUR_TELEMETRY__METRICS_PORT": "0",  # taken by the worker of this machine
+    }
     environment = os.environ | service.running.settings.environment() | mine
     process = subprocess.Popen([sys.executable, "-P", "-m", "app.main"], env=environment)
     try:

@@ -47,7 +47,7 @@ def test_the_page_on_mlflow_records_a_job(service, tmp_path):
     assert service.finish(job_id)["status"] == "succeeded"
     service.download(job_id, tmp_path / "pruned")
     page = (ROOT / "docs/how-to/mlflow.md").read_text()
-    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    *_, code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     asked = "print(mlflow.search_runs().iloc[0]['metrics.sparsity'])"
     environment = os.environ | {
         "SECATEUR_URL": service.running.url,

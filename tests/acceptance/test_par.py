@@ -197,7 +197,7 @@ def test_a_job_continues_after_the_last_finished_round_to_the_same_bits(service,
 
 def test_a_hub_of_refusals(service):
     for model, code in (
-        ("bert", "routing_text_only"),
+        ("bert", "calibration_data_invalid"),
         ("clip", "routing_no_decoder"),
         ("instructblip", "routing_tokens_not_prunable"),
         ("paligemma", "routing_family_not_supported"),

@@ -17,8 +17,10 @@ def test_a_vision_language_model_is_pruned_with_image_and_text(service, tmp_path
 
 
 def test_text_only_data_cannot_feed_a_vision_language_model(service):
-    job = service.finish(service.submit(model="llava", method="wanda", sparsity=0.5))
-    assert (job["status"], job["error"]["code"]) == ("failed", "calibration_data_invalid")
+    job = {"model": "llava", "method": "wanda", "sparsity": 0.5}
+    texts = {"calibration": {"set": "sentences"}}
+    answer = service.http.post("/v1/jobs", json=job | texts)
+    assert (answer.status_code, answer.json()["code"]) == (422, "calibration_data_invalid")
 
 
 def test_the_bridge_is_pruned_on_request(service):

@@ -1,6 +1,7 @@
 """LAMP, global magnitude, SNIP and CHITA against the official code on one shared model."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.conformance.multiflow.cases import arrays, baseline, description, mat
 from workers.pruning.allocation import allocate
 from workers.pruning.backward import Backward
 from workers.pruning.importance import find_criterion
+from workers.pruning.memory import Memory
 from workers.pruning.selection import Selection
 from workers.pruning.survey import Rank
 
@@ -66,7 +68,8 @@ def test_chita(sparsity):
         rows[name] = torch.tensor(recorded[f"A/{sparsity}/0"][:, part])
     damping, samples = float(recorded["lambda_"]), int(recorded["fisher_mini_bsz"])
     batches = [{"inputs": torch.zeros(samples, 1)}] * len(rows[name])
-    backward = Recorded(None, batches, lambda _done, _total: None, rows)
+    nothing_kept = SimpleNamespace(memory=Memory())
+    backward = Recorded(nothing_kept, batches, lambda _done, _total: None, rows)
     criterion = find_criterion(Recipe(importance=Chita(damping=damping), sparsity=0.5))
     theirs = torch.tensor(fixed[f"w_flat/{sparsity}"])
     pruned = int((theirs == 0).sum())  # they keep floor((1 - s) P), we prune floor(s P)

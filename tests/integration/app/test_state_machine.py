@@ -107,7 +107,7 @@ class Life(RuleBasedStateMachine):
             past = func.now() - timedelta(seconds=1)
             leased = tables.jobs.c.lease_expires_at.is_not(None)
             connection.execute(update(tables.jobs).where(leased).values(lease_expires_at=past))
-        self.do(attempts.reap)
+        self.do(attempts.reap, self.job_id)
         if self.status is JobStatus.CANCELLING:
             self.status = JobStatus.CANCELLED
         elif self.status is JobStatus.RUNNING:

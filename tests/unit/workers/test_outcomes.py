@@ -8,6 +8,7 @@ import torch
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from app.domain.dataset_errors import DatasetRowError
 from app.domain.errors import (
     HubUnavailableError,
     ModelLoadError,
@@ -36,7 +37,8 @@ def caused(error, cause):
 
 @pytest.mark.parametrize("kind", every(UserError))
 def test_every_fault_of_a_user_fails_the_job_and_leaves_the_process_warm(kind):
-    outcome = outcome_of(kind("no such module"))
+    row = (1,) if issubclass(kind, DatasetRowError) else ()
+    outcome = outcome_of(kind(*row, "no such module"))
     assert (outcome.end, outcome.damaged, outcome.expected) == (End.FAILED, False, True)
     assert (outcome.error.kind, outcome.error.code) == (FailureKind.USER, kind.code)
 
