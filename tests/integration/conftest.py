@@ -15,9 +15,11 @@ from app.domain.access import DEFAULT_PROJECT, Limits
 from app.domain.jobs import FailureKind, JobError
 from app.local.valkey import free_port
 from app.main import create_app, make_server
+from app.queue import CeleryQueue
 from app.services import attempts, keys
 from app.settings import Settings
 from tests.integration.app.headers import write_header
+from tests.integration.cut_lines import cut_lines
 
 _numbers = itertools.count()
 
@@ -119,6 +121,28 @@ class Worker:
         error = error or JobError(FailureKind.USER, "model_load_failed", "a tensor is missing")
         with self.engine.begin() as connection:
             attempts.fail(connection, job, error, log=())
+
+
+@pytest.fixture
+def queue(valkey_server):
+    queue = CeleryQueue(valkey_server.url)
+    queue._redis.flushall()
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def lines(database_url):
+    """A proxy before the database that cuts connections."""
+    with cut_lines(database_url) as lines:
+        yield lines
+
+
+@pytest.fixture
+def cut_engine(lines):
+    engine = make_engine(lines.url, pool_size=4)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

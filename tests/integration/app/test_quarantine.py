@@ -25,14 +25,6 @@ PAST = func.now() - timedelta(hours=1)
 
 
 @pytest.fixture
-def queue(valkey_server):
-    queue = CeleryQueue(valkey_server.url)
-    queue._redis.flushall()
-    yield queue
-    queue.close()
-
-
-@pytest.fixture
 def aside(engine):
     def aside():
         with engine.connect() as connection:

@@ -8,22 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from app.db import transactions
-from app.db.engine import make_engine
 from app.db.transactions import transact
-from tests.integration.cut_lines import cut_lines
-
-
-@pytest.fixture
-def lines(database_url):
-    with cut_lines(database_url) as lines:
-        yield lines
-
-
-@pytest.fixture
-def cut_engine(lines):
-    engine = make_engine(lines.url, pool_size=2)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

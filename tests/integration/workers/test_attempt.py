@@ -8,11 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from app.db import events, jobs, queueing
-from app.db.engine import make_engine
 from app.domain.access import DEFAULT_PROJECT
 from app.domain.jobs import EventType, FailureKind, JobError, JobStatus, NewEvent, NewJob, Phase
 from app.services import attempts
-from tests.integration.cut_lines import cut_lines
 from tests.integration.workers.unwatched import Unwatched
 from workers.attempt import Attempt
 from workers.pipeline.context import StoppedError
@@ -26,19 +24,6 @@ CLOSINGS = {
     "hand_back": (lambda attempt: attempt.hand_back(), JobStatus.QUEUED),
     "end_cancelled": (lambda attempt: attempt.end_cancelled(), JobStatus.CANCELLED),
 }
-
-
-@pytest.fixture
-def lines(database_url):
-    with cut_lines(database_url) as lines:
-        yield lines
-
-
-@pytest.fixture
-def cut_engine(lines):
-    engine = make_engine(lines.url, pool_size=4)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from app.db import queueing
 from app.domain.jobs import NewJob
 from app.domain.submission import JobRequest, resolve
 from app.maintenance import tick
-from app.queue import CeleryQueue
 from app.services import attempts, shards
 from tests.families import BY_NAME
 from tests.integration.workers.unwatched import Unwatched
@@ -35,14 +34,6 @@ LEASE = timedelta(minutes=5)
 def root(tmp_path):
     BY_NAME["llama"].build(tmp_path / "models" / "llama")
     return tmp_path
-
-
-@pytest.fixture
-def queue(valkey_server):
-    queue = CeleryQueue(valkey_server.url)
-    queue._redis.flushall()
-    yield queue
-    queue.close()
 
 
 @pytest.fixture
