@@ -12,14 +12,6 @@ from app.services import attempts
 from tests.integration.app.rows import new_job
 
 
-@pytest.fixture
-def queue(valkey_server):
-    queue = CeleryQueue(valkey_server.url)
-    queue._redis.flushall()
-    yield queue
-    queue.close()
-
-
 def queued(engine, count=1):
     with engine.begin() as connection:
         made = [new_job(connection, max_attempts=2) for _ in range(count)]
