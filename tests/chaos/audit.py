@@ -1,6 +1,7 @@
 """What a disturbance has left: jobs, files, processes, memory."""
 
 import hashlib
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -16,6 +17,7 @@ from tests.chaos.world import World
 
 Digests = dict[str, str]
 
+LEAVING = 30.0  # seconds that a process whose parent was killed may take to end
 SMALL = 1 << 20  # bytes that a process that was killed may leave as a temporary file
 
 JOBS = text("SELECT id, status, attempt, error_code, labels ->> 'chaos' AS token FROM jobs")
@@ -66,7 +68,7 @@ def audit(ledger: Ledger, references: dict[str, Digests]) -> Findings:
     for sent in ledger.sent:
         _compare(world, sent, files[sent.id], references, found)
     found.unexpected_5xx, world.unexpected = world.unexpected, []
-    found.processes_left = orphans(world.directory, living(world))
+    found.processes_left = _left_running(world)
     found.files_left = _left(world, ledger.sent)
     for sent in ledger.sent:  # the disk is small
         sent.by.ask("DELETE", f"/v1/jobs/{sent.id}")
@@ -93,6 +95,14 @@ def orphans(directory: Path, known: Iterable[int]) -> list[str]:
         if named or ours:
             found.append(f"{process.pid}: {' '.join(process.info['cmdline'])}")
     return found
+
+
+def _left_running(world: World) -> list[str]:
+    """Orphans that do not end by themselves: a watchdog needs seconds to start, and to see it."""
+    deadline = time.monotonic() + LEAVING
+    while (left := orphans(world.directory, living(world))) and time.monotonic() < deadline:
+        world.tend(0.2)
+    return left
 
 
 def resident(world: World) -> dict[str, float]:
