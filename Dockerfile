@@ -78,7 +78,7 @@ ENV OMP_NUM_THREADS=4 TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_TELEMETRY=1
 EXPOSE 9100
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9100/', timeout=4)"]
-CMD ["celery", "-A", "workers.celery_app", "worker", "--concurrency=1", "--loglevel=INFO"]
+CMD ["celery", "-A", "workers.runtime.celery_app", "worker", "--concurrency=1", "--loglevel=INFO"]
 
 FROM any-worker AS worker-cuda
 COPY --from=worker-cuda-builder /opt/secateur /opt/secateur

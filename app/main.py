@@ -11,45 +11,45 @@ from functools import partial
 import uvicorn
 from fastapi import FastAPI
 
-from app.api import event_stream, openapi, private_metrics, problems
-from app.api.admission import Admission
-from app.api.announcer import Announcer
-from app.api.body_limit import BodyLimit
-from app.api.breaker import Breaker
-from app.api.deps import Resources, State
-from app.api.feeds import Hub
-from app.api.observed import QUIET, Observed
-from app.api.rate_fields import RateFields
-from app.api.readiness import Probes
-from app.api.routers import (
-    archive,
-    artifacts,
-    datasets,
-    documentation,
-    events,
-    health,
-    hub,
-    jobs,
-    keys,
-    methods,
-    models,
-    packed,
-    plans,
-    projects,
-    publications,
-    report,
-    sweeps,
-    webhooks,
-    workers,
-)
+from app.api.artifacts import archive, packed
+from app.api.artifacts import router as artifacts
+from app.api.datasets import router as datasets
+from app.api.document import openapi
+from app.api.document import router as documentation
+from app.api.events import router as events
+from app.api.events import stream as event_stream
+from app.api.health import private_metrics
+from app.api.health import router as health
+from app.api.http import problems
+from app.api.http.admission import Admission
+from app.api.http.announcer import Announcer
+from app.api.http.body_limit import BodyLimit
+from app.api.http.breaker import Breaker
+from app.api.http.deps import Resources, State
+from app.api.http.feeds import Hub
+from app.api.http.observed import QUIET, Observed
+from app.api.http.rate_fields import RateFields
+from app.api.http.readiness import Probes
+from app.api.hub import router as hub
+from app.api.jobs import router as jobs
+from app.api.methods import router as methods
+from app.api.models import publications
+from app.api.models import router as models
+from app.api.plans import router as plans
+from app.api.projects import keys
+from app.api.projects import router as projects
+from app.api.reports import router as report
+from app.api.sweeps import router as sweeps
+from app.api.webhooks import router as webhooks
+from app.api.workers import router as workers
 from app.db.engine import make_engine
+from app.planning.model_files.outlines import Outlines
 from app.process import prepare
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
 from app.server import ClientConnection, Patience, Server
-from app.services.submissions import Rules
+from app.services.jobs.submit import Rules
 from app.settings import Settings
-from app.sources.outlines import Outlines
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore, open_store
 from app.telemetry import logs, traces

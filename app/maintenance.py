@@ -17,25 +17,32 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, make_url
 
-from app import deliver, publish
-from app.db import idempotency, jobs, needs, outbox, quarantine, shards
+from app.db import idempotency, jobs, outbox, quarantine, references, shards
 from app.db.engine import AWAY as DATABASE_AWAY
 from app.db.engine import make_engine
-from app.domain.errors import StorageUnavailableError
-from app.domain.machines import SILENT
 from app.domain.quarantine import Loop
+from app.errors import StorageUnavailableError
+from app.planning.machines import SILENT
 from app.process import prepare
 from app.queue import CeleryQueue
-from app.services import attempts, dispatch, keeping, waiting
-from app.services.leftovers import discard_leftovers, sweep_checkpoints, sweep_datasets
+from app.services.jobs import attempts, relay
+from app.services.jobs import stranded as waiting
+from app.services.jobs.garbage_collection import (
+    discard_leftovers,
+    sweep_checkpoints,
+    sweep_datasets,
+)
+from app.services.lifecycle import retention
+from app.services.publications import publisher as publish
 from app.services.quarantine import Guard
+from app.services.webhooks import delivery
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
 from app.storage.datasets import DatasetStore
 from app.storage.names import some
 from app.storage.store import ArtifactStore, open_store
 from app.telemetry import exposition, logs, traces
-from app.telemetry.metrics import maintenance as metrics
+from app.telemetry.metrics import maintenance
 from app.webhooks.sender import Sender
 
 logger = logging.getLogger("secateur.maintenance")
@@ -86,7 +93,7 @@ def _reap(guard: Guard) -> None:
     with guard.engine.connect() as connection:
         dead = jobs.all_expired(connection, limit=BATCH)
     if reaped := _done(guard, Loop.REAP, dead, attempts.reap):
-        metrics.LEASES_EXPIRED.inc(reaped)
+        maintenance.LEASES_EXPIRED.inc(reaped)
         logger.warning("reaped %d expired leases", reaped)
 
 
@@ -94,7 +101,7 @@ def _end_overdue(guard: Guard) -> None:
     with guard.engine.connect() as connection:
         late = jobs.all_overdue(connection, limit=BATCH)
     if ended := _done(guard, Loop.OVERDUE, late, attempts.end_overdue):
-        metrics.JOBS_OVERDUE.inc(ended)
+        maintenance.JOBS_OVERDUE.inc(ended)
         logger.info("ended %d jobs past their time limits", ended)
 
 
@@ -106,16 +113,16 @@ def _warn(guard: Guard) -> None:
 
 
 def _recover(guard: Guard, queue: CeleryQueue) -> None:
-    if lost := dispatch.recover_lost(guard, queue):
-        metrics.MESSAGES.labels("lost").inc(lost)
+    if lost := relay.recover_lost(guard, queue):
+        maintenance.MESSAGES.labels("lost").inc(lost)
         logger.warning("sending %d messages again that the broker has lost", lost)
 
 
 def _relay(guard: Guard, queue: CeleryQueue) -> None:
-    sent = dispatch.BATCH
-    while sent == dispatch.BATCH:
-        sent = dispatch.relay(guard, queue)
-        metrics.MESSAGES.labels("sent").inc(sent)
+    sent = relay.BATCH
+    while sent == relay.BATCH:
+        sent = relay.relay(guard, queue)
+        maintenance.MESSAGES.labels("sent").inc(sent)
 
 
 def tidy(
@@ -153,9 +160,12 @@ def _expire(guard: Guard, age: timedelta | None) -> None:
     if age is None:
         return
     with guard.engine.connect() as connection:
-        outlived = needs.all_outlived(connection, age, limit=BATCH)
+        outlived = references.all_outlived(connection, age, limit=BATCH)
     if expired := _done(
-        guard, Loop.EXPIRE, outlived, lambda connection, each: keeping.expire(connection, age, each)
+        guard,
+        Loop.EXPIRE,
+        outlived,
+        lambda connection, each: retention.expire(connection, age, each),
     ):
         logger.info("the files of %d jobs have expired", expired)
 
@@ -164,7 +174,7 @@ def _discard_files(guard: Guard, store: ArtifactStore) -> None:
     found = store.attempts()
     _tell_foreign("files", found.foreign)
     if discarded := discard_leftovers(guard, store, found):
-        metrics.SWEPT.labels("files").inc(discarded)
+        maintenance.SWEPT.labels("files").inc(discarded)
         logger.info("discarded the files of %d attempts", discarded)
 
 
@@ -172,7 +182,7 @@ def _discard_checkpoints(guard: Guard, kept: CheckpointStore) -> None:
     found = kept.jobs()
     _tell_foreign("checkpoints", found.foreign)
     if ended := sweep_checkpoints(guard, kept, found):
-        metrics.SWEPT.labels("checkpoints").inc(ended)
+        maintenance.SWEPT.labels("checkpoints").inc(ended)
         logger.info("discarded the checkpoints of %d ended jobs", ended)
 
 
@@ -180,12 +190,12 @@ def _discard_datasets(guard: Guard, store: DatasetStore) -> None:
     found = store.stored()
     _tell_foreign("datasets", found.foreign)
     if gone := sweep_datasets(guard, store, found):
-        metrics.SWEPT.labels("datasets").inc(gone)
+        maintenance.SWEPT.labels("datasets").inc(gone)
         logger.info("discarded %d deleted data sets", gone)
 
 
 def _tell_foreign(kind: str, names: Collection[str]) -> None:
-    metrics.FOREIGN.labels(kind).set(len(names))
+    maintenance.FOREIGN.labels(kind).set(len(names))
     if names:
         logger.warning("left alone among the %s: %s", kind, some(names))
 
@@ -213,10 +223,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
     hooks = settings.webhooks
     sender = Sender(hooks.networks, hooks.deadline_seconds)
     patience = timedelta(hours=hooks.disable_after_hours)
-    deliverer = deliver.Deliverer(engine, sender, patience=patience)
+    deliverer = delivery.Deliverer(engine, sender, patience=patience)
     interval = settings.maintenance.interval_seconds
     delivering = threading.Thread(
-        target=deliver.run, args=(deliverer, sender, stop, interval), name="webhooks"
+        target=delivery.run, args=(deliverer, sender, stop, interval), name="webhooks"
     )
     publisher = publish.Publisher(engine, store, settings.publishing.destinations)
     publishing = [
@@ -263,7 +273,7 @@ def _guarded(step: Callable[[], None]) -> bool:
     try:
         step()
     except AWAY as error:
-        metrics.UNREACHABLE.inc()
+        maintenance.UNREACHABLE.inc()
         logger.warning("a service is not reachable: %s", error)
         return False
     return True

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from app.api.openapi import text
+from app.api.document.openapi import text
 from app.main import create_app
 from app.settings import Settings
 

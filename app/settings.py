@@ -11,14 +11,14 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.domain.compute import Device
 from app.domain.destinations import Destination
 from app.domain.job_options import WorkerClassName
 from app.domain.jobs import DEFAULT_CLASS
 from app.domain.publications import DestinationName
-from app.domain.urls import UrlText, UrlTextOrNone
+from app.recipes.device import Device
 from app.telemetry.logs import LogFormat, LogLevel
 from app.uploads.limits import UploadLimits
+from app.urls import UrlText, UrlTextOrNone
 from app.webhooks.guard import LOOPBACK, Network
 
 PositiveSeconds = Annotated[float, Field(gt=0)]

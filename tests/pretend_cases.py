@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from app.domain.errors import SecateurError
-from app.domain.methods import WEIGHT_METHODS, build_recipe
+from app.errors import SecateurError
+from app.recipes.methods import WEIGHT_METHODS, build_recipe
 from tests.families import BY_NAME, records
 from tests.pretend_device import DEVICE, There, pretending
+from workers.pruning.engine.prune import prune
+from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
-from workers.pruning.models.registry import adapt
-from workers.pruning.prune import prune
 
 # Not all: Qwen-VL's code asks for values in ways that a device written in Python cannot answer.
 FAMILIES = [

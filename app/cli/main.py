@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import typer
 
-from app.cli.commands import Entry, LazyGroup
+from app.cli.lazy_group import Entry, LazyGroup
 
 JOBS = "Jobs"
 OPERATIONS = "Running the service"
@@ -14,7 +14,9 @@ class Commands(LazyGroup):
     """All commands of `secateur`. Each line of help is the first of the command's own."""
 
     entries: ClassVar = {
-        "up": Entry("app.cli.up:up", "Run the whole service on this machine until Ctrl-C.", JOBS),
+        "up": Entry(
+            "app.cli.commands.up:up", "Run the whole service on this machine until Ctrl-C.", JOBS
+        ),
         "demo": Entry(
             "app.cli.demo:demo",
             "Prune a sentence encoder and a vision-language model, and compare what is left of "
@@ -22,73 +24,87 @@ class Commands(LazyGroup):
             JOBS,
         ),
         "plan": Entry(
-            "app.cli.submit:plan",
+            "app.cli.commands.submit:plan",
             "Tell what a job would do, without queueing it; refused whenever the job would be.",
             JOBS,
         ),
-        "submit": Entry("app.cli.submit:submit", "Queue a pruning job and print its id.", JOBS),
+        "submit": Entry(
+            "app.cli.commands.submit:submit", "Queue a pruning job and print its id.", JOBS
+        ),
         "watch": Entry(
-            "app.cli.watch:watch",
+            "app.cli.commands.watch:watch",
             "Follow a job until it has ended; exit code 1 unless it has succeeded.",
             JOBS,
         ),
         "download": Entry(
-            "app.cli.download:download", "Download the files of a finished job.", JOBS
+            "app.cli.commands.download:download", "Download the files of a finished job.", JOBS
         ),
         "reproduce": Entry(
-            "app.cli.reproduce:reproduce",
+            "app.cli.commands.reproduce:reproduce",
             "Run a job again as its manifest tells, and compare the SHA-256 of every file.",
             JOBS,
         ),
-        "jobs": Entry("app.cli.jobs:jobs", "List jobs, newest first.", JOBS),
-        "show": Entry("app.cli.jobs:show", "Show one job.", JOBS),
-        "events": Entry("app.cli.jobs:events", "Print a job's event log, oldest first.", JOBS),
+        "jobs": Entry("app.cli.commands.jobs:jobs", "List jobs, newest first.", JOBS),
+        "show": Entry("app.cli.commands.jobs:show", "Show one job.", JOBS),
+        "events": Entry(
+            "app.cli.commands.jobs:events", "Print a job's event log, oldest first.", JOBS
+        ),
         "cancel": Entry(
-            "app.cli.jobs:cancel",
+            "app.cli.commands.jobs:cancel",
             "Stop a job: at once while it is queued, at the next block while it runs.",
             JOBS,
         ),
         "retry": Entry(
-            "app.cli.jobs:retry", "Submit a failed or cancelled job again, as a new job.", JOBS
+            "app.cli.commands.jobs:retry",
+            "Submit a failed or cancelled job again, as a new job.",
+            JOBS,
         ),
         "clone": Entry(
-            "app.cli.submit:clone",
+            "app.cli.commands.submit:clone",
             "Submit a job's request again, with changes, and print the new id.",
             JOBS,
         ),
         "delete": Entry(
-            "app.cli.jobs:delete", "Remove an ended job with its events and files.", JOBS
+            "app.cli.commands.jobs:delete", "Remove an ended job with its events and files.", JOBS
         ),
         "methods": Entry(
-            "app.cli.jobs:methods", "List the pruning methods with what each is made of.", JOBS
+            "app.cli.commands.jobs:methods",
+            "List the pruning methods with what each is made of.",
+            JOBS,
         ),
         "doctor": Entry(
-            "app.cli.ops:doctor",
+            "app.cli.commands.ops:doctor",
             "Look at all that the service needs on this machine; exit code 1 where something is "
             "wrong.",
             OPERATIONS,
         ),
         "migrate": Entry(
-            "app.cli.ops:migrate",
+            "app.cli.commands.ops:migrate",
             "Bring the database to the newest schema; safe to run by several at once, and again.",
             OPERATIONS,
         ),
         "gc": Entry(
-            "app.cli.ops:gc",
+            "app.cli.commands.ops:gc",
             "Discard files that belong to no job any more, as maintenance does every ten minutes.",
             OPERATIONS,
         ),
         "sweep": Entry(
-            "app.cli.sweep:sweep", "Try methods at sparsities on one model, and compare."
+            "app.cli.commands.sweep:sweep", "Try methods at sparsities on one model, and compare."
         ),
-        "datasets": Entry("app.cli.datasets:datasets", "Upload, list and remove data sets."),
-        "models": Entry("app.cli.models:models", "Name finished jobs, and look at the names."),
-        "webhooks": Entry("app.cli.webhooks:webhooks", "Manage webhook endpoints."),
-        "keys": Entry("app.cli.keys:keys", "Manage API keys."),
+        "datasets": Entry(
+            "app.cli.commands.datasets:datasets", "Upload, list and remove data sets."
+        ),
+        "models": Entry(
+            "app.cli.commands.models:models", "Name finished jobs, and look at the names."
+        ),
+        "webhooks": Entry("app.cli.commands.webhooks:webhooks", "Manage webhook endpoints."),
+        "keys": Entry("app.cli.commands.keys:keys", "Manage API keys."),
         "projects": Entry(
-            "app.cli.projects:projects", "Manage projects, with an admin key of the first."
+            "app.cli.commands.projects:projects", "Manage projects, with an admin key of the first."
         ),
-        "workers": Entry("app.cli.workers:workers", "Look at worker classes, and retire them."),
+        "workers": Entry(
+            "app.cli.commands.workers:workers", "Look at worker classes, and retire them."
+        ),
     }
 
 

@@ -13,7 +13,7 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Directory of everything the service keeps.", show_default=False)
 ]
 
-# Those of `app.settings` and `app.domain.access`; a test holds them equal.
+# Those of `app.settings` and `app.domain.projects`; a test holds them equal.
 HOST, PORT, DATA_DIR = "127.0.0.1", 8321, ".secateur"
 DEFAULT_PROJECT = "prj_default"
 Scope = Literal["read", "submit", "admin"]

@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.cli.console import Exit, fail
-from app.domain.validation_words import in_words
 from app.local.errors import LocalError
 from app.local.installation import DATABASE
 from app.local.postgres import Postgres
+from app.messages.validation import in_words
 from app.settings import Settings
 
 

@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, insert, select
 
 from app.db.tables import audit
-from app.domain.access import AuditEntry, Caller
+from app.domain.projects import AuditEntry, Caller
 
 # In place of a key.
 SERVICE = "service"

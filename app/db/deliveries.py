@@ -19,10 +19,10 @@ from sqlalchemy import (
 
 from app.db import quarantine
 from app.db.tables import deliveries, webhooks
-from app.domain.ids import new_id
+from app.domain.fair_shares import Candidate, Shares
 from app.domain.quarantine import Loop
-from app.domain.shares import Candidate, Shares
 from app.domain.webhooks import Delivery, DeliveryState, Dispatch, Receipt, WebhookEvent
+from app.ids import new_id
 
 _table = deliveries.c
 # While an attempt is under way nobody else takes the delivery; a crash gives it back after this.

@@ -24,7 +24,6 @@ from sqlalchemy import delete as sql_delete
 
 from app.db import events, labels, quarantine
 from app.db.tables import artifacts, jobs
-from app.domain.ids import id_at
 from app.domain.jobs import (
     FailureKind,
     Job,
@@ -36,6 +35,7 @@ from app.domain.jobs import (
     sources,
 )
 from app.domain.quarantine import Loop
+from app.ids import id_at
 from app.telemetry.redaction import scrub
 
 # Ids carry the time by the clock of an API process, `created_at` that by the database's; they are

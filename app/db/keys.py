@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, or_, select, update
 
 from app.db.tables import api_keys, projects
-from app.domain.access import Caller, Key, Limits, Scope
-from app.domain.ids import new_id
+from app.domain.projects import Caller, Key, Limits, Scope
+from app.ids import new_id
 
 _COLUMNS = [column for column in api_keys.c if column.name != "sha256"]
 # `last_used_at` is exact to this; noting every request would write a row for each read.

@@ -4,8 +4,8 @@ from sqlalchemy import Connection, Numeric, RowMapping, bindparam, func, select,
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import jobs, outbox, projects
-from app.domain.access import Limits, Project
-from app.domain.ids import new_id
+from app.domain.projects import Limits, Project
+from app.ids import new_id
 
 
 def _project(row: RowMapping) -> Project:

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, RowMapping, func, insert, null, select, updat
 
 from app.db import quarantine
 from app.db.tables import jobs, publications
-from app.domain.ids import new_id
 from app.domain.publications import Publication, PublicationState, PublishRequest
 from app.domain.quarantine import Loop
+from app.ids import new_id
 
 _table = publications.c
 

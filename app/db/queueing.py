@@ -24,9 +24,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from app.db import labels
 from app.db.outbox import NEVER
 from app.db.tables import audit, events, jobs, outbox, webhooks
-from app.domain.ids import new_id
 from app.domain.jobs import Job, JobStatus, NewJob, status_event
 from app.domain.webhooks import WebhookEvent
+from app.ids import new_id
 
 _EVENT = status_event(JobStatus.QUEUED)
 

@@ -6,8 +6,8 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select, upd
 
 from app.db import events
 from app.db.tables import sweeps
-from app.domain.ids import new_id
 from app.domain.sweeps import Sweep, SweepStatus
+from app.ids import new_id
 
 
 def _sweep(row: RowMapping) -> Sweep:

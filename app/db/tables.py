@@ -29,8 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from app.domain.access import Scope
 from app.domain.jobs import EventLevel, FailureKind, JobStatus
+from app.domain.projects import Scope
 from app.domain.publications import PublicationState
 from app.domain.sweeps import SweepStatus
 from app.domain.webhooks import DeliveryState

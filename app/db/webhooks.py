@@ -18,8 +18,8 @@ from sqlalchemy import (
 )
 
 from app.db.tables import webhooks
-from app.domain.ids import new_id
 from app.domain.webhooks import Endpoint, WebhookEvent
+from app.ids import new_id
 
 _table = webhooks.c
 _COLUMNS = (

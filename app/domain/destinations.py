@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.domain.recipe import Strict
-from app.domain.urls import UrlText, UrlTextOrNone
+from app.recipes.recipe import Strict
+from app.urls import UrlText, UrlTextOrNone
 
 SecretName = Annotated[
     str,

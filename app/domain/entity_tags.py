@@ -1,6 +1,6 @@
 """Entity tags (RFC 9110, section 8.8.3): changes only to the state that a client has seen."""
 
-from app.domain.errors import PreconditionError
+from app.errors import PreconditionError
 
 
 def require(if_match: str | None, etag: str, named: str) -> None:

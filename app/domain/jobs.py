@@ -17,7 +17,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from app.domain.access import DEFAULT_PROJECT
+from app.domain.projects import DEFAULT_PROJECT
 
 DEFAULT_CLASS = "cpu"
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from app.domain.recipe import Strict
+from app.recipes.recipe import Strict
 
 DestinationName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 

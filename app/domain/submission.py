@@ -7,18 +7,18 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.domain.allocation_scores import AllocationScores
-from app.domain.compute import Compute
-from app.domain.datasets import Builtin, DatasetName
-from app.domain.errors import MetricNotApplicableError
-from app.domain.evaluation import EvaluationSpec, Judged, MetricName
 from app.domain.job_options import JobOptions, PublishOptions
-from app.domain.methods import METHODS, build_recipe, build_routing, find_method
-from app.domain.model_inputs import default_set, inputs_of
-from app.domain.patterns import ModulePatterns
-from app.domain.recipe import MAX_M, Modality, Recipe, Strict
-from app.domain.routing import Routing
-from app.domain.validation_words import percent_hint
+from app.errors import MetricNotApplicableError
+from app.messages.validation import percent_hint
+from app.recipes.allocation_scores import AllocationScores
+from app.recipes.data import Builtin, DatasetName
+from app.recipes.device import Compute
+from app.recipes.evaluation import EvaluationSpec, Judged, MetricName
+from app.recipes.methods import METHODS, build_recipe, build_routing, find_method
+from app.recipes.model_inputs import default_set, inputs_of
+from app.recipes.patterns import ModulePatterns
+from app.recipes.recipe import MAX_M, Modality, Recipe, Strict
+from app.recipes.routing import Routing
 
 
 def _in_range(value: float) -> float:

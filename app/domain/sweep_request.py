@@ -7,10 +7,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.domain.compute import Compute
-from app.domain.evaluation import Judged
 from app.domain.job_options import JobOptions
-from app.domain.methods import METHODS
 from app.domain.submission import (
     AnySparsity,
     CalibrationSpec,
@@ -20,7 +17,10 @@ from app.domain.submission import (
     RecipeOptions,
 )
 from app.domain.sweeps import Objective
-from app.domain.validation_words import in_words
+from app.messages.validation import in_words
+from app.recipes.device import Compute
+from app.recipes.evaluation import Judged
+from app.recipes.methods import METHODS
 
 MAX_MEMBERS = 200
 T = TypeVar("T")

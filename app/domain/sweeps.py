@@ -17,9 +17,9 @@ from typing import Any
 
 from pydantic import Field
 
-from app.domain.evaluation import MetricName
 from app.domain.jobs import JobStatus
-from app.domain.recipe import ECoFLaP, Flow, Recipe, Reused, Strict, Wanda
+from app.recipes.evaluation import MetricName
+from app.recipes.recipe import ECoFLaP, Flow, Recipe, Reused, Strict, Wanda
 
 
 class SweepStatus(StrEnum):

@@ -18,7 +18,7 @@ from app.local.postgres import Postgres
 from app.local.process import Process, Program, end_leftovers
 from app.local.supervisor import Supervisor
 from app.local.valkey import Valkey
-from app.services import keys
+from app.services.projects import keys
 from app.settings import Settings
 
 DATABASE = "secateur"
@@ -132,7 +132,7 @@ class Api(Process):
 
 def worker_program(environment: Mapping[str, str], name: str = "worker") -> Program:
     """A worker that runs one job at a time; each of a machine has a name of its own."""
-    arguments = ["celery", "-A", "workers.celery_app", "worker", "--concurrency=1"]
+    arguments = ["celery", "-A", "workers.runtime.celery_app", "worker", "--concurrency=1"]
     return _python(name, [*arguments, f"--hostname={name}@%h", "--loglevel=INFO"], environment)
 
 

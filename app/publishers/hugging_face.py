@@ -4,7 +4,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from app.domain.destinations import HuggingFace
-from app.publishers.parcel import Parcel
+from app.publishers.publication_files import Parcel
 
 
 def push(destination: HuggingFace, token: str, target: str, parcel: Parcel) -> str:

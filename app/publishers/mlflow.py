@@ -15,7 +15,7 @@ import httpx2
 from app.domain.destinations import MlFlow
 from app.publishers import mlflow_model
 from app.publishers.mlflow_artifacts import artifact_store
-from app.publishers.parcel import Parcel
+from app.publishers.publication_files import Parcel
 
 MODEL = "model"  # the folder of the run that has the files
 PLOTS = "plots"

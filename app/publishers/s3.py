@@ -6,7 +6,7 @@ import obstore
 from obstore.store import S3Store
 
 from app.domain.destinations import S3Prefix
-from app.publishers.parcel import Parcel
+from app.publishers.publication_files import Parcel
 
 if TYPE_CHECKING:
     from obstore.store import S3Config

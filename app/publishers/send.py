@@ -3,9 +3,9 @@
 import os
 
 from app.domain.destinations import Destination, HuggingFace, MlFlow
-from app.domain.errors import PublishingError
-from app.domain.text import printable
-from app.publishers.parcel import Parcel
+from app.errors import PublishingError
+from app.messages.text import printable
+from app.publishers.publication_files import Parcel
 
 MAX_REASON = 500  # characters
 

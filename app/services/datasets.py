@@ -7,19 +7,19 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 
 from app.db import audit, datasets
-from app.domain.access import Caller
-from app.domain.dataset_errors import DatasetNotFoundError
-from app.domain.datasets import UPLOADED, Builtin, Uploaded, parse_dataset
-from app.domain.model_inputs import (
+from app.domain.projects import Caller
+from app.domain.submission import JobRequest, JobSpec
+from app.planning.model_files.outlines import Outline
+from app.recipes.data import UPLOADED, Builtin, Uploaded, parse_dataset
+from app.recipes.model_inputs import (
     FIELDS,
     check_calibration,
     check_evaluation,
     check_modalities,
     inputs_of,
 )
-from app.domain.submission import JobRequest, JobSpec
-from app.sources.outlines import Outline
 from app.storage.datasets import DatasetStore
+from app.uploads.errors import DatasetNotFoundError
 from app.uploads.ingest import Ingested, ingest
 from app.uploads.limits import UploadLimits
 

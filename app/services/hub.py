@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from app.db import artifacts, models
-from app.domain.access import Caller
-from app.domain.errors import RepositoryNotFoundError, RevisionNotFoundError
 from app.domain.jobs import Artifact
-from app.services.jobs import get as get_job
+from app.domain.projects import Caller
+from app.errors import RepositoryNotFoundError, RevisionNotFoundError
+from app.services.jobs.service import get as get_job
 
 JOBS = "jobs"
 MODELS = "models"

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from app.db import audit, models
-from app.domain.access import Caller
-from app.domain.errors import ModelVersionNotFoundError
 from app.domain.models import ModelVersion
-from app.services import artifacts
-from app.services.jobs import get as get_job
+from app.domain.projects import Caller
+from app.errors import ModelVersionNotFoundError
+from app.services.jobs import artifacts
+from app.services.jobs.service import get as get_job
 
 
 def publish(connection: Connection, caller: Caller, name: str, job_id: str) -> ModelVersion:

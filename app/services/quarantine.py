@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Engine
 
 from app.db import quarantine
 from app.domain.quarantine import ROUND, Loop
-from app.domain.text import printable
-from app.telemetry.metrics import maintenance as metrics
+from app.messages.text import printable
+from app.telemetry.metrics import maintenance
 from app.telemetry.redaction import scrub
 
 logger = logging.getLogger("secateur.maintenance")
@@ -133,5 +133,5 @@ def set_aside(connection: Connection, loop: Loop, key: str, error: Exception) ->
     told = f"{type(error).__name__}: {error}".partition("\n")[0]
     reason = printable(scrub(told), MAX_REASON)
     quarantine.put(connection, loop, key, reason)
-    metrics.FAILURES.labels(loop).inc()
+    maintenance.FAILURES.labels(loop).inc()
     logger.error("%s: %s is set aside for now: %s", loop, key, reason, exc_info=error)

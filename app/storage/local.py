@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from app.domain.errors import StorageUnavailableError
 from app.domain.jobs import Artifact
+from app.errors import StorageUnavailableError
 from app.storage.names import Found, attempt_name, listed, parse_attempt, remove
 
 PIECE = 1 << 18

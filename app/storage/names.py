@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from app.domain.errors import StorageUnavailableError
+from app.errors import StorageUnavailableError
 
 _JOB = re.compile(r"job_[0-9a-f]{32}")
 _ATTEMPT = re.compile(rf"({_JOB.pattern})-([1-9][0-9]{{0,8}})", re.ASCII)

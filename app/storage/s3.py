@@ -19,8 +19,8 @@ import obstore
 from obstore.exceptions import BaseError, InvalidPathError
 from obstore.store import S3Store
 
-from app.domain.errors import StorageUnavailableError
 from app.domain.jobs import Artifact
+from app.errors import StorageUnavailableError
 from app.storage.names import Found, attempt_name, listed, parse_attempt, remove, sorted_out
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Self
 
-from app.domain.dataset_errors import (
+from app.uploads.errors import (
     DatasetArchiveError,
     DatasetError,
     DatasetPathError,

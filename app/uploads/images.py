@@ -4,8 +4,8 @@ import io
 
 from PIL import Image, UnidentifiedImageError
 
-from app.domain.dataset_errors import ImageInvalidError, ImageTooLargeError
-from app.domain.foreign_words import words_of
+from app.messages.foreign import words_of
+from app.uploads.errors import ImageInvalidError, ImageTooLargeError
 from app.uploads.picture import as_rgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")

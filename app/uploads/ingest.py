@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
 
-from app.domain.dataset_errors import (
+from app.uploads.archive import Archive
+from app.uploads.errors import (
     DatasetEmptyError,
     DatasetRowError,
     DatasetTooLargeError,
@@ -18,7 +19,6 @@ from app.domain.dataset_errors import (
     RowDuplicateError,
     RowsMixedError,
 )
-from app.uploads.archive import Archive
 from app.uploads.images import check_image
 from app.uploads.limits import UploadLimits
 from app.uploads.rows import MAX_LINE, Row, parse_rows

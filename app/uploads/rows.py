@@ -5,10 +5,10 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from app.domain.bounded_json import JsonError, JsonLimits, parse_object
-from app.domain.dataset_errors import DatasetRowError, RowEmptyError
-from app.domain.recipe import Strict
-from app.domain.validation_words import in_words
+from app.bounded_json import JsonError, JsonLimits, parse_object
+from app.messages.validation import in_words
+from app.recipes.recipe import Strict
+from app.uploads.errors import DatasetRowError, RowEmptyError
 
 MAX_LINE = 1 << 20  # bytes
 MAX_TEXT = 100_000  # characters

@@ -18,7 +18,7 @@ from ipaddress import (
     ip_network,
 )
 
-from app.domain.errors import WebhookAddressError
+from app.errors import WebhookAddressError
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

@@ -10,10 +10,10 @@ from typing import Self
 
 import httpx2
 
-from app.domain.errors import WebhookAddressError
-from app.domain.text import printable
-from app.domain.urls import HttpUrl, parse_url
 from app.domain.webhooks import Dispatch, Receipt
+from app.errors import WebhookAddressError
+from app.messages.text import printable
+from app.urls import HttpUrl, parse_url
 from app.webhooks import signing
 from app.webhooks.guard import Address, Network, lookup
 

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from sqlalchemy import Engine, text
 
-from app.domain.access import DEFAULT_PROJECT
-from app.domain.ids import id_at
+from app.domain.projects import DEFAULT_PROJECT
+from app.ids import id_at
 from benchmarks.api.client import Connection, Server, message
 from benchmarks.api.servers import Api, Servers
 from benchmarks.figures import Figure

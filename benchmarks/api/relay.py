@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from app.db import queueing
 from app.domain.jobs import DEFAULT_CLASS, NewJob
 from app.queue import CeleryQueue, queue_of
-from app.services import dispatch
+from app.services.jobs import relay
 from app.services.quarantine import Guard
 from benchmarks.api.servers import Servers
 from benchmarks.figures import Figure
@@ -22,7 +22,7 @@ ROWS, RELAYS = 10_000, 2
 def _relay(engine: Engine, url: str) -> int:
     queue, sent = CeleryQueue(url), 0
     while True:
-        found = dispatch.relay(Guard(engine), queue)
+        found = relay.relay(Guard(engine), queue)
         sent += found
         if not found:
             queue.close()

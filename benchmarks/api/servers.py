@@ -15,14 +15,14 @@ import httpx2
 import psutil
 from sqlalchemy import Engine
 
-from app.db import migrate, projects, worker_classes
+from app.db import migrate, projects, workers
 from app.db.engine import make_engine
-from app.domain.access import DEFAULT_PROJECT, Limits
-from app.domain.machines import Machine
+from app.domain.projects import DEFAULT_PROJECT, Limits
 from app.local.postgres import Postgres
 from app.local.process import running
 from app.local.valkey import Valkey, free_port
-from app.services import keys
+from app.planning.machines import Machine
+from app.services.projects import keys
 from app.settings import Settings
 from benchmarks.api.client import Server
 
@@ -64,7 +64,7 @@ class Servers:
         with engine.begin() as connection:
             key = keys.create(connection, "benchmark")
             projects.set_limits(connection, DEFAULT_PROJECT, UNLIMITED)
-            worker_classes.put(connection, WORKER)
+            workers.put(connection, WORKER)
         environment = settings.environment()
         server, process = self._serve("app.main:create_app", environment, "/readyz", key)
         return Api(server, process, engine, settings)

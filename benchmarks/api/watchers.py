@@ -5,7 +5,7 @@ import time
 from datetime import timedelta
 
 from app.domain.jobs import EventType, Job, NewEvent, Phase
-from app.services import attempts
+from app.services.jobs import attempts
 from benchmarks.api.client import Connection, message
 from benchmarks.api.servers import Api, Servers
 from benchmarks.figures import Figure

@@ -13,7 +13,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from app.api.files import PublishedFile
+from app.api.http.files import PublishedFile
 
 NGINX = """
 daemon off;

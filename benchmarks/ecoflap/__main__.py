@@ -22,15 +22,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.domain.methods import build_recipe
-from app.domain.recipe import GradientNorm, ZerothOrder
+from app.recipes.methods import build_recipe
+from app.recipes.recipe import GradientNorm, ZerothOrder
 from benchmarks.ecoflap.models import MODELS, prepared
 from benchmarks.figures import Figure, conclude
 from workers.pruning.allocation.ecoflap import measure
 from workers.pruning.allocation.ecoflap.perturbation import noise
+from workers.pruning.engine.prune import evaluating, prune
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.replay import Batch
-from workers.pruning.prune import evaluating, prune
+from workers.pruning.models.layout.replay import Batch
 
 SAMPLES = {"blip2": 16, "llama": 16, "scenes-llava": 128}
 SIZES = {"blip2": 2, "llama": 2, "scenes-llava": 16}

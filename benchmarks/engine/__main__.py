@@ -31,9 +31,9 @@ from benchmarks.engine.models import (
 )
 from benchmarks.engine.ours import Ours, timed
 from benchmarks.figures import Figure, conclude
-from workers.pruning.kth import pool_counts
-from workers.pruning.models.precision import suitable_dtype
-from workers.pruning.selection import smallest, zero
+from workers.pruning.models.layout.precision import suitable_dtype
+from workers.pruning.selection.kth import pool_counts
+from workers.pruning.selection.selection import smallest, zero
 
 RUNS = [(method, p) for method in ("wanda", "sparsegpt") for p in ("unstructured", "2:4")]
 

@@ -14,14 +14,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
-from app.domain.methods import build_recipe
+from app.recipes.methods import build_recipe
 from benchmarks.engine.models import batches
+from workers.pruning.engine.prune import prune
 from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.families.registry import adapt
+from workers.pruning.models.layout.replay import Batch
+from workers.pruning.models.layout.structure import Tower
 from workers.pruning.models.loading import load_model
-from workers.pruning.models.registry import adapt
-from workers.pruning.models.replay import Batch
-from workers.pruning.models.structure import Tower
-from workers.pruning.prune import prune
 
 MIB = 1 << 20
 

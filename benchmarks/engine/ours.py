@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from app.domain.methods import build_recipe
+from app.recipes.methods import build_recipe
 from benchmarks.engine.models import SAMPLES, batches
+from workers.pruning.engine.prune import prune
+from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
-from workers.pruning.models.registry import adapt
-from workers.pruning.prune import prune
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -17,15 +17,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 import transformers
 
-from app.domain.methods import build_recipe
+from app.recipes.methods import build_recipe
 from benchmarks.memory.model import VOCABULARY
 from workers.pipeline.checkpoints import DiskCheckpoints
+from workers.pruning.engine.prune import prune
 from workers.pruning.memory import Memory
 from workers.pruning.models.export import copy_checkpoint, export_checkpoint, write_back
+from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
-from workers.pruning.models.registry import adapt
-from workers.pruning.progress import Progress
-from workers.pruning.prune import prune
+from workers.pruning.resume.progress import Progress
 
 TOKENS = 64
 

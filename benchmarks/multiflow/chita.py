@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from app.domain.methods import build_recipe
+from app.recipes.methods import build_recipe
 from benchmarks.engine.memory import status
+from workers.pruning.engine.prune import prune
+from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
-from workers.pruning.models.registry import adapt
-from workers.pruning.prune import prune
 
 BATCHES, BLOCKS, LENGTH, VOCABULARY = 32, 12, 32, 256
 

@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.par.answers import Answered
-from workers.pruning.par.judging import contestants
-from workers.pruning.par.policies import Policy, Rules
-from workers.pruning.par.runtime import Decision, Router, Scores, anatomy, par
+from workers.pruning.routing.answers import Answered
+from workers.pruning.routing.judging import contestants
+from workers.pruning.routing.policies import Policy, Rules
+from workers.pruning.routing.runtime import Decision, Router, Scores, anatomy, par
 
 FASTV = "fastv"
 Contest = dict[str, tuple[Policy, Rules]]

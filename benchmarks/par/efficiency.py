@@ -19,10 +19,10 @@ import torch
 import transformers
 
 from benchmarks.figures import Figure
-from workers.pruning.par.artifact import write_artifact
-from workers.pruning.par.flops import Costs, Prompt, count
-from workers.pruning.par.profiles import standard_profiles
-from workers.pruning.par.runtime import SlimRouter, anatomy, attach, layer_candidates
+from workers.pruning.routing.artifact import write_artifact
+from workers.pruning.routing.flops import Costs, Prompt, count
+from workers.pruning.routing.profiles import standard_profiles
+from workers.pruning.routing.runtime import SlimRouter, anatomy, attach, layer_candidates
 
 LAYERS, IMAGE_TOKENS, TEXT_TOKENS = 16, 576, 76
 SMALL = {

@@ -15,10 +15,10 @@ from benchmarks.figures import Figure
 from benchmarks.par.contest import contest, prompts_of
 from benchmarks.par.subject import Subject
 from workers.pipeline.evaluation.interval import Scores, compare
-from workers.pruning.par.answers import Answered, closeness, joined, log_probs
-from workers.pruning.par.judging import PRIOR, RANDOM, ROUTER, SEEDS, UNIFORM
-from workers.pruning.par.policies import Rules
-from workers.pruning.par.runtime import Decision, Router, par, running_layers
+from workers.pruning.routing.answers import Answered, closeness, joined, log_probs
+from workers.pruning.routing.judging import PRIOR, RANDOM, ROUTER, SEEDS, UNIFORM
+from workers.pruning.routing.policies import Rules
+from workers.pruning.routing.runtime import Decision, Router, par, running_layers
 
 Sets = tuple[tuple[int, ...], ...]
 

@@ -17,10 +17,10 @@ from benchmarks.par import layers, swap
 from benchmarks.par.contest import FASTV, contest
 from benchmarks.par.subject import MODELS, Subject, answered, asked, load, train
 from workers.pipeline.evaluation.interval import Scores, compare
-from workers.pruning.par.answers import Answered, Closeness, closeness, joined, log_probs
-from workers.pruning.par.judging import PRIOR, RANDOM, ROUTER, UNIFORM, averaged
-from workers.pruning.par.policies import Rules, deciding
-from workers.pruning.par.runtime import Router, par
+from workers.pruning.routing.answers import Answered, Closeness, closeness, joined, log_probs
+from workers.pruning.routing.judging import PRIOR, RANDOM, ROUTER, UNIFORM, averaged
+from workers.pruning.routing.policies import Rules, deciding
+from workers.pruning.routing.runtime import Router, par
 from workers.scenes.splits import Split
 
 JUDGING = 540

@@ -5,15 +5,15 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from app.domain.routing import Routing, TokensAndLayers
+from app.recipes.routing import Routing, TokensAndLayers
 from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.families.registry import adapt
+from workers.pruning.models.inputs.records import CalibrationRecord
 from workers.pruning.models.loading import load_model
-from workers.pruning.models.records import CalibrationRecord
-from workers.pruning.models.registry import adapt
-from workers.pruning.par.answers import Answered, answer
-from workers.pruning.par.learning import Learned, learn
-from workers.pruning.par.policies import Rules
-from workers.pruning.par.runtime import Profile, anatomy, layer_candidates
+from workers.pruning.routing.answers import Answered, answer
+from workers.pruning.routing.learning import Learned, learn
+from workers.pruning.routing.policies import Rules
+from workers.pruning.routing.runtime import Profile, anatomy, layer_candidates
 from workers.scenes.questions import KINDS
 from workers.scenes.samples import Sample, samples
 from workers.scenes.splits import Split

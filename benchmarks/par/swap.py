@@ -13,10 +13,10 @@ from benchmarks.figures import Figure
 from benchmarks.par.contest import FASTV, contest, prompts_of
 from benchmarks.par.subject import Subject, answered
 from workers.pipeline.evaluation.interval import Scores, compare
-from workers.pruning.par.answers import Answered
-from workers.pruning.par.judging import PRIOR, RANDOM, ROUTER, SEEDS, UNIFORM
-from workers.pruning.par.policies import Rules
-from workers.pruning.par.runtime import VISION, Router
+from workers.pruning.routing.answers import Answered
+from workers.pruning.routing.judging import PRIOR, RANDOM, ROUTER, SEEDS, UNIFORM
+from workers.pruning.routing.policies import Rules
+from workers.pruning.routing.runtime import VISION, Router
 from workers.scenes.drawing import draw
 from workers.scenes.questions import KINDS
 from workers.scenes.samples import Sample

@@ -14,17 +14,17 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from app.domain.anatomy import Anatomy
-from app.domain.machines import Machine
-from app.domain.memory_estimate import estimate_memory
 from app.domain.submission import JobRequest, resolve
-from app.domain.time_estimate import estimate_seconds
-from app.sources.directory import read_config
+from app.planning.layout import Anatomy
+from app.planning.machines import Machine
+from app.planning.memory import estimate_memory
+from app.planning.model_files.directory import read_config
+from app.planning.time import estimate_seconds
 from benchmarks.figures import Figure, conclude
 from benchmarks.plans.job import ACTIVATIONS
 from benchmarks.plans.models import build
-from workers.machine import disk_rate, gflops, memory_limit
-from workers.pruning.models.checkpoint import open_checkpoint
+from workers.pruning.models.files.checkpoint import open_checkpoint
+from workers.runtime.machine import disk_rate, gflops, memory_limit
 
 # The built-in texts have about so many tokens: a plan counts with as many as there may be.
 CALIBRATION = {"samples": 64, "batch_size": 16, "max_length": 16}

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from app.domain.submission import JobRequest, resolve
-from workers.pipeline import run as pipeline
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
-from workers.pipeline.helping import Quiet
+from workers.pipeline.run import run
+from workers.pipeline.sharing.helping import Quiet
 
 ACTIVATIONS = 4 << 30
 
@@ -38,7 +38,7 @@ def main(root: Path, request: str) -> None:
             report=Quiet(),
         )
         start = time.monotonic()
-        pipeline.run(context)
+        run.run(context)
         print(json.dumps({"peak": peak(), "seconds": time.monotonic() - start}))
 
 

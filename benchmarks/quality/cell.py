@@ -11,21 +11,21 @@ from typing import Any
 
 import torch
 
-from app.domain.evaluation import EvaluationSpec, MetricName
-from app.domain.methods import WEIGHT_METHODS, build_recipe
+from app.recipes.evaluation import EvaluationSpec, MetricName
+from app.recipes.methods import WEIGHT_METHODS, build_recipe
 from benchmarks.quality.grid import PROSE, SUBJECTS, Subject
 from benchmarks.quality.pruners import find_pruner
 from benchmarks.quality.texts import prose
-from workers.pipeline.datasets.builtin import Part
-from workers.pipeline.datasets.record import Record
-from workers.pipeline.datasets.source import load_dataset
+from workers.pipeline.data.builtin import Part
+from workers.pipeline.data.record import Record
+from workers.pipeline.data.source import load_dataset
 from workers.pipeline.evaluation import subject as evaluation
 from workers.pipeline.evaluation.metric import Metric, OwnMetric
 from workers.pipeline.evaluation.metrics import METRICS
+from workers.pruning.engine.prune import evaluating, prune
 from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
-from workers.pruning.models.registry import adapt
-from workers.pruning.prune import evaluating, prune
 
 DENSE = "dense"
 _BATCH = 16

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.domain.evaluation import MetricName
+from app.recipes.evaluation import MetricName
 from benchmarks.quality.pruners import TABLE, VARIANTS
 
 MODELS = Path(__file__).parents[1] / "models"

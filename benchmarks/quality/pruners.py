@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.domain.methods import WEIGHT_METHODS
+from app.recipes.methods import WEIGHT_METHODS
 
 
 @dataclass(frozen=True)

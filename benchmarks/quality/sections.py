@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from app.domain.errors import SecateurError
+from app.errors import SecateurError
 from benchmarks.quality import cell, tuning
 from benchmarks.quality.cache import cached
 from benchmarks.quality.cell import DENSE, Cell, find_subject, model_digest

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.domain.evaluation import MetricName
+from app.recipes.evaluation import MetricName
 from benchmarks.quality.pruners import TABLE
 from workers.pipeline.evaluation.interval import Scores, compare, exponential
 

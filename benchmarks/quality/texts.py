@@ -17,8 +17,8 @@ from pydoc_data.topics import topics
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.quality.grid import OUT
-from workers.pipeline.datasets.builtin import Part
-from workers.pipeline.datasets.record import Record
+from workers.pipeline.data.builtin import Part
+from workers.pipeline.data.record import Record
 
 _CHARACTERS = range(300, 800)  # of a paragraph
 _NO_PROSE = (">>>", "::=", "->")

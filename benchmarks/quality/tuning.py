@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.domain.evaluation import MetricName
+from app.recipes.evaluation import MetricName
 from benchmarks.quality.cell import load, measuring, prune_as_told
-from workers.pipeline.datasets.record import Record
+from workers.pipeline.data.record import Record
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.inputs import IGNORED_LABEL
+from workers.pruning.models.inputs.inputs import IGNORED_LABEL
 from workers.scenes.samples import samples
 from workers.scenes.splits import Split
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx2
 
-from app.domain.report import STATISTICS_FILE
 from app.local.installation import Installation, installation, worker_program
 from app.local.process import Process, running
 from app.local.valkey import free_port
+from app.recipes.pruning_report import STATISTICS_FILE
 from app.settings import Settings
 
 MODELS = Path(__file__).parents[1] / "models"

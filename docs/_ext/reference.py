@@ -14,16 +14,16 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from app.api.openapi import METHODS as VERBS
-from app.api.openapi import _errors
-from app.api.problems import HTTP_CODES, VALIDATION_CODES, status_of
-from app.cli.commands import LazyGroup
+from app.api.document.openapi import METHODS as VERBS
+from app.api.document.openapi import _errors
+from app.api.http.problems import HTTP_CODES, VALIDATION_CODES, status_of
+from app.cli.lazy_group import LazyGroup
 from app.cli.main import app as command_line
-from app.domain.errors import SecateurError, SystemFaultError, UserError
 from app.domain.jobs import EVENT_TYPES
-from app.domain.methods import METHODS
 from app.domain.webhooks import WebhookEvent
+from app.errors import SecateurError, SystemFaultError, UserError
 from app.main import create_app
+from app.recipes.methods import METHODS
 from app.settings import Section, Settings
 from app.telemetry.metrics import api, maintenance, state, worker
 from docs._ext import measured

@@ -14,8 +14,8 @@ import transformers
 from safetensors.torch import load_file
 
 from tests.loud import SIDE
-from workers.pruning.par.flops import Costs, Prompt, count
-from workers.pruning.par.runtime import anatomy, attach
+from workers.pruning.routing.flops import Costs, Prompt, count
+from workers.pruning.routing.runtime import anatomy, attach
 
 JOB = {
     "model": "loud-llava",

@@ -18,7 +18,7 @@ from app.local.installation import Api, worker_program
 from app.local.postgres import Postgres
 from app.local.process import Process, Program
 from app.local.valkey import Valkey, free_port
-from app.services import keys
+from app.services.projects import keys
 from app.settings import Settings
 from tests.chaos.disk import Disk
 from tests.chaos.proxy import Proxy, tcp, unix

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from app.domain.recipe import SparseGPT, Unstructured
+from app.recipes.recipe import SparseGPT, Unstructured
+from workers.pruning.calibration.statistics import Hessian, SquareSum
 from workers.pruning.importance.sparsegpt import SparseGPTCriterion
 from workers.pruning.importance.wanda import WandaCriterion
-from workers.pruning.selection import Selection, budget, smallest
-from workers.pruning.statistics import Hessian, SquareSum
+from workers.pruning.selection.selection import Selection, budget, smallest
 
 DATA = Path(__file__).parents[3] / "shared" / "conformance" / "ecoflap"
 pytestmark = pytest.mark.skipif(

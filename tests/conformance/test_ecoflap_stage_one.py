@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from app.domain.recipe import FirstOrder, GradientNorm, Modality, ZerothOrder
+from app.recipes.recipe import FirstOrder, GradientNorm, Modality, ZerothOrder
 from workers.pruning.allocation.ecoflap import measure
 from workers.pruning.allocation.ecoflap.ranking import score_groups
 from workers.pruning.allocation.ecoflap.water_filling import Group, decimal, keep_counts
 from workers.pruning.memory import Memory
-from workers.pruning.models.structure import Block, Matrix, Tower
+from workers.pruning.models.layout.structure import Block, Matrix, Tower
 
 DATA = Path(__file__).parents[3] / "shared" / "conformance" / "ecoflap"
 pytestmark = pytest.mark.skipif(

@@ -11,12 +11,13 @@ from starlette.testclient import TestClient
 
 from app.db import migrate, projects
 from app.db.engine import make_engine
-from app.domain.access import DEFAULT_PROJECT, Limits
 from app.domain.jobs import FailureKind, JobError
+from app.domain.projects import DEFAULT_PROJECT, Limits
 from app.local.valkey import free_port
 from app.main import create_app, make_server
 from app.queue import CeleryQueue
-from app.services import attempts, keys
+from app.services.jobs import attempts
+from app.services.projects import keys
 from app.settings import Settings
 from tests.integration.app.headers import write_header
 from tests.integration.cut_lines import cut_lines

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from app.domain.allocation_scores import AllocationScores
 from app.domain.jobs import Lease, NewEvent, Phase
-from app.domain.machines import Machine
 from app.domain.shards import Part, Shard
 from app.domain.submission import JobSpec
+from app.planning.machines import Machine
+from app.recipes.allocation_scores import AllocationScores
 
 
 class StoppedError(Exception):

@@ -2,8 +2,8 @@
 
 import torch
 
-from app.domain.compute import is_gpu, ordinal
-from app.domain.errors import NoWorkerError
+from app.errors import NoWorkerError
+from app.recipes.device import is_gpu, ordinal
 
 
 def find_device(asked: str, default: str = "auto") -> torch.device:

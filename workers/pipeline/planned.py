@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from app.domain.anatomy import Anatomy
-from app.domain.errors import UserError
-from app.domain.machines import Machine
 from app.domain.submission import JobSpec
-from app.domain.time_estimate import estimate_seconds
-from app.sources.directory import read_config
-from app.sources.headers import read_header
+from app.errors import UserError
+from app.planning.layout import Anatomy
+from app.planning.machines import Machine
+from app.planning.model_files.directory import read_config
+from app.planning.model_files.headers import read_header
+from app.planning.time import estimate_seconds
 
 
 def longest_step(directory: Path, spec: JobSpec, machine: Machine) -> float:

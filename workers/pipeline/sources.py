@@ -12,10 +12,9 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from tqdm.auto import tqdm  # type: ignore[import-untyped]  # it has no types
 
-from app.domain.model_source import HubModel, ModelSource
-from app.sources.directory import file_names, read_file, resolve_local_model
-from app.sources.hub_errors import hub_errors
-from app.sources.model_files import (
+from app.planning.model_files.directory import file_names, read_file, resolve_local_model
+from app.planning.model_files.hub_errors import hub_errors
+from app.planning.model_files.listing import (
     CARD_FILE,
     CONFIG_FILE,
     INDEX_FILE,
@@ -25,6 +24,7 @@ from app.sources.model_files import (
     entry_file,
     parse_index,
 )
+from app.planning.model_files.source import HubModel, ModelSource
 
 
 @dataclass(frozen=True, slots=True)

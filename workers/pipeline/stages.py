@@ -8,28 +8,28 @@ from typing import Any, TypeVar
 
 import torch
 
-from app.domain.errors import HubUnavailableError, QualityGateError
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
-from app.domain.model_source import parse_model_source
 from app.domain.submission import REPRODUCED, with_default_set
+from app.errors import HubUnavailableError, QualityGateError
+from app.planning.model_files.directory import read_config
+from app.planning.model_files.source import parse_model_source
 from app.retries import retried
-from app.sources.directory import read_config
 from workers.pipeline.beside import beside
 from workers.pipeline.checkpoints import DiskCheckpoints, open_checkpoints
 from workers.pipeline.context import Reporter, RunContext
-from workers.pipeline.datasets.builtin import Part
-from workers.pipeline.datasets.source import Dataset, load_dataset
+from workers.pipeline.data.builtin import Part
+from workers.pipeline.data.running import running
+from workers.pipeline.data.source import Dataset, load_dataset
 from workers.pipeline.devices import find_device
 from workers.pipeline.evaluation.stage import refuse_overlap
-from workers.pipeline.files import OutputFile
+from workers.pipeline.export.files import OutputFile
 from workers.pipeline.planned import longest_step
-from workers.pipeline.running import running
 from workers.pipeline.sources import ModelFiles, fetch
 from workers.pruning.memory import Memory
 from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.layout.precision import HALF, settle, suitable_dtype
+from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.loading import LoadedModel, load_model
-from workers.pruning.models.precision import HALF, settle, suitable_dtype
-from workers.pruning.models.replay import Batch
 
 T = TypeVar("T")
 

@@ -1,10 +1,10 @@
 """`secateur demo`: the whole service on two small real models, and what pruning leaves of them."""
 
 from app.cli.client import Client, RefusedError, UnreachableError
+from app.cli.commands.download import DownloadError
 from app.cli.console import err, fail, out
 from app.cli.demo import minilm, scenes
 from app.cli.demo.act import Act
-from app.cli.download import DownloadError
 from app.cli.service import DataDir
 from app.cli.settings import load_settings
 from app.local.errors import LocalError

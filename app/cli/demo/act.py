@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.client import Client, Json
+from app.cli.commands.download import download_bars, fetch
+from app.cli.commands.watch import watch_to_end
 from app.cli.console import fail, out
-from app.cli.download import download_bars, fetch
-from app.cli.watch import watch_to_end
 from app.local.errors import LocalError
 from app.local.installation import Installation
 from app.local.process import Process, Program, running

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from app.domain.recipe import Modality
-from workers.pruning.models.structure import Matrix
+from app.recipes.recipe import Modality
+from workers.pruning.models.layout.structure import Matrix
 
 CASES = Path(__file__).parents[3] / "../shared/conformance/multiflow"
 needs_cases = pytest.mark.skipif(

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from app.domain.recipe import Chita, Lamp, Magnitude, Pooled, Recipe, Snip
+from app.recipes.recipe import Chita, Lamp, Magnitude, Pooled, Recipe, Snip
 from tests.conformance.multiflow.cases import arrays, baseline, description, matrix, needs_cases
 from workers.pruning.allocation import allocate
-from workers.pruning.backward import Backward
+from workers.pruning.calibration.backward import Backward
+from workers.pruning.engine.dense_pass import Rank
 from workers.pruning.importance import find_criterion
 from workers.pruning.memory import Memory
-from workers.pruning.selection import Selection
-from workers.pruning.survey import Rank
+from workers.pruning.selection.selection import Selection
 
 pytestmark = needs_cases
 SPARSITIES = ["0.63", "0.75", "0.9"]

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from app.domain.methods import build_recipe
-from app.domain.recipe import Modality
+from app.recipes.methods import build_recipe
+from app.recipes.recipe import Modality
 from tests.conformance.multiflow.cases import arrays, description, matrix, needs_cases
 from workers.pruning.allocation import allocate
+from workers.pruning.calibration.statistics import SquareSum
 from workers.pruning.importance import find_criterion
-from workers.pruning.selection import Selection
-from workers.pruning.statistics import SquareSum
+from workers.pruning.selection.selection import Selection
 
 pytestmark = needs_cases
 CASES = ["hand_dino", "chain_dino", "xvlm_general", "blip_combined"]

@@ -1,6 +1,6 @@
 """What every refusal looks like."""
 
-from app.api.problems import MEDIA_TYPE
+from app.api.http.problems import MEDIA_TYPE
 
 
 def assert_problem(answer, status, code):

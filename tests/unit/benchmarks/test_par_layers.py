@@ -3,8 +3,8 @@
 import torch
 
 from benchmarks.par.layers import _figures, _sets
-from workers.pruning.par.policies import Rules
-from workers.pruning.par.runtime import Profile
+from workers.pruning.routing.policies import Rules
+from workers.pruning.routing.runtime import Profile
 
 
 def test_every_set_of_layers_that_may_be_left_out():

@@ -17,9 +17,9 @@ from benchmarks.quality.sections import Section, fill, sections
 from benchmarks.quality.tables import best_baseline, scores, table
 from benchmarks.quality.texts import prose
 from tests.families import BY_NAME
-from workers.pipeline.datasets.builtin import Part
+from workers.pipeline.data.builtin import Part
+from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
-from workers.pruning.models.registry import adapt
 
 
 def row(pruner, values, *, sparsity=0.5, seed=0, metric="accuracy"):

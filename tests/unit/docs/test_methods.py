@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.methods import METHODS, ROUTE_METHODS
+from app.recipes.methods import METHODS, ROUTE_METHODS
 from benchmarks.quality.pruners import TABLE
 from docs._ext import measured
 

@@ -2,12 +2,12 @@
 
 import typer
 
-from app.api.openapi import METHODS as VERBS
-from app.api.openapi import _errors
+from app.api.document.openapi import METHODS as VERBS
+from app.api.document.openapi import _errors
 from app.cli.main import app as command_line
 from app.domain.jobs import EVENT_TYPES, EventType
-from app.domain.methods import METHODS
 from app.main import create_app
+from app.recipes.methods import METHODS
 from app.settings import Section, Settings
 from docs._ext import reference
 

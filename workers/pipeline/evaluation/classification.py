@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.domain.errors import EvaluationDataError
-from app.domain.evaluation import MetricName
+from app.errors import EvaluationDataError
+from app.recipes.evaluation import MetricName
 from workers.pipeline.evaluation.interval import Scores
 from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
 from workers.pipeline.evaluation.pairs import embed_pairs
 from workers.pipeline.evaluation.subject import Subject, finite
-from workers.pruning.models.records import CalibrationRecord
+from workers.pruning.models.inputs.records import CalibrationRecord
 
 
 class Classification(OwnMetric):

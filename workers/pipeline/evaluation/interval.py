@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.evaluation import Estimate, Measured
+from app.recipes.evaluation import Estimate, Measured
 
 RESAMPLES = 2000
 _CHUNK = 100  # resamples held in memory at a time

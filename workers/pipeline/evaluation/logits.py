@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.domain.errors import MetricNotApplicableError
+from app.errors import MetricNotApplicableError
 from workers.pipeline.evaluation.subject import Subject
-from workers.pruning.models.inputs import IGNORED_LABEL
+from workers.pruning.models.inputs.inputs import IGNORED_LABEL
+from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.losses import next_token_labels
-from workers.pruning.models.replay import Batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """All metrics, and which of them a job measures."""
 
-from app.domain.errors import MetricNotApplicableError
-from app.domain.evaluation import MetricName
+from app.errors import MetricNotApplicableError
+from app.recipes.evaluation import MetricName
 from workers.pipeline.evaluation.accuracy import Accuracy
 from workers.pipeline.evaluation.classification import Classification
 from workers.pipeline.evaluation.divergence import Divergence

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.domain.errors import MetricNotApplicableError
+from app.errors import MetricNotApplicableError
 from workers.pipeline.evaluation.subject import Subject, finite
-from workers.pruning.models.records import CalibrationRecord
+from workers.pruning.models.inputs.records import CalibrationRecord
 
 
 def embed_pairs(

@@ -2,12 +2,12 @@
 
 import torch
 
-from app.domain.evaluation import MetricName
+from app.recipes.evaluation import MetricName
 from workers.pipeline.evaluation.interval import Scores, exponential
 from workers.pipeline.evaluation.logits import mean_by_row, predict
 from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
 from workers.pipeline.evaluation.subject import Subject
-from workers.pruning.models.inputs import IGNORED_LABEL
+from workers.pruning.models.inputs.inputs import IGNORED_LABEL
 
 
 class Perplexity(OwnMetric):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.domain.errors import EvaluationDataError, MetricNotApplicableError
-from app.domain.evaluation import MetricName
+from app.errors import EvaluationDataError, MetricNotApplicableError
+from app.recipes.evaluation import MetricName
 from workers.pipeline.evaluation.interval import Scores
 from workers.pipeline.evaluation.metric import Metric, ScoresOf
 from workers.pipeline.evaluation.subject import Subject

@@ -8,26 +8,20 @@ from typing import Self
 import numpy as np
 import torch
 
-from app.domain.errors import (
+from app.errors import (
     EvaluationDataError,
     EvaluationOverlapError,
     MetricNotApplicableError,
     NonFiniteError,
 )
-from app.domain.evaluation import (
-    EvaluationReport,
-    GateReport,
-    Measured,
-    MetricName,
-    QualityGate,
-)
-from workers.pipeline.datasets.source import Dataset
+from app.recipes.evaluation import EvaluationReport, GateReport, Measured, MetricName, QualityGate
+from workers.pipeline.data.running import running
+from workers.pipeline.data.source import Dataset
 from workers.pipeline.evaluation.interval import Scores, compare
 from workers.pipeline.evaluation.metric import Metric, ScoresOf
 from workers.pipeline.evaluation.metrics import choose
 from workers.pipeline.evaluation.subject import Subject
-from workers.pipeline.running import running
-from workers.pruning.prune import evaluating
+from workers.pruning.engine.prune import evaluating
 
 
 def refuse_overlap(calibration: Dataset, evaluation: Dataset) -> None:

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from app.domain.errors import CalibrationDataError, EvaluationDataError, NonFiniteError
-from app.domain.evaluation import EvaluationSpec
-from workers.pipeline.datasets.record import Record
+from app.errors import CalibrationDataError, EvaluationDataError, NonFiniteError
+from app.recipes.evaluation import EvaluationSpec
+from workers.pipeline.data.record import Record
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.records import CalibrationRecord
-from workers.pruning.models.replay import Batch
+from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.layout.replay import Batch
 
 
 @dataclass(frozen=True, slots=True)

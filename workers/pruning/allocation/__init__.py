@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from app.domain.recipe import ECoFLaP, Pooled, Recipe, Uniform
+from app.recipes.recipe import ECoFLaP, Pooled, Recipe, Uniform
 from workers.pruning.allocation.pooled import pooled
 from workers.pruning.allocation.uniform import uniform
-from workers.pruning.kth import Scores
-from workers.pruning.models.structure import Matrix
+from workers.pruning.models.layout.structure import Matrix
+from workers.pruning.selection.kth import Scores
 
 __all__ = ["allocate"]
 

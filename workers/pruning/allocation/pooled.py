@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from app.domain.recipe import Recipe
+from app.recipes.recipe import Recipe
 from workers.pruning.allocation.scopes import scopes
-from workers.pruning.kth import Scores, pool_counts
-from workers.pruning.models.structure import Matrix
+from workers.pruning.models.layout.structure import Matrix
+from workers.pruning.selection.kth import Scores, pool_counts
 
 
 def pooled(recipe: Recipe, scores: Mapping[Matrix, Scores]) -> dict[Matrix, int]:

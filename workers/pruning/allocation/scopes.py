@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.domain.budgets import scope_of, total
-from app.domain.recipe import NM, Recipe
-from workers.pruning.models.structure import Matrix
+from app.recipes.budgets import scope_of, total
+from app.recipes.recipe import NM, Recipe
+from workers.pruning.models.layout.structure import Matrix
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from app.domain.budgets import decimal
-from app.domain.errors import RecipeError
-from app.domain.recipe import NM, Recipe, Uniform
+from app.errors import RecipeError
+from app.recipes.budgets import decimal
+from app.recipes.recipe import NM, Recipe, Uniform
 from workers.pruning.allocation.scopes import Scope, scopes
-from workers.pruning.models.structure import Matrix
-from workers.pruning.selection import budget
+from workers.pruning.models.layout.structure import Matrix
+from workers.pruning.selection.selection import budget
 
 
 def uniform(recipe: Recipe, allocation: Uniform, matrices: Sequence[Matrix]) -> dict[Matrix, int]:

@@ -1,9 +1,9 @@
 """Which weights go first: one criterion, one file."""
 
-from app.domain.recipe import Chita, Random, Recipe, SparseGPT, Wanda
+from app.recipes.recipe import Chita, Random, Recipe, SparseGPT, Wanda
 from workers.pruning.importance.chita import ChitaCriterion
 from workers.pruning.importance.criterion import Criterion
-from workers.pruning.importance.l2_normalised import L2NormalisedCriterion
+from workers.pruning.importance.l2_normalized import L2NormalisedCriterion
 from workers.pruning.importance.lamp import LampCriterion
 from workers.pruning.importance.magnitude import MagnitudeCriterion
 from workers.pruning.importance.multiflow import FlowCriterion

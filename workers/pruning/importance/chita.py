@@ -24,14 +24,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.domain.recipe import NM, Chita
-from workers.pruning.backward import Backward
+from app.recipes.recipe import NM, Chita
+from workers.pruning.calibration.backward import Backward
 from workers.pruning.importance.criterion import Outcome, outcome
 from workers.pruning.importance.gradient import GradientCriterion, telling
-from workers.pruning.kth import kth_smallest
-from workers.pruning.models.structure import Matrix
-from workers.pruning.quadratic import TRIALS, Quadratic, shortened
-from workers.pruning.selection import Selection
+from workers.pruning.importance.quadratic import TRIALS, Quadratic, shortened
+from workers.pruning.models.layout.structure import Matrix
+from workers.pruning.selection.kth import kth_smallest
+from workers.pruning.selection.selection import Selection
 
 _TINY = torch.finfo(torch.float32).tiny
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from app.domain.errors import NonFiniteError
-from workers.pruning.models.structure import Matrix
-from workers.pruning.selection import Selection, zero
-from workers.pruning.statistics import Statistic
+from app.errors import NonFiniteError
+from workers.pruning.calibration.statistics import Statistic
+from workers.pruning.models.layout.structure import Matrix
+from workers.pruning.selection.selection import Selection, zero
 
 _SMALLEST = 1.5e-45  # above zero, in float32
 _FEW = 64

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from app.domain.errors import CalibrationDataError
-from workers.pruning.backward import Backward
+from app.errors import CalibrationDataError
+from workers.pruning.calibration.backward import Backward
 from workers.pruning.importance.criterion import Criterion
-from workers.pruning.models.structure import Matrix
+from workers.pruning.models.layout.structure import Matrix
 
 
 class GradientCriterion(Criterion):

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
+from workers.pruning.calibration.statistics import SquareSum
 from workers.pruning.importance.criterion import Criterion
-from workers.pruning.statistics import SquareSum
 
 
 class FlowCriterion(Criterion):

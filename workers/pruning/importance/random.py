@@ -6,7 +6,7 @@ from zlib import crc32
 import torch
 
 from workers.pruning.importance.criterion import Criterion
-from workers.pruning.models.structure import Matrix
+from workers.pruning.models.layout.structure import Matrix
 
 
 class RandomCriterion(Criterion):

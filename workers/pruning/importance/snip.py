@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from workers.pruning.backward import Backward
+from workers.pruning.calibration.backward import Backward
 from workers.pruning.importance.gradient import GradientCriterion, telling
-from workers.pruning.models.structure import Matrix
+from workers.pruning.models.layout.structure import Matrix
 
 _BELOW_ALL = 2.0**-100
 _TINY = torch.finfo(torch.float32).tiny

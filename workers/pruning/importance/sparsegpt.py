@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.domain.recipe import NM, SparseGPT
+from app.recipes.recipe import NM, SparseGPT
+from workers.pruning.calibration.statistics import Hessian
 from workers.pruning.importance.criterion import Criterion, Outcome
-from workers.pruning.linalg import inverse_factor
-from workers.pruning.selection import Selection, check_finite, smallest_of_lanes, zero
-from workers.pruning.statistics import Hessian
+from workers.pruning.selection.linalg import inverse_factor
+from workers.pruning.selection.selection import Selection, check_finite, smallest_of_lanes, zero
 
 Floats: TypeAlias = NDArray[np.float32]
 Bools: TypeAlias = NDArray[np.bool_]

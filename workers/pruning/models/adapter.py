@@ -16,23 +16,23 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
-from app.domain.errors import CalibrationDataError, UnsupportedArchitectureError
-from app.domain.recipe import Modality
-from workers.pruning.models import inputs, limits
-from workers.pruning.models.boundary import naming_record
-from workers.pruning.models.discovery import (
+from app.errors import CalibrationDataError, UnsupportedArchitectureError
+from app.recipes.recipe import Modality
+from workers.pruning.models.files.file_keys import map_file_keys
+from workers.pruning.models.inputs import inputs, limits
+from workers.pruning.models.inputs.boundary import naming_record
+from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.layout.discovery import (
     MatrixFinder,
     Stack,
     find_stacks,
     stack_of,
     unread_weights,
 )
-from workers.pruning.models.file_keys import map_file_keys
+from workers.pruning.models.layout.replay import Batch
+from workers.pruning.models.layout.structure import Block, Matrix, Tower
 from workers.pruning.models.loading import LoadedModel
 from workers.pruning.models.losses import training_loss
-from workers.pruning.models.records import CalibrationRecord
-from workers.pruning.models.replay import Batch
-from workers.pruning.models.structure import Block, Matrix, Tower
 
 Encode: TypeAlias = Callable[[CalibrationRecord, int], inputs.Sample]
 Write: TypeAlias = Callable[[str], dict[str, Any]]

@@ -6,17 +6,13 @@ from pathlib import Path
 
 import torch
 
-from app.domain.errors import ModelLoadError
-from app.sources.directory import file_names
-from app.sources.model_files import companions
+from app.errors import ModelLoadError
+from app.planning.model_files.directory import file_names
+from app.planning.model_files.listing import companions
 from workers.pruning.memory import Memory
-from workers.pruning.models.checkpoint import (
-    Checkpoint,
-    open_checkpoint,
-    resolve_file,
-)
-from workers.pruning.models.file_keys import Place
-from workers.pruning.models.structure import Matrix
+from workers.pruning.models.files.checkpoint import Checkpoint, open_checkpoint, resolve_file
+from workers.pruning.models.files.file_keys import Place
+from workers.pruning.models.layout.structure import Matrix
 
 
 def export_checkpoint(source: Path, destination: Path, matrices: Iterable[Matrix]) -> None:

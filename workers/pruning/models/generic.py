@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from app.domain.recipe import Modality
+from app.recipes.recipe import Modality
 from workers.pruning.models.adapter import Adapter, Part
-from workers.pruning.models.discovery import find_stacks
+from workers.pruning.models.layout.discovery import find_stacks
 
 _ORDER = tuple(Modality)  # vision, bridge, text, fusion, language: each may feed the later ones
 _WORDS = (

@@ -16,22 +16,22 @@ import transformers
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from app.domain.checkpoint_form import check_form
-from app.domain.errors import ModelLoadError, UnsupportedArchitectureError
-from app.domain.foreign_words import words_of
+from app.errors import ModelLoadError, UnsupportedArchitectureError
+from app.messages.foreign import words_of
+from app.planning.model_files.form import check_form
 from workers.pruning.memory import Memory
-from workers.pruning.models.checkpoint import (
+from workers.pruning.models.files.checkpoint import (
     Checkpoint,
     map_tensors,
     open_checkpoint,
     read_json,
 )
-from workers.pruning.models.discovery import find_stacks
-from workers.pruning.models.file_keys import map_file_keys
-from workers.pruning.models.limits import placeholders
-from workers.pruning.models.precision import compute_in, suitable_dtype
-from workers.pruning.models.preferences import generate_plainly, plain_directory
-from workers.pruning.models.processors import load_processor
+from workers.pruning.models.files.file_keys import map_file_keys
+from workers.pruning.models.files.preferences import generate_plainly, plain_directory
+from workers.pruning.models.inputs.limits import placeholders
+from workers.pruning.models.inputs.processors import load_processor
+from workers.pruning.models.layout.discovery import find_stacks
+from workers.pruning.models.layout.precision import compute_in, suitable_dtype
 from workers.pruning.near import near_names
 
 

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from app.domain.errors import CalibrationDataError, RecipeError
-from workers.pruning.models.inputs import IGNORED_LABEL
-from workers.pruning.models.replay import Batch
+from app.errors import CalibrationDataError, RecipeError
+from workers.pruning.models.inputs.inputs import IGNORED_LABEL
+from workers.pruning.models.layout.replay import Batch
 
 _MASKED_SHARE = 7  # every seventh token, about BERT's 15 %; fixed so that runs repeat
 _TEMPERATURE = 0.05

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from workers.pruning.models import inputs
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.records import CalibrationRecord
+from workers.pruning.models.inputs import inputs
+from workers.pruning.models.inputs.records import CalibrationRecord
 
 
 @dataclass(frozen=True, slots=True)

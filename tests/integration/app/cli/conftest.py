@@ -14,7 +14,7 @@ from app.db.engine import make_engine
 from app.domain.jobs import FailureKind, JobError
 from app.local.installation import installation
 from app.local.valkey import free_port
-from app.services import attempts
+from app.services.jobs import attempts
 from app.settings import Settings
 from app.storage.local import LocalStore
 from tests.integration.app.headers import write_header

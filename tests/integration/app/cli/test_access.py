@@ -2,8 +2,8 @@
 
 import json
 
-from app.db import worker_classes
-from app.domain.machines import Machine
+from app.db import workers
+from app.planning.machines import Machine
 
 
 def keys(secateur, secret):
@@ -39,7 +39,7 @@ def test_what_is_wrong_is_told(secateur):
 
 def test_worker_classes_are_listed_and_retired(secateur, engine):
     with engine.begin() as connection:
-        worker_classes.put(connection, Machine("old", 8 * 10**9, 2, "cpu", 0, None, 20.0, 1e8))
+        workers.put(connection, Machine("old", 8 * 10**9, 2, "cpu", 0, None, 20.0, 1e8))
     assert "old" in secateur("workers", "list").stdout
     done = secateur("workers", "retire", "old").stdout
     assert done == "old retired; jobs moved: 0, failed: 0\n"

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from app.cli.download import DownloadError, download_bars, fetch
+from app.cli.commands.download import DownloadError, download_bars, fetch
 from app.db import models
-from app.domain.access import DEFAULT_PROJECT
+from app.domain.projects import DEFAULT_PROJECT
 from tests.integration.app.cli.downloads import contents, fetch_four_times_at_once
 
 WEIGHTS = os.urandom(3_000_000)

@@ -5,8 +5,8 @@ import json
 from alembic import command
 
 from app.db import migrate
-from app.domain.ids import new_id
 from app.domain.quarantine import Loop
+from app.ids import new_id
 from app.services.quarantine import Guard
 
 

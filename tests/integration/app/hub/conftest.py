@@ -13,11 +13,12 @@ import uvicorn
 
 from app.local.valkey import free_port
 from app.main import create_app
-from app.services import attempts, keys
+from app.services.jobs import attempts
+from app.services.projects import keys
 from app.storage.store import open_store
 from tests.families import BY_NAME
 from tests.integration.app.rows import new_job
-from workers.pipeline.files import close_run
+from workers.pipeline.export.files import close_run
 
 
 @dataclass

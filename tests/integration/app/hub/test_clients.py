@@ -18,9 +18,9 @@ from huggingface_hub.errors import (
 )
 
 from app.db import models
-from app.domain.access import DEFAULT_PROJECT
-from app.domain.errors import ModelGatedError, ModelNotFoundError
-from app.domain.model_source import HubModel
+from app.domain.projects import DEFAULT_PROJECT
+from app.errors import ModelGatedError, ModelNotFoundError
+from app.planning.model_files.source import HubModel
 from workers.pipeline.sources import fetch
 
 LOAD = """

@@ -19,8 +19,8 @@ import httpx2
 import pytest
 
 from app import maintenance
-from app.domain.errors import StorageUnavailableError
 from app.domain.jobs import Artifact
+from app.errors import StorageUnavailableError
 from app.local.process import running
 from app.local.valkey import free_port
 from app.storage import s3

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.errors import (
+from app.errors import (
     HubUnavailableError,
     ModelFilesError,
     ModelGatedError,
@@ -11,7 +11,7 @@ from app.domain.errors import (
     ModelSourceError,
     UnsafeWeightsError,
 )
-from app.domain.model_source import HubModel, LocalModel
+from app.planning.model_files.source import HubModel, LocalModel
 from tests.integration.hub_server import COMMIT, hub_server
 from workers.pipeline.sources import fetch
 

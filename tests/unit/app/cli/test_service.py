@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from app.cli import service as cli
-from app.domain import access
+from app.domain import projects
 from app.settings import Settings
 
 
@@ -14,8 +14,8 @@ def test_the_defaults_are_those_of_the_settings():
     assert cli._local_url() == settings.api.url
     assert (settings.api.host, settings.api.port) == (cli.HOST, cli.PORT)
     assert Settings.model_fields["data_dir"].default.as_posix() == cli.DATA_DIR
-    assert cli.DEFAULT_PROJECT == access.DEFAULT_PROJECT
-    assert set(get_args(cli.Scope)) == set(access.Scope)
+    assert cli.DEFAULT_PROJECT == projects.DEFAULT_PROJECT
+    assert set(get_args(cli.Scope)) == set(projects.Scope)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "::1", "10.1.2.3", "service.example"])

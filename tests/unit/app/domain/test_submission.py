@@ -1,9 +1,9 @@
 import pytest
 from pydantic import ValidationError
 
-from app.domain.errors import MethodParameterError, UnknownMethodError
-from app.domain.recipe import NM, Modality, Pooled, Unstructured
 from app.domain.submission import JobRequest, JobSpec, resolve
+from app.errors import MethodParameterError, UnknownMethodError
+from app.recipes.recipe import NM, Modality, Pooled, Unstructured
 
 
 def request(**fields):

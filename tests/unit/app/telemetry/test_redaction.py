@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.services import keys
+from app.services.projects import keys
 from app.telemetry import redaction
 from app.telemetry.redaction import is_secret, scrub
 from app.webhooks import signing

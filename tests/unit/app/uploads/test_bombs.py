@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.domain.dataset_errors import DatasetError
+from app.uploads.errors import DatasetError
 from app.uploads.ingest import ingest
 from app.uploads.limits import UploadLimits
 
@@ -24,7 +24,7 @@ ROW = b'{"text": "a", "image": "a.png"}\n'
 REFUSE = """
 import resource, sys
 from pathlib import Path
-from app.domain.dataset_errors import DatasetError
+from app.uploads.errors import DatasetError
 from app.settings import Settings
 from app.uploads.ingest import ingest
 limits = Settings().datasets.limits

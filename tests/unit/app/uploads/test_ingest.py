@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.domain.dataset_errors import DatasetError
+from app.uploads.errors import DatasetError
 from app.uploads.ingest import ingest
 from app.uploads.limits import UploadLimits
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from app.domain.errors import ModelLoadError
+from app.errors import ModelLoadError
 from workers.pipeline import beside as module
 from workers.pipeline.beside import beside, left_running
 from workers.pipeline.context import StoppedError

@@ -3,18 +3,18 @@
 import pytest
 import torch
 
-from app.domain.errors import NoWorkerError
-from app.domain.methods import WEIGHT_METHODS
 from app.domain.submission import JobRequest, resolve
+from app.errors import NoWorkerError
+from app.recipes.methods import WEIGHT_METHODS
 from tests.families import BY_NAME, records
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
 from workers.pipeline.devices import find_device, set_precision
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import load
+from workers.pruning.engine.prune import prune
 from workers.pruning.models.export import copy_checkpoint, write_back
+from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
-from workers.pruning.models.registry import adapt
-from workers.pruning.prune import prune
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]

@@ -6,9 +6,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from workers.pruning.gradients import Differentiable, each_gradient
-from workers.pruning.models.replay import Batch
-from workers.pruning.models.structure import Matrix
+from workers.pruning.calibration.gradients import Differentiable, each_gradient
+from workers.pruning.models.layout.replay import Batch
+from workers.pruning.models.layout.structure import Matrix
 
 Reduce: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """A matrix (out, in) and its gradient -> a score, float64."""

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
 
-from app.domain.errors import RecipeError
-from app.domain.recipe import NM
+from app.errors import RecipeError
+from app.recipes.recipe import NM
 from workers.pruning.allocation.ecoflap.water_filling import Group, ideal_keeps
 
 _TRIES = 100_000

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from app.domain.allocation_scores import AllocationScores
-from app.domain.errors import CalibrationDataError
-from app.domain.recipe import FirstOrder, GradientNorm, ZerothOrder
+from app.errors import CalibrationDataError
+from app.recipes.allocation_scores import AllocationScores
+from app.recipes.recipe import FirstOrder, GradientNorm, ZerothOrder
 from workers.pruning.allocation.ecoflap.backward import SUMS, BackwardEstimator, norm
 from workers.pruning.allocation.ecoflap.zeroth_order import ZerothOrderEstimator
-from workers.pruning.checkpoints import Checkpoints, Entry, NoCheckpoints
-from workers.pruning.gradients import Differentiable
-from workers.pruning.models.precision import computing_in_float32, in_float32
-from workers.pruning.models.replay import Batch
-from workers.pruning.models.structure import Matrix
+from workers.pruning.calibration.gradients import Differentiable
+from workers.pruning.models.layout.precision import computing_in_float32, in_float32
+from workers.pruning.models.layout.replay import Batch
+from workers.pruning.models.layout.structure import Matrix
+from workers.pruning.resume.checkpoints import Checkpoints, Entry, NoCheckpoints
 
 Tick: TypeAlias = Callable[[int, Matrix], None]
 """Told the batch's number and the last matrix done; what it raises ends the measuring."""

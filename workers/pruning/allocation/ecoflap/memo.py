@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.pruning.models.forwards import Args, Forward, Kwargs, replaced, without_cache
+from workers.pruning.models.layout.forwards import Args, Forward, Kwargs, replaced, without_cache
 
 
 class Memo:

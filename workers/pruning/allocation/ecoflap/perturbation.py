@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.pruning.allocation.ecoflap.memo import Memo
-from workers.pruning.models.converted import stored
-from workers.pruning.models.forwards import Forward, replaced
-from workers.pruning.models.structure import Matrix
+from workers.pruning.models.layout.converted import stored
+from workers.pruning.models.layout.forwards import Forward, replaced
+from workers.pruning.models.layout.structure import Matrix
 
 Draw: TypeAlias = int
 Shake: TypeAlias = tuple[Draw, float]  # which Z, and its factor: +eps or -eps

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-from app.domain.allocation_scores import AllocationScores
-from app.domain.errors import AllocationScoreError
-from app.domain.recipe import FirstOrder
-from workers.pruning.models.structure import Matrix
+from app.errors import AllocationScoreError
+from app.recipes.allocation_scores import AllocationScores
+from app.recipes.recipe import FirstOrder
+from workers.pruning.models.layout.structure import Matrix
 
 # Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)

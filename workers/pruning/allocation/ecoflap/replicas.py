@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from workers.pruning.gradients import Differentiable
-from workers.pruning.models.replay import Batch
+from workers.pruning.calibration.gradients import Differentiable
+from workers.pruning.models.layout.replay import Batch
 
 
 def stacked(batch: Batch, replicas: int) -> dict[str, Tensor]:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from app.domain.allocation_scores import AllocationScores
-from app.domain.budgets import share_by_keeping
-from app.domain.errors import RecipeError
-from app.domain.recipe import NM, ECoFLaP, Recipe, Unstructured
-from app.domain.report import AllocationReport, GroupReport
+from app.errors import RecipeError
+from app.recipes.allocation_scores import AllocationScores
+from app.recipes.budgets import share_by_keeping
+from app.recipes.pruning_report import AllocationReport, GroupReport
+from app.recipes.recipe import NM, ECoFLaP, Recipe, Unstructured
 from workers.pruning.allocation.ecoflap.levels import keep_levels
 from workers.pruning.allocation.ecoflap.ranking import Scored, resolved_pairs, score_groups
 from workers.pruning.allocation.ecoflap.water_filling import Group, keep_counts
-from workers.pruning.models.structure import Block, Matrix, Tower
-from workers.pruning.selection import Selection, budget
+from workers.pruning.models.layout.structure import Block, Matrix, Tower
+from workers.pruning.selection.selection import Selection, budget
 
 _RESOLVED = 0.8
 

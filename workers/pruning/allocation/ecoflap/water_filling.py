@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from app.domain.budgets import decimal
-from app.domain.errors import AllocationScoreError, RecipeError
+from app.errors import AllocationScoreError, RecipeError
+from app.recipes.budgets import decimal
 
 
 @dataclass(frozen=True, slots=True)

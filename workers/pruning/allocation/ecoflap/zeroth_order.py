@@ -16,8 +16,8 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from app.domain.errors import NonFiniteError, RecipeError
-from app.domain.recipe import ZerothOrder
+from app.errors import NonFiniteError, RecipeError
+from app.recipes.recipe import ZerothOrder
 from workers.pruning.allocation.ecoflap.memo import Memo
 from workers.pruning.allocation.ecoflap.perturbation import (
     Perturbation,
@@ -27,10 +27,10 @@ from workers.pruning.allocation.ecoflap.perturbation import (
     swapped,
 )
 from workers.pruning.allocation.ecoflap.replicas import losses_of, stacked
-from workers.pruning.gradients import Differentiable
-from workers.pruning.models.discovery import find_stacks
-from workers.pruning.models.replay import Batch
-from workers.pruning.models.structure import Matrix
+from workers.pruning.calibration.gradients import Differentiable
+from workers.pruning.models.layout.discovery import find_stacks
+from workers.pruning.models.layout.replay import Batch
+from workers.pruning.models.layout.structure import Matrix
 
 _SIDE_BY_SIDE = 4  # most draws in one forward pass; more only take memory
 _HARDER = 1e3

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.domain.recipe import Modality
-from workers.pruning.models import inputs
+from app.recipes.recipe import Modality
 from workers.pruning.models.adapter import Adapter, Part
+from workers.pruning.models.inputs import inputs
+from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.losses import needs_pairs, symmetric_contrastive
-from workers.pruning.models.records import CalibrationRecord
-from workers.pruning.models.replay import Batch
 
 _VISION = Part("vision_model.encoder.layers", Modality.VISION)
 _TEMPERATURE = 0.07  # BLIP's initial value; the checkpoint does not carry the learned one

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from app.domain.recipe import Modality
-from workers.pruning.models import inputs
+from app.recipes.recipe import Modality
 from workers.pruning.models.adapter import Adapter, Part
-from workers.pruning.models.records import CalibrationRecord
+from workers.pruning.models.inputs import inputs
+from workers.pruning.models.inputs.records import CalibrationRecord
 
 
 class ClipAdapter(Adapter):

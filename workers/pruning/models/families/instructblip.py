@@ -8,9 +8,9 @@ from torch.nn import functional
 
 from workers.pruning.models.adapter import Part
 from workers.pruning.models.families.blip2 import Blip2Adapter
-from workers.pruning.models.records import CalibrationRecord
-from workers.pruning.models.replay import Batch
-from workers.pruning.models.structure import Tower
+from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.layout.replay import Batch
+from workers.pruning.models.layout.structure import Tower
 
 _QFORMER = "qformer.encoder.layer"
 _MASK = "qformer_attention_mask"

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.domain.recipe import Modality
-from workers.pruning.models import inputs
+from app.recipes.recipe import Modality
 from workers.pruning.models.adapter import Adapter, Part
-from workers.pruning.models.records import CalibrationRecord
+from workers.pruning.models.inputs import inputs
+from workers.pruning.models.inputs.records import CalibrationRecord
 
 _VISION = Part("model.vision_tower*encoder.layers", Modality.VISION)
 _LANGUAGE = Part("model.language_model.layers", Modality.LANGUAGE, mask="attention_mask")

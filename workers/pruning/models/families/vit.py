@@ -1,6 +1,6 @@
 """ViT: images alone."""
 
-from app.domain.recipe import Modality
+from app.recipes.recipe import Modality
 from workers.pruning.models.adapter import Adapter, Part
 
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from app.domain.evaluation import EvaluationSpec
+from app.recipes.evaluation import EvaluationSpec
 from tests.families import BY_NAME
 from tests.tiny import records
-from workers.pipeline.datasets.record import Record, digest_of
-from workers.pipeline.datasets.source import Dataset
+from workers.pipeline.data.record import Record, digest_of
+from workers.pipeline.data.source import Dataset
 from workers.pipeline.evaluation.subject import Subject
+from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
-from workers.pruning.models.registry import adapt
 
 
 @pytest.fixture

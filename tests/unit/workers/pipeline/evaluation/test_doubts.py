@@ -5,21 +5,17 @@ import pytest
 import torch
 import transformers as tf
 
-from app.domain.errors import (
-    EvaluationDataError,
-    MetricNotApplicableError,
-    NonFiniteError,
-)
-from app.domain.evaluation import EvaluationSpec, MetricName, QualityGate
+from app.errors import EvaluationDataError, MetricNotApplicableError, NonFiniteError
+from app.recipes.evaluation import EvaluationSpec, MetricName, QualityGate
 from tests.tiny import BERT, records, save, tokenizer
-from workers.pipeline.datasets.record import Record
+from workers.pipeline.data.record import Record
 from workers.pipeline.evaluation.divergence import Divergence
 from workers.pipeline.evaluation.interval import Scores, compare, exponential
 from workers.pipeline.evaluation.metrics import choose
 from workers.pipeline.evaluation.stage import Evaluation
 from workers.pipeline.evaluation.subject import Subject
+from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
-from workers.pruning.models.registry import adapt
 
 
 @pytest.fixture

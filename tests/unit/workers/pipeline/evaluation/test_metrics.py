@@ -6,19 +6,19 @@ import pytest
 import torch
 import transformers as tf
 
-from app.domain.errors import EvaluationDataError, MetricNotApplicableError
-from app.domain.evaluation import EvaluationSpec, MetricName
+from app.errors import EvaluationDataError, MetricNotApplicableError
+from app.recipes.evaluation import EvaluationSpec, MetricName
 from tests.families import BY_NAME
 from tests.tiny import VISION_CONFIG, records, save
-from workers.pipeline.datasets.record import Record
+from workers.pipeline.data.record import Record
 from workers.pipeline.evaluation.accuracy import answers
 from workers.pipeline.evaluation.metrics import METRICS, choose
 from workers.pipeline.evaluation.perplexity import Perplexity
 from workers.pipeline.evaluation.recall import _hits
 from workers.pipeline.evaluation.stage import Evaluation
 from workers.pipeline.evaluation.subject import Subject
+from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
-from workers.pruning.models.registry import adapt
 
 TOKENS = {MetricName.PERPLEXITY, MetricName.KL, MetricName.AGREEMENT}
 RECALL = {name for name in MetricName if "recall" in name}

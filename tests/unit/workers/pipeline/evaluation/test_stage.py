@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.errors import (
+from app.errors import (
     EvaluationDataError,
     EvaluationOverlapError,
     MetricNotApplicableError,
     NonFiniteError,
 )
-from app.domain.evaluation import MetricName, QualityGate
-from workers.pipeline.datasets.source import Dataset
+from app.recipes.evaluation import MetricName, QualityGate
+from workers.pipeline.data.source import Dataset
 from workers.pipeline.evaluation.stage import Evaluation, refuse_overlap
 
 

@@ -1,0 +1,119 @@
+"""`/v1/datasets`: upload records to calibrate or to evaluate on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from app.api.datasets.schemas import DatasetOut, DatasetPage
+from app.api.http.deps import Reader, Submitter, Uploader, WithResources
+from app.api.http.documented import LOCATION
+from app.api.http.transactions import Transaction, TransactionRoute
+from app.services import datasets
+from app.storage.datasets import DatasetStore
+from app.uploads.errors import DatasetTooLargeError
+from app.uploads.limits import UploadLimits
+
+PATH = "/v1/datasets"
+
+router = APIRouter(prefix=PATH, tags=["datasets"], route_class=TransactionRoute)
+
+
+def _store(resources: WithResources) -> DatasetStore:
+    return DatasetStore(resources.settings.storage.dir)
+
+
+def _limits(resources: WithResources, caller: Uploader) -> UploadLimits:
+    limits = resources.settings.datasets.limits
+    return replace(limits, bytes=min(limits.bytes, caller.limits.upload_bytes))
+
+
+Store = Annotated[DatasetStore, Depends(_store)]
+Limits = Annotated[UploadLimits, Depends(_limits)]
+
+
+async def _received(request: Request, limits: Limits, store: Store) -> AsyncIterator[Path]:
+    """The request's body in a file on the store's disk, for as long as the request lasts."""
+    too_large = DatasetTooLargeError(f"the upload is larger than {limits.bytes} bytes")
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > limits.bytes:
+        raise too_large
+    with store.incoming() as directory:
+        path, size = directory / "upload", 0
+        with path.open("wb") as file:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limits.bytes:
+                    raise too_large
+                await asyncio.to_thread(file.write, chunk)
+        yield path
+
+
+_BODY = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    responses={
+        HTTPStatus.OK.value: {
+            "model": DatasetOut,
+            "description": "It was there already",
+            "headers": {"Location": LOCATION},
+        },
+        HTTPStatus.CREATED.value: {"headers": {"Location": LOCATION}},
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/jsonl": _BODY, "application/zip": _BODY},
+        }
+    },
+)
+def upload(
+    caller: Uploader,
+    resources: WithResources,
+    file: Annotated[Path, Depends(_received)],
+    store: Store,
+    limits: Limits,
+    response: Response,
+) -> DatasetOut:
+    """Upload JSON lines, or a zip archive of one JSONL file and the images that it names.
+
+    A row has `text`, or `prompt` and `answer`; `image`, a path in the archive; `label`. All rows
+    have the same fields. Everything is checked before anything is stored.
+    """
+    found, new = datasets.upload(resources.engine, caller, store, file, limits)
+    response.headers["Location"] = f"{PATH}/{found.id}"
+    if not new:
+        response.status_code = HTTPStatus.OK
+    return DatasetOut.of(found)
+
+
+@router.get("")
+def page(
+    caller: Reader,
+    transaction: Transaction,
+    store: Store,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=80)] = None,
+) -> DatasetPage:
+    """List the project's uploaded data sets, by id."""
+    found, following = datasets.page(transaction, caller, store, limit=limit, cursor=cursor)
+    return DatasetPage(datasets=[DatasetOut.of(each) for each in found], next_cursor=following)
+
+
+@router.get("/{dataset_id}")
+def get(dataset_id: str, caller: Reader, transaction: Transaction, store: Store) -> DatasetOut:
+    """Look at an uploaded data set."""
+    return DatasetOut.of(datasets.get(transaction, caller, store, dataset_id))
+
+
+@router.delete("/{dataset_id}", status_code=HTTPStatus.NO_CONTENT)
+def remove(dataset_id: str, caller: Submitter, transaction: Transaction, store: Store) -> None:
+    """Delete a data set; jobs that name it already still run, and its files go after them."""
+    datasets.remove(transaction, caller, store, dataset_id)

@@ -1,0 +1,1 @@
+"""Reads as the Hugging Face Hub answers them."""

@@ -1,0 +1,208 @@
+"""`/v1/jobs`: submit, list, look, wait, change, cancel, retry, clone, delete."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, Body, Query, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from app.api.http.deps import (
+    IdempotencyKey,
+    IfMatch,
+    Reader,
+    Submitter,
+    Watcher,
+    WithResources,
+    WithRules,
+)
+from app.api.http.documented import ETAG
+from app.api.http.idempotency import once
+from app.api.http.long_poll import Wait, until
+from app.api.http.transactions import Queueing, Transaction, TransactionRoute
+from app.api.jobs.schemas import JobOut, JobPage, JobQuery, ResultOut
+from app.domain.job_options import JobChange
+from app.domain.jobs import Job
+from app.domain.submission import JobRequest
+from app.services.jobs import artifacts
+from app.services.jobs import service as jobs
+from app.services.jobs import submit as submissions
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=TransactionRoute)
+
+
+def _tagged(response: Response, job: Job) -> JobOut:
+    response.headers["ETag"] = job.etag
+    return JobOut.of(job)
+
+
+def _created(response: Response, job: JobOut) -> JobOut:
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job
+
+
+@router.post("", status_code=HTTPStatus.ACCEPTED)
+def submit(
+    request: JobRequest,
+    response: Response,
+    caller: Submitter,
+    rules: WithRules,
+    transaction: Queueing,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """Queue a pruning job; `Location` is where to watch it."""
+
+    def make() -> JobOut:
+        return JobOut.of(submissions.submit(transaction, caller, request, rules))
+
+    job = once(
+        response,
+        transaction,
+        caller,
+        key=idempotency_key,
+        payload=["submit", request],
+        make=make,
+        again=lambda made: JobOut.of(jobs.get(transaction, caller, made)),
+    )
+    transaction.commit()
+    return _created(response, job)
+
+
+@router.get("")
+def page(query: Annotated[JobQuery, Query()], caller: Reader, transaction: Transaction) -> JobPage:
+    """List jobs, newest first unless sorted otherwise."""
+    found, cursor = jobs.page(
+        transaction, caller, limit=query.limit, cursor=query.cursor, only=query.filter()
+    )
+    return JobPage(jobs=[JobOut.of(job) for job in found], next_cursor=cursor)
+
+
+@router.get("/{job_id}", responses={200: {"headers": {"ETag": ETAG}}})
+async def get(
+    job_id: str,
+    response: Response,
+    resources: WithResources,
+    caller: Watcher,
+    wait: Wait = 0,
+) -> JobOut:
+    """Look at one job, now or when it has ended."""
+
+    def look() -> Job:
+        with resources.engine.connect() as connection:
+            return jobs.get(connection, caller, job_id)
+
+    found = await until(
+        resources.hub, job_id, look, ended=lambda job: job.status.terminal, wait=wait
+    )
+    return _tagged(response, found)
+
+
+@router.get("/{job_id}/result")
+def result(job_id: str, caller: Reader, transaction: Transaction) -> ResultOut:
+    """How the job ended. 404 until it has; from then on 200, also where it failed."""
+    job = jobs.get_ended(transaction, caller, job_id)
+    return ResultOut.of(job, artifacts.listing(transaction, caller, job_id))
+
+
+@router.patch("/{job_id}")
+def change(
+    job_id: str,
+    wanted: JobChange,
+    response: Response,
+    caller: Submitter,
+    transaction: Transaction,
+    if_match: IfMatch = None,
+) -> JobOut:
+    """Set labels, metadata or priority."""
+    return _tagged(response, jobs.change(transaction, caller, job_id, wanted, if_match))
+
+
+@router.post("/{job_id}/cancel")
+def cancel(
+    job_id: str,
+    response: Response,
+    caller: Submitter,
+    transaction: Transaction,
+    if_match: IfMatch = None,
+) -> JobOut:
+    """Stop a job: at once while it is queued, at the next block while it runs."""
+    return _tagged(response, jobs.cancel(transaction, caller, job_id, if_match))
+
+
+@router.delete("/{job_id}", status_code=HTTPStatus.NO_CONTENT)
+def delete(
+    job_id: str,
+    resources: WithResources,
+    caller: Submitter,
+    transaction: Transaction,
+    after: BackgroundTasks,
+    if_match: IfMatch = None,
+) -> None:
+    """Remove an ended job with its events and files."""
+    job = jobs.delete(transaction, caller, job_id, if_match)
+    # Runs after the commit; where the process dies before, maintenance finds the files.
+    after.add_task(resources.store.discard, job.id, job.attempt)
+
+
+@router.post("/{job_id}/retry", status_code=HTTPStatus.ACCEPTED)
+def retry(
+    job_id: str,
+    response: Response,
+    caller: Submitter,
+    rules: WithRules,
+    transaction: Queueing,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """Submit a failed or cancelled job again, as a new job."""
+
+    def make() -> JobOut:
+        return JobOut.of(submissions.retry(transaction, caller, job_id, rules))
+
+    job = once(
+        response,
+        transaction,
+        caller,
+        key=idempotency_key,
+        payload=["retry", job_id],
+        make=make,
+        again=lambda made: JobOut.of(jobs.get(transaction, caller, made)),
+    )
+    return _created(response, job)
+
+
+@router.post("/{job_id}/clone", status_code=HTTPStatus.ACCEPTED)
+def clone(
+    job_id: str,
+    changes: Annotated[
+        dict[str, Any],
+        Body(
+            description="fields of a job to set anew; null puts one back to its default",
+            examples=[{"sparsity": 0.6}],
+        ),
+    ],
+    response: Response,
+    caller: Submitter,
+    rules: WithRules,
+    transaction: Queueing,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """Submit the request of any job again, with changes."""
+
+    def make() -> JobOut:
+        try:
+            job = submissions.clone(transaction, caller, job_id, changes, rules)
+        except ValidationError as error:
+            issues = [issue | {"loc": ("body", *issue["loc"])} for issue in error.errors()]
+            raise RequestValidationError(issues, body=changes) from error
+        return JobOut.of(job)
+
+    job = once(
+        response,
+        transaction,
+        caller,
+        key=idempotency_key,
+        payload=["clone", job_id, changes],
+        make=make,
+        again=lambda made: JobOut.of(jobs.get(transaction, caller, made)),
+    )
+    return _created(response, job)

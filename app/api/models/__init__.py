@@ -1,0 +1,1 @@
+"""Named versions and publications."""

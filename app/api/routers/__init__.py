@@ -1,1 +1,0 @@
-"""Endpoints. A router function parses, calls one use case and answers."""

@@ -1,0 +1,89 @@
+"""Sweeps and leaderboards on the wire."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, Field
+
+from app.domain.jobs import JobStatus
+from app.domain.submission import AnyRecipe
+from app.domain.sweep_request import SweepRequest
+from app.domain.sweeps import Standing, Sweep, SweepStatus
+from app.recipes.evaluation import MetricName
+
+
+class SweepOut(BaseModel):
+    """One sweep. Its jobs: `GET /v1/jobs?sweep={id}`, or its leaderboard."""
+
+    id: str
+    status: SweepStatus = Field(
+        description="succeeded: all jobs have ended, and one at least has succeeded"
+    )
+    request: SweepRequest = Field(description="as it was sent")
+    jobs: dict[JobStatus, int] = Field(
+        description="how many have which status", examples=[{"succeeded": 5, "running": 1}]
+    )
+    progress: float = Field(description="share of the jobs that have ended")
+    best_job_id: str | None = Field(
+        description="the job that meets the objective best so far; null without an objective"
+    )
+    labels: dict[str, str]
+    metadata: dict[str, Any]
+    created_at: datetime
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, sweep: Sweep, counts: Counter[JobStatus]) -> Self:
+        """The wire form of a sweep."""
+        ended = sum(count for status, count in counts.items() if status.terminal)
+        return cls(
+            id=sweep.id,
+            status=sweep.status,
+            request=SweepRequest.model_validate(sweep.request),
+            jobs=dict(counts),
+            progress=ended / max(counts.total(), 1),
+            best_job_id=sweep.best_id,
+            labels=sweep.labels,
+            metadata=sweep.metadata,
+            created_at=sweep.created_at,
+            finished_at=sweep.finished_at,
+        )
+
+
+class SweepPage(BaseModel):
+    """Sweeps, newest first."""
+
+    sweeps: list[SweepOut]
+    next_cursor: str | None
+
+
+class StandingOut(BaseModel):
+    """One job of a sweep, in figures; null where there is none (yet)."""
+
+    job_id: str
+    status: JobStatus
+    method: str
+    recipe: AnyRecipe
+    sparsity: float | None = Field(description="share of zeros in the exported files")
+    value: float | None = Field(description="the metric after pruning")
+    drop: float | None = Field(description="how much worse the metric got")
+    bytes: int | None = Field(description="of the packed download")
+    seconds: float | None
+    error_code: str | None
+
+
+class Leaderboard(BaseModel):
+    """The jobs of a sweep, the best first; without a metric, in the order of their making."""
+
+    metric: MetricName | None
+    standings: list[StandingOut]
+
+    @classmethod
+    def of(cls, found: tuple[MetricName | None, Sequence[Standing]]) -> Self:
+        """The wire form of a leaderboard."""
+        metric, standings = found
+        out = [StandingOut.model_validate(asdict(each)) for each in standings]
+        return cls(metric=metric, standings=out)

@@ -1,0 +1,24 @@
+"""`/v1/workers`: what jobs can run on."""
+
+from fastapi import APIRouter
+
+from app.api.http.deps import Operator, Reader, WithRules
+from app.api.http.transactions import Transaction, TransactionRoute
+from app.api.workers.schemas import RetiredOut, WorkerClassList, WorkerClassOut
+from app.services import workers
+from app.services.jobs import stranded
+
+router = APIRouter(prefix="/v1/workers", tags=["workers"], route_class=TransactionRoute)
+
+
+@router.get("")
+def listing(_: Reader, transaction: Transaction) -> WorkerClassList:
+    """List the worker classes with what their machines can do."""
+    found = workers.listing(transaction)
+    return WorkerClassList(workers=[WorkerClassOut.of(each) for each in found])
+
+
+@router.delete("/{name}")
+def retire(name: str, caller: Operator, rules: WithRules, transaction: Transaction) -> RetiredOut:
+    """Forget a class that is gone; jobs that wait for it go to another, or fail with the reason."""
+    return RetiredOut.of(stranded.retire(transaction, caller, name, rules))

@@ -1,0 +1,50 @@
+"""Worker classes on the wire."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field
+
+from app.planning.machines import WorkerClass
+from app.services.jobs.stranded import Retired
+
+
+class WorkerClassOut(BaseModel):
+    """The workers that listen on one queue, as the last of them that started has measured."""
+
+    name: str = Field(description="for `worker_class` of a job")
+    memory_bytes: int = Field(description="what a job may take of the host's memory")
+    cores: int
+    device: Literal["cpu", "cuda"] = Field(description="what `auto` is there")
+    devices: int = Field(description="number of GPUs")
+    device_bytes: int | None = Field(description="memory of the smallest GPU; null without one")
+    gflops: float = Field(description="1e9 float32 operations a second in a matrix product")
+    disk_rate: float = Field(description="bytes a second written and read back")
+    seen_at: datetime = Field(description="last sign of life; workers give one every minute")
+    measured_at: datetime = Field(description="when the rates were measured")
+
+    @classmethod
+    def of(cls, found: WorkerClass) -> Self:
+        """The wire form of a class."""
+        values = asdict(found.machine)
+        times = {"seen_at": found.seen_at, "measured_at": found.measured_at}
+        return cls(name=values.pop("worker_class"), **times, **values)
+
+
+class WorkerClassList(BaseModel):
+    """Every class of which a worker has ever started, but those that were retired."""
+
+    workers: list[WorkerClassOut]
+
+
+class RetiredOut(BaseModel):
+    """What became of the jobs that waited for the class."""
+
+    moved: list[str] = Field(description="ids of those that wait for another class now")
+    failed: list[str] = Field(description="ids of those that no other class can take")
+
+    @classmethod
+    def of(cls, retired: Retired) -> Self:
+        """The wire form."""
+        return cls(moved=list(retired.moved), failed=list(retired.failed))

@@ -1,0 +1,140 @@
+"""`secateur submit`, `plan`, `clone`: ask for a pruning job."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.client import AsJson, Json, Key, Url, connected
+from app.cli.commands.watch import report, watch_to_end
+from app.cli.completion import JobId, MethodName
+from app.cli.console import err, out, show_table, table
+from app.cli.recipe import (
+    Calibration,
+    Ignore,
+    Model,
+    Parameters,
+    Pattern,
+    Samples,
+    Seed,
+    Sparsity,
+    Targets,
+    assignments,
+    job_request,
+)
+
+
+def submit(
+    model: Model,
+    *,
+    method: MethodName,
+    sparsity: Sparsity = None,
+    pattern: Pattern = "unstructured",
+    param: Parameters = None,
+    target: Targets = None,
+    ignore: Ignore = None,
+    seed: Seed = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a pruning job and print its id.
+
+    What is not given is left to the service.
+    """
+    request = job_request(
+        model=model,
+        method=method,
+        sparsity=sparsity,
+        pattern=pattern,
+        param=param,
+        targets=target,
+        ignore=ignore,
+        seed=seed,
+        calibration=calibration,
+        samples=samples,
+    )
+    with connected(url, key) as client:
+        job = client.submit(request)
+        if watch:
+            # The id comes first: whatever happens to the watch, the job can be found.
+            (err if as_json else out).print(job["id"])
+            report(watch_to_end(client, job["id"]), as_json=as_json)
+        elif as_json:
+            out.print_json(data=job)
+        else:
+            out.print(job["id"])
+
+
+def plan(
+    model: Model,
+    *,
+    method: MethodName,
+    sparsity: Sparsity = None,
+    pattern: Pattern = "unstructured",
+    param: Parameters = None,
+    target: Targets = None,
+    ignore: Ignore = None,
+    seed: Seed = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a job would do, without queueing it; refused whenever the job would be."""
+    request = job_request(
+        model=model,
+        method=method,
+        sparsity=sparsity,
+        pattern=pattern,
+        param=param,
+        targets=target,
+        ignore=ignore,
+        seed=seed,
+        calibration=calibration,
+        samples=samples,
+    )
+    with connected(url, key) as client:
+        found = client.ask("POST", "plans", json=request)
+    if as_json:
+        out.print_json(data=found)
+    else:
+        _show(found)
+
+
+def _show(plan: Json) -> None:
+    rows = table("", "", header=False)
+    rows.add_row("matrices", str(len(plan["matrices"] or ())))
+    rows.add_row("weights", f"{sum(plan['weights'].values()):,} in them, {plan['zeros']:,} to go")
+    rows.add_row("worker class", plan["worker_class"])
+    if plan["memory_bytes"]:
+        rows.add_row("memory", f"{plan['memory_bytes'] / 1e9:.1f} GB")
+    if plan["phases"]:
+        rows.add_row("time", f"{sum(plan['phases'].values()):.0f} s")
+    if plan["packed_bytes"]:
+        rows.add_row("packed", f"{plan['packed_bytes'] / 1e6:.1f} MB")
+    for warning in plan["warnings"]:
+        rows.add_row("warning", warning)
+    show_table(rows)
+
+
+def clone(
+    job: JobId,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A field to set anew, name=value; repeatable."),
+    ] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job's request again, with changes, and print the new id."""
+    with connected(url, key) as client:
+        made = client.ask("POST", "jobs", job, "clone", json=assignments(change, "--set"))
+    if as_json:
+        out.print_json(data=made)
+    else:
+        out.print(made["id"])

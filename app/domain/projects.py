@@ -1,0 +1,100 @@
+"""Who may do what: projects, the scopes of their keys, and their limits."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from app.recipes.recipe import Strict
+
+DEFAULT_PROJECT = "prj_default"
+
+
+class Scope(StrEnum):
+    """What a key may do; each scope includes the ones before it."""
+
+    READ = "read"
+    SUBMIT = "submit"
+    ADMIN = "admin"
+
+    def includes(self, other: "Scope") -> bool:
+        """Is `other` granted along with this scope?"""
+        order = list(Scope)
+        return order.index(other) <= order.index(self)
+
+
+class Limits(Strict):
+    """What a project may use at a time."""
+
+    queued_jobs: int = Field(default=10_000, ge=0, description="jobs that wait for a worker")
+    running_jobs: int = Field(default=100, ge=1, description="jobs that workers run at once")
+    artifact_bytes: int = Field(
+        default=1 << 40, ge=0, description="published files; above it, no job is accepted"
+    )
+    upload_bytes: int = Field(
+        default=256 << 20, ge=0, description="largest upload, within what the service accepts"
+    )
+    requests_per_minute: int = Field(default=6000, ge=1, description="requests of all its keys")
+
+
+class LimitsChange(Strict):
+    """Body of `PATCH /v1/projects/{id}`; a limit that is left out stays as it is."""
+
+    queued_jobs: int | None = Field(default=None, ge=0)
+    running_jobs: int | None = Field(default=None, ge=1)
+    artifact_bytes: int | None = Field(default=None, ge=0)
+    upload_bytes: int | None = Field(default=None, ge=0)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """An owner of jobs, keys and webhooks; nothing of it is visible elsewhere."""
+
+    id: str
+    name: str
+    limits: Limits
+    artifact_bytes: int
+    created_at: datetime
+
+    @property
+    def etag(self) -> str:
+        """The entity tag of what can be changed."""
+        return f'"{hashlib.sha256(self.limits.model_dump_json().encode()).hexdigest()[:16]}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request: a key of a project."""
+
+    key_id: str
+    project_id: str
+    scope: Scope
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key as listed; its secret is not stored."""
+
+    id: str
+    project_id: str
+    name: str
+    scope: Scope
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change: which key did what to which resource."""
+
+    id: int
+    at: datetime
+    key_id: str
+    action: str
+    target: str

@@ -1,0 +1,1 @@
+"""Sentences for clients, made from what other libraries say."""

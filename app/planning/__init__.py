@@ -1,0 +1,1 @@
+"""What a job will take, from the model's files without its weights."""

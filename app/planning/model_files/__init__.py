@@ -1,0 +1,1 @@
+"""Reads a model's files without its weights: from a directory, the hub, or another job."""

@@ -1,0 +1,143 @@
+"""What a model can do, measured before and after pruning."""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from app.recipes.data import DatasetName
+from app.recipes.recipe import Strict
+
+
+class MetricName(StrEnum):
+    """Everything that can be measured."""
+
+    PERPLEXITY = "perplexity"
+    ACCURACY = "accuracy"
+    CLASSIFICATION = "classification"
+    TEXT_RECALL_1 = "text_recall@1"
+    TEXT_RECALL_5 = "text_recall@5"
+    IMAGE_RECALL_1 = "image_recall@1"
+    IMAGE_RECALL_5 = "image_recall@5"
+    SIMILARITY = "similarity"
+    KL = "kl"
+    AGREEMENT = "agreement"
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Perplexity and divergence are losses, the others scores."""
+        return self in {MetricName.PERPLEXITY, MetricName.KL}
+
+
+class EvaluationSpec(Strict):
+    """On which records a model is judged, and by what."""
+
+    set: DatasetName
+    samples: int = Field(default=256, ge=1, le=10_000, description="records, if there are as many")
+    metrics: tuple[MetricName, ...] = Field(
+        default=(),
+        max_length=len(MetricName),
+        description="what to measure; empty: everything that fits the model and the records",
+    )
+    max_length: int = Field(
+        default=128,
+        ge=4,
+        le=8192,
+        description="tokens a text is cut to; those of images not counted",
+    )
+    max_new_tokens: int = Field(
+        default=48, ge=1, le=1024, description="tokens an answer may have (accuracy)"
+    )
+    batch_size: int = Field(default=16, ge=1, le=256, description="records per forward pass")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="which records; the bootstrap too")
+
+
+class QualityGate(Strict):
+    """How much worse a model may get before its job ends as failed."""
+
+    metric: MetricName
+    max_drop: float = Field(
+        ge=0,
+        allow_inf_nan=False,
+        description="largest loss in the metric's own unit; where lower is better, largest rise",
+    )
+    keep_artifacts: bool = Field(
+        default=False, description="publish the files even where the gate fails the job"
+    )
+
+
+class Estimate(Strict):
+    """A metric with its 95 % interval (percentile bootstrap over records)."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Measured(Strict):
+    """One metric, dense and pruned.
+
+    Attributes:
+        samples: records (for recall: queries) that were scored.
+        change: after - before, paired by record.
+    """
+
+    samples: int
+    before: Estimate
+    after: Estimate
+    change: Estimate
+
+
+class GateReport(QualityGate):
+    """What came of the gate; `drop` is how much worse the metric got."""
+
+    drop: float
+    passed: bool
+
+
+class EvaluationReport(Strict):
+    """The evaluation of one run.
+
+    Attributes:
+        set: name of the data set.
+        sha256: digest of the records used, in order.
+        samples: how many there were.
+        gate: None where no gate was set.
+        warnings: metrics that say little or nothing on these records, and why.
+    """
+
+    set: str
+    sha256: str
+    samples: int
+    metrics: dict[MetricName, Measured]
+    gate: GateReport | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Judged(Strict):
+    """The part of a job that says how the result is judged."""
+
+    evaluation: EvaluationSpec | None = Field(
+        default=None, description="measure the model before and after pruning"
+    )
+    quality_gate: QualityGate | None = Field(
+        default=None, description="end the job as failed where the model got too much worse"
+    )
+
+    @model_validator(mode="after")
+    def _gate_is_measured(self) -> Self:
+        gate, spec = self.quality_gate, self.evaluation
+        if gate is None:
+            return self
+        if spec is None:
+            raise PydanticCustomError(
+                "quality_gate_without_evaluation", "a quality gate needs an evaluation"
+            )
+        if spec.metrics and gate.metric not in spec.metrics:
+            raise PydanticCustomError(
+                "quality_gate_not_measured",
+                "the quality gate is on {metric}, which evaluation.metrics leaves out",
+                {"metric": gate.metric.value},
+            )
+        return self

@@ -1,0 +1,144 @@
+"""What a pruning run did, matrix by matrix."""
+
+from app.recipes.allocation_scores import AllocationScores
+from app.recipes.evaluation import EvaluationReport
+from app.recipes.recipe import Modality, Recipe, Strict
+
+REPORT_FILE = "pruning_report.json"
+"""Where a job's files have its report."""
+
+PAGE_FILE = "report.html"
+"""The same as a page for people."""
+
+TIMELINE = "<!-- timeline -->"
+"""Where the page can be told when everything happened; the file says nothing of times, so that the
+same job gives the same file."""
+
+STATISTICS_FILE = "calibration/statistics.safetensors"
+"""Where a member of a sweep leaves what it measured on the dense model, for the others."""
+
+
+class Tally(Strict):
+    """Weights counted: all, asked to go, and zero afterwards."""
+
+    weights: int
+    asked: int
+    zeros: int
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the weights that are zero."""
+        return self.zeros / self.weights if self.weights else 0.0
+
+
+class MatrixReport(Tally):
+    """One matrix.
+
+    Attributes:
+        module: module path, with `[q]`, `[k]`, `[v]` for a part of a fused projection.
+        file_key: tensor name in the checkpoint's files.
+        shape: (out_features, in_features).
+        mean_score: mean importance score; None for a matrix that lost nothing.
+        lost_score: share of the summed scores that went.
+        error: squared output error per calibration sample, where the method knows it.
+    """
+
+    module: str
+    file_key: str
+    block: str
+    modality: Modality
+    shape: tuple[int, int]
+    mean_score: float | None = None
+    lost_score: float | None = None
+    error: float | None = None
+
+
+class GroupReport(Strict):
+    """One group of matrices that shares a sparsity.
+
+    Attributes:
+        name: of the block, matrix or tower.
+        score: how much the loss depends on it, summed over (first-order: mean of) batches.
+        stderr: standard error of the score over the batches; None where there was one batch.
+        pruned: weights the group loses.
+    """
+
+    name: str
+    weights: int
+    score: float
+    stderr: float | None
+    pruned: int
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the weights that goes."""
+        return self.pruned / self.weights
+
+
+class AllocationReport(Strict):
+    """How ECoFLaP shared the budget out.
+
+    Attributes:
+        scores: what was measured; another job can start from it.
+        groups: in execution order; matrices the loss does not depend on are in none.
+        resolved: share of the pairs of groups whose order is significant (95 %, Student's t over
+            the batches); None where there was one batch or one group.
+    """
+
+    scores: AllocationScores
+    groups: tuple[GroupReport, ...]
+    resolved: float | None
+
+
+class Target(Strict):
+    """What the recipe asks for in all, and what came of it.
+
+    Attributes:
+        scope: `model`, or the modality that has a target or a pool of its own.
+        weights: in the matrices pruned.
+        sparsity: asked for; what an n:m pattern means.
+        target: weights that were to be zero: floor(sparsity x weights), for ECoFLaP weights -
+            floor((1 - sparsity) x weights), or the share an n:m pattern fixes.
+        zeros: those that are.
+        difference: zeros - target.
+    """
+
+    scope: str
+    weights: int
+    sparsity: float
+    target: int
+    zeros: int
+    difference: int
+
+
+class PruningReport(Strict):
+    """The whole run; `evaluation` is None where none was asked for."""
+
+    recipe: Recipe
+    targets: tuple[Target, ...] = ()
+    matrices: tuple[MatrixReport, ...]
+    blocks: dict[str, Tally]
+    modalities: dict[Modality, Tally]
+    model: Tally
+    warnings: tuple[str, ...]
+    evaluation: EvaluationReport | None = None
+    allocation: AllocationReport | None = None
+
+    @property
+    def target(self) -> int:
+        """Weights that were to be zero, over all scopes."""
+        return sum(each.target for each in self.targets)
+
+    @property
+    def difference(self) -> int:
+        """Zeros beyond the target; negative where some are missing."""
+        return sum(each.difference for each in self.targets)
+
+
+def tally(reports: list[MatrixReport]) -> Tally:
+    """Sums over matrices."""
+    return Tally(
+        weights=sum(r.weights for r in reports),
+        asked=sum(r.asked for r in reports),
+        zeros=sum(r.zeros for r in reports),
+    )

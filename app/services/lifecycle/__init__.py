@@ -1,0 +1,1 @@
+"""What a change of a job's status brings about."""

@@ -1,0 +1,62 @@
+"""What a sweep learns from its members: its status, its best, who may start."""
+
+from sqlalchemy import Connection
+
+from app.db import artifacts, events, jobs, outbox, sweeps
+from app.domain.jobs import Artifact, EventType, Job, JobStatus, NewEvent, status_event
+from app.domain.sweep_request import SweepRequest
+from app.domain.sweeps import Sweep, SweepStatus, best, next_status
+from app.domain.webhooks import WebhookEvent
+from app.recipes.pruning_report import STATISTICS_FILE
+from app.services.lifecycle.leaderboard import standing
+from app.services.lifecycle.notifications import tell
+
+
+def follow(connection: Connection, job: Job, status: JobStatus) -> None:
+    """Tell a member's sweep of a status that the member, whose row is held, has reached.
+
+    Of two members that end at once, the one whose transaction comes second to the sweep's row
+    sees that all have ended.
+    """
+    if job.sweep_id is None or (status is JobStatus.QUEUED and job.attempt == 0):
+        return
+    sweep = sweeps.lock(connection, job.sweep_id)
+    told = {"job_id": job.id, "status": status, "method": job.spec["method"]}
+    events.append(
+        connection,
+        sweep.id,
+        job.attempt,
+        [NewEvent(EventType.MEMBER, f"{job.id} {status}", data=told)],
+    )
+    if status is JobStatus.SUCCEEDED:
+        elect(connection, sweep)
+    if status.terminal:
+        outbox.release(connection, job)
+    counts = jobs.of_sweeps(connection, [sweep.id])[sweep.id]
+    reach(connection, sweep, next_status(sweep.status, counts))
+
+
+def reach(connection: Connection, sweep: Sweep, status: SweepStatus) -> None:
+    """Note the status of a locked sweep, if it is another one, and say so."""
+    if status is sweep.status:
+        return
+    sweeps.set_status(connection, sweep.id, status)
+    events.append(connection, sweep.id, 0, [status_event(status)])
+    about = {"sweep_id": sweep.id, "labels": sweep.labels}
+    tell(connection, sweep.project_id, WebhookEvent(f"sweep.{status}"), about)
+
+
+def measured(connection: Connection, leader_id: str) -> Artifact | None:
+    """The file of what a leader measured; None where it failed, or is deleted."""
+    return artifacts.get(connection, leader_id, STATISTICS_FILE)
+
+
+def elect(connection: Connection, sweep: Sweep) -> None:
+    """Point a locked sweep to the best of its members, if it has an objective."""
+    objective = SweepRequest.model_validate(sweep.request).objective
+    if objective is None:
+        return
+    members = jobs.members(connection, sweep.id)
+    found = best([standing(job, objective.metric) for job in members], objective)
+    if (job_id := found.job_id if found else None) != sweep.best_id:
+        sweeps.set_best(connection, sweep.id, job_id)

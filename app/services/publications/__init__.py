@@ -1,0 +1,1 @@
+"""Publications: what follows a success, and the transfer of files."""

@@ -1,1 +1,0 @@
-"""Where models to prune come from: local directories and the hub."""

@@ -1,0 +1,150 @@
+"""Data sets over HTTP: uploaded, looked at, named by jobs."""
+
+import io
+import json
+import os
+import zipfile
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.services.jobs.garbage_collection import sweep_datasets
+from app.services.quarantine import Guard
+from app.storage.datasets import DatasetStore
+from tests.integration.app.api.http.test_api import JOB, assert_problem
+
+ROWS = b'{"text": "one"}\n{"text": "two"}\n'
+
+
+def files(settings):
+    kept = (settings.storage.dir / "datasets").rglob("*")
+    return [path for path in kept if path.is_file()]
+
+
+def test_an_upload_answers_with_its_content_and_place(client):
+    answer = client.post("/v1/datasets", content=ROWS)
+    assert answer.status_code == 201
+    found = answer.json()
+    assert (found["rows"], found["fields"], found["images"]) == (2, ["text"], 0)
+    assert answer.headers["location"] == f"/v1/datasets/{found['id']}"
+    assert client.get(answer.headers["location"]).json() == found
+    again = client.post("/v1/datasets", content=ROWS)
+    assert (again.status_code, again.json()) == (200, found)
+
+
+def test_an_archive_with_images_may_be_larger_than_a_json_body(client, settings):
+    image, out = io.BytesIO(), io.BytesIO()
+    Image.effect_noise((100, 100), 50).save(image, "PNG")
+    with zipfile.ZipFile(out, "w") as made:
+        made.writestr("rows.jsonl", json.dumps({"image": "a.png", "text": "noise"}))
+        made.writestr("a.png", image.getvalue())
+    assert len(out.getvalue()) > settings.api.max_body_bytes
+    found = client.post("/v1/datasets", content=out.getvalue()).json()
+    assert (found["rows"], found["images"]) == (1, 1)
+
+
+def test_what_is_refused_leaves_nothing(client, settings):
+    body = assert_problem(
+        client.post("/v1/datasets", content=ROWS + ROWS), 422, "dataset_row_duplicate"
+    )
+    assert body["errors"] == [
+        {
+            "code": "dataset_row_duplicate",
+            "detail": "row 3: says what row 1 says",
+            "row": "3",
+        }
+    ]
+    assert files(settings) == []
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_an_upload_has_its_own_limit(settings, client, announced):
+    small = settings.datasets.model_copy(update={"max_upload_bytes": 1024})
+    limited = settings.model_copy(update={"datasets": small})
+    content = ROWS * 100
+    with TestClient(create_app(limited), headers=client.headers) as uploader:
+        body = content if announced else iter([content[:1000], content[1000:]])
+        answer = uploader.post("/v1/datasets", content=body)
+    assert_problem(answer, 413, "dataset_too_large")
+    assert files(settings) == []
+
+
+def test_a_key_is_needed_before_anything_is_received(anonymous):
+    assert_problem(anonymous.post("/v1/datasets", content=ROWS), 401, "api_key_missing")
+
+
+@pytest.mark.parametrize("name", ["sha256:" + "0" * 64, "sentences", "sha256:..", "incoming"])
+def test_unknown_sets_are_not_found(client, name):
+    assert_problem(client.get(f"/v1/datasets/{name}"), 404, "dataset_not_found")
+
+
+@pytest.mark.parametrize("part", ["calibration", "evaluation"])
+def test_jobs_may_name_only_sets_that_are_there(client, part):
+    stored = client.post("/v1/datasets", content=ROWS).json()["id"]
+    assert client.post("/v1/jobs", json=JOB | {part: {"set": stored}}).status_code == 202
+    absent = "sha256:" + "0" * 64
+    answer = client.post("/v1/jobs", json=JOB | {part: {"set": absent}})
+    assert_problem(answer, 404, "dataset_not_found")
+
+
+def test_sets_are_listed_and_forgotten(client):
+    made = [client.post("/v1/datasets", content=b'{"text": "%d"}\n' % i).json() for i in range(3)]
+    ids = sorted(each["id"] for each in made)
+    page = client.get("/v1/datasets?limit=2").json()
+    rest = client.get("/v1/datasets", params={"cursor": page["next_cursor"]}).json()
+    assert [each["id"] for each in page["datasets"] + rest["datasets"]] == ids
+    assert client.delete(f"/v1/datasets/{ids[0]}").status_code == 204
+    assert_problem(client.get(f"/v1/datasets/{ids[0]}"), 404, "dataset_not_found")
+    assert len(client.get("/v1/datasets").json()["datasets"]) == 2
+    entries = client.get("/v1/audit?limit=2").json()["entries"]
+    assert [entry["action"] for entry in entries] == ["dataset.delete", "dataset.upload"]
+
+
+def test_a_project_has_a_limit_of_its_own(client, limits):
+    limits(upload_bytes=10)
+    assert_problem(client.post("/v1/datasets", content=ROWS), 413, "dataset_too_large")
+
+
+@pytest.fixture
+def sweep(engine, settings):
+    store = DatasetStore(settings.storage.dir)
+    return lambda: sweep_datasets(Guard(engine), store, store.stored())
+
+
+def test_deleted_sets_leave_the_disk_after_the_jobs_that_read_them(client, settings, sweep, worker):
+    sets = [
+        client.post("/v1/datasets", content=ROWS + b'{"text": "%d"}\n' % n).json() for n in range(3)
+    ]
+    ids = [each["id"] for each in sets]
+    part = {"method": "wanda", "calibration": {"set": ids[1]}}
+    assert client.post("/v1/jobs", json=JOB | part).status_code == 202
+    for each in ids[:2]:
+        assert client.delete(f"/v1/datasets/{each}").status_code == 204
+    assert sweep() == 1, "the first: nothing reads it"
+    assert stored(settings) == set(ids[1:])
+    assert worker.succeed(worker.claim())
+    assert (sweep(), sweep()) == (1, 0)
+    assert stored(settings) == {ids[2]}
+    assert client.post("/v1/datasets", content=ROWS + b'{"text": "0"}\n').status_code == 201
+    assert sweep() == 0
+    assert client.get(f"/v1/datasets/{ids[0]}").status_code == 200
+
+
+def test_what_uploads_left_behind_goes_after_a_day(client, settings, sweep):
+    incoming = settings.storage.dir / "datasets" / "incoming"
+    for name in ("old", "new"):
+        (incoming / name / "content").mkdir(parents=True)
+        (incoming / f"{name}.zip").touch()
+    for name in ("old", "old.zip"):
+        os.utime(incoming / name, (0, 0))
+    (settings.storage.dir / "datasets" / "lost+found").mkdir()
+    sweep()
+    assert {each.name for each in incoming.iterdir()} == {"new", "new.zip"}
+    assert (settings.storage.dir / "datasets" / "lost+found").exists()
+
+
+def stored(settings):
+    found = DatasetStore(settings.storage.dir).stored()
+    return set(found.ours)

@@ -1,0 +1,119 @@
+"""A new version beside the old one, and a backup brought back: by the book, the book included."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, text
+from starlette.testclient import TestClient
+
+from app.db import migrate
+from app.domain.jobs import Artifact
+from app.local.postgres import _binaries
+from app.main import create_app
+from app.storage.local import LocalStore
+
+JOB = {"model": "tiny", "method": "magnitude", "sparsity": 0.5}
+BOOK = Path(__file__).parents[4] / "docs/how-to/back-up.md"
+REVISIONS = [each.revision for each in ScriptDirectory(str(migrate.SCRIPTS)).walk_revisions()]
+# What a worker of the version before sends with every heartbeat.
+HEARTBEAT = text(
+    "UPDATE jobs SET lease_expires_at = now() + interval '1 minute', progress = 0.5 "
+    "WHERE id = :id AND attempt = :attempt AND status IN ('running', 'cancelling') RETURNING status"
+)
+
+
+def columns(url):
+    engine = create_engine(url)
+    seen = inspect(engine)
+    found = {
+        (table, column["name"]): column
+        for table in seen.get_table_names()
+        for column in seen.get_columns(table)
+    }
+    engine.dispose()
+    return found
+
+
+def test_the_newest_migration_only_adds(postgres_server):
+    """The version before goes on reading and writing: nothing it knows is gone or demanded."""
+    newest, before, *_ = REVISIONS
+    url = postgres_server.create_database("rolling")
+    command.upgrade(migrate.config(url), before)
+    old = columns(url)
+    command.upgrade(migrate.config(url), newest)
+    new = columns(url)
+    assert set(old) <= set(new)
+    assert all(str(old[key]["type"]) == str(new[key]["type"]) for key in old)
+    tables = {table for table, _ in old}
+    for table, name in set(new) - set(old):
+        column = new[table, name]
+        assert table not in tables or column["nullable"] or column["default"], (table, name)
+
+
+def test_jobs_in_flight_outlive_an_upgrade(client, worker, engine, database_url):
+    running, waiting = (client.post("/v1/jobs", json=JOB).json()["id"] for _ in range(2))
+    job = worker.claim()
+    assert job.id == running
+    command.downgrade(migrate.config(database_url), REVISIONS[1])
+    beat = {"id": running, "attempt": 1}
+    with engine.begin() as connection:
+        assert connection.execute(HEARTBEAT, beat).scalar_one() == "running"
+    migrate.upgrade(database_url)
+    with engine.begin() as connection:
+        assert connection.execute(HEARTBEAT, beat).scalar_one() == "running"
+    worker.succeed(job)
+    worker.succeed(worker.claim())
+    for each in (running, waiting):
+        found = client.get(f"/v1/jobs/{each}").json()
+        assert (found["status"], found["attempt"]) == ("succeeded", 1)
+
+
+@pytest.fixture
+def by_the_book(settings, tmp_path):
+    """Run the commands of a section of the page."""
+
+    def run(section, database_url):
+        chapter = BOOK.read_text().partition(f"## {section}\n")[2].partition("\n## ")[0]
+        [block] = re.findall(r"```console\n(.*?)```", chapter, re.DOTALL)
+        lines = [line.removeprefix("$ ") for line in block.splitlines()]
+        surroundings = os.environ | {
+            "PATH": f"{_binaries()}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "DATABASE_URL": database_url.replace("+psycopg", ""),
+            "SECATEUR_DATABASE__URL": database_url,
+            "STORAGE_DIR": str(settings.storage.dir),
+        }
+        script = ["bash", "-euc", "\n".join(lines)]
+        done = subprocess.run(
+            script, cwd=tmp_path, env=surroundings, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    return run
+
+
+def test_a_backup_comes_back(client, worker, settings, database_url, postgres_server, by_the_book):
+    done = client.post("/v1/jobs", json=JOB).json()["id"]
+    job = worker.claim()
+    store = LocalStore(settings.storage.dir)
+    (store.stage(job.id, job.attempt) / "config.json").write_text("{}")
+    [file] = store.describe(job.id, job.attempt)
+    assert isinstance(file, Artifact)
+    store.publish(job.id, job.attempt)
+    worker.succeed(job, files=[file])
+    waiting = client.post("/v1/jobs", json=JOB).json()["id"]
+    by_the_book("Back up", database_url)
+    shutil.rmtree(settings.storage.dir)
+    empty = postgres_server.create_database("restored")
+    by_the_book("Restore", empty)
+    url = settings.database.model_copy(update={"url": empty})
+    with TestClient(create_app(settings.model_copy(update={"database": url}))) as restored:
+        restored.headers["Authorization"] = client.headers["Authorization"]
+        assert restored.get(f"/v1/jobs/{done}/artifacts/config.json").content == b"{}"
+        assert restored.get(f"/v1/jobs/{waiting}").json()["status"] == "queued"

@@ -1,0 +1,126 @@
+"""Jobs go to workers that have what they need, and are refused where none has."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.db import workers as worker_classes
+from app.planning.machines import Machine
+from app.services import workers as machines
+from tests.integration.app.problem import assert_problem
+from tests.integration.app.services.jobs.test_plans import JOB
+
+GB = 10**9
+CPU = Machine("cpu", 8 * GB, 2, "cpu", 0, None, 20.0, 1e8)
+LARGE = replace(CPU, worker_class="cpu-large", memory_bytes=64 * GB)
+GPU = Machine("gpu", 32 * GB, 8, "cuda", 2, 24 * GB, 2e4, 1e9)
+
+
+@pytest.fixture
+def workers(engine):
+    def start(*started):
+        with engine.begin() as connection:
+            for machine in started:
+                worker_classes.put(connection, machine)
+
+    return start
+
+
+def both(client, job):
+    """The plan's answer, and the job's: they refuse the same."""
+    return client.post("/v1/plans", json=job), client.post("/v1/jobs", json=job)
+
+
+@pytest.mark.parametrize(
+    ("change", "goes_to"),
+    [
+        ({}, "gpu"),
+        ({"device": "cpu"}, "cpu"),
+        ({"device": "cuda:1"}, "gpu"),
+        ({"worker_class": "cpu-large"}, "cpu-large"),
+        ({"worker_class": "gpu", "device": "cpu"}, "gpu"),
+    ],
+)
+def test_jobs_go_to_the_smallest_that_fits(client, workers, checkpoint, change, goes_to):
+    workers(CPU, LARGE, GPU)
+    plan, job = both(client, JOB | change)
+    assert plan.json()["worker_class"] == job.json()["worker_class"] == goes_to
+    assert plan.json()["memory_bytes"] == job.json()["memory_bytes"] > 0
+
+
+def test_what_does_not_fit_the_small_goes_to_the_large(client, workers, checkpoint):
+    workers(replace(CPU, memory_bytes=GB // 10), LARGE)
+    plan, job = both(client, JOB)
+    assert plan.json()["worker_class"] == job.json()["worker_class"] == "cpu-large"
+
+
+@pytest.mark.parametrize(
+    ("started", "change", "code", "words"),
+    [
+        ([replace(CPU, memory_bytes=GB // 10)], {}, "job_too_large", "has 0.1 GB"),
+        ([replace(GPU, device_bytes=GB // 10)], {}, "job_too_large", "'gpu', has 0.1 GB"),
+        ([CPU], {"device": "cuda"}, "no_worker_for_device", "GPUs a worker has is 0"),
+        ([], {"device": "cuda"}, "no_worker_for_device", "of any class"),
+        ([CPU, GPU], {"device": "cuda:2"}, "no_worker_for_device", "is 2"),
+        ([CPU], {"worker_class": "gpu"}, "worker_class_unknown", "known classes: cpu"),
+    ],
+)
+def test_what_nobody_can_take_is_refused(
+    client,
+    workers,
+    checkpoint,
+    started,
+    change,
+    code,
+    words,
+):
+    workers(*started)
+    for answer in both(client, JOB | change):
+        problem = assert_problem(answer, 422, code)
+        assert words in problem["detail"]
+    assert client.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_before_the_first_worker_starts_jobs_wait_for_the_default(client, checkpoint):
+    plan, job = both(client, JOB)
+    assert plan.json()["phases"] is None
+    assert job.json()["worker_class"] == "cpu"
+
+
+def test_time_is_told_per_phase(client, workers, checkpoint):
+    workers(CPU)
+    phases = client.post("/v1/plans", json=JOB | {"method": "wanda"}).json()["phases"]
+    assert {"loading", "pruning", "exporting", "verifying"} <= set(phases)
+    assert all(seconds >= 0 for seconds in phases.values())
+
+
+@pytest.mark.parametrize(
+    "change", [{"device": "tpu"}, {"device": "cuda:x"}, {"dtype": "int8"}, {"worker_class": "A B"}]
+)
+def test_unknown_devices_types_and_names(client, change):
+    assert client.post("/v1/jobs", json=JOB | change).status_code == 422
+
+
+def test_classes_are_listed(client, workers):
+    assert client.get("/v1/workers").json() == {"workers": []}
+    workers(GPU, CPU)
+    found = client.get("/v1/workers").json()["workers"]
+    assert [each["name"] for each in found] == ["cpu", "gpu"]
+    assert (found[1]["device_bytes"], found[1]["devices"]) == (24 * GB, 2)
+
+
+def test_a_class_is_measured_once_a_day_or_when_its_machine_changes(engine):
+    measured = []
+
+    def measure(machine):
+        measured.append(machine.memory_bytes)
+        return replace(machine, gflops=5.0, disk_rate=7.0)
+
+    def start(machine):
+        with engine.begin() as connection:
+            return machines.announce(connection, machine, measure)
+
+    bare = replace(CPU, gflops=0.0, disk_rate=0.0)
+    assert start(bare) == start(bare) == replace(CPU, gflops=5.0, disk_rate=7.0)
+    start(replace(bare, memory_bytes=9))
+    assert measured == [CPU.memory_bytes, 9]

@@ -1,0 +1,47 @@
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.fair_shares import Candidate, Shares, choose
+
+SHARES = Shares(total=6, project=3, endpoint=2)
+ENDPOINTS = [(project, f"{project}-{n}") for project in "abcd" for n in range(3)]
+
+
+def candidates(pairs, prefix):
+    return [Candidate(f"{prefix}{n}", endpoint, owner) for n, (owner, endpoint) in enumerate(pairs)]
+
+
+SOME = st.lists(st.sampled_from(ENDPOINTS), max_size=30)
+
+
+@given(SOME, SOME)
+def test_no_share_is_exceeded_and_none_is_left_unused(waiting, under_way):
+    due = candidates(waiting, "due")
+    held = choose(candidates(under_way, "held"), [], SHARES)
+    chosen = choose(due, held, SHARES)
+    assert set(chosen) <= set(due)
+    assert len(set(chosen)) == len(chosen)
+    both = held + chosen
+    projects = Counter(each.project_id for each in both)
+    endpoints = Counter(each.endpoint_id for each in both)
+    assert len(both) <= SHARES.total
+    assert all(count <= SHARES.project for count in projects.values())
+    assert all(count <= SHARES.endpoint for count in endpoints.values())
+    if len(both) < SHARES.total:
+        for each in set(due) - set(chosen):
+            full = projects[each.project_id] == SHARES.project
+            assert full or endpoints[each.endpoint_id] == SHARES.endpoint
+
+
+def test_the_project_with_the_fewest_under_way_comes_first():
+    held = candidates([("a", "a-0"), ("a", "a-1"), ("b", "b-0")], "held")
+    due = candidates([("a", "a-2"), ("b", "b-1"), ("b", "b-2"), ("c", "c-0")], "due")
+    chosen = choose(due, held, SHARES)
+    assert [each.endpoint_id for each in chosen] == ["c-0", "b-1", "a-2"]
+
+
+def test_of_one_endpoint_the_longest_due_comes_first():
+    due = candidates([("a", "a-0")] * 3, "due")
+    assert [each.id for each in choose(due, [], SHARES)] == ["due0", "due1"]

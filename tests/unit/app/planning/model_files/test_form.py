@@ -1,0 +1,63 @@
+"""Quantised, adapted and mislabelled checkpoints are told by their headers, each by its cause."""
+
+import pytest
+
+from app.errors import ModelLoadError
+from app.planning.model_files.form import check_form
+from app.planning.model_files.tensors import StoredTensor
+
+LLAMA = {"architectures": ["LlamaForCausalLM"], "vocab_size": 32, "hidden_size": 8}
+Q = "model.layers.0.self_attn.q_proj"
+PLAIN = {f"{Q}.weight": StoredTensor((8, 8), "BF16")}
+EMBEDDING = "model.embed_tokens.weight"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "words"),
+    [
+        (f"{Q}.qweight", (1, 8), "I32", "GPTQ or AWQ"),
+        (f"{Q}.g_idx", (8,), "I32", "GPTQ or AWQ"),
+        (f"{Q}.weight.absmax", (1,), "F32", "bitsandbytes"),
+        (f"{Q}.weight.quant_state.bitsandbytes__nf4", (9,), "U8", "bitsandbytes"),
+        (f"{Q}.SCB", (8,), "F32", "bitsandbytes"),
+        (f"{Q}.weight_packed", (8, 1), "I32", "compressed-tensors"),
+        (f"{Q}.weight_scale_inv", (1, 1), "F32", "FP8"),
+        ("model.layers.0.mlp.experts.gate_up_proj_blocks", (2, 8, 2, 16), "U8", "MXFP4"),
+        (f"{Q}.weight", (8, 8), "I8", "q_proj.weight is stored as I8"),
+        (f"{Q}.weight", (32, 1), "U8", "stored as U8, though config.json says nothing"),
+        (f"{Q}.weight", (8, 8), "F8_E4M3", "stored as F8_E4M3"),
+        (f"{Q}.weight", (8, 4), "F4", "stored as F4"),
+        (f"base_model.model.{Q}.lora_A.weight", (4, 8), "F32", "LoRA adapter .* merge"),
+        (EMBEDDING, (33, 8), "BF16", "has 33 rows, and config.json says vocab_size 32"),
+        (EMBEDDING, (32, 16), "BF16", "is 16 wide, and config.json says 8"),
+    ],
+)
+def test_each_form_is_named_with_a_tensor_that_shows_it(name, shape, dtype, words):
+    with pytest.raises(ModelLoadError, match=words):
+        check_form(LLAMA, PLAIN | {name: StoredTensor(shape, dtype)})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"quantization_config": {"quant_method": "awq"}},
+        {"text_config": {"quantization_config": {"quant_method": "awq"}}},
+        {"quantization_config": "awq"},
+        {"compression_config": {"format": "pack-quantized"}},
+        {"quantization": {"group_size": 64, "bits": 4}},
+    ],
+)
+def test_a_configuration_that_says_so_is_believed(config):
+    with pytest.raises(ModelLoadError, match=r"quantised .*floating-point checkpoint"):
+        check_form(config, PLAIN)
+
+
+def test_what_is_no_weight_may_be_an_integer():
+    tensors = {
+        "embeddings.position_ids": StoredTensor((1, 512), "I64"),
+        "transformer.h.0.attn.bias": StoredTensor((1, 1, 8, 8), "U8"),
+        "layer.relative_position_index": StoredTensor((49, 49), "I64"),
+        EMBEDDING: StoredTensor((32, 8), "F16"),
+    }
+    check_form(LLAMA, PLAIN | tensors)
+    check_form({"quantization_config": None, **LLAMA}, PLAIN)

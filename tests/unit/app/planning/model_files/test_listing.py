@@ -1,0 +1,93 @@
+"""Which files are the model: one list for plans, downloads, jobs and exports."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import ModelFilesError, ModelLoadError, UnsafeWeightsError
+from app.planning.model_files.listing import companions, entry_file, parse_index, select
+from app.planning.model_files.tensors import StoredTensor
+
+MODEL = {"config.json", "model.safetensors"}
+
+
+def test_what_belongs_to_a_model_and_what_does_not():
+    mine = {
+        *("config.json", "generation_config.json", "preprocessor_config.json"),
+        *("tokenizer.json", "tokenizer.model", "source.spm", "target.spm", "vocab.txt"),
+        *("bpe.codes", "merges.txt", "chat_template.jinja", "qwen.tiktoken", "LICENSE"),
+        *("1_Pooling/config.json", "2_Dense/model.safetensors"),
+        "additional_chat_templates/tool.jinja",
+    }
+    others = {
+        *("model.safetensors", "consolidated.safetensors", "adapter_model.safetensors"),
+        *("pytorch_model.bin", "pytorch_model.bin.index.json", "model.safetensors.index.json"),
+        *("adapter_config.json", "training_args.bin", "trainer_state.json", ".gitattributes"),
+        *("modeling_x.py", "onnx/config.json", "a/1_Pooling/config.json", "1_Pooling/a/b.json"),
+        *("tf_model.h5", "flax_model.msgpack", "model.gguf", ".hidden.json"),
+    }
+    assert companions(mine | others) == sorted(mine)
+
+
+def test_the_index_belongs_where_there_is_no_single_file():
+    names = {"config.json", "model.safetensors.index.json", "model-1-of-1.safetensors"}
+    assert companions(names) == ["config.json", "model.safetensors.index.json"]
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (MODEL, "model.safetensors"),
+        (MODEL | {"model.safetensors.index.json"}, "model.safetensors"),
+        (MODEL | {"pytorch_model.bin", "consolidated.safetensors"}, "model.safetensors"),
+        ({"config.json", "model.safetensors.index.json"}, "model.safetensors.index.json"),
+    ],
+)
+def test_loading_begins_as_in_transformers(names, found):
+    assert entry_file(names, "x") == found
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "says"),
+    [
+        (set(), ModelFilesError, "neither"),
+        ({"config.json", "consolidated.safetensors"}, ModelFilesError, "neither"),
+        ({"config.json", "model.bin"}, UnsafeWeightsError, "pickled"),
+        ({"adapter_config.json", "adapter_model.safetensors"}, ModelFilesError, "merge it"),
+        ({"model.safetensors"}, ModelFilesError, r"no config\.json"),
+    ],
+)
+def test_what_does_not_load_is_refused(names, error, says):
+    with pytest.raises(error, match=says):
+        entry_file(names, "x")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        *([], None, {}, {"weight_map": {}}, {"weight_map": []}, {"weight_map": {"a": 1}}),
+        *({"weight_map": {"a": name}} for name in ("../a.safetensors", "a.bin", "/a.safetensors")),
+        *({"weight_map": {"a": name}} for name in ("b/a.safetensors", ".a.safetensors", "")),
+        *({"weight_map": {"a": name}} for name in ("a\0.safetensors", "a\\b.safetensors", ["a"])),
+        {"weight_map": {str(n): f"{n}.safetensors" for n in range(2001)}},
+    ],
+)
+def test_an_index_that_is_none_is_refused(index):
+    with pytest.raises(ModelLoadError, match=r"model\.safetensors\.index\.json"):
+        parse_index(json.dumps(index).encode())
+
+
+def test_tensors_come_in_the_order_of_the_index_and_all_of_them_must():
+    places = {"b": "1.safetensors", "a": "2.safetensors"}
+    headers = [{"b": StoredTensor((1,)), "spare": StoredTensor((9,))}, {"a": StoredTensor((2,))}]
+    assert list(select(places, headers)) == ["b", "a"]
+    with pytest.raises(ModelLoadError, match="do not hold: a"):
+        select(places, headers[:1])
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_an_index_or_our_error(content):
+    with pytest.raises(ModelLoadError):
+        parse_index(content)

@@ -1,0 +1,80 @@
+"""Patterns of module names: fnmatch and RE2, bounded, and names that stand for themselves."""
+
+import re
+from fnmatch import fnmatchcase
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+from app.recipes.patterns import MAX_LENGTH, ModulePatterns, Patterns, matcher
+
+names = st.text("ab.[q]", max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "found"),
+    [
+        ("*", "a.b", True),
+        ("*.q_proj", "layers.0.q_proj", True),
+        ("*.q_proj", "layers.0.q_proj_2", False),
+        ("layers.?", "layers.10", False),
+        ("layers.[0-3].*", "layers.2.fc", True),
+        ("layers.[!0-3].*", "layers.2.fc", False),
+        ("x.qkv[q]", "x.qkv[q]", True),
+        ("*.qkv[q]", "x.qkv[q]", True),
+        ("*.qkv[k]", "x.qkv[q]", False),
+        ("*[q]", "x.qkv[q]", True),
+        ("*.qkv[[]q]", "x.qkv[q]", True),
+        ("re:.*lm_head", "model.lm_head", True),
+        ("re:lm_head", "model.lm_head", False),
+        (r"re:.*\.layers\.(1|3)\.", "model.layers.3.fc", True),
+        (r"re:.*\.layers\.\d$", "model.layers.30", False),
+    ],
+)
+def test_what_matches(pattern, name, found):
+    assert matcher(pattern)(name) is found
+    assert Patterns([pattern]).match(name) is found
+    assert Patterns([pattern]).unmatched([name]) == ([] if found else [pattern])
+
+
+@given(names, st.text("ab.*?[!q]-", max_size=10))
+def test_it_is_fnmatch_and_more(name, pattern):
+    if fnmatchcase(name, pattern):
+        assert matcher(pattern)(name)
+
+
+@given(names)
+def test_a_name_is_its_own_pattern(name):
+    assert matcher(name)(name)
+
+
+@pytest.mark.parametrize("pattern", ["*a" * 128, "*[ab]" * 51, "?*" * 128, "re:" + "(a*)*" * 50])
+def test_nothing_blows_up(pattern):
+    """It would not end: two to the power of the name's length."""
+    assert not matcher(pattern)("a" * 2000 + "\n!") or pattern.endswith("*") or "re:" in pattern
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"re:(a)\1", "re:(", "re:a{1,5000}", "re:(?=a)", "re:" + "((a{99}){99}){9}"]
+)
+def test_what_takes_more_than_linear_time_is_refused(pattern):
+    with pytest.raises(PydanticCustomError, match=re.escape(pattern)):
+        matcher(pattern)
+
+
+@given(st.text(max_size=MAX_LENGTH + 3))
+def test_any_text_is_a_pattern_or_refused(text):
+    kind = TypeAdapter(ModulePatterns)
+    for pattern in (text, f"re:{text}"):
+        try:
+            (accepted,) = kind.validate_python((pattern,))
+        except ValidationError:
+            continue
+        matcher(accepted)("model.layers.0")
+
+
+def test_patterns_that_match_nothing_are_told():
+    assert Patterns(["a*", "b*", "c"]).unmatched(["ab", "ac"]) == ["b*", "c"]

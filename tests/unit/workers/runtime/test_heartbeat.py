@@ -1,0 +1,23 @@
+"""Signs of life go on while the database is away, and end with the process's work."""
+
+import threading
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from workers.runtime import heartbeat
+
+
+def test_signs_are_given_until_it_is_closed(monkeypatch):
+    monkeypatch.setattr(heartbeat, "SECONDS", 0.01)
+    given, enough = [], threading.Event()
+
+    def tell():
+        given.append(1)
+        if len(given) == 1:
+            raise SQLAlchemyError("the database is away")
+        enough.set()
+
+    present = heartbeat.Presence(tell)
+    assert enough.wait(30)
+    present.close()
+    assert not present._thread.is_alive()

@@ -1,0 +1,115 @@
+"""Whose fault an exception is, whether it may pass, and whether the process survives it whole."""
+
+import errno
+
+import psycopg
+import pytest
+import torch
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.domain.jobs import FailureKind, Lease
+from app.errors import (
+    HubUnavailableError,
+    ModelLoadError,
+    OutOfMemoryError,
+    QualityGateError,
+    StorageUnavailableError,
+    UserError,
+)
+from app.uploads.errors import DatasetRowError
+from workers.pipeline.context import DrainingError, StoppedError
+from workers.runtime.outcomes import End, outcome_of
+
+
+def every(error):
+    return [error, *(each for sub in error.__subclasses__() for each in every(sub))]
+
+
+def database(kind, cause, *, cut=False):
+    return kind("COMMIT", {}, cause, connection_invalidated=cut)
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("kind", every(UserError))
+def test_every_fault_of_a_user_fails_the_job_and_leaves_the_process_warm(kind):
+    row = (1,) if issubclass(kind, DatasetRowError) else ()
+    outcome = outcome_of(kind(*row, "no such module"))
+    assert (outcome.end, outcome.damaged, outcome.expected) == (End.FAILED, False, True)
+    assert (outcome.error.kind, outcome.error.code) == (FailureKind.USER, kind.code)
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (StoppedError(Lease.CANCEL_REQUESTED), End.CANCELLED),
+        (StoppedError(Lease.LOST), End.CANCELLED),
+        (DrainingError(), End.HANDED_BACK),
+        (QualityGateError("worse"), End.FAILED),
+        (StorageUnavailableError("away"), End.RETRIED),
+        (HubUnavailableError("away"), End.RETRIED),
+        (ConnectionResetError(errno.ECONNRESET, "cut"), End.RETRIED),
+        (OSError(errno.ENOSPC, "no space left"), End.RETRIED),
+        (PoolTimeoutError("all in use"), End.RETRIED),
+    ],
+)
+def test_what_neither_breaks_the_process_nor_the_job_for_good(error, end):
+    outcome = outcome_of(error)
+    assert (outcome.end, outcome.damaged) == (end, False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        database(OperationalError, psycopg.errors.DeadlockDetected()),
+        database(OperationalError, psycopg.errors.SerializationFailure()),
+        database(OperationalError, psycopg.errors.AdminShutdown()),
+        database(OperationalError, psycopg.errors.CannotConnectNow()),
+        database(OperationalError, psycopg.errors.LockNotAvailable()),
+        database(OperationalError, psycopg.errors.QueryCanceled()),
+        database(OperationalError, psycopg.errors.DiskFull()),
+        database(OperationalError, psycopg.OperationalError("connection refused")),
+        database(InternalError, psycopg.errors.ReadOnlySqlTransaction()),
+        database(InternalError, psycopg.errors.IdleInTransactionSessionTimeout()),
+        database(DBAPIError, psycopg.errors.ProtocolViolation(), cut=True),
+    ],
+    ids=lambda error: type(error.orig).__name__,
+)
+def test_a_database_error_that_may_pass_is_never_the_end_of_a_job(error):
+    outcome = outcome_of(error)
+    assert (outcome.end, outcome.damaged) == (End.RETRIED, False)
+    assert (outcome.error.kind, outcome.error.code) == (
+        FailureKind.SYSTEM,
+        "database_unavailable",
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("one record is too much"),
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        torch.AcceleratorError("device-side assert triggered"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        KeyError("a state nobody foresaw"),
+        database(ProgrammingError, psycopg.errors.UndefinedColumn()),
+        caused(ModelLoadError("it does not load"), torch.AcceleratorError("assert")),
+        caused(StorageUnavailableError("away"), MemoryError()),
+        caused(StoppedError(), torch.OutOfMemoryError("CUDA out of memory")),
+    ],
+    ids=lambda error: f"{type(error).__name__}-{type(error.__cause__).__name__}",
+)
+def test_real_damage_replaces_the_process(error):
+    assert outcome_of(error).damaged
+
+
+def test_an_unexpected_error_tells_the_client_nothing_of_its_text():
+    outcome = outcome_of(ValueError("/home/someone/secret"))
+    assert outcome.error.code == "internal"
+    assert "secret" not in outcome.error.message
+    assert not outcome.expected

@@ -1,0 +1,1 @@
+"""Files of the pruned model, and their verification."""

@@ -1,0 +1,162 @@
+"""What a PAR job found: the report, the job's result, and why it fails nonetheless."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from app.errors import QualityGateError
+from app.recipes.evaluation import EvaluationReport
+from app.recipes.routing import Routing
+from app.recipes.routing_report import PolicyReport, ProfileReport, RoutingGate, RoutingReport
+from workers.pipeline.evaluation.interval import Scores, compare
+from workers.pruning.routing.answers import Closeness
+from workers.pruning.routing.flops import Costs
+from workers.pruning.routing.judging import ROUTER
+from workers.pruning.routing.learning import Learned
+from workers.pruning.routing.runtime import Profile
+
+
+def build(
+    routing: Routing,
+    costs: Costs,
+    learned: Learned,
+    *,
+    profiles: Mapping[str, Profile],
+    records: Mapping[str, int],
+    found: Mapping[str, Closeness],
+    evaluation: EvaluationReport | None,
+) -> RoutingReport:
+    """The whole report.
+
+    Args:
+        routing: what was asked for.
+        costs: of the typical prompt.
+        learned: the router and its rounds.
+        profiles: of the artifact; the first is the budget asked for.
+        records: how many of them trained, chose and judged.
+        found: per record, of the router and of its baselines.
+        evaluation: where one was asked for.
+    """
+    told = {name: _profile(costs, profile) for name, profile in profiles.items()}
+    asked = next(iter(told.values()))
+    policies = {name: _policy(found[ROUTER], near, routing.seed) for name, near in found.items()}
+    return RoutingReport(
+        routing=routing,
+        tokens=asked.tokens,
+        layers=asked.layers,
+        of_layers=costs.layers,
+        flops_ratio=asked.flops_ratio,
+        typical_prompt=asdict(costs.prompt),
+        records=dict(records),
+        influence=tuple(learned.influence.tolist()),
+        rounds=learned.rounds,
+        chosen=learned.chosen,
+        profiles=told,
+        policies={
+            name: policy.model_copy(update={"kl_over_router": None}) if name == ROUTER else policy
+            for name, policy in policies.items()
+        },
+        gate=_gate(policies, len(found[ROUTER].kl), allowed=routing.allow_no_improvement),
+        evaluation=evaluation,
+    )
+
+
+def _profile(costs: Costs, profile: Profile) -> ProfileReport:
+    budget = (costs.tokens(profile.tokens), profile.layers, profile.drop_layer)
+    return ProfileReport(
+        **asdict(profile), flops_ratio=costs.ratio(*budget), cached_ratio=costs.cached(*budget)
+    )
+
+
+def _policy(router: Closeness, near: Closeness, seed: int) -> PolicyReport:
+    kl = compare(_scores(router.kl), _scores(near.kl), seed)
+    agreement = compare(_scores(router.agreement), _scores(near.agreement), seed)
+    exact = compare(_scores(router.exact), _scores(near.exact), seed)
+    return PolicyReport(
+        kl=kl.after, agreement=agreement.after, exact=exact.after, kl_over_router=kl.change
+    )
+
+
+def _scores(values: Tensor) -> Scores:
+    array = values.numpy().astype(np.float64)
+    return Scores(array, np.ones_like(array))
+
+
+def _gate(policies: Mapping[str, PolicyReport], records: int, *, allowed: bool) -> RoutingGate:
+    beaten = {
+        name: each.kl_over_router is not None and each.kl_over_router.low > 0
+        for name, each in policies.items()
+        if name != ROUTER
+    }
+    return RoutingGate(
+        beaten=tuple(name for name, better in beaten.items() if better),
+        unbeaten=tuple(name for name, better in beaten.items() if not better),
+        records=records,
+        allow_no_improvement=allowed,
+    )
+
+
+def warnings(report: RoutingReport) -> list[str]:
+    """What whoever takes the router should know."""
+    gate, found = report.gate, []
+    if not gate.passed:
+        found.append(shortcoming(report))
+    found += [
+        f"profile {name} takes {each.flops_ratio:.0%} of the dense operations on the typical "
+        "prompt: it saves none"
+        for name, each in report.profiles.items()
+        if each.flops_ratio >= 1
+    ]
+    return found
+
+
+def shortcoming(report: RoutingReport) -> str:
+    """What the gate misses, in words."""
+    gate, told = report.gate, []
+    if gate.records < gate.needed:
+        told.append(f"{gate.records} records judged it and {gate.needed} are needed")
+    if gate.unbeaten:
+        differences = ", ".join(
+            f"{name} {found.value:+.4g} [{found.low:.4g}, {found.high:.4g}]"
+            for name in gate.unbeaten
+            if (found := report.policies[name].kl_over_router) is not None
+        )
+        told.append(f"it is not shown to beat {differences} (KL less the router's, paired)")
+    return "the router does not pass: " + "; ".join(told)
+
+
+def result(report: RoutingReport) -> dict[str, Any]:
+    """The part of a job's result that says what came out."""
+    found: dict[str, Any] = {
+        "routing": report.model_dump(mode="json", exclude={"routing", "evaluation", "influence"}),
+        "warnings": warnings(report),
+    }
+    if report.evaluation is not None:
+        found["evaluation"] = report.evaluation.model_dump(mode="json")
+    return found
+
+
+def refusal(report: RoutingReport) -> QualityGateError | None:
+    """Why the job fails; None where it does not."""
+    gate = report.gate
+    if not (gate.passed or gate.allow_no_improvement):
+        return QualityGateError(
+            f"{shortcoming(report)}. Give it more records or rounds, or a smaller budget; "
+            "`allow_no_improvement` takes it as it is"
+        )
+    asked = report.evaluation.gate if report.evaluation else None
+    if asked is None or asked.passed:
+        return None
+    return QualityGateError(
+        f"{asked.metric} got {asked.drop:.4g} worse and may get {asked.max_drop:g} worse"
+    )
+
+
+def wanted(report: RoutingReport) -> bool:
+    """Whether the router's files are made."""
+    asked = report.evaluation.gate if report.evaluation else None
+    good = asked is None or asked.passed or asked.keep_artifacts
+    return good and (report.gate.passed or report.gate.allow_no_improvement)

@@ -1,0 +1,1 @@
+"""A job from its model to its files."""

@@ -1,0 +1,105 @@
+"""The files of a PAR job: router, runtime, card, example; a reduced checkpoint on request."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from app.domain.submission import JobSpec
+from app.planning.model_files.source import HubModel, parse_model_source
+from app.recipes.routing_report import ROUTING_REPORT_FILE, RoutingReport
+from workers.pipeline.context import RunContext
+from workers.pipeline.export import files
+from workers.pipeline.reports.card import read_licence
+from workers.pipeline.reports.plots import write_plots
+from workers.pipeline.reports.route_card import write_card
+from workers.pipeline.reports.route_plots import plots
+from workers.pipeline.reports.route_report import wanted
+from workers.pipeline.sources import ModelFiles
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.routing.artifact import write_artifact
+from workers.pruning.routing.export import export_static
+from workers.pruning.routing.runtime import Profile, Router, anatomy, layer_candidates
+
+STATIC = "static"
+_EXAMPLE = '''"""Ask a model, pruned by the router beside this file: IMAGE QUESTION [MODEL]."""
+import sys
+from par_runtime import attach
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+base, pin = (sys.argv[3], {{}}) if len(sys.argv) > 3 else ({base!r}, {pin!r})
+processor = AutoProcessor.from_pretrained(base, **pin)
+model = AutoModelForImageTextToText.from_pretrained(base, **pin)
+inputs = processor(Image.open(sys.argv[1]), text={prompt!r} + sys.argv[2], return_tensors="pt")
+with attach(model, sys.path[0], profile="asked"):
+    print(processor.decode(model.generate(**inputs, max_new_tokens=32)[0]))
+'''
+
+
+def write_files(
+    context: RunContext,
+    source: ModelFiles,
+    adapter: Adapter,
+    *,
+    router: Router,
+    report: RoutingReport,
+    left: Sequence[int] | None,
+    origin: dict[str, Any],
+) -> list[files.OutputFile]:
+    """Write what the job publishes: its report always, the rest where the gates allow it.
+
+    Args:
+        context: of the run.
+        source: the base model.
+        adapter: the base model, loaded.
+        router: trained.
+        report: what came out.
+        left: layers of a static export; None where none was asked for.
+        origin: for the manifest.
+    """
+    staging = context.staging
+    files.write_json(staging, ROUTING_REPORT_FILE, report.model_dump(mode="json"))
+    if wanted(report):
+        base = base_of(context.spec)
+        subject, drop_layer = anatomy(adapter.model), report.routing.drop_layer
+        write_artifact(
+            staging,
+            router,
+            subject,
+            model=base,
+            revision=source.revision,
+            profiles={
+                name: Profile(each.tokens, each.layers, each.drop_layer)
+                for name, each in report.profiles.items()
+            },
+            layer_candidates=layer_candidates(len(subject.layers), drop_layer),
+            coverage_floor=report.routing.coverage_floor,
+            summary={
+                "training": report.model_dump(
+                    mode="json", include={"routing", "records", "rounds", "chosen", "influence"}
+                ),
+                "metrics": report.model_dump(
+                    mode="json",
+                    include={"policies", "profiles", "flops_ratio", "typical_prompt"},
+                ),
+            },
+        )
+        _write_example(staging, base, source.revision, adapter.prompt(""))
+        drawn = plots(report)
+        write_plots(staging, drawn)
+        licence = read_licence(source.directory)
+        write_card(staging, base, report, licence=licence, drawn=drawn)
+        if left is not None:
+            export_static(subject, source.directory, staging / STATIC, left)
+    return files.close_run(staging, origin)
+
+
+def base_of(spec: JobSpec) -> str:
+    """The base checkpoint as a user of the artifact names it."""
+    source = parse_model_source(spec.model)
+    return source.repo_id if isinstance(source, HubModel) else spec.model
+
+
+def _write_example(directory: Path, base: str, revision: str | None, prompt: str) -> None:
+    pin = {} if revision is None else {"revision": revision}
+    text = _EXAMPLE.format(base=base, pin=pin, prompt=prompt)
+    (directory / "example.py").write_text(text, encoding="utf-8")

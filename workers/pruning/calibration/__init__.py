@@ -1,0 +1,1 @@
+"""Activations, gradients and statistics of the calibration set."""

@@ -1,0 +1,1 @@
+"""Prunes a model by a recipe."""

@@ -1,0 +1,91 @@
+"""Blocks that a run has finished, kept so that another run takes them over."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from app.recipes.pruning_report import MatrixReport
+from workers.pruning.engine.report_builder import Ledger
+from workers.pruning.engine.targets import Targets
+from workers.pruning.importance.criterion import Criterion, Outcome
+from workers.pruning.models.layout.structure import Block, Matrix
+from workers.pruning.resume.checkpoints import Checkpoints, Entry
+from workers.pruning.selection.keep_sparse import pack, unpack
+from workers.pruning.selection.selection import zero
+
+Take = Callable[[Sequence[Matrix], Mapping[str, Tensor]], None]
+"""Given the matrices due in a block and what was kept of each that has something, by name."""
+
+
+class Finished:
+    """The blocks of one part of a run: an unbroken row from the first."""
+
+    def __init__(
+        self, checkpoints: Checkpoints, name: str, targets: Targets, ledger: Ledger
+    ) -> None:
+        """Keep them under names that begin with `name`."""
+        self._checkpoints = checkpoints
+        self._name = name
+        self._targets = targets
+        self._ledger = ledger
+
+    def blocks(self, take: Take) -> set[Block]:
+        """Hand over what another run has finished; returns the blocks, those without work too.
+
+        The row ends where a matrix would wait for a caller that comes after it.
+        """
+        found: list[tuple[Block, Entry | None]] = []
+        end = 0
+        for block in self._targets.position:
+            entry = None
+            if block in self._targets.due:
+                entry = self._checkpoints.get(self._key(block))
+                if entry is None:
+                    break
+            found.append((block, entry))
+            if block in self._targets.seams:
+                end = len(found)
+        for block, entry in found[:end]:
+            if entry is not None:
+                take(self._targets.due[block], entry.tensors)
+                self._restore(self._targets.due[block], entry.values)
+        return {block for block, _ in found[:end]}
+
+    @contextmanager
+    def finishing(self, block: Block) -> Iterator[dict[str, Tensor]]:
+        """Keep the tensors that are put into what is yielded, by matrix, unless it fails."""
+        mark, tensors = len(self._ledger.warnings), dict[str, Tensor]()
+        yield tensors
+        due = self._targets.due.get(block)
+        if due is not None:
+            reports = [self._ledger.entry(matrix) for matrix in due]
+            values = {
+                "warnings": self._ledger.warnings[mark:],
+                "reports": [each and each.model_dump(mode="json") for each in reports],
+            }
+            self._checkpoints.put(self._key(block), Entry(values, tensors))
+
+    def _restore(self, due: Iterable[Matrix], values: Mapping[str, Any]) -> None:
+        self._ledger.repeat(values["warnings"])
+        for matrix, report in zip(due, values["reports"], strict=True):
+            if report is not None:
+                self._ledger.restore(matrix, MatrixReport.model_validate(report))
+
+    def _key(self, block: Block) -> str:
+        return f"{self._name}/{block.name}"
+
+
+def change(criterion: Criterion, matrix: Matrix, outcome: Outcome) -> Tensor:
+    """What pruning did to a matrix: the bits of what went, or all weights where they were moved."""
+    return matrix.weight.clone() if criterion.updates_weights else pack(outcome.mask.cpu())
+
+
+def apply(criterion: Criterion, matrix: Matrix, kept: Tensor) -> None:
+    """Do to a matrix what `change` saw."""
+    if criterion.updates_weights:
+        matrix.weight.copy_(kept)
+    else:
+        mask = unpack(kept, list(matrix.weight.shape))
+        zero(matrix.weight, mask.to(matrix.weight.device))

@@ -1,0 +1,110 @@
+"""One pass over the dense model: what ranks each matrix's weights against those of others."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from app.recipes.budgets import share
+from app.recipes.recipe import Modality, Recipe
+from workers.pruning.calibration.backward import Backward
+from workers.pruning.calibration.hooks import Calibration
+from workers.pruning.calibration.walk import Step
+from workers.pruning.engine.block_checkpoints import Finished
+from workers.pruning.engine.report_builder import Ledger
+from workers.pruning.engine.targets import Targets
+from workers.pruning.importance.criterion import Criterion
+from workers.pruning.importance.gradient import GradientCriterion
+from workers.pruning.importance.magnitude import MagnitudeCriterion
+from workers.pruning.models.layout.structure import Block, Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """A criterion with what it knows about one matrix."""
+
+    matrix: Matrix
+    criterion: Criterion
+    digest: Any = None
+
+    def __call__(self) -> torch.Tensor:
+        """Scores of the matrix, newly made; weights that are zero already come first."""
+        return self.criterion.ranking(self.matrix.weight, self.digest)
+
+
+def by_magnitude(targets: Targets) -> dict[Matrix, Rank]:
+    """Rank by |w|; no pass needed."""
+    return {matrix: Rank(matrix, MagnitudeCriterion()) for matrix in targets.blocks}
+
+
+def survey(
+    walk: Callable[[set[Block]], Iterable[Step]],
+    targets: Targets,
+    criterion: Criterion,
+    ledger: Ledger,
+    finished: Finished,
+) -> dict[Matrix, Rank]:
+    """Rank by the criterion on dense activations.
+
+    A matrix whose inputs were never seen is ranked by magnitude, with a warning.
+
+    Args:
+        walk: through the dense model, given the blocks to pass by.
+        targets: the matrices.
+        criterion: what ranks them.
+        ledger: told.
+        finished: what another run has seen, and where this one keeps it.
+    """
+    if criterion.statistic is None:
+        return {m: Rank(m, criterion, criterion.unseen_digest(m)) for m in targets.blocks}
+    ranks: dict[Matrix, Rank] = {}
+
+    def rank(due: Iterable[Matrix], digests: Mapping[str, torch.Tensor]) -> None:
+        for matrix in due:
+            if (digest := digests.get(matrix.name)) is None:
+                ranks[matrix] = Rank(matrix, MagnitudeCriterion())
+            else:
+                ranks[matrix] = Rank(matrix, criterion, digest.to(matrix.weight.device))
+
+    done = finished.blocks(rank)
+    calibration = Calibration(criterion.statistic)
+    for step in walk(done) if targets.last not in done else ():
+        if step.block in done:
+            continue
+        if step.block is targets.last:
+            step.collect(calibration, targets.blocks)
+        else:
+            step.advance(calibration, targets.blocks)
+        due = targets.due.get(step.block, ())
+        with finished.finishing(step.block) as digests:
+            for matrix in due:
+                statistic = calibration.of(matrix)
+                if statistic is None:
+                    ledger.unseen(matrix)
+                else:
+                    digests[matrix.name] = criterion.digest(statistic)
+            rank(due, digests)
+        calibration.forget(due)
+        ledger.progress("calibrating", step.block)
+    return ranks
+
+
+def survey_gradients(
+    backward: Backward,
+    recipe: Recipe,
+    targets: Targets,
+    criterion: GradientCriterion,
+    ledger: Ledger,
+) -> dict[Matrix, Rank]:
+    """Rank by gradients of the loss; a matrix that it does not depend on comes with a warning."""
+    weights = Counter[Modality]()
+    for matrix in targets.blocks:
+        weights[matrix.modality] += matrix.numel
+    pruned = sum(share(count, recipe.sparsity_of(each)) for each, count in weights.items())
+    digests = criterion.digests(backward, list(targets.blocks), pruned)
+    for matrix in targets.blocks:
+        if digests.get(matrix) is None:
+            ledger.unused(matrix)
+    return {matrix: Rank(matrix, criterion, digests.get(matrix)) for matrix in targets.blocks}

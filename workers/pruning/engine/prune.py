@@ -1,0 +1,250 @@
+"""Carry a recipe out on a model in memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from app.errors import AllocationScoreError, CalibrationDataError, NonFiniteError
+from app.recipes.allocation_scores import AllocationScores
+from app.recipes.pruning_report import PruningReport
+from app.recipes.recipe import ECoFLaP, Recipe, Reused
+from workers.pruning.allocation.ecoflap import measure, share_out
+from workers.pruning.calibration.backward import Backward
+from workers.pruning.calibration.hooks import Calibration
+from workers.pruning.calibration.walk import first_holding
+from workers.pruning.engine.block_checkpoints import apply, change
+from workers.pruning.engine.dense_pass import Rank
+from workers.pruning.engine.digests import Digests
+from workers.pruning.engine.report_builder import Ledger
+from workers.pruning.engine.stage import Stage, counted, ranked
+from workers.pruning.engine.targets import Targets, check_patterns, find_targets
+from workers.pruning.importance import find_criterion
+from workers.pruning.importance.chita import ChitaCriterion
+from workers.pruning.importance.criterion import Criterion, Outcome, naming
+from workers.pruning.importance.gradient import GradientCriterion
+from workers.pruning.importance.magnitude import MagnitudeCriterion
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.layout.replay import Batch
+from workers.pruning.models.layout.structure import Matrix
+from workers.pruning.resume.checkpoints import Checkpoints, Entry, NoCheckpoints
+from workers.pruning.resume.progress import Report
+from workers.pruning.selection.selection import Selection
+
+
+def prune(
+    adapter: Adapter,
+    recipe: Recipe,
+    batches: Sequence[Batch] = (),
+    report: Report = lambda _progress: None,
+    scores: AllocationScores | None = None,
+    *,
+    digests: Digests | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> PruningReport:
+    """Prune the adapter's model in place.
+
+    The model's training mode comes back as it was and no hook stays, whatever happens; after an
+    exception the blocks pruned so far stay pruned.
+
+    Args:
+        adapter: the model.
+        recipe: what to do.
+        batches: calibration inputs from `adapter.batches`; empty where the recipe reads no data.
+        report: told after every block; what it raises ends the run.
+        scores: measured before; where the allocation needs some, they are not measured again.
+        digests: what a pass over the dense model found in another run, or is to be kept of it.
+        checkpoints: what an earlier run with the very same arguments has finished, on the dense
+            model again; the result is the same bit by bit.
+
+    Raises:
+        RecipeError: the recipe does not fit the model.
+        AllocationScoreError: a matrix has no usable score; the message names it.
+        CalibrationDataError: the recipe reads data and there is none.
+        NonFiniteError: a weight, an activation or a score is NaN or infinite; the message names it.
+    """
+    kept = checkpoints or NoCheckpoints()
+    notes = check_patterns(adapter.model, adapter.towers, recipe)
+    targets, criterion = checked(adapter, recipe, batches, kept)
+    ledger = Ledger(recipe, targets, report, (*adapter.warnings, *notes))
+    with torch.no_grad(), evaluating(adapter.model):
+        if isinstance(recipe.allocation, ECoFLaP) and scores is None:
+            scores = _measure(adapter, recipe, batches, targets, ledger=ledger, checkpoints=kept)
+        for number, each in enumerate(recipe.stages()):
+            stage = Stage(adapter, each, batches, targets, criterion, ledger, str(number), kept)
+            _carry_out(stage, scores, digests or Digests())
+    return ledger.close()
+
+
+def checked(
+    adapter: Adapter,
+    recipe: Recipe,
+    batches: Sequence[Batch],
+    checkpoints: Checkpoints | None = None,
+) -> tuple[Targets, Criterion]:
+    """What to prune, by which criterion; raises as `prune` does."""
+    targets = find_targets(adapter.towers, recipe)
+    criterion = find_criterion(recipe)
+    if not batches and (criterion.statistic or isinstance(criterion, GradientCriterion)):
+        raise CalibrationDataError(f"{recipe.importance.kind} needs calibration data")
+    kept = checkpoints or NoCheckpoints()
+    if kept.get("finite") is None:
+        for matrix in targets.blocks:
+            _check_finite(matrix)
+            adapter.memory.release()
+        kept.put("finite", Entry())
+    return targets, criterion
+
+
+def _carry_out(stage: Stage, scores: AllocationScores | None, digests: Digests) -> None:
+    """Measure and prune once."""
+    recipe, targets, ledger = stage.recipe, stage.targets, stage.ledger
+    ranks = digests.ranks(targets, stage.criterion, ledger)
+    if ranks is None:
+        ranks = ranked(stage)
+        digests.keep(ranks)
+    if isinstance(recipe.allocation, ECoFLaP) and scores is not None:
+        shared = share_out(recipe, recipe.allocation, targets.blocks, stage.adapter.towers, scores)
+        ledger.share_out(shared.report, shared.warnings)
+        selections = shared.selections
+    else:
+        counts = counted(stage, ranks)
+        selections = {m: Selection(recipe.pattern, count) for m, count in counts.items()}
+    if stage.criterion.sequential:
+        _sequentially(stage, selections)
+    elif isinstance(stage.criterion, ChitaCriterion):
+        _solved(stage, stage.criterion, ranks, selections)
+    else:
+        _at_once(stage, ranks, selections)
+
+
+def _measure(
+    adapter: Adapter,
+    recipe: Recipe,
+    batches: Sequence[Batch],
+    targets: Targets,
+    *,
+    ledger: Ledger,
+    checkpoints: Checkpoints,
+) -> AllocationScores:
+    """Score the matrices on the first batches that hold the samples asked for."""
+    if not isinstance(recipe.allocation, ECoFLaP):
+        raise TypeError("only ecoflap measures scores")
+    settings = recipe.allocation.scores
+    if isinstance(settings, Reused):
+        raise AllocationScoreError(f"the scores of job {settings.job} were not given")
+    chosen = first_holding(batches, settings.samples)
+    return measure(
+        adapter,
+        settings,
+        enumerate(chosen),
+        list(targets.blocks),
+        seed=recipe.seed,
+        tick=lambda index, matrix: ledger.measured(index, len(chosen), matrix),
+        checkpoints=checkpoints,
+    )
+
+
+def _sequentially(stage: Stage, selections: Mapping[Matrix, Selection]) -> None:
+    """Prune each block on what the pruned blocks before it hand over."""
+    targets, criterion, ledger = stage.targets, stage.criterion, stage.ledger
+    if criterion.statistic is None:
+        raise TypeError(f"{type(criterion).__name__} is sequential but watches nothing")
+    finished = stage.finished("pruned")
+    done = finished.blocks(partial(_again, stage))
+    calibration = Calibration(criterion.statistic)
+    for step in stage.walk("pruned", done) if targets.last not in done else ():
+        if step.block in done:
+            continue
+        step.collect(calibration, targets.blocks)
+        due = targets.due.get(step.block, ())
+        with finished.finishing(step.block) as changes:
+            for matrix in due:
+                selection = selections[matrix]
+                statistic = calibration.of(matrix)
+                with naming(matrix):
+                    if statistic is None:
+                        ledger.unseen(matrix)
+                        outcome = MagnitudeCriterion().drop(matrix.weight, None, selection)
+                    else:
+                        outcome = criterion.prune(matrix.weight, statistic, selection)
+                ledger.enter(matrix, selection.count, outcome)
+                changes[matrix.name] = change(criterion, matrix, outcome)
+        calibration.forget(due)
+        ledger.progress("pruning", step.block)
+
+
+def _at_once(
+    stage: Stage, ranks: Mapping[Matrix, Rank], selections: Mapping[Matrix, Selection]
+) -> None:
+    """Prune every matrix on what the dense model told."""
+    finished = stage.finished("pruned")
+    done = finished.blocks(partial(_again, stage))
+    for block, due in stage.targets.due.items():
+        if block in done:
+            continue
+        with finished.finishing(block) as changes:
+            for matrix in due:
+                selection, rank = selections[matrix], ranks[matrix]
+                with naming(matrix):
+                    outcome = rank.criterion.drop(matrix.weight, rank.digest, selection)
+                stage.ledger.enter(matrix, selection.count, outcome)
+                changes[matrix.name] = change(stage.criterion, matrix, outcome)
+                stage.adapter.memory.release()
+        stage.ledger.progress("pruning", block)
+
+
+def _again(stage: Stage, due: Sequence[Matrix], changes: Mapping[str, torch.Tensor]) -> None:
+    """Do to the matrices what an earlier run did."""
+    for matrix in due:
+        apply(stage.criterion, matrix, changes[matrix.name])
+        stage.adapter.memory.release()
+
+
+def _solved(
+    stage: Stage,
+    criterion: ChitaCriterion,
+    ranks: Mapping[Matrix, Rank],
+    selections: Mapping[Matrix, Selection],
+) -> None:
+    """Solve block by block on gradients of the model as it is; then put the weights in place."""
+    backward = Backward(stage.adapter, stage.batches, lambda _done, _total: None)
+    memory, solved = stage.adapter.memory, dict[Matrix, tuple[torch.Tensor, Outcome]]()
+    for block, due in stage.targets.due.items():
+        rows = backward.rows(due)
+        for matrix in due:
+            digest, selection = ranks[matrix].digest, selections[matrix]
+            with naming(matrix):
+                weight, outcome = criterion.solve(
+                    matrix.weight, rows.pop(matrix), digest, selection
+                )
+            bits = memory.keep(outcome.mask)
+            solved[matrix] = memory.keep(weight), replace(outcome, mask=bits)
+        stage.ledger.progress("pruning", block)
+    for matrix, (weight, outcome) in solved.items():
+        matrix.weight.copy_(weight)
+        stage.ledger.enter(matrix, selections[matrix].count, outcome)
+        stage.adapter.memory.release()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; every module's own mode comes back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _check_finite(matrix: Matrix) -> None:
+    # A sum is finite only if every term is, and is several times cheaper than isfinite().all().
+    if not torch.isfinite(matrix.weight.sum(dtype=torch.float32)) and not bool(
+        torch.isfinite(matrix.weight).all()
+    ):
+        raise NonFiniteError(f"{matrix.name} holds NaN or infinite weights")

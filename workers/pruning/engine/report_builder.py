@@ -1,0 +1,179 @@
+"""Keeping the report of a run, and telling about it on the way."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from typing import TypeVar
+
+from app.recipes.pruning_report import (
+    AllocationReport,
+    MatrixReport,
+    PruningReport,
+    Tally,
+    Target,
+    tally,
+)
+from app.recipes.recipe import Recipe
+from workers.pruning.allocation.scopes import Scope, scopes
+from workers.pruning.engine.targets import Targets
+from workers.pruning.importance.criterion import Outcome
+from workers.pruning.models.layout.structure import Block, Matrix
+from workers.pruning.resume.progress import Phase, Progress, Report
+from workers.pruning.selection.selection import zeros
+
+_K = TypeVar("_K", bound=Hashable)
+_COLLAPSE = 0.6
+
+
+class Ledger:
+    """Collects what happens to each matrix."""
+
+    def __init__(
+        self, recipe: Recipe, targets: Targets, report: Report, warnings: Iterable[str]
+    ) -> None:
+        """Begin; `warnings` are those known before the run."""
+        self._recipe = recipe
+        self._targets = targets
+        self._report = report
+        self._matrices: dict[Matrix, MatrixReport] = {}
+        self._warnings = list(warnings)
+        self._allocation: AllocationReport | None = None
+        self._told = 0
+        high = sorted(
+            {m.modality for m in targets.blocks if recipe.sparsity_of(m.modality) > _COLLAPSE}
+        )
+        if high:
+            self._note(
+                f"above {_COLLAPSE:.0%} sparsity ({', '.join(high)}) quality often collapses "
+                "without retraining"
+            )
+
+    def unseen(self, matrix: Matrix) -> None:
+        """Note that a matrix is ranked by magnitude for want of data."""
+        self._note(f"{matrix.name} saw no calibration data; its weights are ranked by magnitude")
+
+    def unused(self, matrix: Matrix) -> None:
+        """Note that the loss does not depend on a matrix."""
+        self._note(f"the loss does not depend on {matrix.name}; its weights go before all others")
+
+    def enter(self, matrix: Matrix, asked: int, outcome: Outcome | None) -> None:
+        """Record a finished matrix; a later stage replaces an earlier one."""
+        self._warnings += [f"{matrix.name}: {text}" for text in outcome.warnings] if outcome else []
+        weight = matrix.weight
+        count = zeros(weight)
+        if count == weight.numel():
+            self._note(f"all weights of {matrix.name} went: its output is constant")
+        self._matrices[matrix] = MatrixReport(
+            module=matrix.name,
+            file_key=matrix.file_key,
+            block=self._targets.blocks[matrix].name,
+            modality=matrix.modality,
+            shape=(weight.shape[0], weight.shape[1]),
+            weights=weight.numel(),
+            asked=asked,
+            zeros=count,
+            mean_score=outcome.mean_score if outcome else None,
+            lost_score=outcome.lost_score if outcome else None,
+            error=outcome.error if outcome else None,
+        )
+
+    def restore(self, matrix: Matrix, report: MatrixReport) -> None:
+        """Record a matrix that an earlier run has finished."""
+        self._matrices[matrix] = report
+
+    def entry(self, matrix: Matrix) -> MatrixReport | None:
+        """What is recorded of a matrix, once it is finished."""
+        return self._matrices.get(matrix)
+
+    def repeat(self, warnings: Iterable[str]) -> None:
+        """Take over warnings of an earlier run."""
+        self._warnings += warnings
+
+    def share_out(self, allocation: AllocationReport, warnings: Iterable[str]) -> None:
+        """Record how the budget was shared out."""
+        self._allocation = allocation
+        self._warnings += warnings
+
+    def measured(self, batch: int, batches: int, matrix: Matrix) -> None:
+        """Tell that the blocks up to that of `matrix` are scored on a batch."""
+        block = self._targets.blocks[matrix]
+        place, last = self._place(block), self._place(self._targets.last)
+        self._tell("allocating", block, batch * last + min(place, last), batches * last)
+
+    def progress(self, phase: Phase, block: Block) -> None:
+        """Tell that a block is done, with the warnings since the last time."""
+        self._tell(phase, block, self._place(block), self._place(self._targets.last))
+
+    def _place(self, block: Block) -> int:
+        return self._targets.position[block] + 1
+
+    def _tell(self, phase: Phase, block: Block, done: int, total: int) -> None:
+        fresh = tuple(self._warnings[self._told :])
+        self._told = len(self._warnings)
+        self._report(Progress(phase, block.name, done, total, fresh))
+
+    def batch(self, done: int, total: int) -> None:
+        """Tell that a batch is differentiated."""
+        self._report(Progress("calibrating", f"gradients of batch {done}", done, total))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All so far."""
+        return tuple(self._warnings)
+
+    def _note(self, warning: str) -> None:
+        if warning not in self._warnings:  # every stage finds it out anew
+            self._warnings.append(warning)
+
+    def close(self) -> PruningReport:
+        """The finished report, totals included."""
+        matrices = list(self._matrices.values())
+        targets = tuple(self._target(each) for each in scopes(self._recipe, self._matrices))
+        for each in targets:
+            if each.target == 0:
+                self._note(_nothing(each))
+            if each.difference:
+                self._note(_off(each))
+        return PruningReport(
+            recipe=self._recipe,
+            targets=targets,
+            matrices=tuple(matrices),
+            blocks=_totals(matrices, lambda m: m.block),
+            modalities=_totals(matrices, lambda m: m.modality),
+            model=tally(matrices),
+            warnings=tuple(self._warnings),
+            allocation=self._allocation,
+        )
+
+    def _target(self, scope: Scope) -> Target:
+        found = sum(self._matrices[matrix].zeros for matrix in scope.matrices)
+        return Target(
+            scope=scope.name,
+            weights=sum(matrix.numel for matrix in scope.matrices),
+            sparsity=scope.sparsity,
+            target=scope.count,
+            zeros=found,
+            difference=found - scope.count,
+        )
+
+
+def _nothing(target: Target) -> str:
+    return (
+        f"{target.scope}: {target.sparsity:g} of {target.weights:,} weights is less than one "
+        "weight, so none was asked to go"
+    )
+
+
+def _off(target: Target) -> str:
+    told = f"{target.scope}: {target.zeros:,} weights are zero and {target.target:,} were asked for"
+    if target.difference > 0:
+        return (
+            f"{told}; the others were zero before, or became zero when they were updated or rounded"
+        )
+    return f"{told}; every matrix or row is rounded down by itself (`rounding`)"
+
+
+def _totals(reports: Iterable[MatrixReport], key: Callable[[MatrixReport], _K]) -> dict[_K, Tally]:
+    groups: dict[_K, list[MatrixReport]] = defaultdict(list)
+    for each in reports:
+        groups[key(each)].append(each)
+    return {name: tally(members) for name, members in groups.items()}

@@ -1,0 +1,96 @@
+"""One round of measuring and pruning: what it works on, what ranks weights, how many go where."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from app.recipes.recipe import Pooled, Recipe
+from workers.pruning.allocation import allocate
+from workers.pruning.calibration.backward import Backward
+from workers.pruning.calibration.walk import Step, steps
+from workers.pruning.engine.block_checkpoints import Finished
+from workers.pruning.engine.dense_pass import Rank, by_magnitude, survey, survey_gradients
+from workers.pruning.engine.report_builder import Ledger
+from workers.pruning.engine.targets import Targets
+from workers.pruning.importance.criterion import Criterion
+from workers.pruning.importance.gradient import GradientCriterion
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.layout.replay import Batch
+from workers.pruning.models.layout.structure import Block, Matrix
+from workers.pruning.resume.activation_checkpoints import Trail
+from workers.pruning.resume.checkpoints import Checkpoints, Entry, NoCheckpoints
+from workers.pruning.selection.kth import Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One of the rounds of a run; most runs have one.
+
+    Attributes:
+        adapter: the model.
+        recipe: what to do in this round.
+        batches: calibration inputs.
+        targets: the matrices.
+        criterion: what ranks weights.
+        ledger: keeps the report.
+        name: tells the rounds of a run apart.
+        checkpoints: keep what is finished.
+    """
+
+    adapter: Adapter
+    recipe: Recipe
+    batches: Sequence[Batch]
+    targets: Targets
+    criterion: Criterion
+    ledger: Ledger
+    name: str = "0"
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
+
+    @property
+    def pools_by_importance(self) -> bool:
+        """Whether the criterion itself decides how many weights each matrix loses."""
+        allocation = self.recipe.allocation
+        return isinstance(allocation, Pooled) and allocation.by == "importance"
+
+    def finished(self, part: str) -> Finished:
+        """The finished blocks of a part of the round."""
+        return Finished(self.checkpoints, f"{self.name}/{part}", self.targets, self.ledger)
+
+    def walk(self, part: str, done: Collection[Block]) -> Iterator[Step]:
+        """Through the blocks up to the last that counts; see `steps`."""
+        trail = Trail(self.checkpoints, f"{self.name}/{part}-activations")
+        last = self.targets.last
+        return steps(self.adapter, self.batches, last=last, trail=trail, done=done)
+
+
+def ranked(stage: Stage) -> dict[Matrix, Rank]:
+    """What ranks the weights of the model as it is; magnitude where the choice is made later."""
+    targets, criterion, ledger = stage.targets, stage.criterion, stage.ledger
+    if isinstance(criterion, GradientCriterion):
+        backward = Backward(stage.adapter, stage.batches, ledger.batch)
+        return survey_gradients(backward, stage.recipe, targets, criterion, ledger)
+    if criterion.sequential and not stage.pools_by_importance:
+        return by_magnitude(targets)
+    finished = stage.finished("dense")
+    return survey(lambda done: stage.walk("dense", done), targets, criterion, ledger, finished)
+
+
+def counted(stage: Stage, ranks: Mapping[Matrix, Rank]) -> dict[Matrix, int]:
+    """How many weights each matrix loses."""
+    name = f"{stage.name}/counts"
+    if (kept := stage.checkpoints.get(name)) is not None:
+        return {matrix: kept.values[matrix.name] for matrix in stage.targets.blocks}
+    ranking = ranks if stage.pools_by_importance else by_magnitude(stage.targets)
+
+    def scored(rank: Rank) -> Scores:
+        def scores() -> torch.Tensor:
+            stage.adapter.memory.release()
+            return rank()
+
+        return scores
+
+    counts = allocate(stage.recipe, {matrix: scored(rank) for matrix, rank in ranking.items()})
+    named = {matrix.name: count for matrix, count in counts.items()}
+    stage.checkpoints.put(name, Entry(named))
+    return counts

@@ -1,0 +1,105 @@
+"""Which matrices a recipe means, and in which block each can be pruned."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from app.errors import RecipeError
+from app.planning.unmatched_patterns import refuse_ignored, refuse_targets
+from app.recipes.patterns import Patterns
+from app.recipes.recipe import Recipe
+from workers.pruning.models.layout.structure import Block, Matrix, Tower
+from workers.pruning.near import near_names
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The matrices to prune.
+
+    Attributes:
+        blocks: the block each matrix is listed in, matrices in execution order.
+        position: place of every block of the model in execution order, from 0.
+        due: matrices by the last block that feeds them: tied weights wait for all their callers.
+        seams: blocks after which no matrix waits for a later caller: a walk may be taken up there.
+    """
+
+    blocks: dict[Matrix, Block]
+    position: dict[Block, int]
+    due: dict[Block, list[Matrix]]
+    seams: frozenset[Block]
+
+    @property
+    def last(self) -> Block:
+        """The last block, in execution order, that has to be looked at."""
+        return list(self.due)[-1]
+
+
+def find_targets(towers: Sequence[Tower], recipe: Recipe) -> Targets:
+    """Matrices that `targets` names, `ignore` does not and the sparsity covers.
+
+    Raises:
+        RecipeError: there are none.
+    """
+    blocks = [block for tower in towers for block in tower.blocks]
+    targets, ignore = Patterns(recipe.targets), Patterns(recipe.ignore)
+    found = {
+        matrix: block
+        for block in blocks
+        for matrix in block.matrices
+        if recipe.sparsity_of(matrix.modality) > 0
+        and targets.match(matrix.name)
+        and not ignore.match(matrix.name)
+    }
+    if not found and not any(_sparsities(recipe)):
+        raise RecipeError("sparsity is 0 for the whole model, so nothing would be pruned")
+    if not found:
+        raise RecipeError(
+            f"no matrix matches targets={list(recipe.targets)} ignore={list(recipe.ignore)}"
+        )
+    order = {
+        module: index for index, block in enumerate(blocks) for module in block.module.modules()
+    }
+    position = {block: index for index, block in enumerate(blocks)}
+    spans = {
+        matrix: [position[block], *(order[c] for c in matrix.callers if c in order)]
+        for matrix, block in found.items()
+    }
+    last = {matrix: max(span) for matrix, span in spans.items()}
+    open_ = {at for span in spans.values() for at in range(min(span), max(span))}
+    seams = frozenset(block for at, block in enumerate(blocks) if at not in open_)
+    due: dict[Block, list[Matrix]] = defaultdict(list)
+    for matrix in sorted(found, key=last.__getitem__):
+        due[blocks[last[matrix]]].append(matrix)
+    return Targets(found, position, dict(due), seams)
+
+
+def _sparsities(recipe: Recipe) -> Iterable[float]:
+    return recipe.sparsity.values() if isinstance(recipe.sparsity, dict) else [recipe.sparsity]
+
+
+def check_patterns(model: nn.Module, towers: Sequence[Tower], recipe: Recipe) -> list[str]:
+    """Refuse a recipe that has a pattern for nothing.
+
+    Args:
+        model: whose modules may be ignored, also those that are never pruned.
+        towers: what can be pruned of it.
+        recipe: what to prune.
+
+    Returns:
+        Warnings: patterns that match nothing, where the recipe allows that.
+
+    Raises:
+        PatternUnmatchedError: a pattern matches nothing.
+    """
+    matrices = {m.name for tower in towers for block in tower.blocks for m in block.matrices}
+    unmatched = Patterns(recipe.targets).unmatched(matrices)
+    refuse_targets(unmatched, near_names(unmatched[0], matrices) if unmatched else "")
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    modules = {*names, *(name.rpartition(".")[0] for name in names), *matrices}
+    unmatched = Patterns(recipe.ignore).unmatched(modules)
+    if recipe.allow_unmatched:
+        return [f"ignore: {pattern!r} matches no module." for pattern in unmatched]
+    refuse_ignored(unmatched, near_names(unmatched[0], modules) if unmatched else "")
+    return []

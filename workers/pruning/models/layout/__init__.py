@@ -1,0 +1,1 @@
+"""A model as towers, blocks and matrices."""

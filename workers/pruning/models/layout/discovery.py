@@ -1,0 +1,170 @@
+"""Find the block stacks of a model and the weight matrices inside a module."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from app.recipes.recipe import Modality
+from workers.pruning.models.files.file_keys import FileKeys, Place
+from workers.pruning.models.layout.converted import stored
+from workers.pruning.models.layout.structure import Matrix
+
+# Fused projections whose rows are all queries, then all keys, then all values. Others interleave
+# them per head (GPT-NeoX, BLOOM) or by unequal sizes (Phi-3) and stay one matrix.
+_THIRDS = {"qkv", "c_attn", "in_proj_weight", "Wqkv"}
+_PARTS = ("q", "k", "v")
+
+# Modules whose weights are matrices, or are never pruned.
+_KNOWN = (
+    nn.Linear,
+    Conv1D,
+    nn.MultiheadAttention,
+    nn.Embedding,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.LayerNorm,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """A ModuleList of transformer blocks."""
+
+    name: str
+    blocks: tuple[tuple[str, nn.Module], ...]
+
+
+def stack_of(name: str, module: nn.Module) -> Stack:
+    """The entries of a ModuleList (nested lists flattened), or one module as a single block."""
+    if not isinstance(module, nn.ModuleList):
+        return Stack(name, ((name, module),))
+    entries = [stack_of(f"{name}.{key}", entry) for key, entry in module.named_children()]
+    return Stack(name, tuple(block for entry in entries for block in entry.blocks))
+
+
+def find_stacks(model: nn.Module) -> list[Stack]:
+    """Outermost ModuleLists of composite modules with matrices inside, heads excepted.
+
+    Lists inside a block (attention + feed-forward of T5, experts) belong to the block.
+    """
+    stacks: list[Stack] = []
+    for name, module in model.named_modules():
+        if any(name.startswith(f"{stack.name}.") for stack in stacks):
+            continue
+        if isinstance(module, nn.ModuleList) and _is_stack(module) and "head" not in name:
+            stacks.append(stack_of(name, module))
+    return stacks
+
+
+def _is_stack(modules: nn.ModuleList) -> bool:
+    composite = all(any(module.children()) for module in modules)
+    return composite and any(any(_weights(module)) for module in modules)
+
+
+def unread_weights(module: nn.Module) -> Iterator[str]:
+    """Names of weights below `module` that no MatrixFinder finds: packed experts and the like."""
+    for path, child in module.named_modules():
+        if isinstance(child, _KNOWN):
+            continue
+        for name, parameter in child.named_parameters(recurse=False):
+            if parameter.ndim > 1 and min(parameter.shape[-2:]) > 1:
+                yield f"{path}.{name}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Weight:
+    """A 2-D weight inside a module: path below it, parameter, calling module."""
+
+    path: str
+    parameter: nn.Parameter
+    caller: nn.Module | None
+    transposed: bool
+
+
+def _weights(module: nn.Module) -> Iterator[_Weight]:
+    """Weights of Linear, Conv1D and packed MultiheadAttention at or below `module`."""
+    packed: list[str] = []
+    for path, child in module.named_modules(remove_duplicate=False):
+        inside = any(path.startswith(f"{outer}.") or not outer for outer in packed)
+        prefix = f"{path}." if path else ""
+        if isinstance(child, nn.MultiheadAttention) and child.in_proj_weight is not None:
+            packed.append(path)
+            packed_weight = cast("nn.Parameter", stored(child.in_proj_weight))
+            yield _Weight(f"{prefix}in_proj_weight", packed_weight, None, transposed=False)
+        elif isinstance(child, nn.Linear | Conv1D) and child.weight.ndim == 2:  # noqa: PLR2004 (matrices)
+            caller = None if inside else child  # packed attention reads the weight itself
+            weight = cast("nn.Parameter", stored(cast("nn.Parameter", child.weight)))
+            yield _Weight(path, weight, caller, isinstance(child, Conv1D))
+
+
+class MatrixFinder:
+    """Turns the weights below a module into matrices, ties and file keys resolved.
+
+    Ties are found by storage over the whole model: one matrix, all its callers. It is reported
+    where it is met first.
+    """
+
+    def __init__(self, model: nn.Module, file_keys: FileKeys, *, split_qkv: bool) -> None:
+        self._file_keys = file_keys
+        self._split_qkv = split_qkv
+        self._seen: set[int] = set()
+        self._names: dict[int, list[str]] = defaultdict(list)
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            self._names[stored(parameter).data_ptr()].append(name)
+        self._callers: dict[int, dict[int, nn.Module]] = defaultdict(dict)
+        self._embeddings: set[int] = set()
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                self._embeddings.add(stored(module.weight).data_ptr())
+        for weight in _weights(model):
+            if weight.caller is not None:
+                self._callers[weight.parameter.data_ptr()][id(weight.caller)] = weight.caller
+
+    def find(self, path: str, module: nn.Module, modality: Modality) -> tuple[Matrix, ...]:
+        """Matrices of `module` at `path` that no earlier call has returned."""
+        found: list[Matrix] = []
+        for weight in _weights(module):
+            storage = weight.parameter.data_ptr()
+            if storage in self._seen or storage in self._embeddings:
+                continue
+            self._seen.add(storage)
+            name = ".".join(filter(None, (path, weight.path)))
+            first, *copies = self._file_keys.of(tuple(self._names[storage]))
+            found += self._matrices(
+                name, first, tuple(place.key for place in copies), modality, weight
+            )
+        return tuple(found)
+
+    def _matrices(
+        self, name: str, place: Place, copies: tuple[str, ...], modality: Modality, weight: _Weight
+    ) -> list[Matrix]:
+        callers = tuple(self._callers[weight.parameter.data_ptr()].values())
+        rows, columns = weight.parameter.shape
+        if weight.transposed:
+            rows, columns = columns, rows
+        fused = name.rpartition(".")[2] in _THIRDS and rows == len(_PARTS) * columns
+        parts: list[tuple[str, slice | None]] = [("", None)]
+        if self._split_qkv and fused:
+            parts = [
+                (f"[{part}]", slice(i * columns, (i + 1) * columns))
+                for i, part in enumerate(_PARTS)
+            ]
+        return [
+            Matrix(
+                name=name + suffix,
+                file_key=place.key,
+                modality=modality,
+                parameter=weight.parameter,
+                callers=callers,
+                rows=part,
+                transposed=weight.transposed,
+                file_row=place.row,
+                copies=copies,
+            )
+            for suffix, part in parts
+        ]

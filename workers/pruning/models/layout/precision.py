@@ -1,0 +1,131 @@
+"""In which dtype a model computes, whatever its weights are stored in."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from workers.pruning.models.layout.converted import Converted, Copies, stored
+from workers.pruning.models.layout.discovery import find_stacks
+from workers.pruning.models.layout.replay import Batch
+
+HALF = (torch.bfloat16, torch.float16)
+DtypeOf = Callable[[torch.dtype], torch.dtype]
+_Undo = list[tuple[dict[str, Any], str, Tensor]]
+
+
+def suitable_dtype(kept: torch.dtype, device: torch.device) -> torch.dtype:
+    """What to compute in where nobody says: the stored dtype, or float32 where that is faster.
+
+    A CPU without instructions for half precision converts the operands of every product.
+    """
+    native: Mapping[torch.dtype, Callable[[], bool]] = {
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,  # noqa: SLF001 - torch's own test
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,  # noqa: SLF001 - the same
+    }
+    if device.type == "cpu" and kept in native and not native[kept]():
+        return torch.float32
+    return kept
+
+
+def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
+    """Let the model compute in the dtype from now on; its weights stay as they are stored."""
+    _show(model, lambda shown: dtype if shown.is_floating_point else shown)
+
+
+@contextmanager
+def computing_in_float32(model: nn.Module) -> Iterator[None]:
+    """Inside, a model of half precision computes in float32: small gradients would underflow."""
+    undo = _show(model, _at_least_float32)
+    try:
+        yield
+    finally:
+        for entries, name, before in undo:
+            entries[name] = before
+
+
+def settle(model: nn.Module) -> None:
+    """Convert every weight for good, into memory: for models that run often and never change."""
+    known: dict[Tensor, nn.Parameter] = {}
+    for module in model.modules():
+        for name, shown in module._parameters.items():  # noqa: SLF001 - ties stay, nothing registers anew
+            if isinstance(shown, Converted):
+                if shown.origin not in known:
+                    value = shown.origin.detach().to(shown.dtype)
+                    known[shown.origin] = nn.Parameter(value, requires_grad=False)
+                module._parameters[name] = known[shown.origin]  # noqa: SLF001 - the same
+
+
+def in_float32(batch: Batch) -> Batch:
+    """The batch with its half-precision entries in float32."""
+    return {key: value.to(_at_least_float32(value.dtype)) for key, value in batch.items()}
+
+
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32) if dtype.is_floating_point else dtype
+
+
+def _show(model: nn.Module, dtype_of: DtypeOf) -> _Undo:
+    """Show every parameter in the dtype for its own; returns what was there before."""
+    return _show_parameters(model, dtype_of) + _widen_buffers(model, dtype_of)
+
+
+def _show_parameters(model: nn.Module, dtype_of: DtypeOf) -> _Undo:
+    homes, copies, undo = _homes(model), Copies(), _Undo()
+    known: dict[tuple[Tensor, torch.dtype], nn.Parameter] = {}
+
+    def parameter(origin: Tensor, dtype: torch.dtype) -> nn.Parameter:
+        if origin.dtype == dtype:
+            return cast("nn.Parameter", origin)
+        view: Any = Converted(origin, dtype, homes.get(origin), copies)
+        return nn.Parameter(view, requires_grad=False)
+
+    for module in model.modules():
+        places = cast("dict[str, Any]", module._parameters)  # noqa: SLF001 - ties stay
+        for name, shown in places.items():
+            if shown is None or (dtype := dtype_of(shown.dtype)) == shown.dtype:
+                continue
+            key = stored(shown), dtype
+            if key not in known:
+                known[key] = parameter(*key)
+            undo.append((places, name, shown))
+            places[name] = known[key]
+    return undo
+
+
+def _widen_buffers(model: nn.Module, dtype_of: DtypeOf) -> _Undo:
+    """Buffers are small: those that have to become wider are copied, none becomes narrower."""
+    undo = _Undo()
+    for module in model.modules():
+        buffers = cast("dict[str, Any]", module._buffers)  # noqa: SLF001 - they stay buffers
+        for name, buffer in buffers.items():
+            if buffer is None or not buffer.is_floating_point():
+                continue
+            dtype = torch.promote_types(buffer.dtype, dtype_of(buffer.dtype))
+            if dtype != buffer.dtype:
+                undo.append((buffers, name, buffer))
+                buffers[name] = buffer.to(dtype)
+    return undo
+
+
+def _homes(model: nn.Module) -> dict[Tensor, nn.Module]:
+    """The block of every weight that lies in one block and nowhere else."""
+    inside = {
+        module: block
+        for stack in find_stacks(model)
+        for _, block in stack.blocks
+        for module in block.modules()
+    }
+    owners: dict[Tensor, set[nn.Module | None]] = {}
+    for module in model.modules():
+        for shown in module._parameters.values():  # noqa: SLF001 - parameters() drops repeats
+            if shown is not None:
+                owners.setdefault(stored(shown), set()).add(inside.get(module))
+    found = {}
+    for origin, blocks in owners.items():
+        first = next(iter(blocks))
+        if first is not None and len(blocks) == 1:
+            found[origin] = first
+    return found

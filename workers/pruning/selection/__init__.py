@@ -1,0 +1,1 @@
+"""Exact choice of the weights that go."""

@@ -1,0 +1,1 @@
+"""Celery processes: claim a job, hold its lease, end in time."""

@@ -1,0 +1,225 @@
+"""One attempt at a job: keeps the lease alive and carries progress and events to the database."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import copy_context
+from datetime import timedelta
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db.transactions import transact
+from app.domain.jobs import Artifact, EventType, Job, JobError, Lease, NewEvent, Phase
+from app.services.jobs import attempts
+from app.telemetry.metrics.worker import HEARTBEATS
+from workers.pipeline.context import DrainingError, StoppedError
+from workers.runtime.drain import Drain
+from workers.runtime.observed import Observed
+from workers.runtime.watchdog.watch import Watch
+
+logger = logging.getLogger("secateur.worker")
+
+T = TypeVar("T")
+
+_LOOK = 0.25  # seconds between two looks at whether a wait is over
+_SHORT = 5.0  # seconds of patience where the next report does as well
+
+
+class Attempt:
+    """The live side of a claimed job; a reporter for the pipeline.
+
+    A thread extends the lease every `heartbeat` seconds, and with it stores what was reported
+    since. Whether to go on is learnt on the way: the pipeline's next report raises
+    `StoppedError` once a client has cancelled, once the lease was given to somebody else, or once
+    the process was asked to end. Where the report is too long in coming, the watchdog ends the
+    process.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        job: Job,
+        drain: Drain,
+        watch: Watch,
+        *,
+        lease: float,
+        heartbeat: float,
+    ) -> None:
+        self.job = job
+        self._engine = engine
+        self._drain = drain
+        self._watch = watch
+        self._lease = timedelta(seconds=lease)
+        self._heartbeat = heartbeat
+        self._phase = Phase.LOADING
+        self._progress = 0.0
+        self._log: list[NewEvent] = []
+        self._logging = threading.Lock()
+        self._writing = threading.Lock()
+        self._state = Lease.HELD
+        self._kept = False
+        self._ended = threading.Event()
+        self._observed = Observed(job)
+
+    def __enter__(self) -> Self:
+        """Start the heartbeat."""
+        self._watch.begins(self.job.id, self.job.attempt)
+        self._observed.__enter__()
+        # The thread's log lines carry the ids that are bound here.
+        beat = partial(copy_context().run, self._beat)
+        self._thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the heartbeat."""
+        self._ended.set()
+        self._thread.join()
+        self._watch.begins()  # what is left to do belongs to no job
+        self._observed.__exit__(kind, error, trace)
+
+    def phase(self, phase: Phase) -> None:
+        """Enter a phase."""
+        self.event(NewEvent(EventType.PHASE, phase.value))
+        self._observed.phase(phase)
+        self._phase = phase
+        self._flush()
+        self.check()
+
+    def progress(self, share: float) -> None:
+        """Tell how much of the whole job is done, 0 to 1."""
+        self._progress = share
+        self.check()
+
+    def plan(self, seconds: float) -> None:
+        """Tell how long the longest step should take."""
+        self._watch.plans(seconds)
+
+    def event(self, event: NewEvent) -> None:
+        """Add an entry to the job's event log."""
+        self._watch.moves()
+        self._observed.event(event)
+        with self._logging:
+            self._log.append(event)
+
+    def check(self) -> None:
+        """Tell that a piece of work is done, and raise `StoppedError` where no other should be."""
+        self._watch.moves()
+        self._raise_if_stopped()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for something else; raises as `check` does, at once. Nothing has got further."""
+        until = time.monotonic() + seconds
+        self._raise_if_stopped()
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK))
+            self._raise_if_stopped()
+
+    def kept(self) -> None:
+        """Tell that something finished is kept; once per attempt is enough."""
+        self._watch.moves()
+        if self._kept:
+            return
+        try:
+            transact(self._engine, partial(attempts.kept, job=self.job), seconds=_SHORT)
+        except SQLAlchemyError as error:  # the next block tells it
+            logger.warning("%s keeps blocks but cannot say so: %s", self.job.id, error)
+        else:
+            self._kept = True
+
+    def succeed(self, result: dict[str, Any], files: Sequence[Artifact]) -> bool:
+        """Commit the result; False where the job was cancelled or lost meanwhile."""
+        stored = self._close(partial(attempts.succeed, result=result, files=files))
+        if stored:
+            self._observed.ended("succeeded")
+        return stored
+
+    def fail(
+        self,
+        error: JobError,
+        result: dict[str, Any] | None = None,
+        files: Sequence[Artifact] = (),
+    ) -> bool:
+        """End the job with an error that would come again; True where it did end as failed.
+
+        A job that its quality gate refused has a result all the same, and files if it asked so.
+        """
+        stored = self._close(partial(attempts.fail, error=error, result=result, files=files))
+        if stored:
+            self._observed.ended("failed", error.code)
+        return stored
+
+    def retry(self, error: JobError) -> None:
+        """Give the job back after a fault that may pass."""
+        self._close(partial(attempts.retry, error=error))
+        self._observed.ended("faulted", error.code)
+
+    def hand_back(self) -> None:
+        """Give the job back because this process ends, which is not the job's fault."""
+        self._close(attempts.hand_back)
+        self._observed.ended("handed_back")
+
+    def end_cancelled(self) -> None:
+        """End the job as cancelled, if that is what a client asked for."""
+        self._close(attempts.end_cancelled)
+
+    def _close(self, close: Callable[..., T]) -> T:
+        """End the attempt, its last events with it."""
+        with self._written_log() as log:
+            return transact(self._engine, partial(close, job=self.job, log=log))
+
+    def _raise_if_stopped(self) -> None:
+        if self._state is not Lease.HELD:
+            raise StoppedError(self._state)
+        if self._drain.asked:
+            raise DrainingError
+
+    @contextmanager
+    def _written_log(self) -> Iterator[list[NewEvent]]:
+        """What was reported since the last time, to be stored; by one thread at a time."""
+        with self._writing:
+            with self._logging:
+                log, self._log = self._log, []
+            try:
+                yield log
+            except SQLAlchemyError:
+                with self._logging:
+                    self._log = log + self._log
+                raise
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._heartbeat):
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            with self._written_log() as log:
+                self._state = transact(self._engine, partial(self._extend, log), seconds=_SHORT)
+        except SQLAlchemyError as error:
+            # The database may be away for a moment; if it stays away longer than the lease, the
+            # fencing token keeps this attempt from writing anything.
+            logger.warning("heartbeat of %s failed: %s", self.job.id, error)
+            HEARTBEATS.labels("unreachable").inc()
+        else:
+            HEARTBEATS.labels(self._state).inc()
+
+    def _extend(self, log: Sequence[NewEvent], connection: Connection) -> Lease:
+        return attempts.heartbeat(
+            connection,
+            self.job,
+            lease=self._lease,
+            phase=self._phase,
+            progress=self._progress,
+            log=log,
+        )

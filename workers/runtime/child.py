@@ -1,0 +1,123 @@
+"""What a worker's child process owns: one runner, made when the process starts."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from sqlalchemy import Engine
+
+from app.db.engine import make_engine
+from app.db.transactions import transact
+from app.planning.machines import Machine
+from app.queue import CeleryQueue
+from app.services import workers
+from app.settings import Settings
+from app.storage.checkpoints import CheckpointStore
+from app.storage.datasets import DatasetStore
+from app.storage.store import open_store
+from app.telemetry import traces
+from workers.pipeline.context import ModelAccess
+from workers.pipeline.devices import set_precision
+from workers.runtime.heartbeat import Presence
+from workers.runtime.helper import Helper
+from workers.runtime.machine import describe, disk_rate, gflops
+from workers.runtime.runner import Runner, process_name
+from workers.runtime.watchdog.watch import Watch
+
+_running: list[Runner] = []
+_helping: list[Helper] = []
+_present: list[Presence] = []
+_closing: list[Callable[[], None]] = []
+_flushing: list[Callable[[], None]] = []
+
+
+def start(settings: Settings, service: str) -> None:
+    """Make the runner; importing this module has imported torch.
+
+    Raises:
+        Exception: something is missing that every job needs: the database, the store of artifacts,
+            room for checkpoints, the device. What was made so far waits for `stop`.
+    """
+    _flushing.append(traces.configure(service, settings.telemetry.otlp_endpoint))
+    set_precision(tf32=settings.worker.tf32)
+    store = open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint)
+    store.check()
+    settings.checkpoints.dir.mkdir(parents=True, exist_ok=True)
+    engine = make_engine(settings.database.url, pool_size=4)
+    watch = Watch()
+    _closing.append(watch.close)
+    machine = _announce(engine, settings)
+    _present.append(Presence(partial(_sign_of_life, engine, machine)))
+    models = ModelAccess(
+        roots=settings.models.roots,
+        hub_endpoint=settings.models.hub_endpoint,
+        hub_cache=settings.models.hub_cache,
+    )
+    datasets = DatasetStore(settings.storage.dir).directory
+    device = settings.worker.device
+    _helping.append(
+        Helper(
+            engine=engine,
+            models=models,
+            datasets=datasets,
+            device=device,
+            name=process_name(),
+            watch=watch,
+        )
+    )
+    _running.append(
+        Runner(
+            engine=engine,
+            store=store,
+            models=models,
+            device=device,
+            datasets=datasets,
+            checkpoints=CheckpointStore(settings.checkpoints.dir),
+            checkpoint_bytes=settings.checkpoints.max_bytes,
+            activation_bytes=settings.worker.activation_bytes,
+            lease_seconds=settings.worker.lease_seconds,
+            heartbeat_seconds=settings.worker.heartbeat_seconds,
+            machine=machine,
+            queue=CeleryQueue(settings.queue.url),
+            watch=watch,
+        )
+    )
+
+
+def _announce(engine: Engine, settings: Settings) -> Machine:
+    """Measure the machine, if nobody of its class has lately, and tell what it can do."""
+    worker = settings.worker
+    found = describe(worker.class_name, worker.memory_bytes, worker.device)
+
+    def measure(machine: Machine) -> Machine:
+        rate = disk_rate(settings.storage.dir)
+        return replace(machine, gflops=gflops(worker.device), disk_rate=rate)
+
+    return transact(engine, partial(workers.announce, machine=found, measure=measure), seconds=0)
+
+
+def _sign_of_life(engine: Engine, machine: Machine) -> None:
+    transact(engine, partial(workers.alive, machine=machine))
+
+
+def runner() -> Runner:
+    """The runner of this process."""
+    return _running[0]
+
+
+def helper() -> Helper:
+    """What this process helps others with."""
+    return _helping[0]
+
+
+def stop() -> None:
+    """Close what the runner holds."""
+    _helping.clear()
+    while _present:
+        _present.pop().close()
+    while _running:
+        _running.pop().close()
+    while _closing:
+        _closing.pop()()
+    while _flushing:
+        _flushing.pop()()

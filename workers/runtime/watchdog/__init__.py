@@ -1,0 +1,1 @@
+"""A process beside each child that ends it when its right to go on has ended."""
