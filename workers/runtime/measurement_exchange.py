@@ -18,7 +18,7 @@ logger = logging.getLogger("secateur.worker")
 
 
 class Board:
-    """The parts of one job, as its own worker sees them. See `workers.pipeline.sharing.parts.Board`."""
+    """The parts of one job, as its own worker sees them; see `Board` of `sharing.parts`."""
 
     def __init__(self, engine: Engine, queue: CeleryQueue, job: Job, worker: str) -> None:
         self._engine = engine

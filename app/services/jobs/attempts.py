@@ -22,8 +22,7 @@ from app.domain.jobs import (
     status_event,
 )
 from app.domain.quarantine import Loop
-from app.services.lifecycle import job_events
-from app.services.publications import service as publishing
+from app.services.lifecycle import job_events, publications
 from app.services.quarantine import set_aside
 
 RETRY_DELAY = timedelta(seconds=2)
@@ -121,7 +120,7 @@ def succeed(
     if not jobs.succeed(connection, job.id, job.attempt, result):
         return False
     _publish(connection, job, files)
-    named = publishing.begin(connection, job)
+    named = publications.begin(connection, job)
     _ended(connection, job, [*log, *named, status_event(JobStatus.SUCCEEDED)])
     return True
 

@@ -32,10 +32,10 @@ from app.services import datasets
 from app.services.jobs import placements
 from app.services.jobs.earlier_scores import with_scores
 from app.services.jobs.service import get
+from app.services.lifecycle import publications
 from app.services.lifecycle.notifications import about_job, send
 from app.services.projects import service as projects
 from app.services.projects.quota_cache import Room
-from app.services.publications import service as publishing
 from app.services.workers import Machines
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore
@@ -79,7 +79,7 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
     outline = outline_of(source, rules.outlines)
     if outline is not None:
         check_form(outline.config, outline.tensors)
-    publishing.check_destinations(request.publish, rules.destinations, caller.project_id)
+    publications.check_destinations(request.publish, rules.destinations, caller.project_id)
     spec = with_scores(connection, caller.project_id, rules.store, _resolved(request, outline))
     datasets.check_named(connection, caller, rules.datasets, request, spec=spec, outline=outline)
     if outline and isinstance(source, LocalModel):  # the hub's models: by the worker

@@ -1,6 +1,6 @@
 """The process beside a worker's child: ends the child once its right to go on has ended.
 
-`python -m workers.runtime.watchdog`, started by `workers.runtime.watchdog.watch` with the line on its standard input. It
+`python -m workers.runtime.watchdog`, started by `Watch` with the line on its standard input. It
 never computes and shares nothing with the child but that pipe, so it goes on whatever the child
 does: stopped, waiting for a disk for ever, or in native code that keeps the GIL.
 """
