@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, make_url
 
-from app.db import idempotency, jobs, outbox, quarantine, references, shards
+from app.db import artifacts, leases, outbox, projects, quarantine, shards
 from app.db.engine import AWAY as DATABASE_AWAY
 from app.db.engine import make_engine
 from app.domain.quarantine import Loop
@@ -91,7 +91,7 @@ def _rounds(guard: Guard, steps: Mapping[Loop, Step]) -> None:
 
 def _reap(guard: Guard) -> None:
     with guard.engine.connect() as connection:
-        dead = jobs.all_expired(connection, limit=BATCH)
+        dead = leases.all_expired(connection, limit=BATCH)
     if reaped := _done(guard, Loop.REAP, dead, attempts.reap):
         maintenance.LEASES_EXPIRED.inc(reaped)
         logger.warning("reaped %d expired leases", reaped)
@@ -99,7 +99,7 @@ def _reap(guard: Guard) -> None:
 
 def _end_overdue(guard: Guard) -> None:
     with guard.engine.connect() as connection:
-        late = jobs.all_overdue(connection, limit=BATCH)
+        late = leases.all_overdue(connection, limit=BATCH)
     if ended := _done(guard, Loop.OVERDUE, late, attempts.end_overdue):
         maintenance.JOBS_OVERDUE.inc(ended)
         logger.info("ended %d jobs past their time limits", ended)
@@ -151,7 +151,7 @@ def tidy(
 
 
 def _forget(guard: Guard) -> None:
-    for forget in (idempotency.forget_old, shards.forget_ended, quarantine.forget_gone):
+    for forget in (projects.forget_old_requests, shards.forget_ended, quarantine.forget_gone):
         with guard.engine.begin() as connection:
             forget(connection)
 
@@ -160,7 +160,7 @@ def _expire(guard: Guard, age: timedelta | None) -> None:
     if age is None:
         return
     with guard.engine.connect() as connection:
-        outlived = references.all_outlived(connection, age, limit=BATCH)
+        outlived = artifacts.all_outlived(connection, age, limit=BATCH)
     if expired := _done(
         guard,
         Loop.EXPIRE,

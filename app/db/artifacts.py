@@ -1,11 +1,15 @@
-"""Rows of published files."""
+"""Rows of published files, and who still needs them."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, Select, delete, exists, func, insert, select, tuple_
 
-from app.db.tables import artifacts
-from app.domain.jobs import Artifact
+from app.db import quarantine
+from app.db.tables import artifacts, jobs, model_versions, publications
+from app.domain.jobs import Artifact, JobStatus
+from app.domain.publications import PublicationState
+from app.domain.quarantine import Loop
 
 
 def add(connection: Connection, new: Sequence[Artifact]) -> None:
@@ -58,3 +62,66 @@ def digests(connection: Connection, job_ids: Sequence[str], path: str) -> dict[s
     query = select(artifacts.c.job_id, artifacts.c.sha256)
     query = query.where(artifacts.c.job_id.in_(job_ids), artifacts.c.path == path)
     return {row.job_id: row.sha256 for row in connection.execute(query)}
+
+
+# How another job names this one as its model.
+SOURCE = "hf:jobs/"
+
+
+def needed(connection: Connection, project_id: str, job_ids: Sequence[str]) -> dict[str, str]:
+    """Which of the project's jobs must keep their files, and what for.
+
+    Jobs of another project that name one of them do not count: they cannot read its files.
+    """
+    found: dict[str, str] = {}
+    for owner, job_id, source in _sources(connection):
+        if owner == project_id and source in job_ids:
+            found[source] = f"{job_id} starts from it"
+    pending = select(publications.c.job_id, publications.c.destination).where(
+        publications.c.job_id.in_(job_ids), publications.c.state == PublicationState.PENDING
+    )
+    for row in connection.execute(pending):
+        found[row.job_id] = f"it is on its way to {row.destination}"
+    versions = select(model_versions).where(model_versions.c.job_id.in_(job_ids))
+    for row in connection.execute(versions):
+        found[row.job_id] = f"it is version {row.version} of the model {row.name}"
+    return found
+
+
+def _sources(connection: Connection) -> list[tuple[str, str, str]]:
+    """The (project id, job id, id of the job whose files it starts from) of unfinished jobs."""
+    model = jobs.c.spec["model"].astext
+    live = jobs.c.status.in_([status for status in JobStatus if not status.terminal])
+    query = select(jobs.c.project_id, jobs.c.id, model.label("model"))
+    return [
+        (row.project_id, row.id, row.model.removeprefix(SOURCE).partition("@")[0])
+        for row in connection.execute(query.where(live, model.startswith(SOURCE)))
+    ]
+
+
+def _outlived_query(connection: Connection, age: timedelta) -> Select[tuple[str, str]]:
+    versions = exists().where(model_versions.c.job_id == jobs.c.id)
+    pending = exists().where(
+        publications.c.job_id == jobs.c.id, publications.c.state == PublicationState.PENDING
+    )
+    sources = [(owner, source) for owner, _, source in _sources(connection)]
+    published = exists().where(artifacts.c.job_id == jobs.c.id)
+    return (
+        select(jobs.c.id, jobs.c.project_id)
+        .where(jobs.c.finished_at < func.now() - age, published, ~versions, ~pending)
+        .where(tuple_(jobs.c.project_id, jobs.c.id).not_in(sources))
+    )
+
+
+def all_outlived(connection: Connection, age: timedelta, *, limit: int) -> Sequence[str]:
+    """Ids of jobs with files that ended longer ago and that nobody needs, the oldest first."""
+    query = _outlived_query(connection, age).where(~quarantine.waits(Loop.EXPIRE, jobs.c.id))
+    rows = connection.execute(query.order_by(jobs.c.finished_at).limit(limit))
+    return [row.id for row in rows]
+
+
+def outlived(connection: Connection, age: timedelta, job_id: str) -> str | None:
+    """The project of such a job, whose row is locked; None where it is none, or others hold it."""
+    query = _outlived_query(connection, age).where(jobs.c.id == job_id)
+    row = connection.execute(query.with_for_update(skip_locked=True, of=jobs)).one_or_none()
+    return row.project_id if row else None

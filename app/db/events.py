@@ -76,6 +76,6 @@ def resume(connection: Connection, subject_id: str, seen: int, *, ended: bool) -
     return None if ended and seen >= newest else min(seen, newest)
 
 
-def forget(connection: Connection, subject_ids: Sequence[str]) -> None:
+def remove_logs(connection: Connection, subject_ids: Sequence[str]) -> None:
     """Remove the logs of jobs or sweeps that are deleted."""
     connection.execute(delete(events).where(events.c.subject_id.in_(subject_ids)))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 
 
-def config(url: str) -> Config:
+def alembic_config(url: str) -> Config:
     """Alembic's configuration for one database."""
     made = Config()
     made.set_main_option("script_location", str(SCRIPTS))
@@ -22,10 +22,10 @@ def config(url: str) -> Config:
 
 def upgrade(url: str) -> None:
     """Bring the database to the newest schema; waits for another process that does the same."""
-    command.upgrade(config(url), "head")
+    command.upgrade(alembic_config(url), "head")
 
 
-def current(connection: Connection) -> bool:
+def is_migrated(connection: Connection) -> bool:
     """Is the database at the newest schema?"""
     head = ScriptDirectory(str(SCRIPTS)).get_current_head()
     return MigrationContext.configure(connection).get_current_revision() == head

@@ -17,7 +17,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    literal_column,
     null,
     select,
     text,
@@ -27,15 +26,13 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.db import quarantine
 from app.db.jobs import to_job
-from app.db.tables import jobs, outbox, worker_classes
+from app.db.tables import NEVER, jobs, outbox, worker_classes
 from app.domain.jobs import Job
 from app.domain.quarantine import Loop
 
 CHANNEL = "secateur_outbox"
 
 _NOTIFY = text(f"NOTIFY {CHANNEL}")
-# When a job is due that waits for its leader.
-NEVER: ColumnElement[Any] = literal_column("'infinity'::timestamptz")
 _NEW = insert(outbox).values(
     {name: bindparam(name) for name in ("job_id", "project_id", "priority")}
     | {"due_at": func.now() + bindparam("delay", type_=Interval)}

@@ -1,10 +1,24 @@
-"""Rows of projects."""
+"""Rows of projects, of their API keys, their audit log and their idempotent requests."""
 
-from sqlalchemy import Connection, Numeric, RowMapping, bindparam, func, select, update
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Numeric,
+    RowMapping,
+    Select,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
-from app.db.tables import jobs, outbox, projects
-from app.domain.projects import Limits, Project
+from app.db.tables import api_keys, audit, idempotency, jobs, outbox, projects
+from app.domain.projects import AuditEntry, Caller, Key, Limits, Project, Scope
 from app.ids import new_id
 
 
@@ -111,3 +125,189 @@ def running(connection: Connection, project_id: str) -> int:
     leased = jobs.c.lease_expires_at.is_not(None)
     query = select(func.count()).where(jobs.c.project_id == project_id, leased)
     return connection.execute(query).scalar_one()
+
+
+_KEY_COLUMNS = [column for column in api_keys.c if column.name != "sha256"]
+# `last_used_at` is exact to this; noting every request would write a row for each read.
+USE_NOTED = timedelta(minutes=1)
+
+
+def _key(row: RowMapping) -> Key:
+    values: dict[str, Any] = dict(row)
+    values["scope"] = Scope(row["scope"])
+    return Key(**values)
+
+
+def add_key(
+    connection: Connection,
+    *,
+    project_id: str,
+    name: str,
+    scope: Scope,
+    sha256: bytes,
+    expires_at: datetime | None,
+) -> Key:
+    """Store a key by its digest."""
+    row = insert(api_keys).values(
+        id=new_id("key"),
+        project_id=project_id,
+        name=name,
+        scope=scope,
+        sha256=sha256,
+        expires_at=expires_at,
+    )
+    query = row.returning(*_KEY_COLUMNS)
+    return _key(connection.execute(query).mappings().one())
+
+
+def _live() -> Any:
+    unexpired = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now())
+    return api_keys.c.revoked_at.is_(None) & unexpired
+
+
+_BY_DIGEST = (
+    select(
+        api_keys.c.id,
+        api_keys.c.project_id,
+        api_keys.c.scope,
+        projects.c.limits,
+        func.coalesce(api_keys.c.last_used_at < func.now() - USE_NOTED, True).label("unnoted"),
+    )
+    .join(projects, projects.c.id == api_keys.c.project_id)
+    .where(api_keys.c.sha256 == bindparam("digest"), _live())
+)
+
+
+def find_caller(connection: Connection, sha256: bytes) -> Caller | None:
+    """Who has the live key of that digest; notes that it was used."""
+    row = connection.execute(_BY_DIGEST, {"digest": sha256}).one_or_none()
+    if row is None:
+        return None
+    if row.unnoted:
+        # Nobody waits here for another request of the same key.
+        free = (
+            select(api_keys.c.id).where(api_keys.c.id == row.id).with_for_update(skip_locked=True)
+        )
+        used = update(api_keys).where(api_keys.c.id == free.scalar_subquery())
+        connection.execute(used.values(last_used_at=func.now()))
+    return Caller(row.id, row.project_id, Scope(row.scope), Limits(**row.limits))
+
+
+def _of_project(project_id: str) -> Select[Any]:
+    return select(*_KEY_COLUMNS).where(api_keys.c.project_id == project_id)
+
+
+def keys_of(connection: Connection, project_id: str) -> list[Key]:
+    """The project's keys, revoked and expired ones included, newest first."""
+    query = _of_project(project_id).order_by(api_keys.c.id.desc())
+    return [_key(row) for row in connection.execute(query).mappings()]
+
+
+def live_key(connection: Connection, project_id: str, key_id: str) -> Key | None:
+    """The key, unless it is revoked or expired."""
+    query = _of_project(project_id).where(api_keys.c.id == key_id, _live())
+    row = connection.execute(query).mappings().one_or_none()
+    return _key(row) if row else None
+
+
+def end_key(
+    connection: Connection, project_id: str, key_id: str, *, grace: timedelta
+) -> Key | None:
+    """Have a live key end after `grace`, at once where that is zero; None where there is none."""
+    now = func.now()
+    ended = {"expires_at": func.least(api_keys.c.expires_at, now + grace)}
+    query = (
+        update(api_keys)
+        .where(api_keys.c.project_id == project_id, api_keys.c.id == key_id, _live())
+        .values({"revoked_at": now} if not grace else ended)
+        .returning(*_KEY_COLUMNS)
+    )
+    row = connection.execute(query).mappings().one_or_none()
+    return _key(row) if row else None
+
+
+def count_keys(connection: Connection) -> int:
+    """How many keys there are."""
+    return connection.execute(select(func.count()).select_from(api_keys)).scalar_one()
+
+
+# In place of a key.
+SERVICE = "service"
+
+_RECORD = insert(audit)
+
+
+def record_change(connection: Connection, caller: Caller, action: str, target: str) -> None:
+    """Note a change, in the transaction that makes it."""
+    values = {"project_id": caller.project_id, "key_id": caller.key_id}
+    connection.execute(_RECORD, values | {"action": action, "target": target})
+
+
+def record_service_change(
+    connection: Connection, project_id: str, action: str, target: str
+) -> None:
+    """Note a change that the service made by itself."""
+    values = {"project_id": project_id, "key_id": SERVICE, "action": action, "target": target}
+    connection.execute(_RECORD, values)
+
+
+def audit_page(
+    connection: Connection, project_id: str, *, limit: int, before: int | None
+) -> list[AuditEntry]:
+    """Up to `limit` entries, newest first, older than the id `before`."""
+    query = (
+        select(audit.c.id, audit.c.at, audit.c.key_id, audit.c.action, audit.c.target)
+        .where(audit.c.project_id == project_id)
+        .order_by(audit.c.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(audit.c.id < before)
+    return [AuditEntry(**row) for row in connection.execute(query).mappings()]
+
+
+REQUEST_KEPT = timedelta(hours=24)
+
+
+def try_lock_request(connection: Connection, project_id: str, key: str) -> bool:
+    """Own the key until this transaction ends; False where another transaction does.
+
+    A crash releases it, so nothing remains "in flight" for ever.
+    """
+    number = func.hashtextextended(f"{project_id} {key}", 0)
+    return bool(connection.execute(select(func.pg_try_advisory_xact_lock(number))).scalar_one())
+
+
+def find_request(
+    connection: Connection, project_id: str, key: str
+) -> tuple[bytes, dict[str, Any]] | None:
+    """Fingerprint and answer of the request that used the key first; None after 24 h."""
+    table = idempotency.c
+    query = select(table.fingerprint, table.answer).where(
+        table.project_id == project_id,
+        table.key == key,
+        table.created_at > func.now() - REQUEST_KEPT,
+    )
+    row = connection.execute(query).one_or_none()
+    return (row.fingerprint, row.answer) if row else None
+
+
+def store_request(
+    connection: Connection,
+    project_id: str,
+    key: str,
+    *,
+    fingerprint: bytes,
+    answer: dict[str, Any],
+) -> None:
+    """Keep an answer; an outdated one of the same key gives way."""
+    values = {"fingerprint": fingerprint, "answer": answer}
+    new = insert(idempotency).values(values | {"project_id": project_id, "key": key})
+    again = values | {"created_at": func.now()}
+    connection.execute(new.on_conflict_do_update(constraint=idempotency.primary_key, set_=again))
+
+
+def forget_old_requests(connection: Connection) -> int:
+    """Remove answers older than 24 h; returns how many."""
+    query = delete(idempotency).where(idempotency.c.created_at <= func.now() - REQUEST_KEPT)
+    return connection.execute(query).rowcount

@@ -69,5 +69,5 @@ def set_best(connection: Connection, sweep_id: str, job_id: str | None) -> None:
 
 def remove(connection: Connection, sweep_id: str) -> None:
     """Remove a sweep without members, and its events."""
-    events.forget(connection, [sweep_id])
+    events.remove_logs(connection, [sweep_id])
     connection.execute(delete(sweeps).where(sweeps.c.id == sweep_id))

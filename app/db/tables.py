@@ -5,12 +5,14 @@ All times are the database's own clock, so that leases never compare two machine
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Computed,
     DateTime,
     Float,
@@ -25,6 +27,7 @@ from sqlalchemy import (
     Table,
     Text,
     func,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -233,6 +236,8 @@ outbox = Table(
     Index("ix_outbox_project_id", "project_id"),
     Index("ix_outbox_due_at", "due_at", postgresql_where=text("sent_at IS NULL")),
 )
+# When a job is due that waits for its leader.
+NEVER: ColumnElement[Any] = literal_column("'infinity'::timestamptz")
 
 events = Table(
     "events",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
-from app.db import audit, datasets
+from app.db import datasets, projects
 from app.domain.projects import Caller
 from app.domain.submission import JobRequest, JobSpec
 from app.planning.model_files.outlines import Outline
@@ -45,7 +45,7 @@ def upload(
             store.add(found.id, content, asdict(found))
             new = datasets.add(connection, caller.project_id, found.id)
             if new:
-                audit.record(connection, caller, "dataset.upload", found.id)
+                projects.record_change(connection, caller, "dataset.upload", found.id)
     return found, new
 
 
@@ -90,7 +90,7 @@ def remove(connection: Connection, caller: Caller, store: DatasetStore, dataset_
     """
     get(connection, caller, store, dataset_id)
     datasets.remove(connection, caller.project_id, dataset_id)
-    audit.record(connection, caller, "dataset.delete", dataset_id)
+    projects.record_change(connection, caller, "dataset.delete", dataset_id)
 
 
 def check_named(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from app.db import audit, models
+from app.db import models, projects
 from app.domain.models import ModelVersion
 from app.domain.projects import Caller
 from app.errors import ModelVersionNotFoundError
@@ -23,7 +23,7 @@ def publish(connection: Connection, caller: Caller, name: str, job_id: str) -> M
     get_job(connection, caller, job_id, lock=True)  # its files stay until this is committed
     artifacts.require(connection, caller, job_id)
     version = models.add_version(connection, caller.project_id, name, job_id)
-    audit.record(connection, caller, "model.publish", f"{name}@{version.revision}")
+    projects.record_change(connection, caller, "model.publish", f"{name}@{version.revision}")
     return version
 
 
@@ -68,4 +68,4 @@ def withdraw(connection: Connection, caller: Caller, name: str, version: int) ->
     """
     if not models.remove(connection, caller.project_id, name, version):
         raise ModelVersionNotFoundError(f"the model {name!r} has no version {version}")
-    audit.record(connection, caller, "model.withdraw", f"{name}@v{version}")
+    projects.record_change(connection, caller, "model.withdraw", f"{name}@v{version}")

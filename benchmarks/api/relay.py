@@ -8,7 +8,7 @@ from kombu.utils.json import loads
 from redis import Redis
 from sqlalchemy import Engine
 
-from app.db import queueing
+from app.db import jobs
 from app.domain.jobs import DEFAULT_CLASS, NewJob
 from app.queue import CeleryQueue, queue_of
 from app.services.jobs import relay
@@ -35,7 +35,7 @@ def measure(servers: Servers, rows: int = ROWS) -> dict[str, Figure]:
     redis.flushall()
     with api.engine.begin() as connection:
         new = NewJob({}, max_attempts=1)
-        made = {queueing.add(connection, new, key_id="", action=None)[0].id for _ in range(rows)}
+        made = {jobs.queue(connection, new, key_id="", action=None)[0].id for _ in range(rows)}
     started = time.perf_counter()
     with ThreadPoolExecutor(RELAYS) as pool:
         list(pool.map(lambda _: _relay(api.engine, servers.queue_url), range(RELAYS)))

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import migrate, quarantine
-from app.db.load import Load, load
+from app.db.workers import Load, load
 from app.errors import StorageUnavailableError
 from app.queue import CeleryQueue
 from app.storage.store import ArtifactStore
@@ -55,7 +55,7 @@ class Probes:
     def _database(self) -> str:
         try:
             with self._engine.connect() as connection:
-                return OK if migrate.current(connection) else "migrations are missing"
+                return OK if migrate.is_migrated(connection) else "migrations are missing"
         except SQLAlchemyError:
             return AWAY
 

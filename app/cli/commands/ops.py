@@ -188,7 +188,7 @@ def _migrations(settings: Settings) -> str:
         raise _WrongError("the database is away", _NAME_A_DATABASE) from error
     try:
         with engine.connect() as connection:
-            if not migrations.current(connection):
+            if not migrations.is_migrated(connection):
                 raise _WrongError("the schema is not the newest", "run `secateur migrate`")
     except SQLAlchemyError as error:
         raise _WrongError("the database is away", _NAME_A_DATABASE) from error

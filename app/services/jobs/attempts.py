@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from app.db import artifacts, jobs, outbox, projects
+from app.db import artifacts, leases, outbox, projects
 from app.db.engine import AWAY
 from app.domain.jobs import (
     DEFAULT_CLASS,
@@ -73,7 +73,7 @@ def _claim(
     projects.lock(connection, project_id)
     if project_id in projects.full(connection):
         return None
-    job = jobs.claim(connection, job_id, worker=worker, lease=lease)
+    job = leases.claim(connection, job_id, worker=worker, lease=lease)
     outbox.remove(connection, job_id)
     if job is not None:
         event = status_event(JobStatus.RUNNING, attempt=job.attempt, worker=worker)
@@ -91,7 +91,7 @@ def heartbeat(
     log: Sequence[NewEvent],
 ) -> Lease:
     """Extend the lease, store progress and events. A lost lease stores nothing."""
-    state = jobs.heartbeat(
+    state = leases.heartbeat(
         connection, job.id, job.attempt, lease=lease, phase=phase, progress=progress
     )
     if state is not Lease.LOST:
@@ -101,7 +101,7 @@ def heartbeat(
 
 def kept(connection: Connection, job: Job) -> None:
     """Note that the attempt kept something: whatever ends it, the job got further."""
-    jobs.kept(connection, job.id, job.attempt)
+    leases.note_progress(connection, job.id, job.attempt)
 
 
 def succeed(
@@ -117,7 +117,7 @@ def succeed(
     Returns:
         False where the attempt lost its lease or was asked to cancel; then nothing is stored.
     """
-    if not jobs.succeed(connection, job.id, job.attempt, result):
+    if not leases.succeed(connection, job.id, job.attempt, result):
         return False
     _publish(connection, job, files)
     named = publications.begin(connection, job)
@@ -147,7 +147,7 @@ def fail(
     Returns:
         False where the attempt lost its lease or was asked to cancel.
     """
-    if not jobs.fail(connection, job.id, job.attempt, error, result):
+    if not leases.fail(connection, job.id, job.attempt, error, result):
         end_cancelled(connection, job, log=log)
         return False
     _publish(connection, job, files)
@@ -157,10 +157,10 @@ def fail(
 
 def retry(connection: Connection, job: Job, error: JobError, *, log: Sequence[NewEvent]) -> None:
     """Give the job back after a passing fault, or fail it where its attempts are used up."""
-    fruitless = jobs.fruitless(connection, job.id)
+    fruitless = leases.attempts_without_progress(connection, job.id)
     if fruitless >= job.max_attempts:
         fail(connection, job, error, log=log)
-    elif jobs.requeue(connection, job.id, job.attempt):
+    elif leases.requeue(connection, job.id, job.attempt):
         outbox.add(connection, job, delay=RETRY_DELAY * 2 ** max(fruitless - 1, 0))
         _ended(connection, job, [*log, _requeued(error)])
     else:
@@ -169,7 +169,7 @@ def retry(connection: Connection, job: Job, error: JobError, *, log: Sequence[Ne
 
 def hand_back(connection: Connection, job: Job, *, log: Sequence[NewEvent]) -> None:
     """Give the job back because its worker ends; it keeps as many attempts as it had."""
-    if jobs.hand_back(connection, job.id, job.attempt):
+    if leases.hand_back(connection, job.id, job.attempt):
         outbox.add(connection, job)
         _ended(connection, job, [*log, status_event(JobStatus.QUEUED, _HANDED_BACK)])
     else:
@@ -178,20 +178,20 @@ def hand_back(connection: Connection, job: Job, *, log: Sequence[NewEvent]) -> N
 
 def end_cancelled(connection: Connection, job: Job, *, log: Sequence[NewEvent] = ()) -> None:
     """End an attempt that was asked to cancel; does nothing for any other."""
-    if jobs.end_cancelled(connection, job.id, job.attempt):
+    if leases.end_cancelled(connection, job.id, job.attempt):
         _ended(connection, job, [*log, status_event(JobStatus.CANCELLED)])
 
 
 def reap(connection: Connection, job_id: str) -> bool:
     """End the job's attempt if its lease ran out: its worker is gone or stuck. Did it?"""
-    job = jobs.expired(connection, job_id)
+    job = leases.expired(connection, job_id)
     if job is None:
         return False
     if job.status is JobStatus.CANCELLING:
         end_cancelled(connection, job)
     elif job.fruitless >= job.max_attempts:
         fail(connection, job, _lost(job), log=())
-    elif jobs.requeue(connection, job.id, job.attempt):
+    elif leases.requeue(connection, job.id, job.attempt):
         outbox.add(connection, job)
         _ended(connection, job, [_requeued(_lost(job))])
     return True
@@ -199,11 +199,11 @@ def reap(connection: Connection, job_id: str) -> bool:
 
 def end_overdue(connection: Connection, job_id: str) -> bool:
     """Fail the job if it waited or ran for longer than it may. Did it?"""
-    job = jobs.overdue(connection, job_id)
+    job = leases.overdue(connection, job_id)
     if job is None:
         return False
     error = _overdue(job)
-    if jobs.fail_overdue(connection, job.id, error):
+    if leases.fail_overdue(connection, job.id, error):
         outbox.remove(connection, job.id)
         _ended(connection, job, [_failed(error)])
     return True

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from app.db import audit, events, jobs, outbox, sweeps
+from app.db import events, jobs, outbox, projects, sweeps
 from app.domain.entity_tags import require
 from app.domain.job_options import JobChange
 from app.domain.jobs import Event, Job, JobFilter, JobStatus, status_event
@@ -78,7 +78,7 @@ def change(
         return job
     if wanted.priority is not None:
         outbox.set_priority(connection, job_id, wanted.priority)
-    audit.record(connection, caller, "job.change", job_id)
+    projects.record_change(connection, caller, "job.change", job_id)
     return jobs.change(connection, job_id, **values)
 
 
@@ -98,7 +98,7 @@ def cancel(connection: Connection, caller: Caller, job_id: str, expected: str | 
         if job.status in {JobStatus.CANCELLING, JobStatus.CANCELLED}:
             return job
         raise JobFinishedError(f"job {job_id!r} has {job.status} already")
-    audit.record(connection, caller, "job.cancel", job_id)
+    projects.record_change(connection, caller, "job.cancel", job_id)
     return changed
 
 
@@ -126,7 +126,7 @@ def delete(connection: Connection, caller: Caller, job_id: str, expected: str | 
     retention.remove(connection, caller.project_id, [job_id])
     if job.sweep_id is not None:
         sweep_members.elect(connection, sweeps.lock(connection, job.sweep_id))
-    audit.record(connection, caller, "job.delete", job_id)
+    projects.record_change(connection, caller, "job.delete", job_id)
     return job
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from app.db import audit, jobs, outbox, workers
+from app.db import jobs, leases, outbox, projects, workers
 from app.domain.jobs import (
     EventLevel,
     EventType,
@@ -85,7 +85,7 @@ def retire(connection: Connection, caller: Caller, name: str, rules: Rules) -> R
             failed.append(job.id)
         else:
             moved.append(job.id)
-    audit.record(connection, caller, "worker_class.retire", name)
+    projects.record_change(connection, caller, "worker_class.retire", name)
     return Retired(moved, failed)
 
 
@@ -102,7 +102,7 @@ def _move(connection: Connection, job: Job, rules: Rules) -> None:
 
 def _fail(connection: Connection, job: Job, error: UserError) -> None:
     known = JobError(FailureKind.USER, error.code, str(error))
-    if jobs.fail_overdue(connection, job.id, known):
+    if leases.fail_overdue(connection, job.id, known):
         outbox.remove(connection, job.id)
         data = {"code": known.code, "kind": known.kind}
         text = f"failed: its worker class was retired. {error}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from app.db import queueing
+from app.db import jobs
 from app.domain.destinations import Destination
 from app.domain.jobs import Job, JobStatus, NewJob
 from app.domain.projects import Caller
@@ -146,7 +146,7 @@ def enqueue(
         memory_bytes=placement.memory_bytes,
         **kin,
     )
-    job, interested = queueing.add(connection, new, key_id=caller.key_id, action=action)
+    job, interested = jobs.queue(connection, new, key_id=caller.key_id, action=action)
     send(connection, interested, WebhookEvent.QUEUED, about_job(job))
     return job
 

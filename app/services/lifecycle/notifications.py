@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from app.db import deliveries, webhooks
+from app.db import webhooks
 from app.domain.jobs import Job
 from app.domain.webhooks import WebhookEvent
 
@@ -29,4 +29,4 @@ def send(
     """Queue a message to these endpoints."""
     if endpoint_ids:
         payload = {"type": event, "timestamp": datetime.now(UTC).isoformat(), "data": about}
-        deliveries.add(connection, endpoint_ids, event, payload)
+        webhooks.queue_deliveries(connection, endpoint_ids, event, payload)

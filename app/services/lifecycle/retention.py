@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from app.db import artifacts, jobs, projects, references
+from app.db import artifacts, jobs, projects
 from app.errors import JobInUseError
 
 
@@ -16,7 +16,7 @@ def refuse_needed(connection: Connection, project_id: str, job_ids: Sequence[str
         JobInUseError: one of the jobs is a version of a model, is being published, or is what
             another job of the project starts from.
     """
-    for job_id, reason in references.needed(connection, project_id, job_ids).items():
+    for job_id, reason in artifacts.needed(connection, project_id, job_ids).items():
         raise JobInUseError(f"the files of job {job_id!r} are needed: {reason}")
 
 
@@ -28,7 +28,7 @@ def remove(connection: Connection, project_id: str, job_ids: Sequence[str]) -> N
     """
     refuse_needed(connection, project_id, job_ids)
     size = artifacts.total_size(connection, job_ids)
-    jobs.delete(connection, job_ids)
+    jobs.remove(connection, job_ids)
     projects.add_artifact_bytes(connection, project_id, -size)
 
 
@@ -37,7 +37,7 @@ def expire(connection: Connection, age: timedelta, job_id: str) -> bool:
 
     The files themselves are discarded after the commit, like everything that nobody owns.
     """
-    project_id = references.outlived(connection, age, job_id)
+    project_id = artifacts.outlived(connection, age, job_id)
     if project_id is None:
         return False
     size = artifacts.total_size(connection, [job_id])

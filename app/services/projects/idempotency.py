@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from app.db import idempotency
+from app.db import projects
 from app.domain.projects import Caller
 from app.errors import IdempotencyInFlightError, IdempotencyMismatchError
 
@@ -54,15 +54,15 @@ def once(
     """
     if key is None:
         return make(), False
-    if not idempotency.try_lock(connection, caller.project_id, key):
+    if not projects.try_lock_request(connection, caller.project_id, key):
         raise IdempotencyInFlightError("the first request with this Idempotency-Key is at work")
     text = json.dumps(payload, sort_keys=True, default=_plain)
     fingerprint = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-    found = idempotency.find(connection, caller.project_id, key)
+    found = projects.find_request(connection, caller.project_id, key)
     if found is None:
         made = make()
         answer = {"id": made.id}
-        idempotency.store(
+        projects.store_request(
             connection, caller.project_id, key, fingerprint=fingerprint, answer=answer
         )
         return made, False

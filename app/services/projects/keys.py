@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from app.db import audit, keys
+from app.db import projects
 from app.domain.projects import DEFAULT_PROJECT, Caller, Key, Scope
 from app.errors import ApiKeyNotFoundError, KeyInvalidError
 
@@ -30,7 +30,7 @@ def issue(
 ) -> tuple[Key, str]:
     """Make a key; its secret, which comes second, cannot be read again."""
     secret = PREFIX + secrets.token_urlsafe(32)
-    key = keys.add(
+    key = projects.add_key(
         connection,
         project_id=project_id,
         name=name,
@@ -48,7 +48,7 @@ def create(connection: Connection, name: str) -> str:
 
 def create_first_key(connection: Connection) -> str | None:
     """Make a key where there is none yet; None where one exists."""
-    return create(connection, "first") if keys.count(connection) == 0 else None
+    return create(connection, "first") if projects.count_keys(connection) == 0 else None
 
 
 def authenticate(connection: Connection, secret: str) -> Caller:
@@ -57,7 +57,7 @@ def authenticate(connection: Connection, secret: str) -> Caller:
     Raises:
         KeyInvalidError: no key has it, or the key was revoked or has expired.
     """
-    caller = keys.find_caller(connection, _digest(secret))
+    caller = projects.find_caller(connection, _digest(secret))
     if caller is None:
         raise KeyInvalidError(
             "the API key is not known here, or not any more; create one with `secateur keys create`"
@@ -67,7 +67,7 @@ def authenticate(connection: Connection, secret: str) -> Caller:
 
 def listing(connection: Connection, caller: Caller) -> list[Key]:
     """The keys of the caller's project, newest first."""
-    return keys.listing(connection, caller.project_id)
+    return projects.keys_of(connection, caller.project_id)
 
 
 def create_for(
@@ -75,7 +75,7 @@ def create_for(
 ) -> tuple[Key, str]:
     """Make another key of the caller's project."""
     made = issue(connection, name, project_id=caller.project_id, scope=scope, expires_at=expires_at)
-    audit.record(connection, caller, "key.create", made[0].id)
+    projects.record_change(connection, caller, "key.create", made[0].id)
     return made
 
 
@@ -87,7 +87,7 @@ def rotate(
     Raises:
         ApiKeyNotFoundError: the project has no live key of that id.
     """
-    old = keys.get_live(connection, caller.project_id, key_id)
+    old = projects.live_key(connection, caller.project_id, key_id)
     if old is None:
         raise _unknown(key_id)
     made = issue(
@@ -97,8 +97,8 @@ def rotate(
         scope=old.scope,
         expires_at=old.expires_at,
     )
-    keys.end(connection, caller.project_id, key_id, grace=grace)
-    audit.record(connection, caller, "key.rotate", key_id)
+    projects.end_key(connection, caller.project_id, key_id, grace=grace)
+    projects.record_change(connection, caller, "key.rotate", key_id)
     return made
 
 
@@ -108,10 +108,10 @@ def revoke(connection: Connection, caller: Caller, key_id: str) -> Key:
     Raises:
         ApiKeyNotFoundError: the project has no live key of that id.
     """
-    key = keys.end(connection, caller.project_id, key_id, grace=timedelta(0))
+    key = projects.end_key(connection, caller.project_id, key_id, grace=timedelta(0))
     if key is None:
         raise _unknown(key_id)
-    audit.record(connection, caller, "key.revoke", key_id)
+    projects.record_change(connection, caller, "key.revoke", key_id)
     return key
 
 

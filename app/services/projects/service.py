@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from app.db import audit, projects
+from app.db import projects
 from app.domain.entity_tags import require
 from app.domain.projects import AuditEntry, Caller, Key, Limits, LimitsChange, Project
 from app.errors import ArtifactQuotaError, ProjectExistsError, ProjectNotFoundError, QueueQuotaError
@@ -36,7 +36,7 @@ def found(
         ProjectExistsError: another has the name.
     """
     made = create(connection, name, limits)
-    audit.record(connection, caller, "project.create", made.id)
+    projects.record_change(connection, caller, "project.create", made.id)
     return made, keys.issue(connection, "first", project_id=made.id)
 
 
@@ -76,7 +76,7 @@ def change_limits(
     limits = found.limits.model_copy(update=wanted.model_dump(exclude_none=True))
     if limits != found.limits:
         projects.set_limits(connection, project_id, limits)
-        audit.record(connection, caller, "project.change", project_id)
+        projects.record_change(connection, caller, "project.change", project_id)
     return replace(found, limits=limits)
 
 
@@ -128,6 +128,6 @@ def audit_page(
     connection: Connection, caller: Caller, *, limit: int, cursor: int | None
 ) -> tuple[list[AuditEntry], int | None]:
     """Up to `limit` changes, newest first, and the cursor of the next page (None at the end)."""
-    found = audit.page(connection, caller.project_id, limit=limit + 1, before=cursor)
+    found = projects.audit_page(connection, caller.project_id, limit=limit + 1, before=cursor)
     more = len(found) > limit
     return found[:limit], found[limit - 1].id if more else None

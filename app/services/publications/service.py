@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from app.db import audit, events, publications
+from app.db import events, projects, publications
 from app.domain.jobs import EventLevel, EventType, NewEvent
 from app.domain.projects import Caller
 from app.domain.publications import (
@@ -32,7 +32,7 @@ def retry(connection: Connection, caller: Caller, job_id: str, publication_id: s
     found = publications.retry(connection, job_id, publication_id)
     if found is None:
         raise PublicationNotFoundError(f"job {job_id!r} has no publication {publication_id!r}")
-    audit.record(connection, caller, "publication.retry", publication_id)
+    projects.record_change(connection, caller, "publication.retry", publication_id)
     return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
-from app.db import audit, events, jobs, sweeps
+from app.db import events, jobs, projects, sweeps
 from app.domain.jobs import Event, Job, JobStatus, status_event
 from app.domain.projects import Caller
 from app.domain.submission import JobSpec
@@ -49,7 +49,7 @@ def submit(connection: Connection, caller: Caller, request: SweepRequest, rules:
         )
         if group:
             leaders.setdefault(group, job.id)
-    audit.record(connection, caller, "sweep.submit", sweep.id)
+    projects.record_change(connection, caller, "sweep.submit", sweep.id)
     return sweep
 
 
@@ -107,7 +107,7 @@ def cancel(connection: Connection, caller: Caller, sweep_id: str) -> Sweep:
     sweep_members.reach(connection, sweep, SweepStatus.CANCELLING)
     for job in members:
         stop(connection, job.id)
-    audit.record(connection, caller, "sweep.cancel", sweep_id)
+    projects.record_change(connection, caller, "sweep.cancel", sweep_id)
     return get(connection, caller, sweep_id)
 
 
@@ -125,7 +125,7 @@ def delete(connection: Connection, caller: Caller, sweep_id: str) -> list[Job]:
     members = jobs.members(connection, sweep_id, lock=True)
     retention.remove(connection, caller.project_id, [job.id for job in members])
     sweeps.remove(connection, sweep_id)
-    audit.record(connection, caller, "sweep.delete", sweep_id)
+    projects.record_change(connection, caller, "sweep.delete", sweep_id)
     return members
 
 

@@ -10,13 +10,13 @@ from datetime import timedelta
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import deliveries
+from app.db import webhooks
 from app.db.engine import AWAY
 from app.domain.fair_shares import Candidate, Shares, choose
 from app.domain.quarantine import Loop
 from app.domain.webhooks import Dispatch, Receipt
 from app.services.quarantine import Guard
-from app.services.webhooks import service as webhooks
+from app.services.webhooks.service import settle
 from app.telemetry.metrics import maintenance
 from app.webhooks.sender import Sender
 
@@ -74,7 +74,7 @@ class Deliverer:
         if left := list(self._unsettled.values()):
             try:
                 with self._engine.begin() as connection:
-                    deliveries.give_back(connection, left)
+                    webhooks.release_deliveries(connection, left)
             except SQLAlchemyError as error:
                 logger.warning("the database is not reachable, their leases run out: %s", error)
             logger.info("%d deliveries that were under way are made again later", len(left))
@@ -82,9 +82,9 @@ class Deliverer:
     def _take(self, held: Sequence[Candidate]) -> list[tuple[Candidate, Dispatch]]:
         def take() -> list[tuple[Candidate, Dispatch]]:
             with self._engine.begin() as connection:
-                due = deliveries.all_due(connection, self._shares)
+                due = webhooks.due_deliveries(connection, self._shares)
                 chosen = {each.id: each for each in choose(due, held, self._shares)}
-                taken = deliveries.take(connection, list(chosen))
+                taken = webhooks.take_deliveries(connection, list(chosen))
             return [(chosen[dispatch.id], dispatch) for dispatch in taken]
 
         return self._guard.round(Loop.DELIVER, take) or []
@@ -103,7 +103,7 @@ class Deliverer:
 
     def _settle(self, dispatch: Dispatch, receipt: Receipt) -> None:
         with self._engine.begin() as connection:
-            state = webhooks.settle(connection, dispatch, receipt, self._patience)
+            state = settle(connection, dispatch, receipt, self._patience)
         maintenance.DELIVERIES.labels("gone" if receipt.gone else state).inc()
 
     def _set_aside(self, dispatch: Dispatch, error: Exception) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from app.db import audit, deliveries, projects, webhooks
+from app.db import projects, webhooks
 from app.domain.projects import Caller
 from app.domain.webhooks import (
     Delivery,
@@ -77,7 +77,7 @@ def create(
         raise WebhookQuotaError(f"the project has {rules.most} webhooks, which is the most")
     secret = signing.new_secret()
     endpoint = webhooks.create(connection, caller.project_id, url=url, events=events, secret=secret)
-    audit.record(connection, caller, "webhook.create", endpoint.id)
+    projects.record_change(connection, caller, "webhook.create", endpoint.id)
     return endpoint, secret
 
 
@@ -119,7 +119,7 @@ def change(
     values = {name: value for name, value in given.items() if value is not None}
     if not values:
         return endpoint
-    audit.record(connection, caller, "webhook.change", endpoint_id)
+    projects.record_change(connection, caller, "webhook.change", endpoint_id)
     return webhooks.change(connection, endpoint_id, **values)
 
 
@@ -128,7 +128,7 @@ def rotate(connection: Connection, caller: Caller, endpoint_id: str) -> tuple[En
     endpoint = get(connection, caller, endpoint_id)
     secret = signing.new_secret()
     webhooks.rotate(connection, endpoint_id, secret, ROTATION_GRACE)
-    audit.record(connection, caller, "webhook.rotate", endpoint_id)
+    projects.record_change(connection, caller, "webhook.rotate", endpoint_id)
     return endpoint, secret
 
 
@@ -136,7 +136,7 @@ def remove(connection: Connection, caller: Caller, endpoint_id: str) -> None:
     """Forget the endpoint with its deliveries."""
     get(connection, caller, endpoint_id)
     webhooks.remove(connection, endpoint_id)
-    audit.record(connection, caller, "webhook.delete", endpoint_id)
+    projects.record_change(connection, caller, "webhook.delete", endpoint_id)
 
 
 def list_deliveries(
@@ -144,7 +144,7 @@ def list_deliveries(
 ) -> tuple[list[Delivery], str | None]:
     """Up to `limit` deliveries, newest first, and the cursor of the next page."""
     get(connection, caller, endpoint_id)
-    found = deliveries.page(connection, endpoint_id, limit=limit + 1, before=cursor)
+    found = webhooks.delivery_page(connection, endpoint_id, limit=limit + 1, before=cursor)
     more = len(found) > limit
     return found[:limit], found[limit - 1].id if more else None
 
@@ -157,10 +157,10 @@ def replay(connection: Connection, caller: Caller, endpoint_id: str, delivery_id
         DeliveryNotFoundError: the endpoint has no such delivery.
     """
     get(connection, caller, endpoint_id)
-    delivery = deliveries.replay(connection, endpoint_id, delivery_id)
+    delivery = webhooks.replay_delivery(connection, endpoint_id, delivery_id)
     if delivery is None:
         raise DeliveryNotFoundError(f"there is no delivery {delivery_id!r} to {endpoint_id!r}")
-    audit.record(connection, caller, "webhook.replay", delivery_id)
+    projects.record_change(connection, caller, "webhook.replay", delivery_id)
     return delivery
 
 
@@ -173,12 +173,12 @@ def settle(
     `patience`; until it is enabled again, what is not delivered waits.
     """
     if receipt.accepted:
-        deliveries.settle(connection, dispatch, receipt, DeliveryState.DELIVERED, None)
+        webhooks.settle_delivery(connection, dispatch, receipt, DeliveryState.DELIVERED, None)
         webhooks.succeeded(connection, dispatch.endpoint_id)
         return DeliveryState.DELIVERED
     pause = None if receipt.gone else pause_after(dispatch.attempts)
     state = DeliveryState.FAILED if pause is None else DeliveryState.PENDING
-    if not deliveries.settle(connection, dispatch, receipt, state, pause):
+    if not webhooks.settle_delivery(connection, dispatch, receipt, state, pause):
         return state
     lasting = webhooks.failed(connection, dispatch.endpoint_id, receipt.reason, patience)
     if receipt.gone:
@@ -195,6 +195,6 @@ def _disable(connection: Connection, endpoint_id: str, reason: str) -> None:
     endpoint = webhooks.disable(connection, endpoint_id, reason)
     if endpoint is None:
         return
-    audit.record_own(connection, endpoint.project_id, "webhook.disable", endpoint.id)
+    projects.record_service_change(connection, endpoint.project_id, "webhook.disable", endpoint.id)
     about = {"webhook_id": endpoint.id, "reason": reason}
     tell(connection, endpoint.project_id, WebhookEvent.DISABLED, about)

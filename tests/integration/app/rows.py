@@ -1,12 +1,12 @@
 """Rows made without HTTP."""
 
-from app.db import queueing
+from app.db import jobs
 from app.domain.jobs import NewJob
 
 
 def new_job(connection, **values):
     """A queued job that says nothing."""
-    return queueing.add(connection, NewJob({}, **values), key_id="", action=None)[0]
+    return jobs.queue(connection, NewJob({}, **values), key_id="", action=None)[0]
 
 
 def each(engine, ids, handle):

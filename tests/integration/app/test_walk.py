@@ -52,8 +52,8 @@ def test_a_submit_runs_through_few_modules(trace, client, checkpoint, body):
     answer = client.post("/v1/jobs", json=body | {"model": str(checkpoint.parent)})
     trace.on = False
     assert answer.status_code == 202, answer.text
-    print(f"{len(trace.modules)} modules of app/ run between a submit and its answer")
-    for name, function in trace.modules.items():
-        print(f"  {name} (first {function})")
+    walk = [f"{name} (first {function})" for name, function in trace.modules.items()]
+    walk = [f"{len(walk)} modules of app/ run between a submit and its answer", *walk]
+    sys.stdout.write("\n  ".join(["", *walk, ""]))
     assert {"app.api.jobs.router", "app.services.jobs.submit"} <= trace.modules.keys()
     assert len(trace.modules) <= MOST

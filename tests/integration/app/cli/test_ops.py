@@ -66,7 +66,7 @@ def test_a_machine_without_servers_is_told_so(secateur, monkeypatch, tmp_path):
 
 def test_migrate_brings_an_old_database_up(secateur, monkeypatch, postgres_server):
     url = postgres_server.create_database("old")
-    command.upgrade(migrate.config(url), "0003")
+    command.upgrade(migrate.alembic_config(url), "0003")
     monkeypatch.setenv("SECATEUR_DATABASE__URL", url)
     assert json.loads(secateur("doctor", "--json").stdout)["migrations"]["ok"] is False
     assert secateur("migrate").exit_code == 0

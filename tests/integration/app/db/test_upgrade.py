@@ -45,9 +45,9 @@ def test_the_newest_migration_only_adds(postgres_server):
     """The version before goes on reading and writing: nothing it knows is gone or demanded."""
     newest, before, *_ = REVISIONS
     url = postgres_server.create_database("rolling")
-    command.upgrade(migrate.config(url), before)
+    command.upgrade(migrate.alembic_config(url), before)
     old = columns(url)
-    command.upgrade(migrate.config(url), newest)
+    command.upgrade(migrate.alembic_config(url), newest)
     new = columns(url)
     assert set(old) <= set(new)
     assert all(str(old[key]["type"]) == str(new[key]["type"]) for key in old)
@@ -61,7 +61,7 @@ def test_jobs_in_flight_outlive_an_upgrade(client, worker, engine, database_url)
     running, waiting = (client.post("/v1/jobs", json=JOB).json()["id"] for _ in range(2))
     job = worker.claim()
     assert job.id == running
-    command.downgrade(migrate.config(database_url), REVISIONS[1])
+    command.downgrade(migrate.alembic_config(database_url), REVISIONS[1])
     beat = {"id": running, "attempt": 1}
     with engine.begin() as connection:
         assert connection.execute(HEARTBEAT, beat).scalar_one() == "running"

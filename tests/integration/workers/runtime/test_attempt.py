@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import text
 
-from app.db import events, jobs, queueing
+from app.db import events, jobs
 from app.domain.jobs import EventType, FailureKind, JobError, JobStatus, NewEvent, NewJob, Phase
 from app.domain.projects import DEFAULT_PROJECT
 from app.services.jobs import attempts
@@ -30,7 +30,7 @@ CLOSINGS = {
 def claimed(engine):
     with engine.begin() as connection:
         new = NewJob({"method": "wanda"}, max_attempts=3)
-        queueing.add(connection, new, key_id="", action=None)
+        jobs.queue(connection, new, key_id="", action=None)
         return attempts.claim(connection, worker="w", lease=timedelta(minutes=5))
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from sqlalchemy import func, select, update
 
-from app.db import events, jobs, outbox, tables
+from app.db import events, jobs, leases, outbox, tables
 from app.domain.jobs import (
     Artifact,
     EventType,
@@ -79,7 +79,7 @@ def expire(engine, job_id):
 
 
 def reap(engine):
-    return each(engine, partial(jobs.all_expired, limit=100), attempts.reap)
+    return each(engine, partial(leases.all_expired, limit=100), attempts.reap)
 
 
 def waiting(engine):

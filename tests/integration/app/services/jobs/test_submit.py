@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from sqlalchemy import func, text, update
 
-from app.db import idempotency, jobs, tables
+from app.db import leases, projects, tables
 from app.domain.jobs import Artifact, Phase
 from app.services.jobs import attempts
 from tests.integration.app.problem import assert_problem
@@ -60,7 +60,7 @@ class TestIdempotency:
 
     def test_while_the_first_is_at_work_the_second_is_told_to_wait(self, client, engine):
         with engine.begin() as connection:
-            assert idempotency.try_lock(connection, "prj_default", "k")
+            assert projects.try_lock_request(connection, "prj_default", "k")
             answer = self.post(client)
             assert_problem(answer, 409, "idempotency_key_in_flight")
             assert answer.headers["retry-after"] == "1"
@@ -75,13 +75,13 @@ class TestIdempotency:
     def test_an_answer_is_kept_for_a_day(self, client, engine):
         first = self.post(client).json()["id"]
         with engine.begin() as connection:
-            assert idempotency.forget_old(connection) == 0
-            past = func.now() - idempotency.KEPT
+            assert projects.forget_old_requests(connection) == 0
+            past = func.now() - projects.REQUEST_KEPT
             connection.execute(update(tables.idempotency).values(created_at=past))
         assert self.post(client, seed=1).json()["id"] != first
         with engine.begin() as connection:
             connection.execute(update(tables.idempotency).values(created_at=past))
-            assert idempotency.forget_old(connection) == 1
+            assert projects.forget_old_requests(connection) == 1
 
 
 class TestResult:
@@ -277,7 +277,7 @@ def shift(engine, column, seconds):
 
 
 def end_overdue(engine):
-    return each(engine, partial(jobs.all_overdue, limit=100), attempts.end_overdue)
+    return each(engine, partial(leases.all_overdue, limit=100), attempts.end_overdue)
 
 
 def test_a_job_that_waits_too_long_fails(client, engine, worker):

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.db import queueing
+from app.db import jobs
 from app.domain.jobs import NewJob
 from app.domain.submission import JobRequest, resolve
 from app.maintenance import tick
@@ -40,7 +40,7 @@ def root(tmp_path):
 def claimed(engine):
     spec = resolve(REQUEST).model_dump(mode="json")
     with engine.begin() as connection:
-        queueing.add(connection, NewJob(spec, max_attempts=3), key_id="", action=None)
+        jobs.queue(connection, NewJob(spec, max_attempts=3), key_id="", action=None)
         return attempts.claim(connection, worker="own", lease=LEASE)
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from sqlalchemy import func, update
 
-from app.db import jobs, queueing
+from app.db import jobs
 from app.db.tables import jobs as table
 from app.domain.jobs import JobStatus, NewJob
 from app.domain.projects import DEFAULT_PROJECT
@@ -26,7 +26,7 @@ HANGS = ["gil", "fifo", "stopped", "busy"]
 @pytest.fixture
 def claimed(engine):
     with engine.begin() as connection:
-        queueing.add(connection, NewJob({}, max_attempts=3), key_id="", action=None)
+        jobs.queue(connection, NewJob({}, max_attempts=3), key_id="", action=None)
         return attempts.claim(connection, worker="w", lease=timedelta(minutes=5))
 
 
