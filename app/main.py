@@ -11,38 +11,29 @@ from functools import partial
 import uvicorn
 from fastapi import FastAPI
 
-from app.api.artifacts import archive, packed
 from app.api.artifacts import router as artifacts
 from app.api.datasets import router as datasets
 from app.api.document import openapi
 from app.api.document import router as documentation
 from app.api.events import router as events
-from app.api.events import stream as event_stream
-from app.api.health import private_metrics
 from app.api.health import router as health
 from app.api.http import problems
-from app.api.http.admission import Admission
-from app.api.http.announcer import Announcer
-from app.api.http.body_limit import BodyLimit
-from app.api.http.breaker import Breaker
-from app.api.http.deps import Resources, State
+from app.api.http.endpoints import Breaker, Resources, State
 from app.api.http.feeds import Hub
-from app.api.http.observed import QUIET, Observed
-from app.api.http.rate_fields import RateFields
+from app.api.http.middleware import QUIET, Admission, BodyLimit, Observed, RateFields
 from app.api.http.readiness import Probes
 from app.api.hub import router as hub
 from app.api.jobs import router as jobs
 from app.api.methods import router as methods
-from app.api.models import publications
 from app.api.models import router as models
 from app.api.plans import router as plans
-from app.api.projects import keys
 from app.api.projects import router as projects
-from app.api.reports import router as report
+from app.api.reports import router as reports
 from app.api.sweeps import router as sweeps
 from app.api.webhooks import router as webhooks
 from app.api.workers import router as workers
 from app.db.engine import make_engine
+from app.db.outbox import Announcer
 from app.planning.model_files.outlines import Outlines
 from app.process import prepare
 from app.queue import CeleryQueue
@@ -69,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         queue = CeleryQueue(settings.queue.url)
         rates = RateLimiter(settings.queue.url)
         announcer = Announcer(engine)
-        hub = Hub(settings.database.url, event_stream.reader(engine))
+        hub = Hub(settings.database.url, events.reader(engine))
         listening = asyncio.create_task(hub.run())
         ending = AsyncExitStack()
         try:
@@ -80,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             rules = _rules(settings, store, outlines)
             probes = Probes(probing, queue, store)
             telemetry = settings.telemetry
-            stop = private_metrics.serve(telemetry.metrics_host, telemetry.metrics_port, probes)
+            stop = health.serve(telemetry.metrics_host, telemetry.metrics_port, probes)
             ending.push_async_callback(asyncio.to_thread, stop)
             resources = Resources(
                 settings, engine, queue, store, rates, hub, rules, announcer, Breaker(), probes
@@ -121,13 +112,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RateFields)
     app.add_middleware(Observed)
     problems.install(app)
-    for module in (health, methods, jobs, events, artifacts, archive, datasets, keys, projects):
-        app.include_router(module.router)
-    for module in (documentation, packed, models, publications, report):
-        app.include_router(module.router)
-    # The hub's paths begin with names of any kind, so they are tried last.
-    for module in (sweeps, plans, workers, webhooks, hub):
-        app.include_router(module.router)
+    routers = (
+        *(health.router, methods.router, jobs.router, events.router),
+        *(artifacts.router, artifacts.archive_router, datasets.router),
+        *(projects.key_router, projects.router, documentation.router),
+        *(artifacts.packed_router, models.router, models.publication_router, reports.router),
+        *(sweeps.router, plans.router, workers.router, webhooks.router),
+        hub.router,  # its paths begin with names of any kind, so they are tried last
+    )
+    for router in routers:
+        app.include_router(router)
     openapi.install(app)
     return app
 

@@ -9,7 +9,7 @@ from app.cli.console import Exit, fail
 from app.local.errors import LocalError
 from app.local.installation import DATABASE
 from app.local.postgres import Postgres
-from app.messages.validation import in_words
+from app.messages import in_words
 from app.settings import Settings
 
 

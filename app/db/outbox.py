@@ -6,13 +6,16 @@ or doubled changes nothing: the row stays until the job is claimed, and a claim 
 nothing.
 """
 
+import logging
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from threading import Event, Thread
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Engine,
     Interval,
     bindparam,
     delete,
@@ -23,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import quarantine
 from app.db.jobs import to_job
@@ -214,3 +218,42 @@ def forget_sent(
     theirs = select(jobs.c.id).where(jobs.c.id == outbox.c.job_id, jobs.c.worker_class.in_(classes))
     query = update(outbox).where(_overdue(age, full), theirs.exists()).values(sent_at=null())
     return connection.execute(query).rowcount
+
+
+logger = logging.getLogger("secateur.api")
+
+PAUSE = 0.05  # seconds
+
+
+class Announcer:
+    """A thread that sends the notification.
+
+    In a submit's own transaction it would have commits wait for each other. Where the process dies
+    before it is sent, or the database is away, the relay looks by itself.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._news, self._closing = Event(), Event()
+        self._thread = Thread(target=self._run, name="announcer", daemon=True)
+        self._thread.start()
+
+    def queued(self) -> None:
+        """Jobs were stored, and that is committed."""
+        self._news.set()
+
+    def close(self) -> None:
+        """Stop."""
+        self._closing.set()
+        self._news.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while self._news.wait() and not self._closing.is_set():
+            self._news.clear()
+            try:
+                with self._engine.connect() as connection:
+                    wake(connection)
+            except (SQLAlchemyError, OSError) as error:
+                logger.warning("the relay is not woken: %s", error)
+            self._closing.wait(PAUSE)

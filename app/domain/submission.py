@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from app.domain.job_options import JobOptions, PublishOptions
 from app.errors import MetricNotApplicableError
-from app.messages.validation import percent_hint
+from app.messages import percent_hint
 from app.recipes.allocation_scores import AllocationScores
 from app.recipes.data import Builtin, DatasetName
 from app.recipes.device import Compute

@@ -17,7 +17,7 @@ from app.domain.submission import (
     RecipeOptions,
 )
 from app.domain.sweeps import Objective
-from app.messages.validation import in_words
+from app.messages import in_words
 from app.recipes.device import Compute
 from app.recipes.evaluation import Judged
 from app.recipes.methods import METHODS

@@ -4,7 +4,7 @@ import os
 
 from app.domain.destinations import Destination, HuggingFace, MlFlow
 from app.errors import PublishingError
-from app.messages.text import printable
+from app.messages import printable
 from app.publishers.publication_files import Parcel
 
 MAX_REASON = 500  # characters

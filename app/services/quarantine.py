@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from app.db import quarantine
 from app.domain.quarantine import ROUND, Loop
-from app.messages.text import printable
+from app.messages import printable
 from app.telemetry.metrics import maintenance
 from app.telemetry.redaction import scrub
 

@@ -4,7 +4,7 @@ import io
 
 from PIL import Image, UnidentifiedImageError
 
-from app.messages.foreign import words_of
+from app.messages import words_of
 from app.uploads.errors import ImageInvalidError, ImageTooLargeError
 from app.uploads.picture import as_rgb
 

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from app.bounded_json import JsonError, JsonLimits, parse_object
-from app.messages.validation import in_words
+from app.messages import in_words
 from app.recipes.recipe import Strict
 from app.uploads.errors import DatasetRowError, RowEmptyError
 

@@ -12,7 +12,7 @@ import httpx2
 
 from app.domain.webhooks import Dispatch, Receipt
 from app.errors import WebhookAddressError
-from app.messages.text import printable
+from app.messages import printable
 from app.urls import HttpUrl, parse_url
 from app.webhooks import signing
 from app.webhooks.guard import Address, Network, lookup

@@ -10,9 +10,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.api.datasets.schemas import DatasetOut, DatasetPage
-from app.api.http.deps import Reader, Submitter, Uploader, WithResources
 from app.api.http.documented import LOCATION
-from app.api.http.transactions import Transaction, TransactionRoute
+from app.api.http.endpoints import (
+    Reader,
+    Submitter,
+    Transaction,
+    TransactionRoute,
+    Uploader,
+    WithResources,
+)
 from app.services import datasets
 from app.storage.datasets import DatasetStore
 from app.uploads.errors import DatasetTooLargeError

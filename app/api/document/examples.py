@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.api.datasets import schemas as datasets
-from app.api.health.schemas import Health
+from app.api.health.router import Health
 from app.api.hub import schemas as hub
 from app.api.jobs import schemas as jobs
 from app.api.methods import schemas as methods

@@ -1,16 +1,32 @@
 """For machines: does the process answer, can it do its work, what does it count?"""
 
+import asyncio
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 from fastapi import APIRouter, Response
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+from pydantic import BaseModel, Field
 
-from app.api.health.schemas import Health
-from app.api.http.deps import WithResources
+from app.api.http.endpoints import WithResources
 from app.api.http.guests import OperatorRoute
 from app.api.http.readiness import OK, Probes
+from app.telemetry import exposition
 from app.telemetry.metrics.state import State
+
+
+class Health(BaseModel):
+    """`ok`, or what is wrong, per dependency."""
+
+    status: str
+    checks: dict[str, str]
+    set_aside: dict[str, int] = Field(
+        default={},
+        description="how many items each loop of maintenance has failed on and tries again later",
+    )
+
 
 router = APIRouter(tags=["health"])
 _operators = APIRouter(tags=["health"], route_class=OperatorRoute)
@@ -62,3 +78,28 @@ async def state(probes: Probes) -> State:
 
 
 router.include_router(_operators)
+
+
+_SECONDS = 15.0
+
+
+class _Everything(Collector):
+    """What the API's own `/metrics` says; asked in a thread, found out in the event loop."""
+
+    def __init__(self, probes: Probes, loop: asyncio.AbstractEventLoop) -> None:
+        self._probes, self._loop = probes, loop
+
+    def collect(self) -> Iterable[Metric]:
+        yield from REGISTRY.collect()
+        found = asyncio.run_coroutine_threadsafe(state(self._probes), self._loop)
+        yield from found.result(_SECONDS).collect()
+
+
+def serve(host: str, port: int, probes: Probes) -> Callable[[], None]:
+    """Answer Prometheus on a port; returns what stops it, to be called in a thread.
+
+    Port 0: do nothing.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Everything(probes, asyncio.get_running_loop()))
+    return exposition.serve(host, port, registry)

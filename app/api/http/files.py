@@ -10,8 +10,8 @@ from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.http.deps import WithResources
 from app.api.http.documented import header
+from app.api.http.endpoints import WithResources
 from app.api.http.problems import problem
 from app.domain.jobs import Artifact
 

@@ -16,9 +16,8 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials
 
-from app.api.http.deps import Needs, Resources, identify
+from app.api.http.endpoints import Needs, Resources, TransactionRoute, identify
 from app.api.http.problems import problem, status_of
-from app.api.http.transactions import TransactionRoute
 from app.domain.projects import Scope
 from app.errors import SecateurError
 

@@ -18,7 +18,7 @@ from structlog.contextvars import get_contextvars
 
 from app import errors
 from app.errors import SecateurError
-from app.messages.validation import in_words
+from app.messages import in_words
 from app.telemetry.context import REQUEST_ID
 from app.telemetry.redaction import scrub
 from app.uploads import errors as dataset_errors

@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import Request, Response
 
 from app import errors
+from app.api.http.endpoints import TransactionRoute
 from app.api.http.problems import problem, status_of
-from app.api.http.transactions import TransactionRoute
 from app.errors import SecateurError
 from app.telemetry.redaction import scrub
 

@@ -11,9 +11,8 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.api.http.deps import Reader
+from app.api.http.endpoints import Reader, Transaction
 from app.api.http.files import RESPONSES, WithSender, etag
-from app.api.http.transactions import Transaction
 from app.api.hub.route import HubRoute, refuse
 from app.api.hub.schemas import Entry, FileEntry, FolderEntry, ModelInfo, Refs
 from app.errors import ArtifactNotFoundError

@@ -7,19 +7,21 @@ from fastapi import APIRouter, BackgroundTasks, Body, Query, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from app.api.http.deps import (
+from app.api.http.documented import ETAG
+from app.api.http.endpoints import (
     IdempotencyKey,
     IfMatch,
+    Queueing,
     Reader,
     Submitter,
+    Transaction,
+    TransactionRoute,
     Watcher,
     WithResources,
     WithRules,
+    once,
 )
-from app.api.http.documented import ETAG
-from app.api.http.idempotency import once
-from app.api.http.long_poll import Wait, until
-from app.api.http.transactions import Queueing, Transaction, TransactionRoute
+from app.api.http.feeds import Wait, until
 from app.api.jobs.schemas import JobOut, JobPage, JobQuery, ResultOut
 from app.domain.job_options import JobChange
 from app.domain.jobs import Job

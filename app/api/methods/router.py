@@ -2,8 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.api.http.deps import Reader
-from app.api.http.transactions import TransactionRoute
+from app.api.http.endpoints import Reader, TransactionRoute
 from app.api.methods.schemas import MethodList, MethodOut
 from app.recipes.methods import METHODS
 

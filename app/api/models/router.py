@@ -1,15 +1,22 @@
-"""`/v1/models`: finished jobs under names, version by version."""
+"""`/v1/models`: finished jobs under names, by version; and the publications of a job's files."""
 
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from app.api.http.deps import Reader, Submitter
-from app.api.http.transactions import Transaction, TransactionRoute
-from app.api.models.schemas import ModelPage, VersionList, VersionOut, VersionRequest
+from app.api.http.endpoints import Reader, Submitter, Transaction, TransactionRoute
+from app.api.models.schemas import (
+    ModelPage,
+    PublicationList,
+    PublicationOut,
+    VersionList,
+    VersionOut,
+    VersionRequest,
+)
 from app.domain.models import ModelName
 from app.services import models
+from app.services.publications import service as publishing
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=TransactionRoute)
 
@@ -53,3 +60,23 @@ def get(name: ModelName, version: Number, caller: Reader, transaction: Transacti
 def withdraw(name: ModelName, version: Number, caller: Submitter, transaction: Transaction) -> None:
     """Take a version back; its number is not given again, and its job stays."""
     models.withdraw(transaction, caller, name, version)
+
+
+publication_router = APIRouter(
+    prefix="/v1/jobs/{job_id}/publications", tags=["artifacts"], route_class=TransactionRoute
+)
+
+
+@publication_router.get("", name="listing")
+def publications(job_id: str, caller: Reader, transaction: Transaction) -> PublicationList:
+    """List what became of the job's publications; empty until it has succeeded."""
+    found = publishing.listing(transaction, caller, job_id)
+    return PublicationList(publications=[PublicationOut.of(each) for each in found])
+
+
+@publication_router.post("/{publication_id}/retry", name="retry", status_code=HTTPStatus.ACCEPTED)
+def retry_publication(
+    job_id: str, publication_id: str, caller: Submitter, transaction: Transaction
+) -> PublicationOut:
+    """Start a publication over, at once."""
+    return PublicationOut.of(publishing.retry(transaction, caller, job_id, publication_id))

@@ -2,8 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.api.http.deps import Submitter, WithRules
-from app.api.http.transactions import Transaction, TransactionRoute
+from app.api.http.endpoints import Submitter, Transaction, TransactionRoute, WithRules
 from app.api.plans.schemas import PlanOut
 from app.domain.submission import JobRequest
 from app.services.jobs import plans

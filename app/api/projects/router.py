@@ -1,23 +1,29 @@
-"""`/v1/project`, `/v1/audit`, `/v1/projects`: one's own project, its changes; all projects."""
+"""`/v1/projects`, `/v1/project` and `/v1/keys`: projects, their limits and their API keys."""
 
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.api.http.deps import Admin, IfMatch, Operator, Reader
 from app.api.http.documented import ETAG
-from app.api.http.transactions import Transaction, TransactionRoute
+from app.api.http.endpoints import Admin, IfMatch, Operator, Reader, Transaction, TransactionRoute
 from app.api.projects.schemas import (
     AuditOut,
     AuditPage,
+    KeyList,
+    KeyOut,
+    KeyRequest,
+    NewKeyOut,
     NewProjectOut,
     ProjectEntry,
     ProjectList,
     ProjectOut,
     ProjectRequest,
+    Rotation,
 )
 from app.domain.projects import LimitsChange, Project
+from app.services.projects import keys
 from app.services.projects import service as projects
 
 router = APIRouter(prefix="/v1", tags=["project"], route_class=TransactionRoute)
@@ -83,3 +89,40 @@ def change(
 def _tagged(response: Response, project: Project) -> ProjectEntry:
     response.headers["ETag"] = project.etag
     return ProjectEntry.of(project)
+
+
+key_router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=TransactionRoute)
+
+
+@key_router.get("", name="listing")
+def list_keys(caller: Admin, transaction: Transaction) -> KeyList:
+    """List the project's keys, ended ones included."""
+    return KeyList(keys=[KeyOut.of(key) for key in keys.listing(transaction, caller)])
+
+
+@key_router.post("", name="create", status_code=HTTPStatus.CREATED)
+def create_key(wanted: KeyRequest, caller: Admin, transaction: Transaction) -> NewKeyOut:
+    """Make a key; its secret is in this answer and nowhere else."""
+    made = keys.create_for(
+        transaction,
+        caller,
+        name=wanted.name,
+        scope=wanted.scope,
+        expires_at=wanted.expires_at,
+    )
+    return NewKeyOut.of(made)
+
+
+@key_router.post("/{key_id}/rotate", name="rotate", status_code=HTTPStatus.CREATED)
+def rotate_key(
+    key_id: str, caller: Admin, transaction: Transaction, rotation: Rotation | None = None
+) -> NewKeyOut:
+    """Replace a key by a new one of the same name, scope and expiry."""
+    grace = timedelta(seconds=(rotation or Rotation()).grace_seconds)
+    return NewKeyOut.of(keys.rotate(transaction, caller, key_id, grace=grace))
+
+
+@key_router.delete("/{key_id}", name="revoke")
+def revoke_key(key_id: str, caller: Admin, transaction: Transaction) -> KeyOut:
+    """End a key at once."""
+    return KeyOut.of(keys.revoke(transaction, caller, key_id))

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from typing import Any
 
-from app.api.reports.advice import advice, meaning
-from app.api.reports.timeline import timeline
-from app.domain.jobs import Artifact, Event, EventType, Job, JobStatus
+from app.domain.jobs import Artifact, Event, EventType, FailureKind, Job, JobStatus
+from app.errors import SecateurError
 
 LAST_EVENTS = 30
 MOST_LEAVES = 500  # figures of a result; a longer one is in the files
@@ -141,3 +141,94 @@ def _table(left: str, right: str, rows: Iterable[tuple[str, str]]) -> str:
     head = f"<tr><th>{left}</th><th>{right}</th></tr>" if left or right else ""
     lines = (f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in rows)
     return f"<table>{head}{''.join(lines)}</table>"
+
+
+_BY_CODE = {
+    "internal": "Report it with the job's id: the worker's log has the details under that id.",
+    "max_pending_exceeded": "No worker took the job in time. Look at `secateur workers list`, "
+    "start a worker of its class, or allow more time (`max_pending_seconds`).",
+    "max_runtime_exceeded": "Allow more time (`max_runtime_seconds`), or ask `secateur plan` what "
+    "takes how long.",
+    "out_of_memory": "Use a worker with more memory, a smaller `calibration.batch_size` or fewer "
+    "`calibration.samples`. `secateur plan` tells what a job takes.",
+    "quality_gate_failed": "Ask for less sparsity or another method, or allow a larger drop. The "
+    "result has the figures.",
+    "storage_failed": "Have the operator look at the disk or the object store, then try again.",
+    "worker_lost": "Its workers ended without a word. Lack of memory is the usual reason: compare "
+    "`memory_bytes` of the plan with what the workers have, then try again.",
+}
+
+
+def meaning(code: str) -> str | None:
+    """What an error code stands for; None for one without a class of its own."""
+    kinds = [SecateurError]
+    while kinds:
+        kind = kinds.pop()
+        if kind.code == code and kind is not SecateurError and kind.__doc__:
+            return kind.__doc__.strip().splitlines()[0]
+        kinds += kind.__subclasses__()
+    return None
+
+
+def advice(job: Job) -> list[str]:
+    """Sentences for whoever submitted the job; none while it runs or where it succeeded."""
+    if job.status is JobStatus.CANCELLED:
+        return [f"Submit it again with `secateur retry {job.id}`."]
+    if job.error is None:
+        return []
+    told = [_BY_CODE[job.error.code]] if job.error.code in _BY_CODE else []
+    if job.error.kind is FailureKind.USER:
+        told.append(
+            "The same request would fail again. Correct what the message names and submit it anew: "
+            f"`secateur clone {job.id} --set name=value` changes a field of the request."
+        )
+    else:
+        told.append(
+            f"The service is at fault. Submit the job again with `secateur retry {job.id}`; where "
+            "that fails too, tell the operator its id."
+        )
+    return told
+
+
+_SHOWN = {EventType.STATUS, EventType.PHASE}
+_ROW, _LABEL, _BAR, _END = 18, 330, 500, 90  # pixels
+
+
+def timeline(events: Sequence[Event]) -> str:
+    """A heading and a plot with a bar for every phase; empty where nothing has happened."""
+    shown = [event for event in events if event.type in _SHOWN]
+    if len(shown) < 2:  # noqa: PLR2004  a beginning and an end
+        return ""
+    begin, end = shown[0].at, shown[-1].at
+    whole = (end - begin).total_seconds() or 1
+    rows = []
+    for number, (event, following) in enumerate(pairwise(shown)):
+        start = (event.at - begin).total_seconds()
+        seconds = (following.at - event.at).total_seconds()
+        top = number * _ROW
+        left, width = _LABEL + start / whole * _BAR, max(seconds / whole * _BAR, 1)
+        name = event.message.partition(":")[0][:50]
+        rows += [
+            f'<text x="{_LABEL - 8}" y="{top + 13}" text-anchor="end">{escape(name)}</text>',
+            (
+                f'<rect x="{left:.1f}" y="{top + 3}" width="{width:.1f}" height="{_ROW - 6}" '
+                'fill="#0072b2"/>'
+            ),
+            f'<text x="{_LABEL + _BAR + 8}" y="{top + 13}">{seconds:.2f} s</text>',
+        ]
+    size = f"0 0 {_LABEL + _BAR + _END} {(len(shown) - 1) * _ROW}"
+    font = 'font-family="system-ui, sans-serif" font-size="11"'
+    return "\n".join(
+        [
+            (
+                f"<h2>Events</h2><p>From {begin:%Y-%m-%d %H:%M:%S} UTC, {whole:.2f} s, then "
+                f"{escape(shown[-1].message[:200])}.</p>"
+            ),
+            (
+                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" {font} role="img" '
+                'aria-label="When every phase began and how long it took">'
+            ),
+            *rows,
+            "</svg>",
+        ]
+    )

@@ -3,11 +3,9 @@
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from app.api.http.deps import Reader, WithResources
+from app.api.http.endpoints import Reader, Transaction, WithResources
 from app.api.http.guests import BrowserRoute
-from app.api.http.transactions import Transaction
-from app.api.reports.job_page import job_page, what_happened
-from app.api.reports.timeline import timeline
+from app.api.reports.job_page import job_page, timeline, what_happened
 from app.recipes.pruning_report import PAGE_FILE, TIMELINE
 from app.services.jobs import artifacts
 from app.services.jobs import service as jobs

@@ -5,10 +5,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query, Response
 
-from app.api.http.deps import IdempotencyKey, Reader, Submitter, Watcher, WithResources, WithRules
-from app.api.http.idempotency import once
-from app.api.http.long_poll import Wait, until
-from app.api.http.transactions import Queueing, Transaction, TransactionRoute
+from app.api.http.endpoints import (
+    IdempotencyKey,
+    Queueing,
+    Reader,
+    Submitter,
+    Transaction,
+    TransactionRoute,
+    Watcher,
+    WithResources,
+    WithRules,
+    once,
+)
+from app.api.http.feeds import Wait, until
 from app.api.sweeps.schemas import Leaderboard, SweepOut, SweepPage
 from app.domain.sweep_request import SweepRequest
 from app.domain.sweeps import Sweep

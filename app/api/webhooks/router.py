@@ -5,8 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from app.api.http.deps import Admin, LoneAdmin, WithResources
-from app.api.http.transactions import Transaction, TransactionRoute
+from app.api.http.endpoints import Admin, LoneAdmin, Transaction, TransactionRoute, WithResources
 from app.api.webhooks.schemas import (
     DeliveryOut,
     DeliveryPage,

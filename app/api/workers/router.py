@@ -2,8 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.api.http.deps import Operator, Reader, WithRules
-from app.api.http.transactions import Transaction, TransactionRoute
+from app.api.http.endpoints import Operator, Reader, Transaction, TransactionRoute, WithRules
 from app.api.workers.schemas import RetiredOut, WorkerClassList, WorkerClassOut
 from app.services import workers
 from app.services.jobs import stranded

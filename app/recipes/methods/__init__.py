@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from app.errors import MethodParameterError, RecipeError, UnknownMethodError
-from app.messages.validation import in_words
+from app.messages import in_words
 from app.recipes.methods.ecoflap import ECoFLaPMethod
 from app.recipes.methods.gradient import (
     ChitaMethod,

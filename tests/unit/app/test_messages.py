@@ -17,8 +17,7 @@ from app.domain.submission import JobRequest
 from app.domain.sweep_request import SweepRequest
 from app.domain.webhooks import WebhookEvent
 from app.errors import MethodParameterError, RecipeError, SecateurError
-from app.messages.foreign import words_of
-from app.messages.validation import in_words
+from app.messages import in_words, words_of
 from app.planning import routing_errors
 from app.recipes.methods import WEIGHT_METHODS, build_recipe
 from app.uploads import errors as dataset_errors

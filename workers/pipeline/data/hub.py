@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from app.errors import HubUnavailableError
-from app.messages.foreign import words_of
+from app.messages import words_of
 from app.recipes.data import HubSet
 from app.uploads.errors import DatasetsExtraError, DatasetSourceError
 from app.uploads.picture import as_rgb

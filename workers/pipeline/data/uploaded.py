@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from app.messages.foreign import words_of
+from app.messages import words_of
 from app.uploads.errors import DatasetCorruptError, DatasetNotFoundError
 from app.uploads.picture import as_rgb
 from workers.pipeline.data.record import Record

@@ -17,7 +17,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from app.errors import ModelLoadError, UnsupportedArchitectureError
-from app.messages.foreign import words_of
+from app.messages import words_of
 from app.planning.model_files.form import check_form
 from workers.pruning.memory import Memory
 from workers.pruning.models.files.checkpoint import (

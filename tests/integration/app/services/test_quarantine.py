@@ -12,7 +12,7 @@ from app.domain.jobs import JobStatus
 from app.domain.projects import DEFAULT_PROJECT, Limits
 from app.domain.quarantine import ROUND, Loop
 from app.ids import new_id
-from app.messages.text import printable
+from app.messages import printable
 from app.queue import CeleryQueue, queue_of
 from app.services.jobs import attempts
 from app.services.quarantine import Guard

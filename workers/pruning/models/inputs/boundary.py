@@ -11,7 +11,7 @@ from types import TracebackType
 import torch
 
 from app.errors import CalibrationDataError, SecateurError
-from app.messages.foreign import words_of
+from app.messages import words_of
 
 _OURS = ("app.", "workers.")
 _FOREIGN = (

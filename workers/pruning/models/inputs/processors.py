@@ -8,7 +8,7 @@ import transformers
 from transformers import ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
-from app.messages.foreign import words_of
+from app.messages import words_of
 
 _FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 _TOKENIZER = (

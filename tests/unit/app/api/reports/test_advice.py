@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.api.reports.advice import _BY_CODE, advice, meaning
+from app.api.reports.job_page import _BY_CODE, advice, meaning
 from app.domain.jobs import FailureKind, Job, JobError, JobStatus
 from docs._ext.reference import OTHER_CODES
 

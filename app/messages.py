@@ -1,11 +1,11 @@
-"""What is wrong with a value, in words for whoever sent it: pydantic's own are for programmers."""
+"""Sentences for clients, made from what libraries say, and text that is fit to be stored."""
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic_core.core_schema import ErrorType
-
-from app.messages.foreign import words_of
 
 _TYPES = frozenset(get_args(ErrorType))
 _WORDS = {
@@ -84,3 +84,34 @@ def _percent(value: Any) -> str:
         return percent_hint(float(value.strip()[:-1]))
     except ValueError:
         return ""
+
+
+MOST = 300  # characters
+
+_ADDRESS = re.compile(r"<([\w.]+)(?: object)? at 0x[0-9a-fA-F]+>|\b0x[0-9a-fA-F]{6,}\b")
+_PATH = re.compile(r"(?<![\w:/.<])/(?:[\w.@+-]+/)+(?=[\w.@+-])")
+_BYTES = re.compile(r"<_io\.\w+[^>]*>")
+_INTERPRETER = re.compile(r"Exceeds the limit|set_int_max_str_digits|recursion depth")
+
+
+def words_of(error: BaseException, directory: Path | None = None, name: str = "") -> str:
+    """The message of an error in one line: no addresses, no paths of this machine, not too long.
+
+    Args:
+        error: anybody's.
+        directory: whose path is not told.
+        name: what to call it.
+    """
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if directory is not None:
+        text = text.replace(str(directory), name)
+    if _INTERPRETER.search(text):
+        text = "a number is too long, or brackets are nested too deeply"
+    text = " ".join(_PATH.sub("", _ADDRESS.sub("", _BYTES.sub("it", text))).split())
+    text = text if len(text) <= MOST else f"{text[:MOST].rsplit(' ', 1)[0]} ..."
+    return text or type(error).__name__
+
+
+def printable(text: str, most: int) -> str:
+    """The text as a database, a log and a terminal can hold it: one line, cut to a length."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:most])[:most]

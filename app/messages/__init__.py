@@ -1,1 +1,0 @@
-"""Sentences for clients, made from what other libraries say."""
