@@ -18,7 +18,7 @@ from app.local.postgres import Postgres
 from app.local.process import Process, Program, end_leftovers
 from app.local.supervisor import Supervisor
 from app.local.valkey import Valkey
-from app.services.projects import keys
+from app.services.projects.service import create_first_key
 from app.settings import Settings
 
 DATABASE = "secateur"
@@ -155,7 +155,7 @@ def _first_key(database_url: str, key_file: Path) -> str | None:
     engine = make_engine(database_url)
     try:
         with engine.begin() as connection:
-            secret = keys.create_first_key(connection)
+            secret = create_first_key(connection)
             if secret is not None:
                 key_file.unlink(missing_ok=True)
                 key_file.touch(mode=0o600)

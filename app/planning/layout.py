@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from app.planning.model_files.config import number, section
-from app.planning.model_files.tensors import StoredTensor
-from app.planning.plan import modality_of
+from app.planning.model_files.files import number, section
+from app.planning.model_files.headers import StoredTensor
 from app.recipes.recipe import Modality
 
 _BLOCK = re.compile(r"^(?P<tower>.*?)\.\d+\.")
 _SHARED = (re.compile(r"\b(q|k|v)_proj\b|\b(query|key|value)\b"), re.compile(r"gate_proj|up_proj"))
 _IMAGE_TOKENS = 1024  # where the configuration does not say: images of any size
 _IMAGE_SIDE = 448
+_MODALITIES = (
+    (Modality.BRIDGE, re.compile(r"qformer|projector|connector|merger|language_projection")),
+    (Modality.VISION, re.compile(r"vision|visual|\bvit\b|image_encoder")),
+    (Modality.TEXT, re.compile(r"text_encoder|text_decoder|text_model\.encoder|encoder\.layer\.")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +140,8 @@ def _image(config: Mapping[str, Any]) -> tuple[int, int]:
     if patch or "vision_config" in config:
         return _IMAGE_TOKENS, 3 * _IMAGE_SIDE**2
     return 0, 0
+
+
+def modality_of(key: str) -> Modality:
+    """The part of a model that a tensor of this name serves."""
+    return next((m for m, pattern in _MODALITIES if pattern.search(key)), Modality.LANGUAGE)

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.planning.model_files.tensors import BITS, StoredTensor
-from app.planning.module_names import module_name
+from app.errors import PatternUnmatchedError, RecipeError
+from app.planning.layout import modality_of
+from app.planning.model_files.headers import BITS, StoredTensor
 from app.recipes.patterns import Patterns
 from app.recipes.recipe import NM, Modality, Recipe, Uniform
 
@@ -21,11 +22,6 @@ _EXPERT = re.compile(
     r"\.experts\.\d+\.|\.(?:block_sparse_moe|mlp|feed_forward)\.(?:gate|router)\.weight$"
 )
 _THIRDS = ("qkv", "c_attn", "in_proj_weight", "Wqkv")  # fused projections that can be split
-_MODALITIES = (
-    (Modality.BRIDGE, re.compile(r"qformer|projector|connector|merger|language_projection")),
-    (Modality.VISION, re.compile(r"vision|visual|\bvit\b|image_encoder")),
-    (Modality.TEXT, re.compile(r"text_encoder|text_decoder|text_model\.encoder|encoder\.layer\.")),
-)
 _MANY = 0.6  # above it, quality is known to fall off without retraining
 
 
@@ -112,11 +108,6 @@ def _part(shape: tuple[int, int], parts: int) -> tuple[int, int]:
     return (rows // 3 * parts, columns) if rows > columns else (rows, columns // 3 * parts)
 
 
-def modality_of(key: str) -> Modality:
-    """The part of a model that a tensor of this name serves."""
-    return next((m for m, pattern in _MODALITIES if pattern.search(key)), Modality.LANGUAGE)
-
-
 def warnings(recipe: Recipe, matrices: Sequence[PlannedMatrix]) -> list[str]:
     """What whoever submits this should know before."""
     found = []
@@ -133,3 +124,140 @@ def warnings(recipe: Recipe, matrices: Sequence[PlannedMatrix]) -> list[str]:
     if any(target > _MANY for target in targets):
         found.append("above 60 % sparsity quality falls off steeply; measure it with `evaluation`")
     return found
+
+
+_TOWERS = (
+    (r"^language_model\.model\.", "model.language_model."),
+    (r"^language_model\.lm_head", "lm_head"),
+    (r"^(?:model\.)?vision_tower\.(?:vision_model\.)?", "model.vision_tower."),
+    (r"^multi_modal_projector\.", "model.multi_modal_projector."),
+)
+_QWEN = (
+    (r"^visual\.", "model.visual."),
+    (r"^model\.(?=(?:layers|embed_tokens|norm)\.)", "model.language_model."),
+)
+_VIT = (
+    (r"\.encoder\.layer\.", ".layers."),
+    (r"\.attention\.attention\.(query|key|value)", r".attention.\1"),
+    (r"\.attention\.query", ".attention.q_proj"),
+    (r"\.attention\.key", ".attention.k_proj"),
+    (r"\.attention\.value", ".attention.v_proj"),
+    (r"\.attention\.output\.dense", ".attention.o_proj"),
+    (r"\.intermediate\.dense", ".mlp.fc1"),
+    (r"\.output\.dense", ".mlp.fc2"),
+)
+_PLAIN = (
+    *("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "opt", "gpt2", "bert", "t5"),
+    *("clip", "siglip", "blip", "blip-2", "instructblip", "idefics3", "smolvlm"),
+)
+_RENAMED = {
+    **dict.fromkeys(_PLAIN, ()),
+    **dict.fromkeys(("llava", "llava_next", "paligemma"), _TOWERS),
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl"), _QWEN),
+    "vit": _VIT,
+}
+_RULES = {
+    kind: tuple((re.compile(old), new) for old, new in rules) for kind, rules in _RENAMED.items()
+}
+
+
+def is_known(config: Mapping[str, Any]) -> bool:
+    """Whether the rules of the model's family are known."""
+    return _kind(config) in _RULES
+
+
+def module_name(key: str, config: Mapping[str, Any]) -> str:
+    """The module whose weight, or the parameter which, lies in the files as `key`."""
+    name = key.removesuffix(".weight")
+    for old, new in _RULES.get(_kind(config), ()):
+        name = old.sub(new, name)
+    return name
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    found = config.get("model_type")
+    return found if isinstance(found, str) else ""
+
+
+MOST_TESTS = 2_000_000  # of a pattern on a name
+# Tied weights are stored under one name; modules of the other ones are not in the files.
+_TIED = re.compile(r"embed|head|shared|pred")
+
+
+def check_patterns(
+    tensors: Mapping[str, StoredTensor], config: Mapping[str, Any], recipe: Recipe
+) -> list[str]:
+    """Refuse a recipe that has a pattern for nothing; a job asks the model itself.
+
+    Args:
+        tensors: of the checkpoint.
+        config: its config.json.
+        recipe: what to prune.
+
+    Returns:
+        Patterns of `ignore` that match nothing, where the recipe allows that; none for families
+        whose names the files do not tell.
+
+    Raises:
+        PatternUnmatchedError: a pattern matches nothing.
+        RecipeError: there are too many patterns for a model of so many tensors.
+    """
+    if len(tensors) * (len(recipe.targets) + len(recipe.ignore)) > MOST_TESTS:
+        raise RecipeError(
+            f"{len(recipe.targets)} targets and {len(recipe.ignore)} patterns to ignore are too "
+            f"many for a model of {len(tensors)} tensors"
+        )
+    if not tensors or not is_known(config):
+        return []
+    prunable = {
+        name
+        for matrix in candidates(tensors, config, recipe)
+        for whole in split_names(matrix, recipe)
+        for name in _variants(whole, matrix.file_key, config)
+    }
+    if prunable:
+        refuse_targets(Patterns(recipe.targets).unmatched(prunable))
+    modules = {name for key in tensors for name in _variants(module_name(key, config), key, config)}
+    unmatched = Patterns(recipe.ignore).unmatched(prunable | modules)
+    unmatched = [pattern for pattern in unmatched if not _TIED.search(pattern)]
+    if not recipe.allow_unmatched:
+        refuse_ignored(unmatched)
+    return unmatched
+
+
+def refuse_targets(unmatched: list[str], hint: str = "") -> None:
+    """Refuse targets that match nothing.
+
+    Raises:
+        PatternUnmatchedError: there are some.
+    """
+    if unmatched:
+        raise PatternUnmatchedError(
+            f"targets: {_listed(unmatched)} matches no matrix that can be pruned; projectors and "
+            f"Q-Formers can with include_bridge, parts of a fused projection with split_qkv.{hint}"
+        )
+
+
+def refuse_ignored(unmatched: list[str], hint: str = "") -> None:
+    """Refuse patterns to ignore that match nothing.
+
+    Raises:
+        PatternUnmatchedError: there are some.
+    """
+    if unmatched:
+        raise PatternUnmatchedError(
+            f"ignore: {_listed(unmatched)} matches no module of the model, so what it should keep "
+            f"would be pruned; correct it, or set allow_unmatched.{hint}"
+        )
+
+
+def _listed(patterns: list[str]) -> str:
+    more = f" (and {len(patterns) - 3} more)" if len(patterns) > 3 else ""  # noqa: PLR2004
+    return ", ".join(map(repr, patterns[:3])) + more
+
+
+def _variants(name: str, key: str, config: Mapping[str, Any]) -> Iterator[str]:
+    """Names a module may have: files of a base model lack the prefix of those with a head."""
+    plain = name.removesuffix(".bias")
+    yield from (plain, key, key.removesuffix(".weight").removesuffix(".bias"))
+    yield from (plain.partition(".")[2], f"model.{plain}", f"{config.get('model_type')}.{plain}")

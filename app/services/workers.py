@@ -10,8 +10,7 @@ from sqlalchemy import Connection
 
 from app.db import workers
 from app.errors import UserError
-from app.planning.machines import Machine, WorkerClass
-from app.planning.placement import Wish, place
+from app.planning.machines import Machine, Requirements, WorkerClass, place
 
 FRESH = timedelta(days=1)
 REMEMBERED = 1.0  # seconds
@@ -24,7 +23,7 @@ class Machines:
         self._known: list[Machine] = []
         self._until = 0.0
 
-    def choose(self, connection: Connection, wish: Wish) -> Machine | None:
+    def choose(self, connection: Connection, requirements: Requirements) -> Machine | None:
         """The class for a job; None where no worker has ever started.
 
         Raises:
@@ -34,10 +33,10 @@ class Machines:
         """
         if self._known and time.monotonic() < self._until:
             with suppress(UserError):  # one that has started since may have what it takes
-                return place(self._known, wish)
+                return place(self._known, requirements)
         self._known = [each.machine for each in workers.listing(connection)]
         self._until = time.monotonic() + REMEMBERED
-        return place(self._known, wish)
+        return place(self._known, requirements)
 
     def forget(self) -> None:
         """Look again before the next choice: a class has gone."""

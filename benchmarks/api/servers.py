@@ -22,7 +22,7 @@ from app.local.postgres import Postgres
 from app.local.process import running
 from app.local.valkey import Valkey, free_port
 from app.planning.machines import Machine
-from app.services.projects import keys
+from app.services.projects.service import create_key
 from app.settings import Settings
 from benchmarks.api.client import Server
 
@@ -62,7 +62,7 @@ class Servers:
         engine = make_engine(url)
         self._stack.callback(engine.dispose)
         with engine.begin() as connection:
-            key = keys.create(connection, "benchmark")
+            key = create_key(connection, "benchmark")
             projects.set_limits(connection, DEFAULT_PROJECT, UNLIMITED)
             workers.put(connection, WORKER)
         environment = settings.environment()

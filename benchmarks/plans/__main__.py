@@ -18,7 +18,7 @@ from app.domain.submission import JobRequest, resolve
 from app.planning.layout import Anatomy
 from app.planning.machines import Machine
 from app.planning.memory import estimate_memory
-from app.planning.model_files.directory import read_config
+from app.planning.model_files.files import read_config
 from app.planning.time import estimate_seconds
 from benchmarks.figures import Figure, conclude
 from benchmarks.plans.job import ACTIVATIONS

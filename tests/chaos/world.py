@@ -18,7 +18,7 @@ from app.local.installation import Api, worker_program
 from app.local.postgres import Postgres
 from app.local.process import Process, Program
 from app.local.valkey import Valkey, free_port
-from app.services.projects import keys
+from app.services.projects.service import create_first_key
 from app.settings import Settings
 from tests.chaos.disk import Disk
 from tests.chaos.proxy import Proxy, tcp, unix
@@ -69,7 +69,7 @@ class World:
         self.engine = make_engine(direct)
         self._stack.callback(self.engine.dispose)
         with self.engine.begin() as connection:
-            secret = keys.create_first_key(connection)
+            secret = create_first_key(connection)
         self.database = self._proxy(unix(str(self.postgres.sockets / ".s.PGSQL.5432")))
         self.broker = self._proxy(tcp(self.valkey.port))
         sections: dict[str, dict[str, Any]] = {

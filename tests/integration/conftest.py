@@ -17,7 +17,7 @@ from app.local.valkey import free_port
 from app.main import create_app, make_server
 from app.queue import CeleryQueue
 from app.services.jobs import attempts
-from app.services.projects import keys
+from app.services.projects.service import create_key
 from app.settings import Settings
 from tests.integration.app.headers import write_header
 from tests.integration.cut_lines import cut_lines
@@ -90,7 +90,7 @@ def server(settings):
 @pytest.fixture
 def remote(server, engine):
     with engine.begin() as connection:
-        secret = keys.create(connection, "remote")
+        secret = create_key(connection, "remote")
     headers = {"Authorization": f"Bearer {secret}"}
     with httpx2.Client(base_url=server, headers=headers, trust_env=False) as client:
         yield client
@@ -154,7 +154,7 @@ def worker(engine):
 @pytest.fixture
 def client(anonymous, engine):
     with engine.begin() as connection:
-        secret = keys.create(connection, "test")
+        secret = create_key(connection, "test")
     anonymous.headers["Authorization"] = f"Bearer {secret}"
     return anonymous
 

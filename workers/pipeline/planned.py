@@ -6,7 +6,7 @@ from app.domain.submission import JobSpec
 from app.errors import UserError
 from app.planning.layout import Anatomy
 from app.planning.machines import Machine
-from app.planning.model_files.directory import read_config
+from app.planning.model_files.files import read_config
 from app.planning.model_files.headers import read_header
 from app.planning.time import estimate_seconds
 

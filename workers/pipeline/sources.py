@@ -12,19 +12,22 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from tqdm.auto import tqdm  # type: ignore[import-untyped]  # it has no types
 
-from app.planning.model_files.directory import file_names, read_file, resolve_local_model
-from app.planning.model_files.hub_errors import hub_errors
-from app.planning.model_files.listing import (
+from app.planning.model_files.files import (
     CARD_FILE,
     CONFIG_FILE,
     INDEX_FILE,
     MAX_INDEX,
     SUFFIX,
+    HubModel,
+    ModelSource,
     companions,
     entry_file,
+    file_names,
     parse_index,
+    read_file,
+    resolve_local_model,
 )
-from app.planning.model_files.source import HubModel, ModelSource
+from app.planning.model_files.hub import hub_errors
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ import torch
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.submission import REPRODUCED, with_default_set
 from app.errors import HubUnavailableError, QualityGateError
-from app.planning.model_files.directory import read_config
-from app.planning.model_files.source import parse_model_source
+from app.planning.model_files.files import parse_model_source, read_config
 from app.retries import retried
 from workers.pipeline.beside import beside
 from workers.pipeline.checkpoints import DiskCheckpoints, open_checkpoints

@@ -25,7 +25,7 @@ from app.recipes.routing import Routing
 from app.retries import retried
 from app.services.jobs import attempts
 from app.services.jobs.garbage_collection import discard_unowned, sweep_checkpoints
-from app.services.lifecycle import sweep_members
+from app.services.lifecycle import job_events
 from app.services.quarantine import Guard
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore
@@ -182,7 +182,9 @@ class Runner:
             return Shared()
         if job.leader_id is None:
             return Shared(keep=shares_calibration(spec.recipe))
-        found = transact(self._engine, partial(sweep_members.measured, leader_id=job.leader_id))
+        found = transact(
+            self._engine, partial(job_events.leader_statistics, leader_id=job.leader_id)
+        )
         return Shared(None if found is None else b"".join(self._store.read(found)))
 
     def _discard_earlier(self, job: Job) -> None:

@@ -26,7 +26,7 @@ from app.api.http.documented import (
 )
 from app.api.http.problems import MEDIA_TYPE, problem, status_of
 from app.errors import SecateurError
-from app.planning import routing_errors
+from app.planning import routable
 from app.uploads import errors as dataset_errors
 
 Json = dict[str, Any]
@@ -213,7 +213,7 @@ def _example(status: HTTPStatus, code: str, told: tuple[HTTPStatus, str]) -> Jso
 
 
 def _errors() -> Iterator[type[SecateurError]]:
-    for module in (errors, dataset_errors, routing_errors):
+    for module in (errors, dataset_errors, routable):
         for _, kind in inspect.getmembers(module, inspect.isclass):
             if issubclass(kind, SecateurError) and "code" in vars(kind):
                 yield kind

@@ -32,8 +32,8 @@ from app.errors import DatabaseUnavailableError, KeyMissingError, RateLimitError
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
 from app.services.jobs.submit import Rules
-from app.services.projects import idempotency, keys
-from app.services.projects.idempotency import Made
+from app.services.projects import service as projects
+from app.services.projects.service import Made
 from app.settings import Settings
 from app.storage.store import ArtifactStore
 
@@ -108,7 +108,7 @@ def identify(connection: Connection, credentials: Credentials) -> Caller:
     """
     if credentials is None:
         raise KeyMissingError("send an API key as `Authorization: Bearer <key>`")
-    return keys.authenticate(connection, credentials.credentials)
+    return projects.authenticate(connection, credentials.credentials)
 
 
 def admit(
@@ -360,7 +360,7 @@ def once(
 
     For endpoints that take an Idempotency-Key.
     """
-    made, replayed = idempotency.once(connection, caller, key, payload, make=make, again=again)
+    made, replayed = projects.once(connection, caller, key, payload, make=make, again=again)
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return made

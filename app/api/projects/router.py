@@ -23,7 +23,6 @@ from app.api.projects.schemas import (
     Rotation,
 )
 from app.domain.projects import LimitsChange, Project
-from app.services.projects import keys
 from app.services.projects import service as projects
 
 router = APIRouter(prefix="/v1", tags=["project"], route_class=TransactionRoute)
@@ -61,7 +60,9 @@ def listing(_: Operator, transaction: Transaction) -> ProjectList:
 )
 def create(wanted: ProjectRequest, caller: Operator, transaction: Transaction) -> NewProjectOut:
     """Make a project and its first key; only with an admin key of the first project."""
-    return NewProjectOut.of(*projects.found(transaction, caller, wanted.name, wanted.limits))
+    return NewProjectOut.of(
+        *projects.create_with_key(transaction, caller, wanted.name, wanted.limits)
+    )
 
 
 @router.get("/projects/{project_id}", responses={200: {"headers": {"ETag": ETAG}}})
@@ -97,13 +98,13 @@ key_router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=Transaction
 @key_router.get("", name="listing")
 def list_keys(caller: Admin, transaction: Transaction) -> KeyList:
     """List the project's keys, ended ones included."""
-    return KeyList(keys=[KeyOut.of(key) for key in keys.listing(transaction, caller)])
+    return KeyList(keys=[KeyOut.of(key) for key in projects.list_keys(transaction, caller)])
 
 
 @key_router.post("", name="create", status_code=HTTPStatus.CREATED)
 def create_key(wanted: KeyRequest, caller: Admin, transaction: Transaction) -> NewKeyOut:
     """Make a key; its secret is in this answer and nowhere else."""
-    made = keys.create_for(
+    made = projects.create_key_for(
         transaction,
         caller,
         name=wanted.name,
@@ -119,10 +120,10 @@ def rotate_key(
 ) -> NewKeyOut:
     """Replace a key by a new one of the same name, scope and expiry."""
     grace = timedelta(seconds=(rotation or Rotation()).grace_seconds)
-    return NewKeyOut.of(keys.rotate(transaction, caller, key_id, grace=grace))
+    return NewKeyOut.of(projects.rotate_key(transaction, caller, key_id, grace=grace))
 
 
 @key_router.delete("/{key_id}", name="revoke")
 def revoke_key(key_id: str, caller: Admin, transaction: Transaction) -> KeyOut:
     """End a key at once."""
-    return KeyOut.of(keys.revoke(transaction, caller, key_id))
+    return KeyOut.of(projects.revoke_key(transaction, caller, key_id))

@@ -8,7 +8,7 @@ from app.cli.console import Exit, fail
 from app.cli.settings import load_settings, some_database_url
 from app.db.engine import make_engine
 from app.domain.projects import Scope
-from app.services.projects import keys
+from app.services.projects import service as projects
 
 
 def issue_key(name: str, *, scope: str, project: str, data_dir: Path | None) -> str:
@@ -16,7 +16,7 @@ def issue_key(name: str, *, scope: str, project: str, data_dir: Path | None) -> 
     engine = make_engine(some_database_url(load_settings(data_dir)))
     try:
         with engine.begin() as connection:
-            _, secret = keys.issue(connection, name, project_id=project, scope=Scope(scope))
+            _, secret = projects.issue_key(connection, name, project_id=project, scope=Scope(scope))
     except IntegrityError:
         fail(f"project_not_found: there is no project {project!r}", Exit.REFUSED)
     except (OperationalError, ProgrammingError) as error:

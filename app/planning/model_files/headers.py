@@ -6,18 +6,62 @@ Format: https://huggingface.co/docs/safetensors.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.bounded_json import JsonError, JsonLimits, parse_object
 from app.errors import ModelLoadError
-from app.planning.model_files.tensors import BITS, StoredTensor
 
+BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("BOOL", "I8", "U8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
+    **dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
+}
+"""Bits of a value by type, as the format spells it: https://huggingface.co/docs/safetensors."""
 POINTER = "it is a Git LFS pointer, not the file itself; run git lfs pull"
 PREFIX = 8  # bytes, of the length
 MAX_HEADER = 16 << 20  # bytes; the headers of the largest checkpoints have a tenth of it
 _VALUES = 1 << 19  # brackets and commas: about 65,000 tensors
 _MAX_NAME, _MAX_DIMENSIONS, _MAX_SIZE = 1024, 16, 1 << 48
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Shape, type and place of a tensor.
+
+    Attributes:
+        shape: as stored.
+        dtype: the format's name, such as BF16.
+        file: name of the file it lies in.
+        begin: its first byte in the file.
+        end: the byte after its last one.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "F32"
+    file: str = ""
+    begin: int = 0
+    end: int = 0
+
+    @property
+    def numel(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """What its values take."""
+        return -(-self.numel * BITS[self.dtype] // 8)
+
+    @property
+    def width(self) -> int:
+        """Bytes of a value; one where several share a byte."""
+        return max(1, BITS[self.dtype] // 8)
 
 
 def read_header(file: Path, longest: int = MAX_HEADER) -> dict[str, StoredTensor]:

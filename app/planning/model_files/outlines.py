@@ -4,6 +4,7 @@ Of a model on disk from its files; of one on the hub from the headers of its fil
 a range of bytes. Only the files that a job would load are looked at.
 """
 
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -12,38 +13,36 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from app.errors import ModelFilesError, ModelLoadError, SecateurError
-from app.planning.model_files.directory import (
+from app.planning.model_files.files import (
+    CONFIG_FILE,
+    INDEX_FILE,
     MAX_CONFIG,
+    MAX_INDEX,
+    SINGLE_FILE,
+    SUFFIX,
+    HubModel,
+    ModelSource,
+    entry_file,
     file_names,
     parse_config,
+    parse_index,
     read_config,
     read_file,
     resolve_local_model,
+    select,
 )
 from app.planning.model_files.headers import (
     MAX_HEADER,
     PREFIX,
+    StoredTensor,
     header_length,
     parse_header,
     read_header,
 )
-from app.planning.model_files.hub_errors import hub_errors
-from app.planning.model_files.hub_files import HubFiles
-from app.planning.model_files.listing import (
-    CONFIG_FILE,
-    INDEX_FILE,
-    MAX_INDEX,
-    SINGLE_FILE,
-    SUFFIX,
-    entry_file,
-    parse_index,
-    select,
-)
-from app.planning.model_files.source import HubModel, ModelSource
-from app.planning.model_files.tensors import StoredTensor
+from app.planning.model_files.hub import HubFiles, hub_errors
 
 _FIRST = 100_000  # bytes of a file that are asked for first: most headers are shorter
 _KEPT, _FRESH = 64, 60.0  # answers held in memory, and the seconds for which they are
@@ -176,3 +175,95 @@ def _tensors(
 def _unread(names: Collection[str], tensors: Mapping[str, StoredTensor]) -> tuple[str, ...]:
     read = {tensor.file for tensor in tensors.values()}
     return tuple(sorted(n for n in names if n.endswith(SUFFIX) and "/" not in n and n not in read))
+
+
+_INSTEAD = (
+    "prune the floating-point checkpoint that it was made from, and quantise the result afterwards"
+)
+_QUANTIZED = (
+    (re.compile(r"\.(qweight|qzeros|g_idx)$"), "GPTQ or AWQ"),
+    (re.compile(r"\.(absmax|quant_map|nested_absmax|SCB)$|\.quant_state\b"), "bitsandbytes"),
+    (
+        re.compile(r"\.weight_(packed|shape|zero_point|scale_inv|scale)$"),
+        "compressed-tensors or FP8",
+    ),
+    (re.compile(r"_proj_(blocks|scales)$"), "MXFP4"),
+    (re.compile(r"\.weight\.(_data|_scale|_packed)$"), "optimum-quanto"),
+)
+_LORA = re.compile(r"\.lora_(A|B|embedding_A|embedding_B)\b")
+_FLOATS = {"F64", "F32", "F16", "BF16"}
+_EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|shared)\.weight$")
+_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim", "embedding_size", "word_embed_proj_dim")
+
+
+class Stored(Protocol):
+    """What is looked at of a tensor."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As stored."""
+
+    @property
+    def dtype(self) -> str:
+        """The format's name, such as BF16."""
+
+
+def check_form(config: Mapping[str, Any], tensors: Mapping[str, Stored]) -> None:
+    """Refuse a checkpoint whose weights are not plain floating-point matrices of the right size.
+
+    Args:
+        config: of config.json.
+        tensors: of the files' headers, by name.
+
+    Raises:
+        ModelLoadError: the message has the form, a tensor that shows it, and what to do.
+    """
+    _refuse_said(config)
+    for name, tensor in tensors.items():
+        if _LORA.search(name):
+            raise ModelLoadError(
+                f"{name} belongs to a LoRA adapter that was never merged; merge it into its base "
+                "model (peft: merge_and_unload) and save that"
+            )
+        form = next((form for pattern, form in _QUANTIZED if pattern.search(name)), None)
+        if form is not None:
+            raise ModelLoadError(
+                f"the checkpoint is quantised ({form}, as {name} shows); {_INSTEAD}"
+            )
+        if name.endswith("weight") and len(tensor.shape) > 1 and tensor.dtype not in _FLOATS:
+            raise ModelLoadError(
+                f"the checkpoint is quantised: {name} is stored as {tensor.dtype}, though "
+                f"config.json says nothing of it; {_INSTEAD}"
+            )
+    _refuse_other_sizes(config, tensors)
+
+
+def _refuse_said(config: Mapping[str, Any]) -> None:
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    for key in ("quantization_config", "compression_config", "quantization"):
+        found = next((part[key] for part in parts if part.get(key)), None)
+        if found is not None:
+            kind = found.get("quant_method") if isinstance(found, dict) else None
+            named = f"{key}: {kind}" if isinstance(kind, str) else key
+            raise ModelLoadError(f"the checkpoint is quantised ({named}); {_INSTEAD}")
+
+
+def _refuse_other_sizes(config: Mapping[str, Any], tensors: Mapping[str, Stored]) -> None:
+    """Of plain language models; composite ones have tables of their own sizes (Mllama's)."""
+    if "text_config" in config:
+        return
+    rows = config.get("vocab_size")
+    widths = {config[name] for name in _WIDTHS if type(config.get(name)) is int}
+    for name, tensor in tensors.items():
+        if len(tensor.shape) != 2 or not _EMBEDDING.search(name):  # noqa: PLR2004 (a matrix)
+            continue
+        if type(rows) is int and tensor.shape[0] != rows:
+            raise ModelLoadError(
+                f"{name} has {tensor.shape[0]} rows, and config.json says vocab_size {rows}; it is "
+                "the configuration of another model, or tokens were added without saving it"
+            )
+        if widths and tensor.shape[1] not in widths:
+            raise ModelLoadError(
+                f"{name} is {tensor.shape[1]} wide, and config.json says {min(widths)}; it is the "
+                "configuration of another model"
+            )

@@ -8,16 +8,14 @@ from sqlalchemy import Connection
 from app.db import jobs, workers
 from app.domain.projects import Caller
 from app.domain.submission import JobRequest, JobSpec
+from app.planning.model_files.files import parse_model_source
 from app.planning.model_files.outlines import Outline
-from app.planning.model_files.source import parse_model_source
-from app.planning.plan import PlannedMatrix, prunable, warnings
+from app.planning.plan import PlannedMatrix, check_patterns, prunable, warnings
 from app.planning.routable import PlannedRouting, plan_routing, routing_warnings
-from app.planning.unmatched_patterns import check_patterns
 from app.recipes.budgets import total_of
 from app.recipes.recipe import Modality, Recipe
 from app.recipes.routing import Routing
-from app.services.jobs.placements import Placement
-from app.services.jobs.submit import Checked, Rules, check, placed
+from app.services.jobs.submit import Checked, Placement, Rules, check, placed
 from app.services.projects import service as projects
 
 
@@ -66,7 +64,7 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
         HubUnavailableError: the hub does not answer. A submit is taken all the same.
     """
     spec = check(connection, caller, request, rules).spec
-    projects.check_quotas(connection, caller, rules.room)
+    projects.check_quotas(connection, caller, rules.quotas)
     outline = rules.outlines.of(parse_model_source(spec.model))
     placement = placed(connection, request, Checked(spec, outline), rules)
     recipe = spec.recipe

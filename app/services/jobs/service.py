@@ -8,7 +8,7 @@ from app.domain.job_options import JobChange
 from app.domain.jobs import Event, Job, JobFilter, JobStatus, status_event
 from app.domain.projects import Caller
 from app.errors import JobFinishedError, JobNotFinishedError, JobNotFoundError, ResultNotReadyError
-from app.services.lifecycle import job_events, retention, sweep_members
+from app.services.lifecycle import job_events, retention
 
 
 def get(connection: Connection, caller: Caller, job_id: str, *, lock: bool = False) -> Job:
@@ -125,7 +125,7 @@ def delete(connection: Connection, caller: Caller, job_id: str, expected: str | 
         raise JobNotFinishedError(f"job {job_id!r} is {job.status}; cancel it first")
     retention.remove(connection, caller.project_id, [job_id])
     if job.sweep_id is not None:
-        sweep_members.elect(connection, sweeps.lock(connection, job.sweep_id))
+        job_events.update_best_member(connection, sweeps.lock(connection, job.sweep_id))
     projects.record_change(connection, caller, "job.delete", job_id)
     return job
 

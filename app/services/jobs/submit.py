@@ -6,40 +6,51 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from app.db import jobs
+from app.db import artifacts, jobs
 from app.domain.destinations import Destination
-from app.domain.jobs import Job, JobStatus, NewJob
+from app.domain.jobs import DEFAULT_CLASS, Job, JobStatus, NewJob, Phase
 from app.domain.projects import Caller
 from app.domain.submission import JobRequest, JobSpec, resolve
 from app.domain.webhooks import WebhookEvent
 from app.errors import (
+    AllocationScoreError,
     JobNotRetryableError,
     ModelFilesError,
     ModelLoadError,
     SecateurError,
     UnsafeWeightsError,
 )
-from app.planning.model_files.directory import resolve_local_model
-from app.planning.model_files.form import check_form
-from app.planning.model_files.outlines import Outline, Outlines
-from app.planning.model_files.readable import check_readable
-from app.planning.model_files.source import HubModel, LocalModel, ModelSource, parse_model_source
+from app.planning.layout import Anatomy
+from app.planning.machines import Machine, Requirements, uses_gpu
+from app.planning.memory import Memory, estimate_memory
+from app.planning.model_files.files import (
+    HubModel,
+    LocalModel,
+    ModelSource,
+    check_readable,
+    parse_model_source,
+    resolve_local_model,
+)
+from app.planning.model_files.outlines import Outline, Outlines, check_form
+from app.planning.plan import check_patterns
 from app.planning.routable import check_routable
-from app.planning.unmatched_patterns import check_patterns
-from app.recipes.recipe import Recipe
+from app.planning.time import estimate_seconds
+from app.recipes.allocation_scores import AllocationScores
+from app.recipes.pruning_report import REPORT_FILE, PruningReport
+from app.recipes.recipe import ECoFLaP, Recipe, Reused
 from app.recipes.routing import Routing
 from app.services import datasets
-from app.services.jobs import placements
-from app.services.jobs.earlier_scores import with_scores
 from app.services.jobs.service import get
 from app.services.lifecycle import publications
-from app.services.lifecycle.notifications import about_job, send
+from app.services.lifecycle.job_events import about_job, notify_endpoints
 from app.services.projects import service as projects
-from app.services.projects.quota_cache import Room
+from app.services.projects.service import QuotaCache
 from app.services.workers import Machines
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore
 from app.telemetry.context import origin
+
+_MOST = (1 << 63) - 1  # what a column of the database holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,7 @@ class Rules:
     activation_bytes: int
     max_attempts: int
     machines: Machines = field(default_factory=Machines)
-    room: Room = field(default_factory=Room)
+    quotas: QuotaCache = field(default_factory=QuotaCache)
     destinations: Mapping[str, Destination] = field(default_factory=dict)
 
 
@@ -69,6 +80,26 @@ class Checked:
     outline: Outline | None
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a job goes.
+
+    Attributes:
+        worker_class: the workers that may take it.
+        memory: estimated; None where the hub did not give the model's headers.
+        seconds: estimated by phase; None like `memory`, or before such a worker has started.
+    """
+
+    worker_class: str
+    memory: Memory | None
+    seconds: dict[Phase, float] | None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Peak memory, up to what a column of the database holds."""
+        return None if self.memory is None else min(self.memory.peak, _MOST)
+
+
 def check(connection: Connection, caller: Caller, request: JobRequest, rules: Rules) -> Checked:
     """Everything a submit checks about its request; plans and submits refuse the same.
 
@@ -79,16 +110,20 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
     outline = outline_of(source, rules.outlines)
     if outline is not None:
         check_form(outline.config, outline.tensors)
-    publications.check_destinations(request.publish, rules.destinations, caller.project_id)
-    spec = with_scores(connection, caller.project_id, rules.store, _resolved(request, outline))
+    if request.publish:
+        publications.check_destinations(request.publish, rules.destinations, caller.project_id)
+    spec = with_earlier_scores(
+        connection, caller.project_id, rules.store, _resolved(request, outline)
+    )
     datasets.check_named(connection, caller, rules.datasets, request, spec=spec, outline=outline)
     if outline and isinstance(source, LocalModel):  # the hub's models: by the worker
         if isinstance(spec.recipe, Routing):
             check_routable(outline.config, spec.recipe)
         if spec.calibration or spec.evaluation:
             check_readable(resolve_local_model(source.path, rules.outlines.roots))
-    if outline and isinstance(spec.recipe, Recipe):
-        check_patterns(outline.tensors, outline.config, spec.recipe)
+    recipe = spec.recipe
+    if outline and isinstance(recipe, Recipe) and (recipe.targets != ("*",) or recipe.ignore):
+        check_patterns(outline.tensors, outline.config, recipe)
     return Checked(spec, outline)
 
 
@@ -111,7 +146,7 @@ def submit(
         UserError: `check` refuses the request, no worker can take it, or a quota is used up.
     """
     checked = check(connection, caller, request, rules)
-    projects.check_quotas(connection, caller, rules.room)
+    projects.check_quotas(connection, caller, rules.quotas)
     return enqueue(connection, caller, request, checked, rules, action=action, source_id=source_id)
 
 
@@ -147,19 +182,20 @@ def enqueue(
         **kin,
     )
     job, interested = jobs.queue(connection, new, key_id=caller.key_id, action=action)
-    send(connection, interested, WebhookEvent.QUEUED, about_job(job))
+    if interested:
+        notify_endpoints(connection, interested, WebhookEvent.QUEUED, about_job(job))
     return job
 
 
 def placed(
     connection: Connection, request: JobRequest, checked: Checked, rules: Rules
-) -> placements.Placement:
+) -> Placement:
     """Where the job goes.
 
     Raises:
         UserError: no worker can take it.
     """
-    return placements.place(
+    return _place(
         connection,
         request,
         checked.spec,
@@ -218,3 +254,84 @@ def retry(connection: Connection, caller: Caller, job_id: str, rules: Rules) -> 
         raise JobNotRetryableError(f"job {job_id!r} is {original.status}; clone it instead")
     request = JobRequest.model_validate(original.request)
     return submit(connection, caller, request, rules, source_id=job_id, action="job.retry")
+
+
+def _place(
+    connection: Connection,
+    request: JobRequest,
+    spec: JobSpec,
+    outline: Outline | None,
+    *,
+    machines: Machines,
+    activations: int,
+) -> Placement:
+    """Estimate the job and choose its workers.
+
+    Args:
+        connection: a transaction.
+        request: what the client asks for.
+        spec: the same, resolved.
+        outline: the model's; None where it could not be had.
+        machines: what there is.
+        activations: bytes of them that workers hold in host memory.
+
+    Raises:
+        UnknownWorkerClassError: no worker of the class asked for has ever started.
+        NoWorkerError: no worker has the device.
+        JobTooLargeError: it fits none of them.
+    """
+    if outline is None or not outline.tensors:
+        machine = machines.choose(
+            connection, Requirements(spec.device, request.worker_class, None, None)
+        )
+        return Placement(_class_of(machine), None, None)
+    anatomy = Anatomy.of(outline.tensors, outline.config)
+    on_host = estimate_memory(anatomy, spec, activations=activations)
+    on_gpu = estimate_memory(anatomy, spec, gpu=True)
+    requirements = Requirements(spec.device, request.worker_class, on_host.peak, on_gpu.peak)
+    machine = machines.choose(connection, requirements)
+    gpu = machine is not None and uses_gpu(machine, spec.device)
+    seconds = estimate_seconds(anatomy, spec, machine) if machine else None
+    return Placement(_class_of(machine), on_gpu if gpu else on_host, seconds)
+
+
+def _class_of(machine: Machine | None) -> str:
+    return DEFAULT_CLASS if machine is None else machine.worker_class
+
+
+def with_earlier_scores(
+    connection: Connection, project_id: str, store: ArtifactStore, spec: JobSpec
+) -> JobSpec:
+    """The specification with the scores its recipe names, so that nothing is left to look up.
+
+    Raises:
+        AllocationScoreError: the project has no such job, or it has not succeeded, pruned another
+            model or measured no scores.
+    """
+    if not isinstance(spec.recipe, Recipe):
+        return spec
+    allocation = spec.recipe.allocation
+    if not isinstance(allocation, ECoFLaP) or not isinstance(allocation.scores, Reused):
+        return spec
+    job_id = allocation.scores.job
+    job = jobs.get(connection, project_id, job_id)
+    if job is None:
+        raise AllocationScoreError(f"scores_from: there is no job {job_id!r}")
+    if job.spec["model"] != spec.model:
+        raise AllocationScoreError(
+            f"scores_from: job {job_id!r} pruned {job.spec['model']!r}, not {spec.model!r}"
+        )
+    return spec.model_copy(update={"scores": _earlier_scores(connection, store, job)})
+
+
+def _earlier_scores(connection: Connection, store: ArtifactStore, job: Job) -> AllocationScores:
+    job_id = job.id
+    artifact = artifacts.get(connection, job_id, REPORT_FILE)
+    if artifact is None:
+        raise AllocationScoreError(f"scores_from: job {job_id!r} is {job.status}; it has no report")
+    report = PruningReport.model_validate_json(b"".join(store.read(artifact)))
+    if report.allocation is None:
+        raise AllocationScoreError(
+            f"scores_from: job {job_id!r} measured no scores; its method was {job.spec['method']}"
+        )
+    return report.allocation.scores

@@ -16,7 +16,7 @@ from app.recipes.routing import Routing
 from app.services.jobs import submit as submissions
 from app.services.jobs.service import stop
 from app.services.jobs.submit import Rules
-from app.services.lifecycle import retention, sweep_members
+from app.services.lifecycle import job_events, retention
 from app.services.projects.service import check_quotas
 
 
@@ -31,7 +31,7 @@ def submit(connection: Connection, caller: Caller, request: SweepRequest, rules:
     """
     members = request.members()
     checked = [submissions.check(connection, caller, each, rules) for each in members]
-    check_quotas(connection, caller, rules.room, jobs=len(members))
+    check_quotas(connection, caller, rules.quotas, jobs=len(members))
     sweep = sweeps.create(
         connection,
         caller.project_id,
@@ -104,7 +104,7 @@ def cancel(connection: Connection, caller: Caller, sweep_id: str) -> Sweep:
         return sweep
     if sweep.status.terminal:
         raise SweepFinishedError(f"sweep {sweep_id!r} has {sweep.status} already")
-    sweep_members.reach(connection, sweep, SweepStatus.CANCELLING)
+    job_events.set_sweep_status(connection, sweep, SweepStatus.CANCELLING)
     for job in members:
         stop(connection, job.id)
     projects.record_change(connection, caller, "sweep.cancel", sweep_id)

@@ -23,7 +23,7 @@ from app.errors import (
     WebhookNotFoundError,
     WebhookQuotaError,
 )
-from app.services.lifecycle.notifications import tell
+from app.services.lifecycle.job_events import notify
 from app.urls import parse_url
 from app.webhooks import guard, signing
 from app.webhooks.guard import Network
@@ -197,4 +197,4 @@ def _disable(connection: Connection, endpoint_id: str, reason: str) -> None:
         return
     projects.record_service_change(connection, endpoint.project_id, "webhook.disable", endpoint.id)
     about = {"webhook_id": endpoint.id, "reason": reason}
-    tell(connection, endpoint.project_id, WebhookEvent.DISABLED, about)
+    notify(connection, endpoint.project_id, WebhookEvent.DISABLED, about)

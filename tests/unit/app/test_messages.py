@@ -18,7 +18,7 @@ from app.domain.sweep_request import SweepRequest
 from app.domain.webhooks import WebhookEvent
 from app.errors import MethodParameterError, RecipeError, SecateurError
 from app.messages import in_words, words_of
-from app.planning import routing_errors
+from app.planning import routable
 from app.recipes.methods import WEIGHT_METHODS, build_recipe
 from app.uploads import errors as dataset_errors
 
@@ -33,7 +33,7 @@ TWICE = re.compile(rf"{NEGATION}[^.;,:()]*{NEGATION}", re.IGNORECASE)
 
 
 def kinds():
-    modules = (errors, dataset_errors, routing_errors)
+    modules = (errors, dataset_errors, routable)
     return [
         kind
         for module in modules

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from app.domain.submission import JobSpec
-from app.planning.model_files.source import HubModel, parse_model_source
+from app.planning.model_files.files import HubModel, parse_model_source
 from app.recipes.evaluation import EvaluationReport, Measured
 from app.recipes.pruning_report import PruningReport
 from workers.pipeline.export.sizes import Sizes

@@ -11,7 +11,7 @@ import torch
 from app.domain.jobs import EventLevel, EventType, NewEvent
 from app.domain.submission import JobSpec
 from app.errors import OutOfMemoryError
-from app.planning.placement import gigabytes
+from app.planning.machines import gigabytes
 from workers.pipeline.context import RunContext
 from workers.pipeline.devices import find_device
 from workers.pipeline.run import run as pipeline

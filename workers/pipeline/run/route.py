@@ -13,9 +13,8 @@ from PIL import Image
 
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.errors import CalibrationDataError
-from app.planning.model_files.directory import read_config
-from app.planning.routable import check_routable
-from app.planning.routing_errors import RoutingError, RoutingFamilyError
+from app.planning.model_files.files import read_config
+from app.planning.routable import RoutingError, RoutingFamilyError, check_routable
 from app.recipes.routing import Routing
 from app.recipes.routing_report import RoundReport, RoutingReport
 from workers.pipeline.checkpoints import open_checkpoints

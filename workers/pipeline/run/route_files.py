@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.submission import JobSpec
-from app.planning.model_files.source import HubModel, parse_model_source
+from app.planning.model_files.files import HubModel, parse_model_source
 from app.recipes.routing_report import ROUTING_REPORT_FILE, RoutingReport
 from workers.pipeline.context import RunContext
 from workers.pipeline.export import files

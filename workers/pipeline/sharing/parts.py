@@ -11,7 +11,7 @@ import torch
 
 from app.domain.shards import Part, Shard, cut
 from app.domain.submission import JobSpec
-from app.planning.model_files.source import HubModel, parse_model_source
+from app.planning.model_files.files import HubModel, parse_model_source
 from app.recipes.allocation_scores import AllocationScores
 from app.recipes.recipe import ECoFLaP, Recipe, ZerothOrder
 from workers.pipeline.context import RunContext

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from app.errors import RecipeError
-from app.planning.unmatched_patterns import refuse_ignored, refuse_targets
+from app.planning.plan import refuse_ignored, refuse_targets
 from app.recipes.patterns import Patterns
 from app.recipes.recipe import Recipe
 from workers.pruning.models.layout.structure import Block, Matrix, Tower

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from app.errors import ModelLoadError
-from app.planning.model_files.directory import file_names
-from app.planning.model_files.listing import companions
+from app.planning.model_files.files import companions, file_names
 from workers.pruning.memory import Memory
 from workers.pruning.models.files.checkpoint import Checkpoint, open_checkpoint, resolve_file
 from workers.pruning.models.files.file_keys import Place

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from app.errors import ModelLoadError, UnsupportedArchitectureError
 from app.messages import words_of
-from app.planning.model_files.form import check_form
+from app.planning.model_files.outlines import check_form
 from workers.pruning.memory import Memory
 from workers.pruning.models.files.checkpoint import (
     Checkpoint,

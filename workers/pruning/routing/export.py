@@ -13,8 +13,7 @@ from typing import Any
 from torch import nn
 
 from app.errors import ModelLoadError
-from app.planning.model_files.directory import file_names
-from app.planning.model_files.listing import companions
+from app.planning.model_files.files import companions, file_names
 from workers.pruning.routing.runtime import Anatomy
 
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from app.planning.routable import check_layers, running_layers
-from app.planning.routing_errors import LayerBudgetError, TokenBudgetError
+from app.planning.routable import LayerBudgetError, TokenBudgetError, check_layers, running_layers
 from app.recipes.routing import PROFILES, FlopsRatio, Routing, TokensAndLayers
 from workers.pruning.routing.answers import Answered
 from workers.pruning.routing.flops import Costs, Prompt, solve

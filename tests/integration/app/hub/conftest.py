@@ -14,7 +14,7 @@ import uvicorn
 from app.local.valkey import free_port
 from app.main import create_app
 from app.services.jobs import attempts
-from app.services.projects import keys
+from app.services.projects.service import create_key
 from app.storage.store import open_store
 from tests.families import BY_NAME
 from tests.integration.app.rows import new_job
@@ -92,7 +92,7 @@ def serving(settings):
 @pytest.fixture
 def served(serving, engine, publish, llava):
     with engine.begin() as connection:
-        key = keys.create(connection, "hub")
+        key = create_key(connection, "hub")
     job_id, manifest = publish(llava)
     return Served(serving, key, f"jobs/{job_id}", manifest[:40], llava)
 

@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 from app.db import models
 from app.domain.projects import DEFAULT_PROJECT
 from app.errors import ModelGatedError, ModelNotFoundError
-from app.planning.model_files.source import HubModel
+from app.planning.model_files.files import HubModel
 from workers.pipeline.sources import fetch
 
 LOAD = """

@@ -11,7 +11,7 @@ from app.errors import (
     ModelSourceError,
     UnsafeWeightsError,
 )
-from app.planning.model_files.source import HubModel, LocalModel
+from app.planning.model_files.files import HubModel, LocalModel
 from tests.integration.hub_server import COMMIT, hub_server
 from workers.pipeline.sources import fetch
 

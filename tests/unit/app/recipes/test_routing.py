@@ -6,18 +6,16 @@ from pydantic import ValidationError
 from app.domain.submission import JobRequest, JobSpec, resolve
 from app.errors import MethodParameterError, MetricNotApplicableError
 from app.planning.routable import (
-    candidates,
-    check_routable,
-    plan_routing,
-    protected,
-    running_layers,
-)
-from app.planning.routing_errors import (
     LayerBudgetError,
     NoDecoderError,
     RoutingFamilyError,
     TextOnlyModelError,
     TokenBudgetError,
+    candidates,
+    check_routable,
+    plan_routing,
+    protected,
+    running_layers,
 )
 from app.recipes.recipe import Recipe
 from app.recipes.routing import PROFILES, FlopsRatio, TokensAndLayers

@@ -15,10 +15,16 @@ import torch
 
 from app.bounded_json import JsonError, JsonLimits, parse_object
 from app.errors import ModelLoadError
-from app.planning.model_files import tensors
-from app.planning.model_files.directory import read_file
+from app.planning.model_files import headers as tensors
+from app.planning.model_files.files import (
+    INDEX_FILE,
+    MAX_INDEX,
+    SINGLE_FILE,
+    parse_index,
+    read_file,
+    select,
+)
 from app.planning.model_files.headers import read_header
-from app.planning.model_files.listing import INDEX_FILE, MAX_INDEX, SINGLE_FILE, parse_index, select
 from workers.pruning.memory import Memory
 
 _MAX_HEADER = 100_000_000  # bytes; the limit of the format's own reader

@@ -7,7 +7,6 @@ from starlette.testclient import TestClient
 
 from app import maintenance
 from app.main import create_app
-from app.services.projects import keys
 from app.services.projects import service as projects
 from app.storage.checkpoints import CheckpointStore
 from app.storage.datasets import DatasetStore
@@ -124,7 +123,7 @@ def test_a_job_that_another_starts_from_cannot_be_deleted(client, finish):
 def stranger(settings, engine):
     with engine.begin() as connection:
         other = projects.create(connection, "other")
-        _, secret = keys.issue(connection, "theirs", project_id=other.id)
+        _, secret = projects.issue_key(connection, "theirs", project_id=other.id)
     with TestClient(create_app(settings)) as stranger:
         stranger.headers["Authorization"] = f"Bearer {secret}"
         yield stranger

@@ -10,7 +10,6 @@ from app.db import projects as rows
 from app.domain.jobs import Artifact
 from app.domain.projects import DEFAULT_PROJECT, Limits, Scope
 from app.main import create_app
-from app.services.projects import keys
 from app.services.projects import service as projects
 from tests.integration.app.problem import assert_problem
 
@@ -22,7 +21,7 @@ def stranger(settings, engine):
     """A client with an admin key of another project."""
     with engine.begin() as connection:
         other = projects.create(connection, "other")
-        _, secret = keys.issue(connection, "theirs", project_id=other.id)
+        _, secret = projects.issue_key(connection, "theirs", project_id=other.id)
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {secret}"
         yield client

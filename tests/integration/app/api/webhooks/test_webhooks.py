@@ -20,7 +20,6 @@ from app.db import quarantine, tables
 from app.domain.fair_shares import Shares
 from app.domain.quarantine import Loop
 from app.main import create_app
-from app.services.projects import keys
 from app.services.projects import service as projects
 from app.services.webhooks.delivery import Deliverer, run
 from app.settings import Webhooks
@@ -414,7 +413,7 @@ def test_one_projects_slow_receivers_hold_up_nobody_else(
         end_a_job(client)
     with engine.begin() as connection:
         other = projects.create(connection, "other")
-        _, secret = keys.issue(connection, "theirs", project_id=other.id)
+        _, secret = projects.issue_key(connection, "theirs", project_id=other.id)
     stop = threading.Event()
     sender = Sender(LOOPBACK, 60)
     deliverer = Deliverer(engine, sender, shares=Shares(total=9, project=8, endpoint=4))
@@ -469,7 +468,7 @@ def test_secrets_are_shown_once_and_endpoints_are_a_projects_own(client, setting
     assert webhook["secret"] not in client.get("/v1/webhooks").text
     with engine.begin() as connection:
         other = projects.create(connection, "other")
-        _, secret = keys.issue(connection, "theirs", project_id=other.id)
+        _, secret = projects.issue_key(connection, "theirs", project_id=other.id)
     with TestClient(create_app(settings)) as stranger:
         stranger.headers["Authorization"] = f"Bearer {secret}"
         assert stranger.get("/v1/webhooks").json()["webhooks"] == []

@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import ModelFilesError, ModelNotFoundError, ModelPathError, UnsafeWeightsError
-from app.planning.model_files.directory import resolve_local_model
+from app.planning.model_files.files import resolve_local_model
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 
 from app.errors import ModelLoadError
-from app.planning.model_files.form import check_form
-from app.planning.model_files.tensors import StoredTensor
+from app.planning.model_files.headers import StoredTensor
+from app.planning.model_files.outlines import check_form
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "vocab_size": 32, "hidden_size": 8}
 Q = "model.layers.0.self_attn.q_proj"

@@ -12,8 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from app.errors import ModelLoadError
-from app.planning.model_files.headers import read_header
-from app.planning.model_files.tensors import BITS
+from app.planning.model_files.headers import BITS, read_header
 
 
 def write(file, header, data=b"", length=None):

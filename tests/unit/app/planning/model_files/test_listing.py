@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import ModelFilesError, ModelLoadError, UnsafeWeightsError
-from app.planning.model_files.listing import companions, entry_file, parse_index, select
-from app.planning.model_files.tensors import StoredTensor
+from app.planning.model_files.files import companions, entry_file, parse_index, select
+from app.planning.model_files.headers import StoredTensor
 
 MODEL = {"config.json", "model.safetensors"}
 

@@ -1,7 +1,7 @@
 import pytest
 
 from app.errors import ModelSourceError
-from app.planning.model_files.source import HubModel, LocalModel, parse_model_source
+from app.planning.model_files.files import HubModel, LocalModel, parse_model_source
 
 
 @pytest.mark.parametrize(

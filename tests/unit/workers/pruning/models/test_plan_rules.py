@@ -5,9 +5,7 @@ import json
 import pytest
 import transformers as tf
 
-from app.planning.module_names import is_known
-from app.planning.plan import prunable
-from app.planning.unmatched_patterns import check_patterns
+from app.planning.plan import check_patterns, is_known, prunable
 from app.recipes.recipe import Recipe
 from tests.families import FAMILIES
 from tests.tiny import DECODER, save, tokenizer

@@ -1,13 +1,22 @@
 """Files of a hub's model, read over HTTP into memory: bounded in bytes and in time."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from httpx2 import ReadTimeout, Response
+from httpx2 import HTTPError, ReadTimeout, Response
 from huggingface_hub import hf_hub_url
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, not listed
     build_hf_headers,
     get_session,
@@ -16,8 +25,16 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented,
 )
 
 from app.bounded_json import JsonError, JsonLimits, parse_object
-from app.errors import HubUnavailableError
-from app.planning.model_files.source import HubModel
+from app.errors import (
+    HubUnavailableError,
+    ModelFilesError,
+    ModelGatedError,
+    ModelLoadError,
+    ModelNotFoundError,
+    ModelRevisionError,
+    ModelSourceError,
+)
+from app.planning.model_files.files import HubModel
 
 SECONDS = 5.0  # for a part of an answer
 _DEADLINE = 20.0  # seconds, for all of it
@@ -131,3 +148,35 @@ def _file(entry: Any) -> tuple[str, int]:
         raise JsonError("a file without a name")
     size = entry.get("size")
     return name, size if type(size) is int else -1
+
+
+@contextmanager
+def hub_errors(source: HubModel) -> Iterator[None]:
+    """Turn what is raised inside into errors of ours; subclasses come before their bases.
+
+    Raises:
+        UserError: the model does not exist or may not be had.
+        HubUnavailableError: the hub does not answer.
+    """
+    name = f"hf:{source.repo_id}"
+    try:
+        yield
+    except GatedRepoError as error:
+        raise ModelGatedError(
+            f"{name} is gated: accept its terms on the hub with the account whose token (HF_TOKEN) "
+            "the service has, if its operator lets jobs use it (SECATEUR_MODELS__SHARED_HUB_TOKEN)"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelNotFoundError(
+            f"the hub has no model {name}, or shows it to other accounts only"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelRevisionError(f"{name} has no revision {source.revision!r}") from error
+    except HFValidationError as error:
+        raise ModelSourceError(f"{name} is no valid hub id: {error}") from error
+    except (ModelFilesError, ModelLoadError) as error:
+        if name in str(error):
+            raise
+        raise type(error)(f"{name}: {error}") from error
+    except (HfHubHTTPError, HTTPError, LocalEntryNotFoundError) as error:
+        raise HubUnavailableError(f"{name} cannot be read now: {error}") from error
