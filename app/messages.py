@@ -1,7 +1,8 @@
 """Sentences for clients, made from what libraries say, and text that is fit to be stored."""
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -115,3 +116,9 @@ def words_of(error: BaseException, directory: Path | None = None, name: str = ""
 def printable(text: str, most: int) -> str:
     """The text as a database, a log and a terminal can hold it: one line, cut to a length."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:most])[:most]
+
+
+def near_names(name: str, known: Iterable[str]) -> str:
+    """Tail of an error message: ` Did you mean A or B?`, or nothing when none is near."""
+    near = difflib.get_close_matches(name, list(known), n=3)
+    return f" Did you mean {' or '.join(near)}?" if near else ""

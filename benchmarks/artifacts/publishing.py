@@ -11,7 +11,7 @@ from typing import Any
 from app.local.process import running
 from app.storage.store import open_store
 from tests.seaweedfs import ACCESS, SECRET, Weed
-from workers.pipeline.export.files import close_run
+from workers.pipeline.export import close_run
 
 SMALL, LARGE = 200_000_000, 2_000_000_000  # bytes
 # What may come on top for a file ten times as large: buffers that grow to their full number.

@@ -18,7 +18,7 @@ from transformers import (
 from benchmarks.models.llava import build_model, build_processor
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.families.registry import adapt
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.loading import load_model
 from workers.scenes.questions import KINDS

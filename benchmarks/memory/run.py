@@ -21,11 +21,11 @@ from app.recipes.methods import build_recipe
 from benchmarks.memory.model import VOCABULARY
 from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pruning.engine.prune import prune
+from workers.pruning.engine.report_builder import Progress
 from workers.pruning.memory import Memory
 from workers.pruning.models.export import copy_checkpoint, export_checkpoint, write_back
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
-from workers.pruning.resume.progress import Progress
 
 TOKENS = 64
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from app.recipes.routing import Routing, TokensAndLayers
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.families.registry import adapt
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.models.loading import load_model
 from workers.pruning.routing.answers import Answered, answer
 from workers.pruning.routing.learning import Learned, learn

@@ -23,7 +23,7 @@ from app.planning.time import estimate_seconds
 from benchmarks.figures import Figure, conclude
 from benchmarks.plans.job import ACTIVATIONS
 from benchmarks.plans.models import build
-from workers.pruning.models.files.checkpoint import open_checkpoint
+from workers.pruning.models.files import open_checkpoint
 from workers.runtime.machine import disk_rate, gflops, memory_limit
 
 # The built-in texts have about so many tokens: a plan counts with as many as there may be.

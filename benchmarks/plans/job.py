@@ -11,7 +11,7 @@ import torch
 from app.domain.submission import JobRequest, resolve
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
 from workers.pipeline.run import run
-from workers.pipeline.sharing.helping import Quiet
+from workers.pipeline.sharing import Quiet
 
 ACTIVATIONS = 4 << 30
 

@@ -21,7 +21,7 @@ from workers.pipeline.data.record import Record
 from workers.pipeline.data.source import load_dataset
 from workers.pipeline.evaluation import subject as evaluation
 from workers.pipeline.evaluation.metric import Metric, OwnMetric
-from workers.pipeline.evaluation.metrics import METRICS
+from workers.pipeline.evaluation.stage import METRICS
 from workers.pruning.engine.prune import evaluating, prune
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.families.registry import adapt

@@ -14,7 +14,7 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from workers.pruning.models.files.checkpoint import INDEX_FILE, header_of
+from workers.pruning.models.files import INDEX_FILE, header_of
 
 LANGUAGE, VISION = 32, 24  # blocks of the real model
 PATCHES, TEXT, IMAGE_TOKEN = 576, 24, 32000

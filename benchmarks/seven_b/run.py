@@ -23,13 +23,13 @@ import transformers
 from app.recipes.methods import build_recipe
 from benchmarks.seven_b.model import batches
 from workers.pipeline.checkpoints import DiskCheckpoints
-from workers.pipeline.export.verify import verify_sparsity
+from workers.pipeline.export import verify_sparsity
 from workers.pruning.engine.prune import prune
+from workers.pruning.engine.report_builder import Progress
 from workers.pruning.memory import Memory
 from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
-from workers.pruning.resume.progress import Progress
 
 SAMPLES = 2
 ACTIVATIONS = 256 << 20  # bytes held between blocks; more wait on disk

@@ -24,8 +24,8 @@ from safetensors import safe_open
 
 from app.domain.jobs import EventLevel, EventType, NewEvent
 from workers.pipeline.context import RunContext
-from workers.pruning.models.files.checkpoint import write_tensors
-from workers.pruning.resume.checkpoints import Entry
+from workers.pruning.models.files import write_tensors
+from workers.pruning.resume import Entry
 
 KEY = "key.json"
 _SUFFIX = ".safetensors"

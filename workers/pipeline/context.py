@@ -1,9 +1,18 @@
-"""What a run is given: the specification, where to write, where models come from, who listens."""
+"""What a run of the pipeline is given, and how it waits without losing its right to stop.
+
+`RunContext` holds the specification, directories, sources of models and the reporter.
+`interruptible` runs blocking calls (downloads, uploads, copies) in a thread of their own, so that a
+job can be stopped while it waits for them. Do not run torch operations this way.
+"""
 
 import hashlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from app.domain.jobs import Lease, NewEvent, Phase
 from app.domain.shards import Part, Shard
@@ -133,3 +142,50 @@ class RunContext:
     device: str = "auto"
     machine: Machine | None = None
     board: Board | None = None
+
+
+T = TypeVar("T")
+
+_NAME = "interruptible"
+_LOOK = 0.05  # seconds between two looks at whether it is done
+_GRACE = 5.0  # seconds for work that was stopped to end by itself
+
+
+class Waiting(Protocol):
+    """What `interruptible` needs of a reporter."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait, or raise `StoppedError`."""
+
+
+def interruptible(work: Callable[[], T], report: Waiting) -> T:
+    """Run `work` in a thread and wait for it; returns or raises what `work` does.
+
+    When the wait is stopped, the thread gets a few seconds to end and is then left to itself.
+
+    Raises:
+        StoppedError: raised by the reporter.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  it is raised where the result is wanted
+            future.set_exception(error)
+
+    # Its log lines carry the ids that are bound here.
+    thread = threading.Thread(target=copy_context().run, args=(run,), name=_NAME, daemon=True)
+    thread.start()
+    try:
+        while wait([future], timeout=_LOOK).not_done:
+            report.wait(0)
+    except BaseException:
+        thread.join(_GRACE)
+        raise
+    return future.result()
+
+
+def left_running() -> bool:
+    """Whether a stopped call still runs: then this process should not take another job."""
+    return any(thread.name == _NAME for thread in threading.enumerate())

@@ -4,31 +4,54 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
-from app.domain.submission import REPRODUCED, with_default_set
-from app.errors import HubUnavailableError, QualityGateError
+from app.domain.submission import REPRODUCED, JobSpec, with_default_set
+from app.errors import HubUnavailableError, QualityGateError, UserError
+from app.planning.layout import Anatomy
+from app.planning.machines import Machine
 from app.planning.model_files.files import parse_model_source, read_config
+from app.planning.model_files.headers import read_header
+from app.planning.time import estimate_seconds
 from app.retries import retried
-from workers.pipeline.beside import beside
 from workers.pipeline.checkpoints import DiskCheckpoints, open_checkpoints
-from workers.pipeline.context import Reporter, RunContext
+from workers.pipeline.context import Reporter, RunContext, interruptible
 from workers.pipeline.data.builtin import Part
-from workers.pipeline.data.running import running
+from workers.pipeline.data.record import record_errors
 from workers.pipeline.data.source import Dataset, load_dataset
-from workers.pipeline.devices import find_device
 from workers.pipeline.evaluation.stage import refuse_overlap
-from workers.pipeline.export.files import OutputFile
-from workers.pipeline.planned import longest_step
+from workers.pipeline.export import OutputFile
 from workers.pipeline.sources import ModelFiles, fetch
 from workers.pruning.memory import Memory
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.layout.precision import HALF, settle, suitable_dtype
+from workers.pruning.models.layout.precision import HALF, find_device, settle, suitable_dtype
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.loading import LoadedModel, load_model
+
+
+def longest_step(directory: Path, spec: JobSpec, machine: Machine) -> float:
+    """Seconds, as a plan of the job would say; 0 where the headers cannot be read.
+
+    Args:
+        directory: the model's files.
+        spec: the job.
+        machine: this one, measured.
+    """
+    if not machine.gflops or not machine.disk_rate:
+        return 0.0
+    try:
+        headers = [read_header(file) for file in sorted(directory.glob("*.safetensors"))]
+        config = read_config(directory)
+    except UserError:  # the job meets it as well, and says so
+        return 0.0
+    tensors = {name: tensor for header in headers for name, tensor in header.items()}
+    seconds = estimate_seconds(Anatomy.of(tensors, config), spec, machine)
+    return max(seconds.values())
+
 
 T = TypeVar("T")
 
@@ -72,7 +95,7 @@ def fetch_model(context: RunContext) -> ModelFiles:
 def _patiently(download: Callable[[], T], report: Reporter) -> T:
     """Download beside the run, and again for a while where the hub does not answer."""
     return retried(
-        lambda: beside(download, report),
+        lambda: interruptible(download, report),
         lambda error: isinstance(error, HubUnavailableError),
         seconds=HUB_PATIENCE,
         pause=report.wait,
@@ -191,15 +214,15 @@ def calibration_batches(
     return list(adapter.batches(records, batch_size=spec.batch_size, max_length=spec.max_length))
 
 
-def running_on(
+def record_errors_of(
     context: RunContext, adapter: Adapter, data: Mapping[Part, Dataset]
 ) -> AbstractContextManager[None]:
-    """Names the calibration record on which the model fails inside, see `running`."""
+    """Names the calibration record on which the model fails inside, see `record_errors`."""
     spec, dataset = context.spec.calibration, data.get(Part.CALIBRATION)
     if spec is None or dataset is None:
-        return running(adapter, (), 0)
+        return record_errors(adapter, (), 0)
     records = [record.calibration for record in dataset.records]
-    return running(adapter, records, spec.max_length, context.report.check)
+    return record_errors(adapter, records, spec.max_length, context.report.check)
 
 
 def provenance(

@@ -34,7 +34,7 @@ messages.install()
 celery = Celery(
     "secateur",
     broker=settings.queue.url,
-    include=["workers.runtime.tasks.prune", "workers.runtime.tasks.help"],
+    include=["workers.runtime.tasks"],
 )
 celery.conf.update(
     task_default_queue=queue_of(settings.worker.class_name),

@@ -17,10 +17,10 @@ from app.storage.datasets import DatasetStore
 from app.storage.store import open_store
 from app.telemetry import traces
 from workers.pipeline.context import ModelAccess
-from workers.pipeline.devices import set_precision
+from workers.pruning.models.layout.precision import set_precision
 from workers.runtime.heartbeat import Presence
-from workers.runtime.helper import Helper
 from workers.runtime.machine import describe, disk_rate, gflops
+from workers.runtime.measurement import Helper
 from workers.runtime.runner import Runner, process_name
 from workers.runtime.watchdog.watch import Watch
 

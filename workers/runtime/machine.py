@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from app.planning.machines import Machine
-from workers.pipeline.devices import find_device
+from workers.pruning.models.layout.precision import find_device
 
 _SIDE = 1024
 _ROUNDS = 3

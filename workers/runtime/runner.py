@@ -30,20 +30,20 @@ from app.services.quarantine import Guard
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import ArtifactStore
 from app.telemetry.metrics.worker import CLAIMS
-from workers.pipeline.beside import beside, left_running
 from workers.pipeline.context import (
     CheckpointPlace,
     ModelAccess,
     RunContext,
     Shared,
     StoppedError,
+    interruptible,
+    left_running,
 )
-from workers.pipeline.run import out_of_memory
+from workers.pipeline.run.run import run_with_smaller_batches
 from workers.runtime.attempt import Attempt
-from workers.runtime.drain import Drain
-from workers.runtime.measurement_exchange import Board
+from workers.runtime.measurement import Board
 from workers.runtime.outcomes import End, outcome_of
-from workers.runtime.watchdog.watch import Watch
+from workers.runtime.watchdog.watch import Drain, Watch
 
 logger = logging.getLogger("secateur.worker")
 
@@ -203,7 +203,7 @@ class Runner:
         spec = JobSpec.model_validate(job.spec)
         place = CheckpointPlace(self._checkpoints.directory(job.id), self._checkpoint_bytes)
         shared = patiently(partial(self._shared, job, spec))
-        outcome = out_of_memory.run(
+        outcome = run_with_smaller_batches(
             RunContext(
                 spec=spec,
                 staging=staging,
@@ -222,7 +222,7 @@ class Runner:
         if outcome.files:
             attempt.phase(Phase.PUBLISHING)
             publish = partial(self._store.publish, job.id, job.attempt)
-            patiently(lambda: beside(publish, attempt))
+            patiently(lambda: interruptible(publish, attempt))
         else:
             patiently(partial(self._store.discard, job.id, job.attempt))
         files = [file.published(job.id, job.attempt) for file in outcome.files]

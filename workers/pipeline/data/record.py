@@ -1,12 +1,18 @@
-"""One row of a data set."""
+"""One row of a data set, and errors that name it."""
 
 import hashlib
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import torch
 from PIL import Image
 
-from workers.pruning.models.inputs.records import CalibrationRecord
+from app.errors import CalibrationDataError, ModelRunError
+from workers.pruning.engine.prune import evaluating
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.inputs.inputs import CalibrationRecord, is_foreign, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +72,62 @@ class Record:
 def digest_of(digests: Iterable[str]) -> str:
     """SHA-256 of a whole set, from the digests of its records in order."""
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+_SECONDS = 60.0  # for the search for the record that fails
+
+
+@contextmanager
+def record_errors(
+    adapter: Adapter,
+    records: Sequence[CalibrationRecord],
+    max_length: int,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
+    """Turn errors of the model's own code into one that names the record that causes them.
+
+    Args:
+        adapter: the model.
+        records: what it is run on; empty where it is not.
+        max_length: tokens they are cut to.
+        check: called before every record that is tried again; what it raises ends the search.
+
+    Raises:
+        ModelRunError: the model's code, or a library below it, raised something.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_foreign(error):
+            raise
+        number = _first_failing(adapter, records, max_length, check) if records else None
+        where = "the model" if number is None else f"the model, on record {number},"
+        raise ModelRunError(
+            f"{where} fails in its own code: {told(error)}; try the model with transformers alone, "
+            "and compare its config.json with its weights"
+        ) from error
+
+
+def _first_failing(
+    adapter: Adapter,
+    records: Sequence[CalibrationRecord],
+    max_length: int,
+    check: Callable[[], None],
+) -> int | None:
+    """The number of the first record that fails by itself; None where none does in time."""
+    until = time.monotonic() + _SECONDS
+    for place, record in enumerate(records, start=1):
+        if time.monotonic() > until:
+            return None
+        check()
+        try:
+            with torch.no_grad(), evaluating(adapter.model):
+                for batch in adapter.batches([record], batch_size=1, max_length=max_length):
+                    adapter.forward(batch)
+        except CalibrationDataError:
+            return record.number or place
+        except Exception as error:
+            if not is_foreign(error):
+                raise
+            return record.number or place
+    return None

@@ -12,7 +12,7 @@ from workers.pipeline.evaluation.interval import Scores
 from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
 from workers.pipeline.evaluation.pairs import embed_pairs
 from workers.pipeline.evaluation.subject import Subject, finite
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import CalibrationRecord
 
 
 class Classification(OwnMetric):

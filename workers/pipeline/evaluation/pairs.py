@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from app.errors import MetricNotApplicableError
 from workers.pipeline.evaluation.subject import Subject, finite
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import CalibrationRecord
 
 
 def embed_pairs(

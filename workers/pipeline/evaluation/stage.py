@@ -15,13 +15,45 @@ from app.errors import (
     NonFiniteError,
 )
 from app.recipes.evaluation import EvaluationReport, GateReport, Measured, MetricName, QualityGate
-from workers.pipeline.data.running import running
+from workers.pipeline.data.record import record_errors
 from workers.pipeline.data.source import Dataset
+from workers.pipeline.evaluation.accuracy import Accuracy
+from workers.pipeline.evaluation.classification import Classification
+from workers.pipeline.evaluation.divergence import Divergence
 from workers.pipeline.evaluation.interval import Scores, compare
 from workers.pipeline.evaluation.metric import Metric, ScoresOf
-from workers.pipeline.evaluation.metrics import choose
+from workers.pipeline.evaluation.perplexity import Perplexity
+from workers.pipeline.evaluation.recall import Recall
+from workers.pipeline.evaluation.similarity import Similarity
 from workers.pipeline.evaluation.subject import Subject
 from workers.pruning.engine.prune import evaluating
+
+METRICS: tuple[type[Metric], ...] = (
+    Perplexity,
+    Accuracy,
+    Classification,
+    Recall,
+    Similarity,
+    Divergence,
+)
+
+
+def choose(subject: Subject) -> list[type[Metric]]:
+    """The metrics that were asked for, or all that fit.
+
+    Raises:
+        MetricNotApplicableError: one that was asked for does not fit, or none does.
+    """
+    fitting = [metric for metric in METRICS if metric.fits(subject)]
+    measured = {name for metric in fitting for name in metric.names}
+    asked = set(subject.spec.metrics)
+    if missing := sorted(asked - measured) or (not fitting and sorted(MetricName)):
+        known = ", ".join(sorted(measured)) or "nothing"
+        raise MetricNotApplicableError(
+            f"{', '.join(missing)} cannot be measured for {subject.architecture} on the records of "
+            f"{subject.spec.set}; what can be: {known}"
+        )
+    return [metric for metric in fitting if not asked or asked.intersection(metric.names)]
 
 
 def refuse_overlap(calibration: Dataset, evaluation: Dataset) -> None:
@@ -119,7 +151,7 @@ class Evaluation:
         subject = self._subject
         records = [record.calibration for record in subject.records]
         with (
-            running(subject.adapter, records, subject.spec.max_length, subject.check),
+            record_errors(subject.adapter, records, subject.spec.max_length, subject.check),
             torch.no_grad(),
             evaluating(subject.adapter.model),
         ):

@@ -11,7 +11,7 @@ from app.errors import CalibrationDataError, EvaluationDataError, NonFiniteError
 from app.recipes.evaluation import EvaluationSpec
 from workers.pipeline.data.record import Record
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.models.layout.replay import Batch
 
 

@@ -1,11 +1,43 @@
-"""The plots of a report as SVG: sparsity and scores by block, quality before and after."""
+"""The plots of a report as SVG: of weights (scores, sparsity, quality) and of a router."""
 
+from collections.abc import Iterable, Sequence
+from html import escape
 from pathlib import Path
 
 from app.recipes.evaluation import EvaluationReport
 from app.recipes.pruning_report import PruningReport
 from app.recipes.recipe import Modality
-from workers.pipeline.reports.bars import COLOURS, LABEL, LENGTH, ROW, bar, chart, interval
+from app.recipes.routing_report import RoutingReport
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+ROW, LABEL, LENGTH = 18, 330, 500  # pixels
+_END = 90
+
+
+def bar(top: int, label: str, share: float, colour: str, text: str) -> Sequence[str]:
+    """A bar of `share` of the full length with its label before and its value behind it."""
+    box = f'x="{LABEL}" y="{top + 3}" width="{share * LENGTH:.1f}" height="{ROW - 6}"'
+    return (
+        f'<text x="{LABEL - 8}" y="{top + 13}" text-anchor="end">{escape(label)}</text>',
+        f'<rect {box} fill="{colour}"/>',
+        f'<text x="{LABEL + LENGTH + 8}" y="{top + 13}">{escape(text)}</text>',
+    )
+
+
+def interval(top: int, low: float, high: float) -> str:
+    """A line over a bar, from share to share."""
+    start, end = (LABEL + LENGTH * edge for edge in (low, high))
+    return f'<path d="M{start:.1f} {top + 9}H{end:.1f}" stroke="#000"/>'
+
+
+def chart(label: str, rows: int, parts: Iterable[str]) -> str:
+    """The picture around its bars."""
+    size = f"0 0 {LABEL + LENGTH + _END} {max(rows, 1) * ROW}"
+    font = 'font-family="system-ui, sans-serif" font-size="11"'
+    shape = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" {font} role="img"'
+    return "\n".join([f'{shape} aria-label="{escape(label)}">', *parts, "</svg>"])
+
 
 FOLDER = "plots"
 
@@ -88,3 +120,46 @@ def _quality(report: EvaluationReport) -> str:
             )
             rows.append(interval(top, abs(each.low) / reach, abs(each.high) / reach))
     return chart("Quality before and after", 2 * len(report.metrics), rows)
+
+
+def routing_plots(report: RoutingReport) -> dict[str, str]:
+    """All of them, by name."""
+    return {
+        "divergence": _divergence(report),
+        "rounds": _rounds(report),
+        "influence": _influence(report),
+    }
+
+
+def _divergence(report: RoutingReport) -> str:
+    reach = max(each.kl.high for each in report.policies.values()) or 1
+    rows: list[str] = []
+    for number, (name, each) in enumerate(report.policies.items()):
+        top = number * ROW
+        colour = COLOURS[0] if number == 0 else COLOURS[1]
+        rows += bar(top, name, each.kl.value / reach, colour, f"{each.kl.value:.4g}")
+        rows.append(interval(top, each.kl.low / reach, each.kl.high / reach))
+    label = "KL to the dense answers on records not trained on, by who chooses"
+    return chart(label, len(report.policies), rows)
+
+
+def _rounds(report: RoutingReport) -> str:
+    told = [
+        (f"after round {number}", each.held_out_kl) for number, each in enumerate(report.rounds, 1)
+    ]
+    return _bars("Held-out KL after every round, on the records that choose", told)
+
+
+def _influence(report: RoutingReport) -> str:
+    told = [(f"layer {number}", value) for number, value in enumerate(report.influence)]
+    return _bars("Block influence of every decoder layer", told)
+
+
+def _bars(label: str, told: Sequence[tuple[str, float]]) -> str:
+    reach = max(value for _, value in told) or 1
+    rows = [
+        line
+        for number, (name, value) in enumerate(told)
+        for line in bar(number * ROW, name, max(value, 0) / reach, COLOURS[0], f"{value:.4g}")
+    ]
+    return chart(label, len(told), rows)

@@ -32,20 +32,19 @@ from workers.pipeline.stages import (
     load_to_run,
     provenance,
     read_records,
-    running_on,
+    record_errors_of,
     settled,
 )
 from workers.pruning.engine.prune import evaluating
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.families.registry import adapt
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.routing.answers import Answered, answer
 from workers.pruning.routing.flops import Costs
 from workers.pruning.routing.judging import averaged, contestants, judge
-from workers.pruning.routing.learning import Learned, Step, learn, new_router
-from workers.pruning.routing.policies import Rules, deciding, routed
+from workers.pruning.routing.learning import Learned, Step, learn, new_router, split
+from workers.pruning.routing.policies import Rules, deciding, remaining_layers, routed
 from workers.pruning.routing.profiles import budget_of, standard_profiles, typical_prompt
-from workers.pruning.routing.ranking import remaining_layers
 from workers.pruning.routing.runtime import (
     ParError,
     Profile,
@@ -54,7 +53,6 @@ from workers.pruning.routing.runtime import (
     layer_candidates,
     par,
 )
-from workers.pruning.routing.splits import split
 
 # Shares of a job's time at which the phases end; the rounds are nearly all of it.
 LOADED, ANSWERED, LEARNED, JUDGED, EXPORTED = 0.05, 0.15, 0.85, 0.95, 0.98
@@ -96,7 +94,7 @@ def route(context: RunContext, routing: Routing) -> Outcome:
     data = read_records(context)
     origin = provenance(context, source, data)
     with (
-        running_on(context, adapter, data),
+        record_errors_of(context, adapter, data),
         torch.no_grad(),
         evaluating(adapter.model),
         _in_words(),

@@ -7,12 +7,11 @@ from typing import Any
 from app.domain.submission import JobSpec
 from app.planning.model_files.files import HubModel, parse_model_source
 from app.recipes.routing_report import ROUTING_REPORT_FILE, RoutingReport
+from workers.pipeline import export
 from workers.pipeline.context import RunContext
-from workers.pipeline.export import files
 from workers.pipeline.reports.card import read_licence
-from workers.pipeline.reports.plots import write_plots
+from workers.pipeline.reports.plots import routing_plots, write_plots
 from workers.pipeline.reports.route_card import write_card
-from workers.pipeline.reports.route_plots import plots
 from workers.pipeline.reports.route_report import wanted
 from workers.pipeline.sources import ModelFiles
 from workers.pruning.models.adapter import Adapter
@@ -44,7 +43,7 @@ def write_files(
     report: RoutingReport,
     left: Sequence[int] | None,
     origin: dict[str, Any],
-) -> list[files.OutputFile]:
+) -> list[export.OutputFile]:
     """Write what the job publishes: its report always, the rest where the gates allow it.
 
     Args:
@@ -57,7 +56,7 @@ def write_files(
         origin: for the manifest.
     """
     staging = context.staging
-    files.write_json(staging, ROUTING_REPORT_FILE, report.model_dump(mode="json"))
+    export.write_json(staging, ROUTING_REPORT_FILE, report.model_dump(mode="json"))
     if wanted(report):
         base = base_of(context.spec)
         subject, drop_layer = anatomy(adapter.model), report.routing.drop_layer
@@ -84,13 +83,13 @@ def write_files(
             },
         )
         _write_example(staging, base, source.revision, adapter.prompt(""))
-        drawn = plots(report)
+        drawn = routing_plots(report)
         write_plots(staging, drawn)
         licence = read_licence(source.directory)
         write_card(staging, base, report, licence=licence, drawn=drawn)
         if left is not None:
             export_static(subject, source.directory, staging / STATIC, left)
-    return files.close_run(staging, origin)
+    return export.close_run(staging, origin)
 
 
 def base_of(spec: JobSpec) -> str:

@@ -1,34 +1,49 @@
-"""The pipeline: load -> calibrate -> evaluate -> prune -> evaluate -> export -> verify."""
+"""The pipeline: load -> calibrate -> evaluate -> prune -> evaluate -> export -> verify.
 
+Where memory runs out, the whole run is tried again with half the batch size.
+"""
+
+import gc
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+import psutil
+import torch
+
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
-from app.errors import QualityGateError
+from app.domain.submission import JobSpec
+from app.errors import OutOfMemoryError, QualityGateError
+from app.planning.machines import gigabytes
 from app.recipes.evaluation import EvaluationReport, GateReport
 from app.recipes.pruning_report import REPORT_FILE, PruningReport
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
-from workers.pipeline.beside import beside
-from workers.pipeline.context import Reporter, RunContext
+from workers.pipeline import sharing
+from workers.pipeline.context import Reporter, RunContext, interruptible
 from workers.pipeline.data.builtin import Part
 from workers.pipeline.data.source import Dataset
 from workers.pipeline.evaluation.stage import Evaluation
 from workers.pipeline.evaluation.subject import Subject
-from workers.pipeline.export import files
-from workers.pipeline.export.files import OutputFile
-from workers.pipeline.export.masks import FOLDER, write_masks
-from workers.pipeline.export.sizes import Sizes, weigh, write_decoder
-from workers.pipeline.export.verify import verify_sparsity, verify_target
-from workers.pipeline.reports.card import base_name, read_licence, write_card
-from workers.pipeline.reports.page import write_page
+from workers.pipeline.export import (
+    FOLDER,
+    OutputFile,
+    Sizes,
+    close_run,
+    verify_sparsity,
+    verify_target,
+    weigh,
+    write_decoder,
+    write_json,
+    write_masks,
+)
+from workers.pipeline.reports.card import base_name, read_licence, write_card, write_page
 from workers.pipeline.reports.plots import plots, write_plots
 from workers.pipeline.run.route import route
-from workers.pipeline.sharing import sharing
-from workers.pipeline.sharing.parts import measure_together
+from workers.pipeline.sharing import measure_together
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import (
     Outcome,
@@ -38,14 +53,16 @@ from workers.pipeline.stages import (
     load,
     provenance,
     read_records,
-    running_on,
+    record_errors_of,
     settled,
 )
 from workers.pruning.engine.prune import prune
+from workers.pruning.engine.report_builder import Progress
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.families.registry import adapt
-from workers.pruning.resume.progress import Progress
+from workers.pruning.models.inputs.inputs import out_of_memory
+from workers.pruning.models.layout.precision import find_device
 
 # Shares of a job's time at which the phases end; pruning is nearly all of it.
 LOADED, CALIBRATED, DENSE, PRUNED, EVALUATED, EXPORTED, VERIFIED = (
@@ -74,7 +91,7 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
     source = fetch_model(context)
     context = settled(context, source)
     # The copy that becomes the result is the one that is worked on.
-    beside(lambda: copy_checkpoint(source.directory, context.staging), report)
+    interruptible(lambda: copy_checkpoint(source.directory, context.staging), report)
     adapter = adapt(
         load(context, source),
         split_qkv=recipe.split_qkv,
@@ -91,7 +108,7 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
             report.progress(DENSE)
         report.phase(Phase.PRUNING)
         known = sharing.read(context, source)
-        with running_on(context, adapter, data):
+        with record_errors_of(context, adapter, data):
             pruned = prune(
                 adapter,
                 recipe,
@@ -183,7 +200,7 @@ def _export(
     write_masks(staging / FOLDER, adapter, pruned.matrices)
     write_decoder(staging / FOLDER)
     report.progress(VERIFIED)
-    files.write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
+    write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
     sizes = weigh(staging)
     drawn = plots(pruned)
     write_plots(staging, drawn)
@@ -191,7 +208,7 @@ def _export(
     write_card(staging, context.spec, pruned, sizes, licence=licence, drawn=drawn)
     title = f"{base_name(context.spec)}, {context.spec.method}"
     write_page(staging, title, pruned, sizes, drawn)
-    return sizes, files.close_run(staging, provenance(context, source, data))
+    return sizes, close_run(staging, provenance(context, source, data))
 
 
 def _warn(report: Reporter, sentences: Sequence[str]) -> None:
@@ -212,3 +229,81 @@ class _BlockReporter:
         self._report.event(NewEvent(EventType.BLOCK, message, data=data))
         share = DENSE + (PRUNED - DENSE) * progress.done / max(progress.total, 1)
         self._report.progress(share)
+
+
+def run_with_smaller_batches(context: RunContext) -> Outcome:
+    """Carry out one job as `run` does; out of memory, again with half the batch size.
+
+    A model that was half pruned when memory ran out is of no use, so each try loads it anew.
+
+    Raises:
+        OutOfMemoryError: one record at a time is too much.
+        StoppedError: the reporter said so.
+        UserError: model, data or recipe are at fault.
+        SystemFaultError: the surroundings are.
+    """
+    while True:
+        try:
+            return run(context)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        # Here the exception is gone, and with it the frames that held the model.
+        context = _smaller(context)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or out_of_memory(error)
+
+
+def _smaller(context: RunContext) -> RunContext:
+    """The run with half the batch, what the last try left cleared away.
+
+    Raises:
+        OutOfMemoryError: the batch is one record already.
+    """
+    device = find_device(context.spec.device, context.device)
+    used = _usage(device)
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    shutil.rmtree(context.staging)
+    context.staging.mkdir()
+    shutil.rmtree(context.checkpoints.directory, ignore_errors=True)  # of other batches
+    spec = halved(context.spec)
+    if spec is None:
+        raise OutOfMemoryError(
+            f"memory ran out on {device} with one record at a time: {used}; ask for a worker with "
+            "more memory, or for shorter records"
+        )
+    told = f"memory ran out on {device}: {used}; starting again with batches of {_batches(spec)}"
+    data = {"device": str(device), "batch_size": _batches(spec)}
+    context.report.event(NewEvent(EventType.WARNING, told, EventLevel.WARNING, data))
+    context.report.check()
+    return replace(context, spec=spec)
+
+
+def halved(spec: JobSpec) -> JobSpec | None:
+    """The job with half the batches; None where there is nothing to halve."""
+    if _batches(spec) <= 1:
+        return None
+    parts = {
+        name: part.model_copy(update={"batch_size": max(1, part.batch_size // 2)})
+        for name, part in (("calibration", spec.calibration), ("evaluation", spec.evaluation))
+        if part is not None
+    }
+    return spec.model_copy(update=parts)
+
+
+def _batches(spec: JobSpec) -> int:
+    return max((part.batch_size for part in (spec.calibration, spec.evaluation) if part), default=1)
+
+
+def _usage(device: torch.device) -> str:
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+    else:
+        memory = psutil.virtual_memory()
+        free, total = memory.available, memory.total
+    return f"{gigabytes(free)} of {gigabytes(total)} were free"

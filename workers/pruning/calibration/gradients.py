@@ -21,8 +21,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from app.errors import NonFiniteError
-from workers.pruning.memory import Memory
-from workers.pruning.models.layout.converted import Converted, stored
+from workers.pruning.memory import Converted, Memory, stored
 from workers.pruning.models.layout.forwards import Forward, replaced, without_cache
 from workers.pruning.models.layout.precision import computing_in_float32, in_float32
 from workers.pruning.models.layout.replay import Batch

@@ -1,13 +1,24 @@
-"""What a criterion may ask about a matrix's inputs, accumulated batch by batch.
+"""Statistics of the inputs of matrices, accumulated while a block runs, batch by batch.
+
+`Calibration` replaces the forwards of the matrices' modules inside a `with` only.
 
 Batches are reduced in float32 (half precision is widened first) and the sums kept in float64, so
 that neither the number of samples nor the order of batches moves a result beyond rounding.
 """
 
 from abc import ABC, abstractmethod
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Generic, Self, TypeVar
 
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers.pytorch_utils import Conv1D
+
+from app.errors import NonFiniteError
+from workers.pruning.models.layout.forwards import Forward, replaced
+from workers.pruning.models.layout.structure import Matrix
 
 _ROWS = 256  # tokens squared at a time: stays in cache
 _PANEL = 512  # rows of a second moment computed at a time
@@ -87,3 +98,166 @@ class Hessian(Statistic):
         for start in range(0, len(self.total), _PANEL):
             panel = slice(start, start + _PANEL)
             self.total[panel, start:] += wide[:, panel].T @ wide[:, start:]
+
+
+class _Needed(Exception):  # noqa: N818 (control flow: something depends on a product left out)
+    pass
+
+
+class _Watchful(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
+    """Lets no decision be made on values: a branch or a shape may depend on what was left out."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags):
+            raise _Needed
+        return func(*args, **(kwargs or {}))
+
+
+S = TypeVar("S", bound=Statistic)
+MaskOf = Callable[[torch.Tensor], torch.Tensor | None]
+
+
+class Calibration(Generic[S]):
+    """Statistics of the inputs of matrices, one accumulator per distinct input.
+
+    Projections that are handed the very same tensor one after the other (q/k/v, gate/up) share one
+    reduction. A projection that a block calls several times is counted every time, and the samples
+    of the call once.
+    """
+
+    def __init__(self, statistic: type[S]) -> None:
+        """Accumulate `statistic`."""
+        self._statistic = statistic
+        self._sums: dict[tuple[nn.Module, ...], S] = {}
+        self._callers: tuple[nn.Module, ...] = ()
+        self._pending: _Input | None = None
+        self._samples = 0
+        self._mask_of: MaskOf = lambda _inputs: None
+        self._may_spare = True
+        self._after = ExitStack()
+        self._seen: set[nn.Module] = set()
+        self._begin(spare=False, skip=0)
+
+    @contextmanager
+    def watching(self, matrices: Iterable[Matrix], module: nn.Module) -> Iterator[None]:
+        """Watch the callers of `matrices` inside `module`; all as before on any exception."""
+        inside = set(module.modules())
+        self._callers = tuple(dict.fromkeys(c for m in matrices for c in m.callers if c in inside))
+        self._may_spare = all(type(caller) in {nn.Linear, Conv1D} for caller in self._callers)
+        try:
+            with replaced(self._callers, self._stand_in):
+                yield
+        finally:
+            self._pending = None
+
+    def run(self, forward: Callable[[], Any], samples: int, mask_of: MaskOf, *, spare: bool) -> Any:
+        """One call of the block.
+
+        Args:
+            forward: the call.
+            samples: how many calibration samples it holds.
+            mask_of: tells which tokens of a matrix's input are real: True at these, of the shape
+                of the input without its last dimension; None when all are.
+            spare: the output is not wanted. The product of the projection that is called last is
+                left out; where another one is called after it nonetheless, or could be, the call
+                is made again.
+
+        Returns:
+            What the block returns; to be thrown away where something was spared.
+        """
+        if spare and not self._callers:
+            return None
+        self._samples, self._mask_of = samples, mask_of
+        self._seen = set()
+        self._begin(spare=spare and self._may_spare, skip=0)
+        try:
+            with ExitStack() as self._after:
+                output = forward()
+        except _Needed:
+            self._may_spare = False
+            self._begin(spare=False, skip=self._calls)
+            output = forward()
+        self._reduce()
+        return output
+
+    def of(self, matrix: Matrix) -> S | None:
+        """What all callers of the matrix saw together; None when they never saw a token.
+
+        Raises:
+            NonFiniteError: an activation was NaN or infinite.
+        """
+        found = [s for c in matrix.callers for group, s in self._sums.items() if c in group]
+        if not found:
+            return None
+        result = found[0]
+        if len(found) > 1:
+            result = found[0].empty()
+            for part in found:
+                result.merge(part)
+        if not result.finite():
+            raise NonFiniteError(f"the inputs of {matrix.name} hold NaN or infinite values")
+        return result
+
+    def forget(self, matrices: Iterable[Matrix]) -> None:
+        """Free what only these matrices need."""
+        done = {caller for matrix in matrices for caller in matrix.callers}
+        self._sums = {g: s for g, s in self._sums.items() if not done.issuperset(g)}
+
+    def _begin(self, *, spare: bool, skip: int) -> None:
+        """Before a call of the block, of which the first `skip` calls are counted already."""
+        self._spare, self._skip = spare, skip
+        self._calls = 0
+        self._spared: nn.Module | None = None
+
+    def _see(self, module: nn.Module, inputs: torch.Tensor) -> None:
+        if self._spared is not None:
+            raise _Needed
+        self._calls += 1
+        if self._calls <= self._skip:
+            return
+        again = module in self._seen
+        pending = self._pending
+        if pending is not None and pending.tensor is inputs and pending.again == again:
+            pending.modules.append(module)
+        else:
+            self._reduce()
+            self._pending = _Input(inputs, [module], again=again)
+        self._seen.add(module)
+        if self._spare and len(self._seen) == len(self._callers):
+            self._spared = module
+
+    def _stand_in(self, index: int, forward: Forward) -> Forward:
+        module = self._callers[index]
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            inputs = args[0] if args else next(iter(kwargs.values()))
+            self._see(module, inputs)
+            if self._spared is module:
+                self._after.enter_context(_Watchful())  # type: ignore[no-untyped-call]  # torch's
+                width = module.nf if isinstance(module, Conv1D) else module.out_features
+                return inputs.new_zeros((*inputs.shape[:-1], width))
+            return forward(*args, **kwargs)
+
+        return run
+
+    def _reduce(self) -> None:
+        """Add the pending input to the sums of the modules that were handed it."""
+        if self._pending is None:
+            return
+        inputs, modules, again = self._pending.tensor, self._pending.modules, self._pending.again
+        self._pending = None
+        mask = self._mask_of(inputs)
+        tokens = inputs.reshape(-1, inputs.shape[-1]) if mask is None else inputs[mask]
+        group = tuple(modules)
+        if group not in self._sums:
+            self._sums[group] = self._statistic(inputs.shape[-1], inputs.device)
+        self._sums[group].add(tokens, 0 if again else self._samples)
+
+
+class _Input:
+    """An input that waits for the modules that are handed it."""
+
+    def __init__(self, tensor: torch.Tensor, modules: list[nn.Module], *, again: bool) -> None:
+        self.tensor = tensor
+        self.modules = modules
+        self.again = again

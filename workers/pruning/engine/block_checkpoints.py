@@ -11,7 +11,7 @@ from workers.pruning.engine.report_builder import Ledger
 from workers.pruning.engine.targets import Targets
 from workers.pruning.importance.criterion import Criterion, Outcome
 from workers.pruning.models.layout.structure import Block, Matrix
-from workers.pruning.resume.checkpoints import Checkpoints, Entry
+from workers.pruning.resume import Checkpoints, Entry
 from workers.pruning.selection.keep_sparse import pack, unpack
 from workers.pruning.selection.selection import zero
 

@@ -14,12 +14,11 @@ from app.recipes.pruning_report import PruningReport
 from app.recipes.recipe import ECoFLaP, Recipe, Reused
 from workers.pruning.allocation.ecoflap import measure, share_out
 from workers.pruning.calibration.backward import Backward
-from workers.pruning.calibration.hooks import Calibration
+from workers.pruning.calibration.statistics import Calibration
 from workers.pruning.calibration.walk import first_holding
 from workers.pruning.engine.block_checkpoints import apply, change
-from workers.pruning.engine.dense_pass import Rank
-from workers.pruning.engine.digests import Digests
-from workers.pruning.engine.report_builder import Ledger
+from workers.pruning.engine.dense_pass import Digests, Rank
+from workers.pruning.engine.report_builder import Ledger, Report
 from workers.pruning.engine.stage import Stage, counted, ranked
 from workers.pruning.engine.targets import Targets, check_patterns, find_targets
 from workers.pruning.importance import find_criterion
@@ -30,8 +29,7 @@ from workers.pruning.importance.magnitude import MagnitudeCriterion
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Matrix
-from workers.pruning.resume.checkpoints import Checkpoints, Entry, NoCheckpoints
-from workers.pruning.resume.progress import Report
+from workers.pruning.resume import Checkpoints, Entry, NoCheckpoints
 from workers.pruning.selection.selection import Selection
 
 

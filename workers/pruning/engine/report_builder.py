@@ -1,8 +1,9 @@
-"""Keeping the report of a run, and telling about it on the way."""
+"""Builds the report of a run, and reports its progress on the way."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypeVar
 
 from app.recipes.pruning_report import (
     AllocationReport,
@@ -13,12 +14,38 @@ from app.recipes.pruning_report import (
     tally,
 )
 from app.recipes.recipe import Recipe
-from workers.pruning.allocation.scopes import Scope, scopes
+from workers.pruning.allocation.budgets import Scope, scopes
 from workers.pruning.engine.targets import Targets
 from workers.pruning.importance.criterion import Outcome
 from workers.pruning.models.layout.structure import Block, Matrix
-from workers.pruning.resume.progress import Phase, Progress, Report
 from workers.pruning.selection.selection import zeros
+
+Phase: TypeAlias = Literal["allocating", "calibrating", "pruning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One block is done.
+
+    Attributes:
+        phase: `allocating` while scores are measured, `calibrating` while the dense model is
+            surveyed, then `pruning`.
+        block: name of the block.
+        done: number of blocks up to this one.
+        total: number of blocks up to the last that is pruned.
+        warnings: what came up in this block.
+    """
+
+    phase: Phase
+    block: str
+    done: int
+    total: int
+    warnings: tuple[str, ...] = ()
+
+
+Report: TypeAlias = Callable[[Progress], None]
+"""Told after every block. What it raises ends the run: that is how a run is cancelled."""
+
 
 _K = TypeVar("_K", bound=Hashable)
 _COLLAPSE = 0.6

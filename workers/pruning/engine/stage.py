@@ -8,7 +8,7 @@ import torch
 from app.recipes.recipe import Pooled, Recipe
 from workers.pruning.allocation import allocate
 from workers.pruning.calibration.backward import Backward
-from workers.pruning.calibration.walk import Step, steps
+from workers.pruning.calibration.walk import Step, Trail, steps
 from workers.pruning.engine.block_checkpoints import Finished
 from workers.pruning.engine.dense_pass import Rank, by_magnitude, survey, survey_gradients
 from workers.pruning.engine.report_builder import Ledger
@@ -18,8 +18,7 @@ from workers.pruning.importance.gradient import GradientCriterion
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Block, Matrix
-from workers.pruning.resume.activation_checkpoints import Trail
-from workers.pruning.resume.checkpoints import Checkpoints, Entry, NoCheckpoints
+from workers.pruning.resume import Checkpoints, Entry, NoCheckpoints
 from workers.pruning.selection.kth import Scores
 
 

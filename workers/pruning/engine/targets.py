@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from app.errors import RecipeError
+from app.messages import near_names
 from app.planning.plan import refuse_ignored, refuse_targets
 from app.recipes.patterns import Patterns
 from app.recipes.recipe import Recipe
 from workers.pruning.models.layout.structure import Block, Matrix, Tower
-from workers.pruning.near import near_names
 
 
 @dataclass(frozen=True, slots=True)

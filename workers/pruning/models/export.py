@@ -9,8 +9,7 @@ import torch
 from app.errors import ModelLoadError
 from app.planning.model_files.files import companions, file_names
 from workers.pruning.memory import Memory
-from workers.pruning.models.files.checkpoint import Checkpoint, open_checkpoint, resolve_file
-from workers.pruning.models.files.file_keys import Place
+from workers.pruning.models.files import Checkpoint, Place, open_checkpoint, resolve_file
 from workers.pruning.models.layout.structure import Matrix
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.inputs import inputs
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import CalibrationRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from torch.nn import functional
 
 from app.errors import NonFiniteError
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.inputs.inputs import IGNORED_LABEL, Sample
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import IGNORED_LABEL, CalibrationRecord, Sample
 from workers.pruning.models.prompts import Prompts, generate, prompt_batches
 
 _GROWS = {"input_ids": None, "attention_mask": 1, "mm_token_type_ids": 0}

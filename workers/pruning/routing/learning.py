@@ -1,18 +1,19 @@
 """Rounds of mining and training; the best by held-out KL is kept."""
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from app.errors import RecipeError
+from app.errors import CalibrationDataError, RecipeError
 from app.recipes.routing import Routing
 from app.recipes.routing_report import RoundReport
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.resume.checkpoints import Checkpoints, Entry, NoCheckpoints
+from workers.pruning.resume import Checkpoints, Entry, NoCheckpoints
 from workers.pruning.routing.answers import Answered
 from workers.pruning.routing.judging import ROUTER, judge
 from workers.pruning.routing.mining import Search, mine
@@ -21,6 +22,40 @@ from workers.pruning.routing.policies import Rules, routed
 from workers.pruning.routing.prior import as_logits, block_influence
 from workers.pruning.routing.runtime import FullRouter, Router, SlimRouter, anatomy
 from workers.pruning.routing.training import Schedule, train
+
+
+class Split(NamedTuple):
+    """Places of records; no image is in two parts."""
+
+    train: tuple[int, ...]
+    choose: tuple[int, ...]
+    judge: tuple[int, ...]
+
+
+def split(images: Sequence[str], held_out: float, seed: int) -> Split:
+    """Deal the records out by their images.
+
+    Args:
+        images: digest of each record's image.
+        held_out: share of the images that is not trained on, half of it for choosing.
+        seed: of the deal.
+
+    Raises:
+        CalibrationDataError: there are too few images for three parts.
+    """
+    unlike = list(dict.fromkeys(images))
+    random.Random(seed).shuffle(unlike)  # noqa: S311 - a reproducible order, no secret
+    each = max(1, round(len(unlike) * held_out / 2))
+    if len(unlike) < 2 * each + 1:
+        raise CalibrationDataError(
+            f"{len(unlike)} different images are too few to train, choose and judge a router on"
+        )
+    part = {image: 2 if at < each else 1 if at < 2 * each else 0 for at, image in enumerate(unlike)}
+    places: tuple[list[int], ...] = ([], [], [])
+    for place, image in enumerate(images):
+        places[part[image]].append(place)
+    return Split(*map(tuple, places))
+
 
 _FULL_DEPTH = 2  # layers of the full router
 # Adam's rate goes with 1 / width (Yang et al., arXiv 2203.03466, table 8).

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.layout.replay import hidden_of
+from workers.pruning.models.layout.forwards import hidden_of
 from workers.pruning.routing.answers import Answered
 from workers.pruning.routing.runtime import anatomy
 

@@ -18,7 +18,7 @@ from app.services.projects.service import create_key
 from app.storage.store import open_store
 from tests.families import BY_NAME
 from tests.integration.app.rows import new_job
-from workers.pipeline.export.files import close_run
+from workers.pipeline.export import close_run
 
 
 @dataclass

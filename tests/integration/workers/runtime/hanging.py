@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 from tempfile import mkdtemp
 
-from workers.runtime.drain import Drain
-from workers.runtime.watchdog.watch import Watch
+from workers.runtime.watchdog.watch import Drain, Watch
 
 
 def main(kind, job_id, attempt, own):

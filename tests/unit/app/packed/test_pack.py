@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save, save_file
 
 from app.packed import unpack
 from app.packed.pack import Counts, compress, pack
-from workers.pipeline.export.sizes import weigh, write_decoder
+from workers.pipeline.export import weigh, write_decoder
 
 DTYPES = {
     torch.float64: 64,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from workers.pipeline.checkpoints import DiskCheckpoints
-from workers.pruning.resume.checkpoints import Entry
+from workers.pruning.resume import Entry
 
 KEY = {"recipe": {"sparsity": 0.5}, "model": "abc", "versions": {"torch": "2"}}
 ENTRY = Entry({"asked": 3}, {"mask": torch.arange(7, dtype=torch.uint8), "w": torch.randn(2, 3)})

@@ -8,12 +8,12 @@ from app.errors import NoWorkerError
 from app.recipes.methods import WEIGHT_METHODS
 from tests.families import BY_NAME, records
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
-from workers.pipeline.devices import find_device, set_precision
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import load
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.families.registry import adapt
+from workers.pruning.models.layout.precision import find_device, set_precision
 from workers.pruning.models.loading import load_model
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")

@@ -12,7 +12,7 @@ from workers.pruning.calibration.gradients import Differentiable
 from workers.pruning.models.layout.precision import computing_in_float32, in_float32
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Matrix
-from workers.pruning.resume.checkpoints import Checkpoints, Entry, NoCheckpoints
+from workers.pruning.resume import Checkpoints, Entry, NoCheckpoints
 
 Tick: TypeAlias = Callable[[int, Matrix], None]
 """Told the batch's number and the last matrix done; what it raises ends the measuring."""

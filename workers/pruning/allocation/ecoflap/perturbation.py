@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.pruning.allocation.ecoflap.memo import Memo
-from workers.pruning.models.layout.converted import stored
+from workers.pruning.memory import stored
 from workers.pruning.models.layout.forwards import Forward, replaced
 from workers.pruning.models.layout.structure import Matrix
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 from app.recipes.recipe import Modality
 from workers.pruning.models.adapter import Adapter, Part
 from workers.pruning.models.inputs import inputs
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.losses import needs_pairs, symmetric_contrastive
 

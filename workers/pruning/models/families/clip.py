@@ -5,7 +5,7 @@ from typing import Any
 from app.recipes.recipe import Modality
 from workers.pruning.models.adapter import Adapter, Part
 from workers.pruning.models.inputs import inputs
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import CalibrationRecord
 
 
 class ClipAdapter(Adapter):

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from workers.pruning.models.adapter import Part
 from workers.pruning.models.families.blip2 import Blip2Adapter
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Tower
 

@@ -9,8 +9,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from app.recipes.recipe import Modality
-from workers.pruning.models.files.file_keys import FileKeys, Place
-from workers.pruning.models.layout.converted import stored
+from workers.pruning.memory import stored
+from workers.pruning.models.files import FileKeys, Place
 from workers.pruning.models.layout.structure import Matrix
 
 # Fused projections whose rows are all queries, then all keys, then all values. Others interleave

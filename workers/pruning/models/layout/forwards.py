@@ -1,11 +1,16 @@
-"""Something else in place of modules' forwards, for a while."""
+"""Forwards of modules replaced for a while: to record what blocks are called with, or replay it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers.cache_utils import Cache
+from transformers.utils.generic import ModelOutput
+
+from workers.pruning.models.layout.structure import Tower
 
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
@@ -35,3 +40,168 @@ def without_cache(args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         tuple(None if isinstance(value, Cache) else value for value in args),
         {key: None if isinstance(value, Cache) else value for key, value in kwargs.items()},
     )
+
+
+Slot = int | str  # a positional index or a keyword
+_INERT = (Tensor, bool, int, float, str, torch.dtype, torch.device, type(None))
+
+
+class Stop(Exception):  # noqa: N818 - control flow
+    """Leave the forward of the model: what was wanted is recorded."""
+
+
+class NotDirectError(Exception):
+    """The model changes hidden states between its blocks, so its own code has to be asked."""
+
+
+def hidden_of(output: Any) -> Tensor:
+    """Hidden states in what a block returned: the tensor itself or the first entry."""
+    if isinstance(output, Tensor):
+        return output
+    first = output.to_tuple()[0] if isinstance(output, ModelOutput) else output[0]
+    if not isinstance(first, Tensor):
+        raise TypeError(f"a block returned {type(first).__name__} where hidden states belong")
+    return first
+
+
+@dataclass(slots=True)
+class Call:
+    """What one block was called with; hidden states are taken out once known to be handed on."""
+
+    index: int
+    args: Args
+    kwargs: Kwargs
+    slot: Slot
+    links: dict[Slot, int] = field(default_factory=dict)  # entry of the previous block's output
+
+    @property
+    def hidden(self) -> Tensor:
+        """The hidden states among the arguments."""
+        value = self.args[self.slot] if isinstance(self.slot, int) else self.kwargs[self.slot]
+        if not isinstance(value, Tensor):
+            raise TypeError("hidden states were taken out of this call")
+        return value
+
+    def put(self, slot: Slot, value: Any) -> None:
+        """Replace one argument."""
+        if isinstance(slot, int):
+            self.args = (*self.args[:slot], value, *self.args[slot + 1 :])
+        else:
+            self.kwargs = {**self.kwargs, slot: value}
+
+    def slots(self) -> Iterator[tuple[Slot, Any]]:
+        """All arguments, positional ones first."""
+        yield from enumerate(self.args)
+        yield from self.kwargs.items()
+
+
+StandIn = Callable[[int, Callable[..., Any], Args, Kwargs], Any]
+
+
+class Recorder:
+    """Stands in for the blocks of a tower and hands hidden states through."""
+
+    def __init__(self, tower: Tower, forms: dict[str, Any]) -> None:
+        self._tower = tower
+        self._last = len(tower.blocks) - 1
+        self._forms = forms
+        self._form = forms.get(tower.name)
+        self._returned: Any = None
+        self.passes: list[list[Call]] = []
+
+    def forward(self, index: int, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+        """Record the call of block `index`; returns its hidden states as its output."""
+        call = call_of(index, args, kwargs)
+        if index == 0:
+            self.passes.append([])
+        else:
+            self._check(call)
+        self.passes[-1].append(call)
+        if index == self._last and len(self.passes) == self._tower.passes:
+            raise Stop
+        if self._last == 0:
+            return original(*args, **kwargs)
+        if index == 0 and self._tower.name not in self._forms:
+            self._learn(original(*args, **kwargs), call.hidden)
+        self._returned = with_hidden(self._form, call.hidden)
+        return self._returned
+
+    def _learn(self, output: Any, hidden: Tensor) -> None:
+        """See the form of outputs in a real one, and what else it carries (T5's position bias)."""
+        if hidden_of(output).shape != hidden.shape:
+            raise NotDirectError
+        self._form = with_hidden(output, hidden.new_empty(0))
+        entries = output.values() if isinstance(output, ModelOutput) else output
+        if isinstance(output, Tensor) or sum(isinstance(e, Tensor) for e in entries) == 1:
+            self._forms[self._tower.name] = self._form
+
+    def _check(self, call: Call) -> None:
+        if not self.passes or len(self.passes[-1]) != call.index:
+            raise NotDirectError
+        if call.hidden is not hidden_of(self._returned):
+            raise NotDirectError
+        if isinstance(self._returned, tuple):
+            entries = {
+                id(v): i for i, v in enumerate(self._returned) if isinstance(v, Tensor) and i
+            }
+            call.links = {s: entries[id(v)] for s, v in call.slots() if id(v) in entries}
+
+
+class Replayer:
+    """Stands in for the blocks of a finished tower and returns what was kept of it."""
+
+    def __init__(self, kept: Mapping[int, Mapping[int, Any]]) -> None:
+        self._kept = kept
+        self._number = -1
+
+    def forward(self, index: int, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+        """What block `index` returned when it was run."""
+        self._number += index == 0
+        outputs = self._kept.get(self._number)
+        if outputs is None:
+            return original(*args, **kwargs)
+        if index in outputs:
+            return outputs[index]
+        return with_hidden(next(iter(outputs.values())), call_of(index, args, kwargs).hidden)
+
+
+def shares(args: Args, kwargs: Kwargs) -> bool:
+    """Whether a block is handed something that it can fill for later blocks: a dictionary, say."""
+    return not all(map(_inert, (*args, *kwargs.values())))
+
+
+def _inert(value: Any) -> bool:
+    return all(map(_inert, value)) if type(value) is tuple else isinstance(value, _INERT)
+
+
+def call_of(index: int, args: Args, kwargs: Kwargs) -> Call:
+    """A call with its hidden states located and caches removed (a cache would grow per call)."""
+    args, kwargs = without_cache(args, kwargs)
+    slots: list[Slot] = [0, "hidden_states", *range(1, len(args)), *kwargs]
+    given: dict[Slot, Any] = dict(enumerate(args))
+    given.update(kwargs.items())
+    for slot in slots:
+        if isinstance(given.get(slot), Tensor):
+            return Call(index, args, kwargs, slot)
+    raise NotDirectError
+
+
+def with_hidden(like: Any, hidden: Tensor) -> Any:
+    """An output of the form of `like` with other hidden states."""
+    if isinstance(like, Tensor):
+        return hidden
+    if isinstance(like, ModelOutput):
+        first = next(iter(like))
+        return type(like)(**{**like, first: hidden})
+    return type(like)((hidden, *like[1:]))
+
+
+@contextmanager
+def blocks_replaced(tower: Tower, forward: StandIn) -> Iterator[None]:
+    """Blocks of the tower call `forward(index, original, args, kwargs)`; restored on exit."""
+
+    def stand_in(index: int, original: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: forward(index, original, args, kwargs)
+
+    with replaced([block.module for block in tower.blocks], stand_in):
+        yield

@@ -8,23 +8,33 @@ called directly; only hidden states move. Where a model changes hidden states be
 code instead.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers.utils.generic import ModelOutput
 
 from workers.pruning.memory import Memory
-from workers.pruning.models.layout.forwards import Args, Kwargs, replaced, without_cache
+from workers.pruning.models.layout.forwards import (
+    Args,
+    Call,
+    Kwargs,
+    NotDirectError,
+    Recorder,
+    Replayer,
+    StandIn,
+    Stop,
+    blocks_replaced,
+    call_of,
+    hidden_of,
+    shares,
+    with_hidden,
+)
 from workers.pruning.models.layout.padding import guessed_mask
 from workers.pruning.models.layout.structure import Tower
 
 Batch = Mapping[str, Tensor]
-Slot = int | str  # a positional index or a keyword
-_INERT = (Tensor, bool, int, float, str, torch.dtype, torch.device, type(None))
 
 
 class Runner(Protocol):
@@ -48,52 +58,6 @@ class Runner(Protocol):
         """Real tokens of a tensor seen inside a block."""
 
 
-class _Stop(Exception):  # noqa: N818 (control flow: leave the model's forward)
-    pass
-
-
-class _NotDirect(Exception):  # noqa: N818 (control flow: hidden states change between blocks)
-    pass
-
-
-def hidden_of(output: Any) -> Tensor:
-    """Hidden states in what a block returned: the tensor itself or the first entry."""
-    if isinstance(output, Tensor):
-        return output
-    first = output.to_tuple()[0] if isinstance(output, ModelOutput) else output[0]
-    if not isinstance(first, Tensor):
-        raise TypeError(f"a block returned {type(first).__name__} where hidden states belong")
-    return first
-
-
-@dataclass(slots=True)
-class _Call:
-    """What one block was called with; hidden states are taken out once known to be handed on."""
-
-    index: int
-    args: Args
-    kwargs: Kwargs
-    slot: Slot
-    links: dict[Slot, int] = field(default_factory=dict)  # entry of the previous block's output
-
-    @property
-    def hidden(self) -> Tensor:
-        value = self.args[self.slot] if isinstance(self.slot, int) else self.kwargs[self.slot]
-        if not isinstance(value, Tensor):
-            raise TypeError("hidden states were taken out of this call")
-        return value
-
-    def put(self, slot: Slot, value: Any) -> None:
-        if isinstance(slot, int):
-            self.args = (*self.args[:slot], value, *self.args[slot + 1 :])
-        else:
-            self.kwargs = {**self.kwargs, slot: value}
-
-    def slots(self) -> Iterator[tuple[Slot, Any]]:
-        yield from enumerate(self.args)
-        yield from self.kwargs.items()
-
-
 class TowerPass:
     """One batch inside one tower: what each block is called with.
 
@@ -106,7 +70,7 @@ class TowerPass:
         kept: outputs of blocks that something beside the next block reads.
     """
 
-    def __init__(self, run: "BatchRun", tower: Tower, number: int, calls: list[_Call]) -> None:
+    def __init__(self, run: "BatchRun", tower: Tower, number: int, calls: list[Call]) -> None:
         self.run = run
         self.ended = False
         self._tower = tower
@@ -152,7 +116,7 @@ class TowerPass:
         """What the next block needs of those before it; None where that cannot be told."""
         if not self._direct or self._hidden is None:
             return None
-        if any(_shares(call.args, call.kwargs) for call in self._calls.values()):
+        if any(shares(call.args, call.kwargs) for call in self._calls.values()):
             return None  # later blocks read what earlier ones have put there
         links = {entry for call in self._calls.values() for entry in call.links.values()}
         found = {"hidden": self._hidden} | {f"link.{at}": self._output[at] for at in links}
@@ -179,7 +143,7 @@ class TowerPass:
         hidden = hidden_of(output)
         self._hidden = self._memory.keep(hidden)
         if self._hidden is not hidden:
-            output = _with_hidden(output, self._hidden)
+            output = with_hidden(output, self._hidden)
         self._output = output
         self._calls.pop(index, None)
         if index in self._tower.feeds or not self._direct:
@@ -244,42 +208,42 @@ class BatchRun:
                 self._towers[tower.name] = tower
                 self._finished[tower.name] = {n: _nested(kept) for n, kept in passes.items()}
 
-    def _record(self, tower: Tower) -> list[list[_Call]]:
+    def _record(self, tower: Tower) -> list[list[Call]]:
         """Calls of every pass, hidden states handed through the blocks unchanged."""
-        recorder = _Recorder(tower, self.adapter.forms)
+        recorder = Recorder(tower, self.adapter.forms)
         self._forward(tower, recorder.forward)
         if any(len(calls) != len(tower.blocks) for calls in recorder.passes):
-            raise _NotDirect
+            raise NotDirectError
         return recorder.passes
 
-    def _count(self, tower: Tower) -> list[list[_Call]]:
+    def _count(self, tower: Tower) -> list[list[Call]]:
         """First calls of every pass, blocks run for real."""
-        passes: list[list[_Call]] = []
+        passes: list[list[Call]] = []
 
         def forward(index: int, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
             if index == 0:
-                passes.append([_call(index, args, kwargs)])
+                passes.append([call_of(index, args, kwargs)])
                 if len(passes) == tower.passes:
-                    raise _Stop
+                    raise Stop
             return original(*args, **kwargs)
 
         self._forward(tower, forward)
         return passes
 
     @torch.no_grad()
-    def fetch(self, tower: Tower, number: int, index: int, outputs: Mapping[int, Any]) -> _Call:
+    def fetch(self, tower: Tower, number: int, index: int, outputs: Mapping[int, Any]) -> Call:
         """What the model's own code calls block `index` with after the given earlier outputs."""
-        found: list[_Call] = []
+        found: list[Call] = []
         current = -1
 
         def forward(at: int, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
             nonlocal current
             current += at == 0
             if current == number and at == index:
-                found.append(_call(at, args, kwargs))
-                raise _Stop
+                found.append(call_of(at, args, kwargs))
+                raise Stop
             if current == number and at in outputs:
-                if _shares(args, kwargs):
+                if shares(args, kwargs):
                     original(*args, **kwargs)  # fills what later blocks read
                 return outputs[at]
             return original(*args, **kwargs)
@@ -287,106 +251,17 @@ class BatchRun:
         self._forward(tower, forward)
         return found[0]
 
-    def _forward(self, tower: Tower, forward: "_Forward") -> None:
+    def _forward(self, tower: Tower, forward: "StandIn") -> None:
         """Run the model with the tower's blocks replaced and finished towers replayed."""
         with ExitStack() as stack:
-            stack.enter_context(_replaced(tower, forward))
+            stack.enter_context(blocks_replaced(tower, forward))
             for name, kept in self._finished.items():
                 if name != tower.name:
-                    stack.enter_context(_replaced(self._towers[name], _Replayer(kept).forward))
+                    stack.enter_context(blocks_replaced(self._towers[name], Replayer(kept).forward))
             try:
                 self.adapter.forward(self.batch)
-            except _Stop:
+            except Stop:
                 return
-
-
-_Forward = Callable[[int, Callable[..., Any], Args, Kwargs], Any]
-
-
-class _Recorder:
-    """Stands in for the blocks of a tower and hands hidden states through."""
-
-    def __init__(self, tower: Tower, forms: dict[str, Any]) -> None:
-        self._tower = tower
-        self._last = len(tower.blocks) - 1
-        self._forms = forms
-        self._form = forms.get(tower.name)
-        self._returned: Any = None
-        self.passes: list[list[_Call]] = []
-
-    def forward(self, index: int, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-        call = _call(index, args, kwargs)
-        if index == 0:
-            self.passes.append([])
-        else:
-            self._check(call)
-        self.passes[-1].append(call)
-        if index == self._last and len(self.passes) == self._tower.passes:
-            raise _Stop
-        if self._last == 0:
-            return original(*args, **kwargs)
-        if index == 0 and self._tower.name not in self._forms:
-            self._learn(original(*args, **kwargs), call.hidden)
-        self._returned = _with_hidden(self._form, call.hidden)
-        return self._returned
-
-    def _learn(self, output: Any, hidden: Tensor) -> None:
-        """See the form of outputs in a real one, and what else it carries (T5's position bias)."""
-        if hidden_of(output).shape != hidden.shape:
-            raise _NotDirect
-        self._form = _with_hidden(output, hidden.new_empty(0))
-        entries = output.values() if isinstance(output, ModelOutput) else output
-        if isinstance(output, Tensor) or sum(isinstance(e, Tensor) for e in entries) == 1:
-            self._forms[self._tower.name] = self._form
-
-    def _check(self, call: _Call) -> None:
-        if not self.passes or len(self.passes[-1]) != call.index:
-            raise _NotDirect
-        if call.hidden is not hidden_of(self._returned):
-            raise _NotDirect
-        if isinstance(self._returned, tuple):
-            entries = {
-                id(v): i for i, v in enumerate(self._returned) if isinstance(v, Tensor) and i
-            }
-            call.links = {s: entries[id(v)] for s, v in call.slots() if id(v) in entries}
-
-
-class _Replayer:
-    """Stands in for the blocks of a finished tower and returns what was kept of it."""
-
-    def __init__(self, kept: Mapping[int, Mapping[int, Any]]) -> None:
-        self._kept = kept
-        self._number = -1
-
-    def forward(self, index: int, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-        self._number += index == 0
-        outputs = self._kept.get(self._number)
-        if outputs is None:
-            return original(*args, **kwargs)
-        if index in outputs:
-            return outputs[index]
-        return _with_hidden(next(iter(outputs.values())), _call(index, args, kwargs).hidden)
-
-
-def _shares(args: Args, kwargs: Kwargs) -> bool:
-    """Whether a block is handed something that it can fill for later blocks: a dictionary, say."""
-    return not all(map(_inert, (*args, *kwargs.values())))
-
-
-def _inert(value: Any) -> bool:
-    return all(map(_inert, value)) if type(value) is tuple else isinstance(value, _INERT)
-
-
-def _call(index: int, args: Args, kwargs: Kwargs) -> _Call:
-    """A call with its hidden states located and caches removed (a cache would grow per call)."""
-    args, kwargs = without_cache(args, kwargs)
-    slots: list[Slot] = [0, "hidden_states", *range(1, len(args)), *kwargs]
-    given: dict[Slot, Any] = dict(enumerate(args))
-    given.update(kwargs.items())
-    for slot in slots:
-        if isinstance(given.get(slot), Tensor):
-            return _Call(index, args, kwargs, slot)
-    raise _NotDirect
 
 
 def _flat(outputs: Mapping[int, Any]) -> dict[str, Tensor] | None:
@@ -417,7 +292,7 @@ def _nested(found: Mapping[str, Tensor]) -> dict[int, Any]:
     return outputs
 
 
-def _keep(calls: Sequence[_Call], memory: Memory) -> None:
+def _keep(calls: Sequence[Call], memory: Memory) -> None:
     """Put the tensors of the calls where they wait best; one that several share stays one."""
     kept: dict[int, tuple[Tensor, Tensor]] = {}
     for call in calls:
@@ -426,24 +301,3 @@ def _keep(calls: Sequence[_Call], memory: Memory) -> None:
                 if id(value) not in kept:
                     kept[id(value)] = value, memory.keep(value)
                 call.put(slot, kept[id(value)][1])
-
-
-def _with_hidden(like: Any, hidden: Tensor) -> Any:
-    """An output of the form of `like` with other hidden states."""
-    if isinstance(like, Tensor):
-        return hidden
-    if isinstance(like, ModelOutput):
-        first = next(iter(like))
-        return type(like)(**{**like, first: hidden})
-    return type(like)((hidden, *like[1:]))
-
-
-@contextmanager
-def _replaced(tower: Tower, forward: _Forward) -> Iterator[None]:
-    """Blocks of the tower call `forward(index, original, args, kwargs)`; restored on exit."""
-
-    def stand_in(index: int, original: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *args, **kwargs: forward(index, original, args, kwargs)
-
-    with replaced([block.module for block in tower.blocks], stand_in):
-        yield

@@ -11,8 +11,7 @@ from tests.tiny import BERT, records, save, tokenizer
 from workers.pipeline.data.record import Record
 from workers.pipeline.evaluation.divergence import Divergence
 from workers.pipeline.evaluation.interval import Scores, compare, exponential
-from workers.pipeline.evaluation.metrics import choose
-from workers.pipeline.evaluation.stage import Evaluation
+from workers.pipeline.evaluation.stage import Evaluation, choose
 from workers.pipeline.evaluation.subject import Subject
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model

@@ -12,10 +12,9 @@ from tests.families import BY_NAME
 from tests.tiny import VISION_CONFIG, records, save
 from workers.pipeline.data.record import Record
 from workers.pipeline.evaluation.accuracy import answers
-from workers.pipeline.evaluation.metrics import METRICS, choose
 from workers.pipeline.evaluation.perplexity import Perplexity
 from workers.pipeline.evaluation.recall import _hits
-from workers.pipeline.evaluation.stage import Evaluation
+from workers.pipeline.evaluation.stage import METRICS, Evaluation, choose
 from workers.pipeline.evaluation.subject import Subject
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model

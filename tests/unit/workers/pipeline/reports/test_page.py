@@ -8,8 +8,8 @@ from app.recipes.evaluation import Estimate, EvaluationReport, Measured, MetricN
 from app.recipes.methods import build_recipe
 from app.recipes.pruning_report import PAGE_FILE, MatrixReport, PruningReport, tally
 from app.recipes.recipe import Modality
-from workers.pipeline.export.sizes import Sizes
-from workers.pipeline.reports.page import write_page
+from workers.pipeline.export import Sizes
+from workers.pipeline.reports.card import write_page
 from workers.pipeline.reports.plots import plots
 
 EVIL = "<script>alert(1)</script>"

@@ -10,7 +10,7 @@ from app.domain.submission import JobRequest, resolve
 from app.errors import ModelRunError, OutOfMemoryError
 from tests.families import BY_NAME
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
-from workers.pipeline.run import out_of_memory
+from workers.pipeline.run.run import run_with_smaller_batches
 
 MESSAGES = {
     "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -82,7 +82,7 @@ def context(tmp_path):
 def test_the_batch_is_halved_until_it_fits(context, error):
     (context.staging / "left-over").write_text("of the first try")
     with room_for(3, error):
-        outcome = out_of_memory.run(context)
+        outcome = run_with_smaller_batches(context)
     assert outcome.result["sparsity"] == pytest.approx(0.5, abs=0.01)
     assert not (context.staging / "left-over").exists()
     halvings = [event.data["batch_size"] for event in context.report.warnings]
@@ -94,11 +94,11 @@ def test_the_batch_is_halved_until_it_fits(context, error):
 
 def test_where_nothing_helps_the_error_has_figures(context):
     with room_for(0, MESSAGES["cuda"]), pytest.raises(OutOfMemoryError, match="GB were free"):
-        out_of_memory.run(context)
+        run_with_smaller_batches(context)
     assert len(context.report.warnings) == 3
 
 
 def test_other_errors_are_not_tried_again(context):
     with room_for(3, RuntimeError("shape mismatch")), pytest.raises(ModelRunError, match="shape"):
-        out_of_memory.run(context)
+        run_with_smaller_batches(context)
     assert context.report.warnings == []

@@ -6,8 +6,7 @@ from torch import nn
 
 from app.errors import NonFiniteError
 from app.recipes.recipe import Modality
-from workers.pruning.calibration.hooks import Calibration
-from workers.pruning.calibration.statistics import Hessian, SquareSum
+from workers.pruning.calibration.statistics import Calibration, Hessian, SquareSum
 from workers.pruning.models.layout.structure import Matrix
 
 

@@ -6,7 +6,7 @@ import torch
 from app.recipes.methods import build_recipe
 from app.recipes.recipe import Flow, Recipe, Uniform, Wanda
 from tests.families import BY_NAME, records
-from workers.pruning.engine.digests import Digests
+from workers.pruning.engine.dense_pass import Digests
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model

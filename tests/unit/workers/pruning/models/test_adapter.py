@@ -14,7 +14,7 @@ from tests.families import BY_NAME, records
 from tests.tiny import BERT, DECODER, VISION_CONFIG, save, tokenizer
 from workers.pruning.models.export import export_checkpoint
 from workers.pruning.models.families.registry import adapt, known_adapters
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.models.loading import load_model
 
 

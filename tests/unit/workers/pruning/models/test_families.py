@@ -16,7 +16,8 @@ from tests.unseen import UNSEEN
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import export_checkpoint
 from workers.pruning.models.families.registry import adapt
-from workers.pruning.models.layout.replay import BatchRun, TowerPass, hidden_of
+from workers.pruning.models.layout.forwards import hidden_of
+from workers.pruning.models.layout.replay import BatchRun, TowerPass
 from workers.pruning.models.loading import load_model
 
 Directory = Callable[[str], Path]

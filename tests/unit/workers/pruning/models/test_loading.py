@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from app.errors import ModelLoadError, UnsupportedArchitectureError
 from tests.families import BY_NAME
 from tests.tiny import DECODER, save, tokenizer
-from workers.pruning.models.layout.converted import stored
+from workers.pruning.memory import stored
 from workers.pruning.models.layout.precision import suitable_dtype
 from workers.pruning.models.loading import load_model
 

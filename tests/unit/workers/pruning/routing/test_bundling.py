@@ -10,8 +10,7 @@ import torch
 
 from tests.unit.workers.pruning.routing.subjects import FAMILIES, LAYERS, model_of, prompts
 from workers.pruning.routing import runtime
-from workers.pruning.routing.artifact import runtime_source
-from workers.pruning.routing.bundling import bundle
+from workers.pruning.routing.artifact import bundle, runtime_source
 
 FOLDER = Path(runtime.__file__).parent
 

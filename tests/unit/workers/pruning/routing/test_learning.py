@@ -5,7 +5,7 @@ import torch
 
 from app.errors import RecipeError
 from app.recipes.routing import Routing, TokensAndLayers
-from workers.pruning.resume.checkpoints import NoCheckpoints
+from workers.pruning.resume import NoCheckpoints
 from workers.pruning.routing.judging import averaged, contestants, judge
 from workers.pruning.routing.learning import learn
 from workers.pruning.routing.policies import Rules

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import CalibrationDataError
-from workers.pruning.routing.splits import split
+from workers.pruning.routing.learning import split
 
 
 @given(

@@ -13,7 +13,7 @@ from torch import nn
 
 from app.recipes.methods import build_recipe
 from tests.families import records
-from workers.pipeline.export.masks import write_masks
+from workers.pipeline.export import write_masks
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.export import export_checkpoint
 from workers.pruning.models.families.registry import adapt

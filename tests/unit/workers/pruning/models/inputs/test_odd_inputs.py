@@ -12,8 +12,7 @@ from app.errors import CalibrationDataError, ModelLoadError
 from tests.families import BY_NAME, records
 from tests.tiny import DECODER, SPECIAL, WORDS, save, tokenizer
 from workers.pruning.models.families.registry import adapt
-from workers.pruning.models.inputs.boundary import is_foreign, naming_record
-from workers.pruning.models.inputs.records import CalibrationRecord
+from workers.pruning.models.inputs.inputs import CalibrationRecord, is_foreign, naming_record
 from workers.pruning.models.loading import load_model
 
 PICTURE = Image.new("RGB", (20, 20), (200, 10, 10))

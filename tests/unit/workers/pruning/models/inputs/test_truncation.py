@@ -11,9 +11,8 @@ from app.errors import CalibrationDataError
 from tests.families import BY_NAME
 from tests.tiny import WORDS, records, tokenizer
 from workers.pruning.models.families.registry import adapt
-from workers.pruning.models.inputs.limits import longest_text
-from workers.pruning.models.inputs.records import CalibrationRecord
-from workers.pruning.models.inputs.truncation import count_tokens, shorten
+from workers.pruning.models.inputs.inputs import CalibrationRecord
+from workers.pruning.models.inputs.limits import count_tokens, longest_text, shorten
 from workers.pruning.models.loading import load_model
 from workers.pruning.models.prompts import encode_prompt
 

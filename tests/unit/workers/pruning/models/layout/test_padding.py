@@ -6,8 +6,7 @@ import transformers as tf
 
 from app.recipes.recipe import Recipe
 from tests.tiny import VOCABULARY, save, tokenizer
-from workers.pruning.calibration.hooks import Calibration
-from workers.pruning.calibration.statistics import SquareSum
+from workers.pruning.calibration.statistics import Calibration, SquareSum
 from workers.pruning.calibration.walk import steps
 from workers.pruning.engine.targets import find_targets
 from workers.pruning.models.families.registry import adapt

@@ -12,10 +12,9 @@ from tests.families import BY_NAME, records
 from tests.tiny import DECODER, stored_as
 from workers.pruning.calibration.gradients import each_gradient
 from workers.pruning.engine.prune import prune
-from workers.pruning.memory import Memory
+from workers.pruning.memory import Converted, Memory, stored
 from workers.pruning.models.export import copy_checkpoint, export_checkpoint, write_back
 from workers.pruning.models.families.registry import adapt
-from workers.pruning.models.layout.converted import Converted, stored
 from workers.pruning.models.layout.precision import compute_in, settle
 from workers.pruning.models.loading import load_model
 

@@ -9,7 +9,8 @@ from app.recipes.recipe import Modality
 from tests.families import BY_NAME, records
 from workers.pruning.memory import Memory
 from workers.pruning.models.families.registry import adapt
-from workers.pruning.models.layout.replay import BatchRun, hidden_of
+from workers.pruning.models.layout.forwards import hidden_of
+from workers.pruning.models.layout.replay import BatchRun
 from workers.pruning.models.layout.structure import Block, Tower
 from workers.pruning.models.loading import load_model
 

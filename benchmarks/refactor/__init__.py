@@ -1,0 +1,1 @@
+"""Proof that a change of the code's form changes no result."""

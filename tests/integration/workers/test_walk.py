@@ -1,0 +1,95 @@
+"""How many modules a reader opens to follow one Wanda job, from its claim to its published files.
+
+Run with `-s` to see the list.
+"""
+
+import inspect
+import sys
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from app.db import jobs, queueing
+from app.domain.jobs import JobStatus, NewJob
+from app.domain.projects import DEFAULT_PROJECT
+from app.domain.submission import JobRequest, resolve
+from app.planning.machines import Machine
+from app.storage.checkpoints import CheckpointStore
+from app.storage.store import open_store
+from tests.families import BY_NAME
+from workers.pipeline.context import ModelAccess
+from workers.runtime.runner import Runner
+from workers.runtime.watchdog.watch import Watch
+
+MOST = 45  # modules of `workers`
+REQUEST = JobRequest(
+    model="llava",
+    method="wanda",
+    sparsity=0.5,
+    calibration={"set": "shapes", "samples": 4, "batch_size": 2},
+    device="cpu",
+)
+MACHINE = Machine("cpu", 1 << 34, 1, "cpu", 0, None, gflops=50.0, disk_rate=1e9)
+
+
+@contextmanager
+def functions_traced():
+    """Yields the set of code objects of functions that run, of all threads started inside."""
+    ran = set()
+
+    def note(frame, event, _argument):
+        if event == "call":
+            ran.add(frame.f_code)
+
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        yield ran
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+
+def modules_of(ran, package):
+    """Names of the package's modules of which a function ran; what an import runs is none."""
+    files = {code.co_filename for code in ran if code.co_flags & inspect.CO_OPTIMIZED}
+    loaded = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    return sorted(
+        name for name, file in loaded.items() if file in files and name.startswith(package)
+    )
+
+
+@pytest.fixture
+def runner(engine, queue, tmp_path):
+    BY_NAME["llava"].build(tmp_path / "models" / "llava")
+    watch = Watch()
+    yield Runner(
+        engine=engine,
+        store=open_store(tmp_path / "store", None, None),
+        models=ModelAccess((tmp_path / "models",), "http://127.0.0.1:1", tmp_path),
+        device="cpu",
+        datasets=tmp_path / "datasets",
+        checkpoints=CheckpointStore(tmp_path / "checkpoints"),
+        checkpoint_bytes=1 << 30,
+        activation_bytes=1 << 30,
+        lease_seconds=300,
+        heartbeat_seconds=60,
+        machine=MACHINE,
+        queue=queue,
+        watch=watch,
+    )
+    watch.close()
+
+
+def test_a_wanda_job_runs_through_few_modules(engine, runner):
+    spec = resolve(REQUEST).model_dump(mode="json")
+    with engine.begin() as connection:
+        job, _ = queueing.add(connection, NewJob(spec, max_attempts=1), key_id="", action=None)
+    with functions_traced() as ran:
+        assert runner.run(job.id)
+    with engine.connect() as connection:
+        assert jobs.get(connection, DEFAULT_PROJECT, job.id).status is JobStatus.SUCCEEDED
+    modules = modules_of(ran, "workers.")
+    print(f"{len(modules)} modules:", *modules, sep="\n")  # noqa: T201  the list is for a reader
+    assert len(modules) <= MOST

@@ -1,0 +1,228 @@
+"""What leaves the pipeline: masks, sizes, the check of the exported files, and the manifest."""
+
+import hashlib
+import json
+import math
+import mimetypes
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from app.domain.jobs import Artifact
+from app.errors import VerificationError
+from app.packed import unpack
+from app.packed.pack import Counts, compress, pack
+from app.recipes.pruning_report import MatrixReport, PruningReport
+from app.recipes.recipe import Uniform
+from workers.pruning.memory import stored
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.files import header_of, open_checkpoint
+from workers.pruning.selection import keep_sparse
+
+if TYPE_CHECKING:
+    from workers.pruning.models.layout.structure import Matrix
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One file of a run. `path` is relative, with forward slashes."""
+
+    path: str
+    size: int
+    sha256: str
+    media_type: str
+
+    def published(self, job_id: str, attempt: int) -> Artifact:
+        """The file as an artifact of a job."""
+        return Artifact(job_id=job_id, attempt=attempt, **asdict(self))
+
+
+def write_json(directory: Path, name: str, content: Any) -> None:
+    """Write a file that people may read as well."""
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+    (directory / name).write_text(text + "\n", encoding="utf-8")
+
+
+def close_run(directory: Path, provenance: Mapping[str, Any]) -> list[OutputFile]:
+    """Write the manifest over everything that lies in the directory; returns all files.
+
+    Args:
+        directory: the staged files.
+        provenance: how they came about. Without times, so that the same run gives the same file.
+    """
+    files = [_describe(directory, path) for path in sorted(directory.rglob("*")) if path.is_file()]
+    listed = {file.path: {"size": file.size, "sha256": file.sha256} for file in files}
+    write_json(directory, MANIFEST, {"format": FORMAT, "files": listed, **provenance})
+    return [*files, _describe(directory, directory / MANIFEST)]
+
+
+def _describe(directory: Path, file: Path) -> OutputFile:
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return OutputFile(
+        path=file.relative_to(directory).as_posix(),
+        size=file.stat().st_size,
+        sha256=digest,
+        media_type=mimetypes.guess_type(file.name)[0] or "application/octet-stream",
+    )
+
+
+# Apart from the weights: some loaders read every safetensors file that lies beside config.json.
+FOLDER = "sparse"
+MASKS = "masks.safetensors"
+
+
+def write_masks(directory: Path, adapter: Adapter, pruned: Iterable[MatrixReport]) -> None:
+    """Write `masks.safetensors` and `keep_sparse.py`, which describes the format.
+
+    One tensor's mask is in memory at a time.
+
+    Args:
+        directory: where; created if absent.
+        adapter: the pruned model.
+        pruned: its matrices that were pruned; the zeros in them are the mask.
+    """
+    directory.mkdir(exist_ok=True)
+    modules = {report.module for report in pruned}
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, parameter in adapter.model.named_parameters(remove_duplicate=False):
+        names[id(stored(parameter))].append(name)
+    places: dict[str, list[tuple[int, Matrix]]] = defaultdict(list)
+    for matrix in adapter.matrices:
+        if matrix.name in modules:
+            places[matrix.file_key].append((matrix.file_row, matrix))
+            for key in matrix.copies:
+                places[key].append((0, matrix))
+    shapes = {key: adapter.loaded.checkpoint.tensors[key].shape for key in sorted(places)}
+    tensors = {
+        key: {
+            "shape": shape,
+            "parts": [
+                {
+                    "names": names[id(matrix.parameter)],
+                    "rows": [first, first + len(matrix.parameter)],
+                }
+                for first, matrix in {at: (at, matrix) for at, matrix in places[key]}.values()
+            ],
+        }
+        for key, shape in shapes.items()
+    }
+    layout = {key: ("U8", [-(-math.prod(shape) // 8)]) for key, shape in shapes.items()}
+    with (directory / MASKS).open("wb") as stream:
+        stream.write(header_of(layout, {"tensors": json.dumps(tensors)}))
+        for key, shape in shapes.items():
+            kept = torch.ones(shape, dtype=torch.bool)
+            for first, matrix in places[key]:
+                rows = kept[first : first + len(matrix.parameter)]
+                matrix.part_of(rows).copy_(matrix.weight != 0)
+                adapter.memory.release()
+            stream.write(keep_sparse.pack(kept).numpy().data)
+    shutil.copyfile(keep_sparse.__file__, directory / Path(keep_sparse.__file__).name)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a checkpoint weighs.
+
+    Attributes:
+        dense: bytes of the safetensors files.
+        packed: bytes that a packed download sends in their place.
+        elements: of all tensors; types of less than a byte are counted in bytes.
+        nonzeros: elements with a bit that is set.
+    """
+
+    dense: int = 0
+    packed: int = 0
+    elements: int = 0
+    nonzeros: int = 0
+
+
+def weigh(directory: Path) -> Sizes:
+    """Pack the checkpoint's files for their sizes alone: downloads pack what they send.
+
+    Args:
+        directory: the exported checkpoint; masks and other safetensors beside it are left out.
+    """
+    dense = packed = 0
+    counts = Counts()
+    for name in open_checkpoint(directory).files:
+        with (directory / name).open("rb") as source:
+            packed += sum(map(len, compress(pack(source, counts=counts))))
+        dense += (directory / name).stat().st_size
+    return Sizes(dense, packed, counts.elements, counts.nonzeros)
+
+
+def write_decoder(folder: Path) -> None:
+    """Put the decoder of packed downloads into a folder."""
+    shutil.copyfile(unpack.__file__, folder / Path(unpack.__file__).name)
+
+
+_PIECE = 1 << 24  # bytes looked at together
+
+
+def verify_sparsity(directory: Path, reports: Iterable[MatrixReport]) -> None:
+    """Check every pruned matrix of the exported checkpoint.
+
+    Args:
+        directory: the exported checkpoint.
+        reports: what the run says it did; parts of one fused tensor are added up.
+
+    Raises:
+        VerificationError: a tensor has other zeros than the report says, or fewer than asked for.
+    """
+    zeros: dict[str, int] = {}
+    asked: dict[str, int] = {}
+    for report in reports:
+        zeros[report.file_key] = zeros.get(report.file_key, 0) + report.zeros
+        asked[report.file_key] = asked.get(report.file_key, 0) + report.asked
+    counted = dict(_count_zeros(directory, set(zeros)))
+    for key, expected in zeros.items():
+        found = counted.get(key)
+        if found != expected or found < asked[key]:
+            raise VerificationError(
+                f"{key} was exported with {found} zeros; {asked[key]} were asked for and "
+                f"{expected} were in memory"
+            )
+
+
+def verify_target(report: PruningReport) -> None:
+    """Check the totals against what the recipe asks for.
+
+    More zeros than asked are allowed: weights may have been zero before. The report warns of them.
+    Fewer are allowed where the recipe rounds as the papers do, which it then says.
+
+    Raises:
+        VerificationError: weights that were to be zero are not.
+    """
+    allocation = report.recipe.allocation
+    if isinstance(allocation, Uniform) and allocation.rounding == "paper":
+        return
+    for each in report.targets:
+        if each.difference < 0:
+            raise VerificationError(
+                f"{each.scope}: {each.zeros} weights are zero and {each.target} were asked for"
+            )
+
+
+def _count_zeros(directory: Path, keys: set[str]) -> Iterable[tuple[str, int]]:
+    checkpoint = open_checkpoint(directory)
+    for key in keys.intersection(checkpoint.tensors):
+        stored = checkpoint.tensors[key]
+        if (dtype := stored.torch_dtype) is None:
+            continue
+        zeros = 0
+        with (directory / stored.file).open("rb") as stream:
+            stream.seek(stored.begin)
+            for begin in range(stored.begin, stored.end, _PIECE):
+                piece = bytearray(stream.read(min(_PIECE, stored.end - begin)))
+                values = torch.frombuffer(piece, dtype=dtype)
+                zeros += values.numel() - int(values.count_nonzero())
+        yield key, zeros

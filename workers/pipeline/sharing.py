@@ -1,0 +1,232 @@
+"""Measurements that several jobs or several workers share.
+
+1. The members of a sweep share what its first job, the leader, measured on the dense model:
+   `calibration/statistics.safetensors`, one digest (in,) float32 for each matrix by its name; in
+   its metadata ECoFLaP scores and the fingerprint of the checkpoint they were measured on.
+2. The scores of zeroth-order ECoFLaP are measured in shards that any worker can take. A score
+   depends on its matrix, its batch and the seed alone, so merged shards are exactly what one worker
+   would have measured, whoever measured them and in whatever order.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save_file
+
+from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
+from app.domain.shards import Part, Shard, cut
+from app.domain.submission import JobSpec
+from app.planning.model_files.files import HubModel, parse_model_source
+from app.recipes.allocation_scores import AllocationScores
+from app.recipes.pruning_report import STATISTICS_FILE, PruningReport
+from app.recipes.recipe import ECoFLaP, Recipe, ZerothOrder
+from workers.pipeline.context import RunContext
+from workers.pipeline.sources import ModelFiles
+from workers.pipeline.stages import (
+    calibration_batches,
+    fetch_model,
+    load_to_run,
+    read_records,
+    settled,
+)
+from workers.pruning.allocation.ecoflap import measure
+from workers.pruning.calibration.walk import first_holding
+from workers.pruning.engine.dense_pass import Digests
+from workers.pruning.engine.prune import evaluating
+from workers.pruning.engine.targets import find_targets
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.families.registry import adapt
+from workers.pruning.models.layout.replay import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What need not be measured again."""
+
+    scores: AllocationScores | None
+    digests: Digests
+
+
+def write(staging: Path, source: ModelFiles, pruned: PruningReport, digests: Digests) -> None:
+    """Keep what the run measured on the dense model."""
+    metadata = {"checkpoint": source.fingerprint}
+    if pruned.allocation is not None:
+        metadata["scores"] = pruned.allocation.scores.model_dump_json()
+    file = staging / STATISTICS_FILE
+    file.parent.mkdir()
+    save_file(digests.found, file, metadata=metadata)
+
+
+def read(context: RunContext, source: ModelFiles) -> Known:
+    """What the leader measured, if it was on this very checkpoint."""
+    content = context.shared.statistics
+    if content is None:
+        return Known(context.spec.scores, Digests())
+    metadata = _metadata(content)
+    if metadata["checkpoint"] != source.fingerprint:
+        message = "the model has changed since the sweep's first job; calibrating anew"
+        context.report.event(NewEvent(EventType.WARNING, message, EventLevel.WARNING))
+        return Known(context.spec.scores, Digests())
+    context.report.event(NewEvent(EventType.LOG, "using the calibration of the sweep's first job"))
+    scores = metadata.get("scores")
+    return Known(
+        AllocationScores.model_validate_json(scores) if scores else context.spec.scores,
+        Digests(load(content)),
+    )
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """A safetensors file begins with the length of its header, 8 bytes little-endian."""
+    length = int.from_bytes(content[:8], "little")
+    found: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    return found
+
+
+_PAUSE = 0.2  # seconds between two looks at a board with nothing to take
+
+
+class NotWanted(Exception):  # noqa: N818 - control flow: somebody else was faster
+    """The result of a part has come from elsewhere, or its job has ended."""
+
+
+def measure_together(
+    context: RunContext, adapter: Adapter, source: ModelFiles, batches: Sequence[Batch]
+) -> AllocationScores | None:
+    """The scores of the job, others helping; None where there is nothing to share out."""
+    recipe, board = context.spec.recipe, context.board
+    if (
+        board is None
+        or not batches
+        or not isinstance(recipe, Recipe)
+        or settings_of(recipe) is None
+    ):
+        return None
+    work = Work(adapter, recipe, batches)
+    parts = cut(len(work.batches), work.blocks)
+    board.post(_pinned(context.spec, source), parts)
+    while (found := board.merged()) is None:
+        context.report.check()
+        shard = board.take()
+        if shard is None:  # the last ones are out, or the job is no longer ours
+            context.report.wait(_PAUSE)
+            continue
+        try:
+            scores = work.measure(shard.part, _checks(context, board.wanted, shard))
+        except NotWanted:
+            continue
+        board.hand_in(shard, scores)
+    return found
+
+
+class Work:
+    """One model with its batches, ready to measure any part."""
+
+    def __init__(self, adapter: Adapter, recipe: Recipe, batches: Iterable[Batch]) -> None:
+        """Choose the matrices and the batches that are scored.
+
+        Raises:
+            RecipeError: the recipe does not fit the model.
+            TypeError: it has no zeroth-order scores.
+        """
+        settings = settings_of(recipe)
+        if settings is None:
+            raise TypeError("only zeroth-order scores are measured in parts")
+        self._adapter = adapter
+        self._settings = settings
+        self._seed = recipe.seed
+        homes = find_targets(adapter.towers, recipe).blocks
+        self._matrices = list(homes)
+        self.blocks = [len(list(group)) for _, group in groupby(homes.values())]
+        self.batches = first_holding(batches, settings.samples)
+
+    def measure(self, part: Part, check: Callable[[], None]) -> AllocationScores:
+        """Scores of the part; `check` is called after every block, and what it raises ends it."""
+        with torch.no_grad(), evaluating(self._adapter.model):
+            return measure(
+                self._adapter,
+                self._settings,
+                [(part.batch, self.batches[part.batch])],
+                self._matrices[part.first : part.last],
+                seed=self._seed,
+                tick=lambda _batch, _matrix: check(),
+            )
+
+
+def settings_of(recipe: Recipe) -> ZerothOrder | None:
+    """The estimator, where its scores are measured in parts."""
+    allocation = recipe.allocation
+    if isinstance(allocation, ECoFLaP) and isinstance(allocation.scores, ZerothOrder):
+        return allocation.scores
+    return None
+
+
+def _pinned(spec: JobSpec, source: ModelFiles) -> JobSpec:
+    """What helpers need of the job, its model at the commit this worker has."""
+    measured = spec.model_copy(update={"evaluation": None, "quality_gate": None})
+    model = parse_model_source(spec.model)
+    if not isinstance(model, HubModel) or source.revision is None:
+        return measured
+    return measured.model_copy(update={"model": f"hf:{model.repo_id}@{source.revision}"})
+
+
+def _checks(
+    context: RunContext, wanted: Callable[[Shard], bool], shard: Shard
+) -> Callable[[], None]:
+    def check() -> None:
+        context.report.check()
+        if not wanted(shard):
+            raise NotWanted
+
+    return check
+
+
+class Quiet:
+    """Listens to a helper and says nothing: the job's own worker reports."""
+
+    def phase(self, phase: Phase) -> None:
+        """Do nothing."""
+
+    def progress(self, share: float) -> None:
+        """Do nothing."""
+
+    def event(self, event: NewEvent) -> None:
+        """Do nothing."""
+
+    def plan(self, seconds: float) -> None:
+        """Do nothing."""
+
+    def check(self) -> None:
+        """Do nothing."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    def kept(self) -> None:
+        """Do nothing."""
+
+
+def open_work(context: RunContext) -> Work:
+    """The model and the batches of a job, as its own worker has them; nothing is written.
+
+    Raises:
+        UserError: model, data or recipe are at fault.
+        SystemFaultError: the surroundings are.
+        TypeError: the job has no parts.
+    """
+    recipe = context.spec.recipe
+    if not isinstance(recipe, Recipe):
+        raise TypeError("routers are not trained in parts")
+    source = fetch_model(context)
+    context = settled(context, source)
+    adapter = adapt(
+        load_to_run(context, source),
+        split_qkv=recipe.split_qkv,
+        include_bridge=recipe.include_bridge,
+    )
+    return Work(adapter, recipe, calibration_batches(context, adapter, read_records(context)))

@@ -1,1 +1,0 @@
-"""One job's measurement on several workers."""

@@ -1,1 +1,0 @@
-"""What an interrupted run continues from."""

@@ -1,1 +1,0 @@
-"""Celery tasks: each hands its message to the runner."""
