@@ -1,12 +1,17 @@
-"""Every error a client can meet, each with a stable code.
+"""Every error a client can meet, each with a stable code; those of one noun stand with the noun.
 
 ```
-SecateurError
-+-- UserError        the request, the model or the data is at fault; the same call fails again
-+-- SystemFaultError the service is at fault; a retry may succeed
+SecateurError          internal: the service has a bug
++-- UserError          invalid request: the same call fails again
+|   +-- NotFoundError  there is no such thing
+|   +-- ConflictError  the thing is in a state that does not allow it
+|   +-- AccessError    the caller may not do this
+|   +-- LimitError     more than the caller may have
++-- SystemFaultError   unavailable: the service is at fault; a retry may succeed
 ```
 """
 
+from http import HTTPStatus
 from typing import ClassVar
 
 
@@ -14,6 +19,7 @@ class SecateurError(Exception):
     """Base of all errors that reach a client. `str(error)` says what happened and what to do."""
 
     code: ClassVar[str] = "internal"
+    status: ClassVar[HTTPStatus] = HTTPStatus.UNPROCESSABLE_ENTITY
     retry_after: ClassVar[int | None] = None  # seconds; None where waiting does not help
 
 
@@ -21,8 +27,34 @@ class UserError(SecateurError):
     """The request, the model or the data is at fault."""
 
 
+class NotFoundError(UserError):
+    """There is no such thing, or not any more."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class ConflictError(UserError):
+    """The thing is in a state that does not allow what was asked."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class AccessError(UserError):
+    """The caller may not do this."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class LimitError(UserError):
+    """The caller asks for more than it may have."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+
 class SystemFaultError(SecateurError):
     """The service is at fault; trying again may succeed."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class UnsupportedArchitectureError(UserError):
@@ -47,30 +79,6 @@ class ModelRunError(UserError):
     """The model's own code fails on the records; the message has its words."""
 
     code = "model_run_failed"
-
-
-class EvaluationDataError(UserError):
-    """The evaluation set cannot be given to this model."""
-
-    code = "evaluation_data_invalid"
-
-
-class EvaluationOverlapError(UserError):
-    """A record serves calibration and evaluation: the figures would be flattered."""
-
-    code = "evaluation_data_overlaps"
-
-
-class MetricNotApplicableError(UserError):
-    """A metric was asked for that this model, or these records, do not allow."""
-
-    code = "metric_not_applicable"
-
-
-class QualityGateError(UserError):
-    """The pruned model is worse than the quality gate allows."""
-
-    code = "quality_gate_failed"
 
 
 class RecipeError(UserError):
@@ -109,19 +117,19 @@ class MethodParameterError(UserError):
     code = "method_parameter_invalid"
 
 
-class JobNotFoundError(UserError):
+class JobNotFoundError(NotFoundError):
     """No job has that id."""
 
     code = "job_not_found"
 
 
-class JobFinishedError(UserError):
+class JobFinishedError(ConflictError):
     """The job has ended; what was asked is no longer possible."""
 
     code = "job_already_finished"
 
 
-class ArtifactNotFoundError(UserError):
+class ArtifactNotFoundError(NotFoundError):
     """The job has no published file of that path."""
 
     code = "artifact_not_found"
@@ -137,18 +145,7 @@ class ArtifactPathError(UserError):
     """An artifact path is absolute, leaves its directory, or is no path."""
 
     code = "artifact_path_invalid"
-
-
-class KeyMissingError(UserError):
-    """The request carries no API key."""
-
-    code = "api_key_missing"
-
-
-class KeyInvalidError(UserError):
-    """The API key is unknown."""
-
-    code = "api_key_invalid"
+    status = HTTPStatus.BAD_REQUEST
 
 
 class ModelSourceError(UserError):
@@ -157,16 +154,18 @@ class ModelSourceError(UserError):
     code = "model_source_invalid"
 
 
-class BodyTooLargeError(UserError):
+class BodyTooLargeError(LimitError):
     """The request body is larger than the service accepts."""
 
     code = "body_too_large"
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
-class BodyTooSlowError(UserError):
+class BodyTooSlowError(LimitError):
     """The request body came too slowly; the connection is closed."""
 
     code = "body_too_slow"
+    status = HTTPStatus.REQUEST_TIMEOUT
 
 
 class DatabaseUnavailableError(SystemFaultError):
@@ -230,13 +229,13 @@ class OutOfMemoryError(SystemFaultError):
     code = "out_of_memory"
 
 
-class RepositoryNotFoundError(UserError):
+class RepositoryNotFoundError(NotFoundError):
     """No finished job stands behind this repository name."""
 
     code = "repository_not_found"
 
 
-class RevisionNotFoundError(UserError):
+class RevisionNotFoundError(NotFoundError):
     """The repository has no such branch, version or commit."""
 
     code = "revision_not_found"
@@ -248,65 +247,49 @@ class StorageUnavailableError(SystemFaultError):
     code = "storage_failed"
 
 
-class ArtifactExpiredError(UserError):
+class ArtifactExpiredError(NotFoundError):
     """The job's files were removed after the time that files are kept."""
 
     code = "artifacts_expired"
+    status = HTTPStatus.GONE
 
 
-class JobInUseError(UserError):
+class JobInUseError(ConflictError):
     """Something else needs the job's files."""
 
     code = "job_in_use"
 
 
-class DestinationUnknownError(UserError):
-    """The installation has no destination of that name."""
-
-    code = "destination_unknown"
-
-
-class PublicationNotFoundError(UserError):
-    """The job has no publication of that id."""
-
-    code = "publication_not_found"
-
-
-class PublishingError(SystemFaultError):
-    """A destination did not take the files."""
-
-    code = "publishing_failed"
-
-
-class ModelVersionNotFoundError(UserError):
+class ModelVersionNotFoundError(NotFoundError):
     """The project has no model of that name, or the model no such version."""
 
     code = "model_version_not_found"
 
 
-class ResultNotReadyError(UserError):
+class ResultNotReadyError(NotFoundError):
     """The job has not ended yet."""
 
     code = "result_not_ready"
     retry_after = 5
 
 
-class JobNotFinishedError(UserError):
+class JobNotFinishedError(ConflictError):
     """The job has to end first."""
 
     code = "job_not_finished"
 
 
-class JobNotRetryableError(UserError):
+class JobNotRetryableError(ConflictError):
     """Only failed and cancelled jobs can be retried."""
 
     code = "job_not_retryable"
 
 
-class PreconditionError(UserError):
+class PreconditionError(ConflictError):
     """The resource is not in the state that If-Match names."""
 
     code = "precondition_failed"
+    status = HTTPStatus.PRECONDITION_FAILED
 
 
 class IdempotencyMismatchError(UserError):
@@ -315,123 +298,14 @@ class IdempotencyMismatchError(UserError):
     code = "idempotency_key_reused"
 
 
-class IdempotencyInFlightError(UserError):
+class IdempotencyInFlightError(ConflictError):
     """The first request with this Idempotency-Key has not been answered yet."""
 
     code = "idempotency_key_in_flight"
     retry_after = 1
 
 
-class ScopeError(UserError):
-    """The API key's scope does not cover this."""
-
-    code = "scope_missing"
-
-
-class SweepNotFoundError(UserError):
-    """The project has no sweep of that id."""
-
-    code = "sweep_not_found"
-
-
-class SweepFinishedError(UserError):
-    """The sweep has ended; what was asked is no longer possible."""
-
-    code = "sweep_already_finished"
-
-
-class SweepNotFinishedError(UserError):
-    """Every job of the sweep has to end first."""
-
-    code = "sweep_not_finished"
-
-
-class ApiKeyNotFoundError(UserError):
-    """The project has no API key of that id."""
-
-    code = "api_key_not_found"
-
-
-class ProjectNotFoundError(UserError):
-    """No project has that id."""
-
-    code = "project_not_found"
-
-
-class ProjectExistsError(UserError):
-    """Another project has that name."""
-
-    code = "project_exists"
-
-
-class QueueQuotaError(UserError):
-    """The project has as many queued jobs as it may have."""
-
-    code = "quota_queued_jobs"
-    retry_after = 30
-
-
-class ArtifactQuotaError(UserError):
-    """The project's artifacts take up all the room it may use."""
-
-    code = "quota_artifact_bytes"
-
-
-class RateLimitError(UserError):
-    """The project sent more requests than it may."""
-
-    code = "rate_limited"
-
-
-class UnknownWorkerClassError(UserError):
-    """No worker of the class asked for has ever started."""
-
-    code = "worker_class_unknown"
-
-
-class WorkerClassNotFoundError(UserError):
-    """There is no worker class of that name."""
-
-    code = "worker_class_not_found"
-
-
-class NoWorkerError(UserError):
-    """No worker has the device asked for."""
-
-    code = "no_worker_for_device"
-
-
-class JobTooLargeError(UserError):
-    """The job needs more memory than any worker has that could take it."""
-
-    code = "job_too_large"
-
-
 class StorableTextError(UserError):
     """A text holds characters that cannot be stored: NUL or half of a surrogate pair."""
 
     code = "text_not_storable"
-
-
-class WebhookAddressError(UserError):
-    """The webhook's address is not one that can be sent to."""
-
-    code = "webhook_address_refused"
-
-
-class WebhookQuotaError(UserError):
-    """The project has as many webhooks as it may have."""
-
-    code = "quota_webhooks"
-
-
-class WebhookNotFoundError(UserError):
-    """The project has no webhook endpoint of that id."""
-
-    code = "webhook_not_found"
-
-
-class DeliveryNotFoundError(UserError):
-    """The webhook endpoint has no delivery of that id."""
-
-    code = "webhook_delivery_not_found"

@@ -4,9 +4,11 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from http import HTTPStatus
 
 from pydantic import Field
 
+from app.errors import AccessError, ConflictError, LimitError, NotFoundError
 from app.recipes.recipe import Strict
 
 DEFAULT_PROJECT = "prj_default"
@@ -98,3 +100,61 @@ class AuditEntry:
     key_id: str
     action: str
     target: str
+
+
+class KeyMissingError(AccessError):
+    """The request carries no API key."""
+
+    code = "api_key_missing"
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class KeyInvalidError(AccessError):
+    """The API key is unknown."""
+
+    code = "api_key_invalid"
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class ScopeError(AccessError):
+    """The API key's scope does not cover this."""
+
+    code = "scope_missing"
+
+
+class ApiKeyNotFoundError(NotFoundError):
+    """The project has no API key of that id."""
+
+    code = "api_key_not_found"
+
+
+class ProjectNotFoundError(NotFoundError):
+    """No project has that id."""
+
+    code = "project_not_found"
+
+
+class ProjectExistsError(ConflictError):
+    """Another project has that name."""
+
+    code = "project_exists"
+
+
+class QueueQuotaError(LimitError):
+    """The project has as many queued jobs as it may have."""
+
+    code = "quota_queued_jobs"
+    retry_after = 30
+
+
+class ArtifactQuotaError(LimitError):
+    """The project's artifacts take up all the room it may use."""
+
+    code = "quota_artifact_bytes"
+    status = HTTPStatus.FORBIDDEN
+
+
+class RateLimitError(LimitError):
+    """The project sent more requests than it may."""
+
+    code = "rate_limited"

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from app.errors import NotFoundError, SystemFaultError, UserError
 from app.recipes.recipe import Strict
 
 DestinationName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
@@ -64,3 +65,21 @@ class Publication:
     url: str | None
     last_error: str | None
     created_at: datetime
+
+
+class DestinationUnknownError(UserError):
+    """The installation has no destination of that name."""
+
+    code = "destination_unknown"
+
+
+class PublicationNotFoundError(NotFoundError):
+    """The job has no publication of that id."""
+
+    code = "publication_not_found"
+
+
+class PublishingError(SystemFaultError):
+    """A destination did not take the files."""
+
+    code = "publishing_failed"

@@ -8,12 +8,11 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.domain.job_options import JobOptions, PublishOptions
-from app.errors import MetricNotApplicableError
 from app.messages import percent_hint
 from app.recipes.allocation_scores import AllocationScores
 from app.recipes.data import Builtin, DatasetName
 from app.recipes.device import Compute
-from app.recipes.evaluation import EvaluationSpec, Judged, MetricName
+from app.recipes.evaluation import EvaluationSpec, Judged, MetricName, MetricNotApplicableError
 from app.recipes.methods import METHODS, build_recipe, build_routing, find_method
 from app.recipes.model_inputs import default_set, inputs_of
 from app.recipes.patterns import ModulePatterns

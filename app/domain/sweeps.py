@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import Field
 
 from app.domain.jobs import JobStatus
+from app.errors import ConflictError, NotFoundError
 from app.recipes.evaluation import MetricName
 from app.recipes.recipe import ECoFLaP, Flow, Recipe, Reused, Strict, Wanda
 
@@ -153,3 +154,21 @@ def shares_calibration(recipe: Recipe) -> bool:
         isinstance(importance, Wanda) and not importance.sequential
     )
     return scored or surveyed
+
+
+class SweepNotFoundError(NotFoundError):
+    """The project has no sweep of that id."""
+
+    code = "sweep_not_found"
+
+
+class SweepFinishedError(ConflictError):
+    """The sweep has ended; what was asked is no longer possible."""
+
+    code = "sweep_already_finished"
+
+
+class SweepNotFinishedError(ConflictError):
+    """Every job of the sweep has to end first."""
+
+    code = "sweep_not_finished"

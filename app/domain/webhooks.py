@@ -4,10 +4,12 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any
 
 from app.domain.jobs import JobStatus
 from app.domain.sweeps import SweepStatus
+from app.errors import LimitError, NotFoundError, UserError
 
 
 class WebhookEvent(StrEnum):
@@ -146,3 +148,28 @@ class Receipt:
     def gone(self) -> bool:
         """The receiver wants nothing more."""
         return self.status == 410  # noqa: PLR2004 - HTTP's Gone
+
+
+class WebhookAddressError(UserError):
+    """The webhook's address is not one that can be sent to."""
+
+    code = "webhook_address_refused"
+
+
+class WebhookQuotaError(LimitError):
+    """The project has as many webhooks as it may have."""
+
+    code = "quota_webhooks"
+    status = HTTPStatus.FORBIDDEN
+
+
+class WebhookNotFoundError(NotFoundError):
+    """The project has no webhook endpoint of that id."""
+
+    code = "webhook_not_found"
+
+
+class DeliveryNotFoundError(NotFoundError):
+    """The webhook endpoint has no delivery of that id."""
+
+    code = "webhook_delivery_not_found"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from app.errors import JobTooLargeError, NoWorkerError, UnknownWorkerClassError
+from app.errors import NotFoundError, UserError
 from app.recipes.device import is_gpu, ordinal
 
 # Workers give a sign of life once a minute; a class without one for this long has none, by all we
@@ -165,3 +165,27 @@ def _rank(machine: Machine, device: str) -> tuple[bool, int, str]:
     """A GPU first where one may be used, last where it may not; then the smaller machine."""
     wasted = (machine.device == "cuda") == (device == "cpu")
     return wasted, room(machine, device), machine.worker_class
+
+
+class UnknownWorkerClassError(UserError):
+    """No worker of the class asked for has ever started."""
+
+    code = "worker_class_unknown"
+
+
+class WorkerClassNotFoundError(NotFoundError):
+    """There is no worker class of that name."""
+
+    code = "worker_class_not_found"
+
+
+class NoWorkerError(UserError):
+    """No worker has the device asked for."""
+
+    code = "no_worker_for_device"
+
+
+class JobTooLargeError(UserError):
+    """The job needs more memory than any worker has that could take it."""
+
+    code = "job_too_large"

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.store import S3Store
 
-from app.errors import PublishingError
+from app.domain.publications import PublishingError
 
 if TYPE_CHECKING:
     from obstore.store import S3Config

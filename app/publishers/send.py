@@ -3,7 +3,7 @@
 import os
 
 from app.domain.destinations import Destination, HuggingFace, MlFlow
-from app.errors import PublishingError
+from app.domain.publications import PublishingError
 from app.messages import printable
 from app.publishers.publication_files import Parcel
 

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.errors import UserError
 from app.recipes.data import DatasetName
 from app.recipes.recipe import Strict
 
@@ -141,3 +142,27 @@ class Judged(Strict):
                 {"metric": gate.metric.value},
             )
         return self
+
+
+class EvaluationDataError(UserError):
+    """The evaluation set cannot be given to this model."""
+
+    code = "evaluation_data_invalid"
+
+
+class EvaluationOverlapError(UserError):
+    """A record serves calibration and evaluation: the figures would be flattered."""
+
+    code = "evaluation_data_overlaps"
+
+
+class MetricNotApplicableError(UserError):
+    """A metric was asked for that this model, or these records, do not allow."""
+
+    code = "metric_not_applicable"
+
+
+class QualityGateError(UserError):
+    """The pruned model is worse than the quality gate allows."""
+
+    code = "quality_gate_failed"

@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import CalibrationDataError, EvaluationDataError, RecipeError
+from app.errors import CalibrationDataError, RecipeError
 from app.recipes.data import Builtin
+from app.recipes.evaluation import EvaluationDataError
 from app.recipes.recipe import Modality
 
 _IMAGE_HEADS = ("ForImageClassification", "ForMaskedImageModeling", "VisionModel")

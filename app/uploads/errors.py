@@ -1,6 +1,8 @@
 """What can be wrong with a data set, each with a stable code and, where it has one, a row."""
 
-from app.errors import SystemFaultError, UserError
+from http import HTTPStatus
+
+from app.errors import NotFoundError, SystemFaultError, UserError
 
 
 class DatasetError(UserError):
@@ -13,6 +15,7 @@ class DatasetTooLargeError(DatasetError):
     """The upload, or what it unpacks to, is larger than the service accepts."""
 
     code = "dataset_too_large"
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 class DatasetArchiveError(DatasetError):
@@ -33,7 +36,7 @@ class DatasetEmptyError(DatasetError):
     code = "dataset_empty"
 
 
-class DatasetNotFoundError(UserError):
+class DatasetNotFoundError(NotFoundError):
     """No data set has that id."""
 
     code = "dataset_not_found"

@@ -18,7 +18,7 @@ from ipaddress import (
     ip_network,
 )
 
-from app.errors import WebhookAddressError
+from app.domain.webhooks import WebhookAddressError
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

@@ -10,8 +10,7 @@ from typing import Self
 
 import httpx2
 
-from app.domain.webhooks import Dispatch, Receipt
-from app.errors import WebhookAddressError
+from app.domain.webhooks import Dispatch, Receipt, WebhookAddressError
 from app.messages import printable
 from app.urls import HttpUrl, parse_url
 from app.webhooks import signing

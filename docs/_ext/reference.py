@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from app.api.document.openapi import METHODS as VERBS
-from app.api.document.openapi import _errors
-from app.api.http.problems import HTTP_CODES, VALIDATION_CODES, status_of
+from app.api.document.openapi import error_classes
+from app.api.http.problems import HTTP_CODES, VALIDATION_CODES
 from app.cli.lazy_group import LazyGroup
 from app.cli.main import app as command_line
 from app.domain.jobs import EVENT_TYPES
@@ -24,7 +24,8 @@ from app.domain.webhooks import WebhookEvent
 from app.errors import SecateurError, SystemFaultError, UserError
 from app.main import create_app
 from app.recipes.methods import METHODS
-from app.settings import Section, Settings
+from app.settings import Settings
+from app.settings.section import Section
 from app.telemetry.metrics import api, maintenance, state, worker
 from docs._ext import measured
 
@@ -134,7 +135,9 @@ def http() -> str:
 
 def errors() -> str:
     """Every code."""
-    kinds = sorted({kind.code: kind for kind in _errors() if kind is not SecateurError}.items())
+    kinds = sorted(
+        {kind.code: kind for kind in error_classes() if kind is not SecateurError}.items()
+    )
     text = [
         "# Errors",
         (
@@ -146,7 +149,7 @@ def errors() -> str:
     for base, title in ((UserError, "The request, the model or the data"), (None, "The service")):
         chosen = base or SystemFaultError
         rows = [
-            (f"`{code}`", str(status_of(kind).value), _first_paragraph(kind.__doc__))
+            (f"`{code}`", str(kind.status.value), _first_paragraph(kind.__doc__))
             for code, kind in kinds
             if issubclass(kind, chosen)
         ]

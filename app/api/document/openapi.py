@@ -12,7 +12,6 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from app import errors
 from app.api.document.examples import BODIES, EXAMPLES, STREAM
 from app.api.http.documented import (
     CHALLENGE,
@@ -24,10 +23,8 @@ from app.api.http.documented import (
     REPLAYED,
     RETRY_AFTER,
 )
-from app.api.http.problems import MEDIA_TYPE, problem, status_of
+from app.api.http.problems import MEDIA_TYPE, problem
 from app.errors import SecateurError
-from app.planning import routable
-from app.uploads import errors as dataset_errors
 
 Json = dict[str, Any]
 
@@ -202,7 +199,7 @@ def _problem(status: HTTPStatus) -> Json:
 def _codes() -> dict[str, tuple[HTTPStatus, str]]:
     """Every code with its status and what it means."""
     known = {
-        kind.code: (status_of(kind), inspect.cleandoc(kind.__doc__ or "")) for kind in _errors()
+        kind.code: (kind.status, inspect.cleandoc(kind.__doc__ or "")) for kind in error_classes()
     }
     return known | CODES
 
@@ -212,11 +209,13 @@ def _example(status: HTTPStatus, code: str, told: tuple[HTTPStatus, str]) -> Jso
     return body
 
 
-def _errors() -> Iterator[type[SecateurError]]:
-    for module in (errors, dataset_errors, routable):
-        for _, kind in inspect.getmembers(module, inspect.isclass):
-            if issubclass(kind, SecateurError) and "code" in vars(kind):
-                yield kind
+def error_classes(base: type[SecateurError] = SecateurError) -> Iterator[type[SecateurError]]:
+    """Every class of errors that has a code of its own."""
+    if "code" in vars(base):
+        yield base
+    for kind in base.__subclasses__():
+        if kind.__module__.startswith("app."):
+            yield from error_classes(kind)
 
 
 def _common() -> Json:

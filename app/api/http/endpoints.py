@@ -27,8 +27,15 @@ from app.api.http.feeds import Hub
 from app.api.http.middleware import announced_bytes
 from app.api.http.readiness import Probes
 from app.db.outbox import Announcer
-from app.domain.projects import DEFAULT_PROJECT, Caller, Scope
-from app.errors import DatabaseUnavailableError, KeyMissingError, RateLimitError, ScopeError
+from app.domain.projects import (
+    DEFAULT_PROJECT,
+    Caller,
+    KeyMissingError,
+    RateLimitError,
+    Scope,
+    ScopeError,
+)
+from app.errors import DatabaseUnavailableError
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
 from app.services.jobs.submit import Rules

@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials
 
 from app.api.http.endpoints import Needs, Resources, TransactionRoute, identify
-from app.api.http.problems import problem, status_of
+from app.api.http.problems import problem
 from app.domain.projects import Scope
 from app.errors import SecateurError
 
@@ -51,7 +51,7 @@ class GuestRoute(APIRoute):
                 try:
                     await run_sync(_check, request.state.resources, needs, _credentials(request))
                 except SecateurError as error:
-                    status = status_of(type(error))
+                    status = error.status
                     headers = _CHALLENGE if status is HTTPStatus.UNAUTHORIZED else None
                     return problem(status, error.code, str(error), headers=headers)
             return await handle(request)
@@ -70,7 +70,7 @@ class BrowserRoute(TransactionRoute):
             try:
                 return await handle(_with_bearer(request))
             except SecateurError as error:
-                status = status_of(type(error))
+                status = error.status
                 if status is not HTTPStatus.UNAUTHORIZED:
                     raise
                 return problem(status, error.code, str(error), headers=_CHALLENGE)

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems. The one table from error to HTTP status is here."""
+"""Errors as RFC 9457 problems."""
 
 import errno
 import logging
@@ -33,45 +33,6 @@ CLIENT_CLOSED_REQUEST = 499
 # Whatever is left of the request or in the buffers, nothing follows on this connection.
 CLOSE = {"Connection": "close"}
 
-# Errors that are not listed are 422: the request was understood and cannot be carried out.
-STATUS: dict[type[SecateurError], HTTPStatus] = {
-    errors.KeyMissingError: HTTPStatus.UNAUTHORIZED,
-    errors.KeyInvalidError: HTTPStatus.UNAUTHORIZED,
-    errors.JobNotFoundError: HTTPStatus.NOT_FOUND,
-    errors.ArtifactNotFoundError: HTTPStatus.NOT_FOUND,
-    errors.BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    errors.BodyTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
-    errors.ArtifactPathError: HTTPStatus.BAD_REQUEST,
-    errors.RepositoryNotFoundError: HTTPStatus.NOT_FOUND,
-    errors.RevisionNotFoundError: HTTPStatus.NOT_FOUND,
-    errors.JobFinishedError: HTTPStatus.CONFLICT,
-    dataset_errors.DatasetNotFoundError: HTTPStatus.NOT_FOUND,
-    dataset_errors.DatasetTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    errors.ArtifactExpiredError: HTTPStatus.GONE,
-    errors.JobInUseError: HTTPStatus.CONFLICT,
-    errors.ModelVersionNotFoundError: HTTPStatus.NOT_FOUND,
-    errors.PublicationNotFoundError: HTTPStatus.NOT_FOUND,
-    errors.JobNotFinishedError: HTTPStatus.CONFLICT,
-    errors.JobNotRetryableError: HTTPStatus.CONFLICT,
-    errors.IdempotencyInFlightError: HTTPStatus.CONFLICT,
-    errors.ResultNotReadyError: HTTPStatus.NOT_FOUND,
-    errors.SweepNotFoundError: HTTPStatus.NOT_FOUND,
-    errors.SweepFinishedError: HTTPStatus.CONFLICT,
-    errors.SweepNotFinishedError: HTTPStatus.CONFLICT,
-    errors.WorkerClassNotFoundError: HTTPStatus.NOT_FOUND,
-    errors.ApiKeyNotFoundError: HTTPStatus.NOT_FOUND,
-    errors.ProjectExistsError: HTTPStatus.CONFLICT,
-    errors.ProjectNotFoundError: HTTPStatus.NOT_FOUND,
-    errors.WebhookNotFoundError: HTTPStatus.NOT_FOUND,
-    errors.DeliveryNotFoundError: HTTPStatus.NOT_FOUND,
-    errors.PreconditionError: HTTPStatus.PRECONDITION_FAILED,
-    errors.ScopeError: HTTPStatus.FORBIDDEN,
-    errors.QueueQuotaError: HTTPStatus.TOO_MANY_REQUESTS,
-    errors.ArtifactQuotaError: HTTPStatus.FORBIDDEN,
-    errors.WebhookQuotaError: HTTPStatus.FORBIDDEN,
-    errors.RateLimitError: HTTPStatus.TOO_MANY_REQUESTS,
-    errors.SystemFaultError: HTTPStatus.SERVICE_UNAVAILABLE,
-}
 # What pydantic and starlette call a thing, and what our clients are told. Pydantic's other types
 # are one code, so that its next release does not change ours; types of our own pass through.
 VALIDATION_CODES = dict.fromkeys(get_args(ErrorType), "field_invalid") | {
@@ -108,15 +69,9 @@ def problem(
     return JSONResponse(body, status.value, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
-def status_of(error: type[SecateurError]) -> HTTPStatus:
-    """The status of an error: its own row of the table, or that of its nearest base class."""
-    listed = [STATUS[base] for base in error.__mro__ if base in STATUS]
-    return listed[0] if listed else HTTPStatus.UNPROCESSABLE_ENTITY
-
-
 def _secateur(_: Request, error: Exception) -> JSONResponse:
     known = cast("SecateurError", error)
-    status = status_of(type(known))
+    status = known.status
     headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
     if known.retry_after is not None:
         headers["Retry-After"] = str(known.retry_after)

@@ -7,15 +7,16 @@ from fastapi import Request, Response
 
 from app import errors
 from app.api.http.endpoints import TransactionRoute
-from app.api.http.problems import problem, status_of
+from app.api.http.problems import problem
+from app.domain import projects
 from app.errors import SecateurError
 from app.telemetry.redaction import scrub
 
 # A key that is missing or wrong is told as a gated repository, whose message is about tokens; a
 # plain 401 makes clients say that the repository does not exist, or that the hub is down.
 CODES: dict[type[SecateurError], str] = {
-    errors.KeyMissingError: "GatedRepo",
-    errors.KeyInvalidError: "GatedRepo",
+    projects.KeyMissingError: "GatedRepo",
+    projects.KeyInvalidError: "GatedRepo",
     errors.JobNotFoundError: "RepoNotFound",
     errors.RepositoryNotFoundError: "RepoNotFound",
     errors.RevisionNotFoundError: "RevisionNotFound",
@@ -30,7 +31,7 @@ def refuse(error: SecateurError, **headers: str) -> Response:
         told["Retry-After"] = str(error.retry_after)
     if type(error) in CODES:
         told["X-Error-Code"] = CODES[type(error)]
-    return problem(status_of(type(error)), error.code, str(error), headers=told)
+    return problem(error.status, error.code, str(error), headers=told)
 
 
 class HubRoute(TransactionRoute):

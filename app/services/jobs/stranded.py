@@ -18,8 +18,8 @@ from app.domain.jobs import (
 )
 from app.domain.projects import Caller
 from app.domain.submission import JobRequest, JobSpec
-from app.errors import UserError, WorkerClassNotFoundError
-from app.planning.machines import WorkerClass, gigabytes
+from app.errors import UserError
+from app.planning.machines import WorkerClass, WorkerClassNotFoundError, gigabytes
 from app.planning.model_files.files import parse_model_source
 from app.services.jobs.submit import Checked, Rules, outline_of, placed
 from app.services.lifecycle import job_events

@@ -9,8 +9,7 @@ from app.domain.destinations import Destination
 from app.domain.job_options import PublishOptions
 from app.domain.jobs import EventType, Job, NewEvent
 from app.domain.models import ModelVersion
-from app.domain.publications import PublishRequest
-from app.errors import DestinationUnknownError
+from app.domain.publications import DestinationUnknownError, PublishRequest
 
 
 def begin(connection: Connection, job: Job) -> list[NewEvent]:

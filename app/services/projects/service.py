@@ -21,24 +21,21 @@ from app.db import projects
 from app.domain.entity_tags import require
 from app.domain.projects import (
     DEFAULT_PROJECT,
+    ApiKeyNotFoundError,
+    ArtifactQuotaError,
     AuditEntry,
     Caller,
     Key,
+    KeyInvalidError,
     Limits,
     LimitsChange,
     Project,
-    Scope,
-)
-from app.errors import (
-    ApiKeyNotFoundError,
-    ArtifactQuotaError,
-    IdempotencyInFlightError,
-    IdempotencyMismatchError,
-    KeyInvalidError,
     ProjectExistsError,
     ProjectNotFoundError,
     QueueQuotaError,
+    Scope,
 )
+from app.errors import IdempotencyInFlightError, IdempotencyMismatchError
 
 CACHE_SECONDS = 1.0
 # A process takes this part of what it found free, so that as many may do so at the same time.

@@ -12,9 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db import artifacts, jobs, publications
 from app.db.engine import AWAY
 from app.domain.destinations import Destination
-from app.domain.publications import Publication
+from app.domain.publications import Publication, PublishingError
 from app.domain.quarantine import Loop
-from app.errors import PublishingError, SecateurError
+from app.errors import SecateurError
 from app.publishers.publication_files import packed_up
 from app.publishers.send import send
 from app.services.publications import service as publishing

@@ -7,10 +7,10 @@ from app.domain.jobs import EventLevel, EventType, NewEvent
 from app.domain.projects import Caller
 from app.domain.publications import (
     Publication,
+    PublicationNotFoundError,
     PublicationState,
     pause_after,
 )
-from app.errors import PublicationNotFoundError
 from app.services.jobs import service as jobs
 from app.telemetry.redaction import scrub
 

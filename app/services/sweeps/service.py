@@ -10,8 +10,14 @@ from app.domain.jobs import Event, Job, JobStatus, status_event
 from app.domain.projects import Caller
 from app.domain.submission import JobSpec
 from app.domain.sweep_request import SweepRequest
-from app.domain.sweeps import Sweep, SweepStatus, shares_calibration
-from app.errors import SweepFinishedError, SweepNotFinishedError, SweepNotFoundError
+from app.domain.sweeps import (
+    Sweep,
+    SweepFinishedError,
+    SweepNotFinishedError,
+    SweepNotFoundError,
+    SweepStatus,
+    shares_calibration,
+)
 from app.recipes.routing import Routing
 from app.services.jobs import submit as submissions
 from app.services.jobs.service import stop

@@ -10,18 +10,16 @@ from app.db import projects, webhooks
 from app.domain.projects import Caller
 from app.domain.webhooks import (
     Delivery,
+    DeliveryNotFoundError,
     DeliveryState,
     Dispatch,
     Endpoint,
     Receipt,
-    WebhookEvent,
-    pause_after,
-)
-from app.errors import (
-    DeliveryNotFoundError,
     WebhookAddressError,
+    WebhookEvent,
     WebhookNotFoundError,
     WebhookQuotaError,
+    pause_after,
 )
 from app.services.lifecycle.job_events import notify
 from app.urls import parse_url

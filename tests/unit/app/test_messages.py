@@ -1,7 +1,6 @@
 """No message speaks of Python, of pydantic, or twice of what is not."""
 
 import ast
-import inspect
 import json
 import re
 from pathlib import Path
@@ -11,16 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from app import errors
+from app.api.document.openapi import error_classes
 from app.api.http.documented import CODES
 from app.domain.submission import JobRequest
 from app.domain.sweep_request import SweepRequest
 from app.domain.webhooks import WebhookEvent
 from app.errors import MethodParameterError, RecipeError, SecateurError
 from app.messages import in_words, words_of
-from app.planning import routable
 from app.recipes.methods import WEIGHT_METHODS, build_recipe
-from app.uploads import errors as dataset_errors
 
 FOREIGN = re.compile(
     r"Input should|Field required|Extra inputs|Value error|should have at (least|most)|"
@@ -33,13 +30,7 @@ TWICE = re.compile(rf"{NEGATION}[^.;,:()]*{NEGATION}", re.IGNORECASE)
 
 
 def kinds():
-    modules = (errors, dataset_errors, routable)
-    return [
-        kind
-        for module in modules
-        for _, kind in inspect.getmembers(module, inspect.isclass)
-        if issubclass(kind, SecateurError) and kind is not SecateurError
-    ]
+    return [kind for kind in error_classes() if kind is not SecateurError]
 
 
 DOCUMENTED = {code: text for code, (_, text) in CODES.items()}

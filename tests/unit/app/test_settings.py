@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from app.settings import Api, Models, Settings
+from app.settings import Settings
+from app.settings.api import Api
+from app.settings.shared import Models
 
 
 @pytest.fixture(autouse=True)

@@ -3,12 +3,13 @@
 import typer
 
 from app.api.document.openapi import METHODS as VERBS
-from app.api.document.openapi import _errors
+from app.api.document.openapi import error_classes
 from app.cli.main import app as command_line
 from app.domain.jobs import EVENT_TYPES, EventType
 from app.main import create_app
 from app.recipes.methods import METHODS
-from app.settings import Section, Settings
+from app.settings import Settings
+from app.settings.section import Section
 from docs._ext import reference
 
 
@@ -39,10 +40,10 @@ def test_every_limit_stands_on_the_page_on_security():
 
 def test_every_error_code_is_described():
     page = reference.errors()
-    for kind in _errors():
+    for kind in error_classes():
         assert kind.__doc__, kind
         assert f"| `{kind.code}` |" in page
-    assert reference.raised() <= {*reference.OTHER_CODES, *(kind.code for kind in _errors())}
+    assert reference.raised() <= {*reference.OTHER_CODES, *(kind.code for kind in error_classes())}
     assert len(reference.refusals()) > 5
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.errors import EvaluationDataError
-from app.recipes.evaluation import MetricName
+from app.recipes.evaluation import EvaluationDataError, MetricName
 from workers.pipeline.evaluation.interval import Scores
 from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
 from workers.pipeline.evaluation.pairs import embed_pairs

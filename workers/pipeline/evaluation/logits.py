@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.errors import MetricNotApplicableError
+from app.recipes.evaluation import MetricNotApplicableError
 from workers.pipeline.evaluation.subject import Subject
 from workers.pruning.models.inputs.inputs import IGNORED_LABEL
 from workers.pruning.models.layout.replay import Batch

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.errors import MetricNotApplicableError
+from app.recipes.evaluation import MetricNotApplicableError
 from workers.pipeline.evaluation.subject import Subject, finite
 from workers.pruning.models.inputs.inputs import CalibrationRecord
 

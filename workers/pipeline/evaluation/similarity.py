@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.errors import EvaluationDataError, MetricNotApplicableError
-from app.recipes.evaluation import MetricName
+from app.recipes.evaluation import EvaluationDataError, MetricName, MetricNotApplicableError
 from workers.pipeline.evaluation.interval import Scores
 from workers.pipeline.evaluation.metric import Metric, ScoresOf
 from workers.pipeline.evaluation.subject import Subject

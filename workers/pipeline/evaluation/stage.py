@@ -8,13 +8,17 @@ from typing import Self
 import numpy as np
 import torch
 
-from app.errors import (
+from app.errors import NonFiniteError
+from app.recipes.evaluation import (
     EvaluationDataError,
     EvaluationOverlapError,
+    EvaluationReport,
+    GateReport,
+    Measured,
+    MetricName,
     MetricNotApplicableError,
-    NonFiniteError,
+    QualityGate,
 )
-from app.recipes.evaluation import EvaluationReport, GateReport, Measured, MetricName, QualityGate
 from workers.pipeline.data.record import record_errors
 from workers.pipeline.data.source import Dataset
 from workers.pipeline.evaluation.accuracy import Accuracy

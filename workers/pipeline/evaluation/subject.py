@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from app.errors import CalibrationDataError, EvaluationDataError, NonFiniteError
-from app.recipes.evaluation import EvaluationSpec
+from app.errors import CalibrationDataError, NonFiniteError
+from app.recipes.evaluation import EvaluationDataError, EvaluationSpec
 from workers.pipeline.data.record import Record
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.inputs.inputs import CalibrationRecord

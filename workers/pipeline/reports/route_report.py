@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from app.errors import QualityGateError
-from app.recipes.evaluation import EvaluationReport
+from app.recipes.evaluation import EvaluationReport, QualityGateError
 from app.recipes.routing import Routing
 from app.recipes.routing_report import PolicyReport, ProfileReport, RoutingGate, RoutingReport
 from workers.pipeline.evaluation.interval import Scores, compare

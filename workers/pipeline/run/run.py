@@ -16,9 +16,9 @@ import torch
 
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.submission import JobSpec
-from app.errors import OutOfMemoryError, QualityGateError
+from app.errors import OutOfMemoryError
 from app.planning.machines import gigabytes
-from app.recipes.evaluation import EvaluationReport, GateReport
+from app.recipes.evaluation import EvaluationReport, GateReport, QualityGateError
 from app.recipes.pruning_report import REPORT_FILE, PruningReport
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing

@@ -9,7 +9,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 
 from app.cli.client import Client
 from app.cli.commands.download import download_bars, fetch
-from app.settings import Storage
+from app.settings.shared import Storage
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 import pytest
 
 from app.domain.submission import JobRequest, resolve
-from app.errors import CalibrationDataError, EvaluationDataError, RecipeError
+from app.errors import CalibrationDataError, RecipeError
 from app.recipes.data import Builtin
+from app.recipes.evaluation import EvaluationDataError
 from app.recipes.model_inputs import (
     FIELDS,
     Inputs,

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.domain.submission import JobRequest, JobSpec, resolve
-from app.errors import MethodParameterError, MetricNotApplicableError
+from app.errors import MethodParameterError
 from app.planning.routable import (
     LayerBudgetError,
     NoDecoderError,
@@ -17,6 +17,7 @@ from app.planning.routable import (
     protected,
     running_layers,
 )
+from app.recipes.evaluation import MetricNotApplicableError
 from app.recipes.recipe import Recipe
 from app.recipes.routing import PROFILES, FlopsRatio, TokensAndLayers
 from workers.pruning.routing.runtime import layer_candidates

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import WebhookAddressError
+from app.domain.webhooks import WebhookAddressError
 from app.webhooks.guard import LOOPBACK, is_allowed, refuse_known, resolve
 
 REFUSED = [

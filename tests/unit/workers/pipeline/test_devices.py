@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from app.domain.submission import JobRequest, resolve
-from app.errors import NoWorkerError
+from app.planning.machines import NoWorkerError
 from app.recipes.methods import WEIGHT_METHODS
 from tests.families import BY_NAME, records
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext

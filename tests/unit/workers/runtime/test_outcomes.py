@@ -13,10 +13,10 @@ from app.errors import (
     HubUnavailableError,
     ModelLoadError,
     OutOfMemoryError,
-    QualityGateError,
     StorageUnavailableError,
     UserError,
 )
+from app.recipes.evaluation import QualityGateError
 from app.uploads.errors import DatasetRowError
 from workers.pipeline.context import DrainingError, StoppedError
 from workers.runtime.outcomes import End, outcome_of

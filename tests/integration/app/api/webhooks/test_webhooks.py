@@ -22,7 +22,7 @@ from app.domain.quarantine import Loop
 from app.main import create_app
 from app.services.projects import service as projects
 from app.services.webhooks.delivery import Deliverer, run
-from app.settings import Webhooks
+from app.settings.maintenance import Webhooks
 from app.webhooks.guard import LOOPBACK
 from app.webhooks.sender import Sender
 from tests.integration.app.problem import assert_problem

@@ -8,7 +8,7 @@ import uvicorn
 
 from app.local.valkey import free_port
 from app.services.publications import publisher
-from app.settings import Publishing
+from app.settings.maintenance import Publishing
 from app.storage.store import open_store
 from tests.integration.app.services.publications.hub_server import HubServer
 from tests.seaweedfs import ACCESS, SECRET

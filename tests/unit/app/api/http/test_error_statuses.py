@@ -1,7 +1,6 @@
 """Codes and statuses of errors are part of the API: they stay as they are."""
 
-from app.api.document.openapi import _errors
-from app.api.http.problems import status_of
+from app.api.document.openapi import error_classes
 
 PINNED = {
     "allocation_score_invalid": 422,
@@ -99,9 +98,9 @@ PINNED = {
 
 
 def test_codes_keep_their_statuses():
-    assert {kind.code: status_of(kind).value for kind in _errors()} == PINNED
+    assert {kind.code: kind.status.value for kind in error_classes()} == PINNED
 
 
 def test_a_code_has_one_class():
-    kinds = set(_errors())
+    kinds = set(error_classes())
     assert len(kinds) == len({kind.code for kind in kinds})

@@ -5,8 +5,14 @@ import pytest
 import torch
 import transformers as tf
 
-from app.errors import EvaluationDataError, MetricNotApplicableError, NonFiniteError
-from app.recipes.evaluation import EvaluationSpec, MetricName, QualityGate
+from app.errors import NonFiniteError
+from app.recipes.evaluation import (
+    EvaluationDataError,
+    EvaluationSpec,
+    MetricName,
+    MetricNotApplicableError,
+    QualityGate,
+)
 from tests.tiny import BERT, records, save, tokenizer
 from workers.pipeline.data.record import Record
 from workers.pipeline.evaluation.divergence import Divergence

@@ -6,8 +6,12 @@ import pytest
 import torch
 import transformers as tf
 
-from app.errors import EvaluationDataError, MetricNotApplicableError
-from app.recipes.evaluation import EvaluationSpec, MetricName
+from app.recipes.evaluation import (
+    EvaluationDataError,
+    EvaluationSpec,
+    MetricName,
+    MetricNotApplicableError,
+)
 from tests.families import BY_NAME
 from tests.tiny import VISION_CONFIG, records, save
 from workers.pipeline.data.record import Record

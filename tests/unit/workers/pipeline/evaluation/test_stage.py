@@ -7,13 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import (
+from app.errors import NonFiniteError
+from app.recipes.evaluation import (
     EvaluationDataError,
     EvaluationOverlapError,
+    MetricName,
     MetricNotApplicableError,
-    NonFiniteError,
+    QualityGate,
 )
-from app.recipes.evaluation import MetricName, QualityGate
 from workers.pipeline.data.source import Dataset
 from workers.pipeline.evaluation.stage import Evaluation, refuse_overlap
 

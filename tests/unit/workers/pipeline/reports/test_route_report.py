@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from app.errors import QualityGateError
+from app.recipes.evaluation import QualityGateError
 from app.recipes.routing import PROFILES, Routing
 from app.recipes.routing_report import MIN_JUDGED, ProfileReport, RoundReport, RoutingReport
 from workers.pipeline.reports import route_report

@@ -1,0 +1,71 @@
+"""What maintenance reads: its own rounds, and what it sends to others."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from app.domain.destinations import Destination
+from app.domain.publications import DestinationName
+from app.settings.section import PositiveSeconds, Section
+from app.webhooks.guard import LOOPBACK, Network
+
+
+class Maintenance(Section):
+    """The loop that relays unsent messages and reaps expired leases."""
+
+    interval_seconds: PositiveSeconds = Field(
+        default=1.0, description="pause between two rounds of maintenance"
+    )
+    grace_seconds: PositiveSeconds = Field(
+        default=8,
+        description="how long maintenance that is asked to end may take; what it leaves undone is "
+        "done by the next one",
+    )
+
+
+class Webhooks(Section):
+    """Messages to clients' own servers."""
+
+    allow_loopback: bool = Field(
+        default=False, description="whether webhooks may go to this machine itself"
+    )
+    allow_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        description="networks in CIDR notation, separated by ',', to which webhooks may go beside "
+        "public addresses, e.g. those of the cluster",
+    )
+    deadline_seconds: PositiveSeconds = Field(
+        default=15,
+        le=45,
+        description="how long one attempt may take, from resolving the name to the answer",
+    )
+    max_endpoints: int = Field(default=20, ge=1, description="most webhooks of a project")
+    disable_after_hours: PositiveSeconds = Field(
+        default=120, description="a webhook whose every attempt failed for this long is disabled"
+    )
+
+    @field_validator("allow_networks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return (
+            [each.strip() for each in value.split(",") if each.strip()]
+            if isinstance(value, str)
+            else value
+        )
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Where webhooks may go beside public addresses."""
+        return (*self.allow_networks, *(LOOPBACK if self.allow_loopback else ()))
+
+
+class Publishing(Section):
+    """Where jobs may have their files sent."""
+
+    destinations: dict[DestinationName, Destination] = Field(
+        default={},
+        description='JSON: {"hub": {"kind": "huggingface", "secret": "HF_PUSH_TOKEN"}}; kinds are '
+        "huggingface, mlflow and s3; a secret is the name of a variable that only the maintenance "
+        "process needs",
+    )
