@@ -16,7 +16,7 @@ from app.recipes.methods import WEIGHT_METHODS, build_recipe
 from benchmarks.quality.grid import PROSE, SUBJECTS, Subject
 from benchmarks.quality.pruners import find_pruner
 from benchmarks.quality.texts import prose
-from workers.pipeline.data.builtin import Part
+from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.record import Record
 from workers.pipeline.data.source import load_dataset
 from workers.pipeline.evaluation import subject as evaluation
@@ -87,14 +87,14 @@ def compute(cell: Cell) -> dict[str, Any]:
     """Prune, measure; the row keeps a value per record, so that rows can be paired."""
     started = time.process_time()
     subject = find_subject(cell.subject)
-    records = _records(subject.data, Part.EVALUATION, cell.samples, 0)
+    records = _records(subject.data, Purpose.EVALUATION, cell.samples, 0)
     adapter = load(cell.subject)
     reached = 0.0
     with measuring(adapter, subject.metric, records) as (metric, looked_at):
         if cell.pruner == DENSE or not isinstance(metric, OwnMetric):
             found = metric.before(looked_at)[subject.metric]
         if cell.pruner != DENSE:
-            shown = _records(subject.data, Part.CALIBRATION, cell.calibration, cell.seed)
+            shown = _records(subject.data, Purpose.CALIBRATION, cell.calibration, cell.seed)
             with torch.enable_grad():  # gradient-based methods differentiate the loss
                 reached = prune_as_told(adapter, cell.pruner, cell.sparsity, cell.seed, shown)
             found = metric.after(looked_at)[subject.metric]
@@ -109,7 +109,7 @@ def compute(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _records(name: str, part: Part, samples: int, seed: int) -> list[Record]:
+def _records(name: str, part: Purpose, samples: int, seed: int) -> list[Record]:
     if name == PROSE:
         return prose(part, seed)[:samples]
     return list(load_dataset(name, part, samples=samples, seed=seed).records)

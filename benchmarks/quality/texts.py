@@ -17,7 +17,7 @@ from pydoc_data.topics import topics
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.quality.grid import OUT
-from workers.pipeline.data.builtin import Part
+from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.record import Record
 
 _CHARACTERS = range(300, 800)  # of a paragraph
@@ -54,7 +54,7 @@ def _smollm2(target: Path) -> None:
     AutoTokenizer.from_pretrained(package, gguf_file=file).save_pretrained(target)
 
 
-def prose(part: Part, seed: int) -> list[Record]:
+def prose(part: Purpose, seed: int) -> list[Record]:
     """Paragraphs of the Python language reference; each belongs to one part, by its digest.
 
     Args:
@@ -68,6 +68,6 @@ def prose(part: Part, seed: int) -> list[Record]:
         if len(text) in _CHARACTERS and text.endswith(".") and not any(m in text for m in _NO_PROSE)
     )
     judged = [sha256(text.encode()).digest()[0] % 2 == 1 for text in found]
-    mine = [t for t, j in zip(found, judged, strict=True) if j == (part is Part.EVALUATION)]
+    mine = [t for t, j in zip(found, judged, strict=True) if j == (part is Purpose.EVALUATION)]
     random.Random(seed).shuffle(mine)
     return [Record(text=text) for text in mine]

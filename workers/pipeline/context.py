@@ -92,7 +92,7 @@ class Shared:
         return None if self.statistics is None else hashlib.sha256(self.statistics).hexdigest()
 
 
-class Board(Protocol):
+class MeasurementExchange(Protocol):
     """Where parts are offered and results collected. Every call may be refused by a database."""
 
     def post(self, spec: JobSpec, parts: list[Part]) -> None:
@@ -127,7 +127,7 @@ class RunContext:
         shared: what other members of the sweep have measured, or need.
         device: what `auto` is here.
         machine: this one, measured; None while it is not.
-        board: where parts of a measurement are offered to other workers; None to do them all here.
+        exchange: offers shards of a measurement to other workers; None to do them all here.
     """
 
     spec: JobSpec
@@ -141,7 +141,7 @@ class RunContext:
     shared: Shared = Shared()
     device: str = "auto"
     machine: Machine | None = None
-    board: Board | None = None
+    exchange: MeasurementExchange | None = None
 
 
 T = TypeVar("T")

@@ -52,7 +52,9 @@ class Known:
     digests: Digests
 
 
-def write(staging: Path, source: ModelFiles, pruned: PruningReport, digests: Digests) -> None:
+def write_statistics(
+    staging: Path, source: ModelFiles, pruned: PruningReport, digests: Digests
+) -> None:
     """Keep what the run measured on the dense model."""
     metadata = {"checkpoint": source.fingerprint}
     if pruned.allocation is not None:
@@ -62,7 +64,7 @@ def write(staging: Path, source: ModelFiles, pruned: PruningReport, digests: Dig
     save_file(digests.found, file, metadata=metadata)
 
 
-def read(context: RunContext, source: ModelFiles) -> Known:
+def read_statistics(context: RunContext, source: ModelFiles) -> Known:
     """What the leader measured, if it was on this very checkpoint."""
     content = context.shared.statistics
     if content is None:
@@ -87,43 +89,43 @@ def _metadata(content: bytes) -> dict[str, str]:
     return found
 
 
-_PAUSE = 0.2  # seconds between two looks at a board with nothing to take
+_PAUSE = 0.2  # seconds between two looks at a exchange with nothing to take
 
 
 class NotWanted(Exception):  # noqa: N818 - control flow: somebody else was faster
     """The result of a part has come from elsewhere, or its job has ended."""
 
 
-def measure_together(
+def measure_in_shards(
     context: RunContext, adapter: Adapter, source: ModelFiles, batches: Sequence[Batch]
 ) -> AllocationScores | None:
     """The scores of the job, others helping; None where there is nothing to share out."""
-    recipe, board = context.spec.recipe, context.board
+    recipe, exchange = context.spec.recipe, context.exchange
     if (
-        board is None
+        exchange is None
         or not batches
         or not isinstance(recipe, Recipe)
         or settings_of(recipe) is None
     ):
         return None
-    work = Work(adapter, recipe, batches)
+    work = ShardMeasurer(adapter, recipe, batches)
     parts = cut(len(work.batches), work.blocks)
-    board.post(_pinned(context.spec, source), parts)
-    while (found := board.merged()) is None:
+    exchange.post(_pinned(context.spec, source), parts)
+    while (found := exchange.merged()) is None:
         context.report.check()
-        shard = board.take()
+        shard = exchange.take()
         if shard is None:  # the last ones are out, or the job is no longer ours
             context.report.wait(_PAUSE)
             continue
         try:
-            scores = work.measure(shard.part, _checks(context, board.wanted, shard))
+            scores = work.measure(shard.part, _checks(context, exchange.wanted, shard))
         except NotWanted:
             continue
-        board.hand_in(shard, scores)
+        exchange.hand_in(shard, scores)
     return found
 
 
-class Work:
+class ShardMeasurer:
     """One model with its batches, ready to measure any part."""
 
     def __init__(self, adapter: Adapter, recipe: Recipe, batches: Iterable[Batch]) -> None:
@@ -211,7 +213,7 @@ class Quiet:
         """Do nothing."""
 
 
-def open_work(context: RunContext) -> Work:
+def open_work(context: RunContext) -> ShardMeasurer:
     """The model and the batches of a job, as its own worker has them; nothing is written.
 
     Raises:
@@ -229,4 +231,6 @@ def open_work(context: RunContext) -> Work:
         split_qkv=recipe.split_qkv,
         include_bridge=recipe.include_bridge,
     )
-    return Work(adapter, recipe, calibration_batches(context, adapter, read_records(context)))
+    return ShardMeasurer(
+        adapter, recipe, calibration_batches(context, adapter, read_records(context))
+    )

@@ -21,7 +21,7 @@ from app.recipes.evaluation import QualityGateError
 from app.retries import retried
 from workers.pipeline.checkpoints import DiskCheckpoints, open_checkpoints
 from workers.pipeline.context import Reporter, RunContext, interruptible
-from workers.pipeline.data.builtin import Part
+from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.record import record_errors
 from workers.pipeline.data.source import Dataset, load_dataset
 from workers.pipeline.evaluation.stage import refuse_overlap
@@ -60,7 +60,7 @@ HUB_PATIENCE = 60.0  # seconds for which a hub that does not answer is asked aga
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunResult:
     """What a run leaves: the job's result, the staged files, and why the job fails nonetheless."""
 
     result: dict[str, Any]
@@ -145,7 +145,7 @@ def _dtype(context: RunContext) -> torch.dtype | None:
     return found
 
 
-def read_records(context: RunContext) -> dict[Part, Dataset]:
+def read_records(context: RunContext) -> dict[Purpose, Dataset]:
     """The records of the job.
 
     Raises:
@@ -153,7 +153,7 @@ def read_records(context: RunContext) -> dict[Part, Dataset]:
     """
     spec, report, found = context.spec, context.report, {}
 
-    def read(name: str, part: Part, samples: int, seed: int) -> Dataset:
+    def read(name: str, part: Purpose, samples: int, seed: int) -> Dataset:
         return _patiently(
             lambda: load_dataset(name, part, samples=samples, seed=seed, uploads=context.datasets),
             report,
@@ -161,23 +161,23 @@ def read_records(context: RunContext) -> dict[Part, Dataset]:
 
     if (calibration := spec.calibration) is not None and calibration.set is not None:
         report.phase(Phase.CALIBRATING)
-        part = Part.CALIBRATION
+        part = Purpose.CALIBRATION
         found[part] = read(calibration.set, part, calibration.samples, spec.recipe.seed)
     if (evaluation := spec.evaluation) is not None:
-        part = Part.EVALUATION
+        part = Purpose.EVALUATION
         found[part] = read(evaluation.set, part, evaluation.samples, evaluation.seed)
     for dataset in found.values():
         if dataset.blank:
             told = f"{dataset.blank} blank rows of {dataset.name} were skipped"
             data = {"code": "blank_rows", "rows": dataset.blank}
             report.event(NewEvent(EventType.WARNING, told, EventLevel.WARNING, data))
-    if len(found) == len(Part):
-        refuse_overlap(found[Part.CALIBRATION], found[Part.EVALUATION])
+    if len(found) == len(Purpose):
+        refuse_overlap(found[Purpose.CALIBRATION], found[Purpose.EVALUATION])
     return found
 
 
 def checkpoints_of(
-    context: RunContext, source: ModelFiles, data: Mapping[Part, Dataset]
+    context: RunContext, source: ModelFiles, data: Mapping[Purpose, Dataset]
 ) -> DiskCheckpoints:
     """What earlier attempts at the job have finished, and where this one keeps it.
 
@@ -201,7 +201,7 @@ def checkpoints_of(
 
 
 def calibration_batches(
-    context: RunContext, adapter: Adapter, data: Mapping[Part, Dataset]
+    context: RunContext, adapter: Adapter, data: Mapping[Purpose, Dataset]
 ) -> list[Batch]:
     """The calibration set as the model takes it; empty where the method reads none.
 
@@ -211,15 +211,15 @@ def calibration_batches(
     spec = context.spec.calibration
     if spec is None:
         return []
-    records = [record.calibration for record in data[Part.CALIBRATION].records]
+    records = [record.calibration for record in data[Purpose.CALIBRATION].records]
     return list(adapter.batches(records, batch_size=spec.batch_size, max_length=spec.max_length))
 
 
 def record_errors_of(
-    context: RunContext, adapter: Adapter, data: Mapping[Part, Dataset]
+    context: RunContext, adapter: Adapter, data: Mapping[Purpose, Dataset]
 ) -> AbstractContextManager[None]:
     """Names the calibration record on which the model fails inside, see `record_errors`."""
-    spec, dataset = context.spec.calibration, data.get(Part.CALIBRATION)
+    spec, dataset = context.spec.calibration, data.get(Purpose.CALIBRATION)
     if spec is None or dataset is None:
         return record_errors(adapter, (), 0)
     records = [record.calibration for record in dataset.records]
@@ -227,7 +227,7 @@ def record_errors_of(
 
 
 def provenance(
-    context: RunContext, source: ModelFiles, data: Mapping[Part, Dataset]
+    context: RunContext, source: ModelFiles, data: Mapping[Purpose, Dataset]
 ) -> dict[str, Any]:
     """What the manifest says about where a job's files come from."""
     libraries = ("secateur", "torch", "transformers", "safetensors")

@@ -18,7 +18,7 @@ from app.storage.store import open_store
 from app.telemetry import traces
 from workers.pipeline.context import ModelAccess
 from workers.pruning.models.layout.precision import set_precision
-from workers.runtime.heartbeat import Presence
+from workers.runtime.heartbeat import WorkerHeartbeat
 from workers.runtime.machine import describe, disk_rate, gflops
 from workers.runtime.measurement import Helper
 from workers.runtime.runner import Runner, process_name
@@ -26,7 +26,7 @@ from workers.runtime.watchdog.watch import Watch
 
 _running: list[Runner] = []
 _helping: list[Helper] = []
-_present: list[Presence] = []
+_heartbeats: list[WorkerHeartbeat] = []
 _closing: list[Callable[[], None]] = []
 _flushing: list[Callable[[], None]] = []
 
@@ -47,7 +47,7 @@ def start(settings: Settings, service: str) -> None:
     watch = Watch()
     _closing.append(watch.close)
     machine = _announce(engine, settings)
-    _present.append(Presence(partial(_sign_of_life, engine, machine)))
+    _heartbeats.append(WorkerHeartbeat(partial(_sign_of_life, engine, machine)))
     models = ModelAccess(
         roots=settings.models.roots,
         hub_endpoint=settings.models.hub_endpoint,
@@ -113,8 +113,8 @@ def helper() -> Helper:
 def stop() -> None:
     """Close what the runner holds."""
     _helping.clear()
-    while _present:
-        _present.pop().close()
+    while _heartbeats:
+        _heartbeats.pop().close()
     while _running:
         _running.pop().close()
     while _closing:

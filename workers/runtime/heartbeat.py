@@ -11,14 +11,14 @@ logger = logging.getLogger("secateur.worker")
 SECONDS = 60.0
 
 
-class Presence:
+class WorkerHeartbeat:
     """A thread that gives a sign of life once a minute."""
 
     def __init__(self, tell: Callable[[], None]) -> None:
         """Begin; `tell` gives one sign."""
         self._tell = tell
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="worker heartbeat", daemon=True)
         self._thread.start()
 
     def close(self) -> None:

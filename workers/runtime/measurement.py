@@ -19,14 +19,14 @@ from app.queue import CeleryQueue
 from app.recipes.allocation_scores import AllocationScores
 from app.services.jobs import shards
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext, left_running
-from workers.pipeline.sharing import NotWanted, Quiet, Work, open_work
+from workers.pipeline.sharing import NotWanted, Quiet, ShardMeasurer, open_work
 from workers.runtime.outcomes import outcome_of
 from workers.runtime.watchdog.watch import Watch
 
 logger = logging.getLogger("secateur.worker")
 
 
-class Board:
+class MeasurementExchange:
     """The shards of one job, as its own worker sees them; see the protocol in `context`."""
 
     def __init__(self, engine: Engine, queue: CeleryQueue, job: Job, worker: str) -> None:
@@ -110,7 +110,7 @@ class Helper:
             shard = self._take(job_id)
         return True
 
-    def _measure(self, work: Work, shard: Shard) -> None:
+    def _measure(self, work: ShardMeasurer, shard: Shard) -> None:
         def check() -> None:
             self._watch.moves()
             if not transact(self._engine, partial(shards.wanted, shard=shard)):

@@ -24,7 +24,7 @@ class End(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AttemptOutcome:
     """The end of an attempt.
 
     Attributes:
@@ -41,32 +41,32 @@ class Outcome:
     expected: bool = True
 
 
-def outcome_of(error: Exception) -> Outcome:
+def outcome_of(error: Exception) -> AttemptOutcome:
     """What becomes of an attempt that ended with this exception."""
     damaged = any(map(_is_damage, _chain(error)))
     if isinstance(error, StoppedError):
         draining = isinstance(error, DrainingError)
-        return Outcome(End.HANDED_BACK if draining else End.CANCELLED, damaged=damaged)
+        return AttemptOutcome(End.HANDED_BACK if draining else End.CANCELLED, damaged=damaged)
     if isinstance(error, UserError):
-        return Outcome(End.FAILED, _told(FailureKind.USER, error), damaged)
+        return AttemptOutcome(End.FAILED, _told(FailureKind.USER, error), damaged)
     if isinstance(error, OutOfMemoryError):  # it would run out again
-        return Outcome(End.FAILED, _told(FailureKind.SYSTEM, error), damaged=True)
+        return AttemptOutcome(End.FAILED, _told(FailureKind.SYSTEM, error), damaged=True)
     if isinstance(error, SystemFaultError):
-        return Outcome(End.RETRIED, _told(FailureKind.SYSTEM, error), damaged)
+        return AttemptOutcome(End.RETRIED, _told(FailureKind.SYSTEM, error), damaged)
     return _of_foreign(error, damaged=damaged)
 
 
-def _of_foreign(error: Exception, *, damaged: bool) -> Outcome:
+def _of_foreign(error: Exception, *, damaged: bool) -> AttemptOutcome:
     if passing(error):
         words = "the database was away for too long"
         told = JobError(FailureKind.SYSTEM, "database_unavailable", words)
-        return Outcome(End.RETRIED, told, damaged)
+        return AttemptOutcome(End.RETRIED, told, damaged)
     if isinstance(error, OSError):
         # Without the paths of this machine, which the log has.
         told = JobError(FailureKind.SYSTEM, "storage_failed", error.strerror or str(error))
-        return Outcome(End.RETRIED, told, damaged, expected=False)
+        return AttemptOutcome(End.RETRIED, told, damaged, expected=False)
     told = JobError(FailureKind.SYSTEM, "internal", _INTERNAL)
-    return Outcome(End.FAILED, told, damaged=True, expected=False)
+    return AttemptOutcome(End.FAILED, told, damaged=True, expected=False)
 
 
 def _told(kind: FailureKind, error: UserError | SystemFaultError) -> JobError:

@@ -41,7 +41,7 @@ from workers.pipeline.context import (
 )
 from workers.pipeline.run.run import run_with_smaller_batches
 from workers.runtime.attempt import Attempt
-from workers.runtime.measurement import Board
+from workers.runtime.measurement import MeasurementExchange
 from workers.runtime.outcomes import End, outcome_of
 from workers.runtime.watchdog.watch import Drain, Watch
 
@@ -90,11 +90,12 @@ class Runner:
         self._watch = watch
         self._name = process_name()
 
-    def run(self, told: str) -> bool:
+    def run(self, message_job_id: str) -> bool:
         """Run the job that should start next, if one waits.
 
         Args:
-            told: the job whose message woke us; it says that a job waits, not which one starts.
+            message_job_id: the job of the message; it says that a job waits, not which one
+                starts.
 
         Returns:
             False where this process may be damaged and should be replaced.
@@ -109,7 +110,9 @@ class Runner:
                     return True
                 CLAIMS.labels("empty" if job is None else "claimed").inc()
                 if job is None:
-                    logger.info("nothing waits that the message of job %s could start", told)
+                    logger.info(
+                        "nothing waits that the message of job %s could start", message_job_id
+                    )
                     return True
                 return self._attempt(job, drain)
         finally:
@@ -216,7 +219,7 @@ class Runner:
                 shared=shared,
                 device=self._device,
                 machine=self._machine,
-                board=Board(self._engine, self._queue, job, self._name),
+                exchange=MeasurementExchange(self._engine, self._queue, job, self._name),
             )
         )
         if outcome.files:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.db import jobs, queueing
+from app.db import jobs
 from app.domain.jobs import JobStatus, NewJob
 from app.domain.projects import DEFAULT_PROJECT
 from app.domain.submission import JobRequest, resolve
@@ -85,7 +85,7 @@ def runner(engine, queue, tmp_path):
 def test_a_wanda_job_runs_through_few_modules(engine, runner):
     spec = resolve(REQUEST).model_dump(mode="json")
     with engine.begin() as connection:
-        job, _ = queueing.add(connection, NewJob(spec, max_attempts=1), key_id="", action=None)
+        job, _ = jobs.queue(connection, NewJob(spec, max_attempts=1), key_id="", action=None)
     with functions_traced() as ran:
         assert runner.run(job.id)
     with engine.connect() as connection:

@@ -24,14 +24,14 @@ COLOURS = ("red", "orange", "yellow", "green", "blue", "violet")
 _HELD_OUT = 4  # every fourth caption of `shapes` is for evaluation
 
 
-class Part(StrEnum):
+class Purpose(StrEnum):
     """What the records are for."""
 
     CALIBRATION = "calibration"
     EVALUATION = "evaluation"
 
 
-def builtin_records(name: Builtin, part: Part, seed: int) -> Iterator[Record]:
+def builtin_records(name: Builtin, part: Purpose, seed: int) -> Iterator[Record]:
     """The part's records; `sentences` ends, the drawn ones go on for ever.
 
     Args:
@@ -42,8 +42,8 @@ def builtin_records(name: Builtin, part: Part, seed: int) -> Iterator[Record]:
     return _MAKERS[name](part, seed)
 
 
-def _sentences(part: Part, seed: int) -> Iterator[Record]:
-    file = {Part.CALIBRATION: "sentences.txt", Part.EVALUATION: "held_out.txt"}[part]
+def _sentences(part: Purpose, seed: int) -> Iterator[Record]:
+    file = {Purpose.CALIBRATION: "sentences.txt", Purpose.EVALUATION: "held_out.txt"}[part]
     text = files("workers.pipeline").joinpath("data", file).read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.strip()]
     random.Random(seed).shuffle(lines)  # noqa: S311 - a reproducible order, no secret
@@ -51,31 +51,31 @@ def _sentences(part: Part, seed: int) -> Iterator[Record]:
         yield Record(text=line)
 
 
-def _scenes(part: Part, seed: int) -> Iterator[Record]:
+def _scenes(part: Purpose, seed: int) -> Iterator[Record]:
     """One question of each kind in turn, each about a scene of its own."""
     kinds = [samples(_SPLITS[part], seed=seed, kind=kind) for kind in KINDS]
     for sample in chain.from_iterable(zip(*kinds, strict=True)):
         yield Record(prompt=sample.question, answer=sample.answer, image=sample.image)
 
 
-def _scene_captions(part: Part, seed: int) -> Iterator[Record]:
+def _scene_captions(part: Purpose, seed: int) -> Iterator[Record]:
     for sample in samples(_SPLITS[part], seed=seed, kind="caption"):
         yield Record(text=sample.answer, image=sample.image)
 
 
-def _scene_images(part: Part, seed: int) -> Iterator[Record]:
+def _scene_images(part: Purpose, seed: int) -> Iterator[Record]:
     for sample in samples(_SPLITS[part], seed=seed, kind="caption"):
         yield Record(image=sample.image)
 
 
-def _shapes(part: Part, seed: int) -> Iterator[Record]:
+def _shapes(part: Purpose, seed: int) -> Iterator[Record]:
     draw = random.Random(seed)  # noqa: S311 - reproducible drawings, no secret
     while True:
         image = Image.new("RGB", (SIDE, SIDE), "white")
         named = [_shape(ImageDraw.Draw(image), draw, left) for left in (8, SIDE // 2 + 8)]
         text = f"a {named[0]} left of a {named[1]}"
         held_out = crc32(text.encode()) % _HELD_OUT == 0
-        if held_out == (part is Part.EVALUATION):
+        if held_out == (part is Purpose.EVALUATION):
             yield Record(text=text, image=image)
 
 
@@ -94,7 +94,7 @@ def _shape(canvas: ImageDraw.ImageDraw, draw: random.Random, left: int) -> str:
     return f"{colour} {form}"
 
 
-_SPLITS = {Part.CALIBRATION: Split.CALIBRATION, Part.EVALUATION: Split.TEST}
+_SPLITS = {Purpose.CALIBRATION: Split.CALIBRATION, Purpose.EVALUATION: Split.TEST}
 _MAKERS = {
     Builtin.SENTENCES: _sentences,
     Builtin.SHAPES: _shapes,

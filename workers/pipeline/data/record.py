@@ -12,7 +12,7 @@ from PIL import Image
 from app.errors import CalibrationDataError, ModelRunError
 from workers.pruning.engine.prune import evaluating
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.inputs.inputs import CalibrationRecord, is_foreign, told
+from workers.pruning.models.inputs.inputs import CalibrationRecord, foreign_message, is_foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ def record_errors(
         number = _first_failing(adapter, records, max_length, check) if records else None
         where = "the model" if number is None else f"the model, on record {number},"
         raise ModelRunError(
-            f"{where} fails in its own code: {told(error)}; try the model with transformers alone, "
-            "and compare its config.json with its weights"
+            f"{where} fails in its own code: {foreign_message(error)}; try the model with "
+            "transformers alone, and compare its config.json with its weights"
         ) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.recipes.data import Builtin, HubSet, parse_dataset
 from app.uploads.errors import DatasetNotFoundError, DatasetSourceError
-from workers.pipeline.data.builtin import Part, builtin_records
+from workers.pipeline.data.builtin import Purpose, builtin_records
 from workers.pipeline.data.hub import hub_records
 from workers.pipeline.data.record import Record, digest_of
 from workers.pipeline.data.uploaded import uploaded_records
@@ -46,7 +46,7 @@ class Dataset:
 
 
 def load_dataset(
-    name: str, part: Part, *, samples: int, seed: int, uploads: Path | None = None
+    name: str, part: Purpose, *, samples: int, seed: int, uploads: Path | None = None
 ) -> Dataset:
     """The first `samples` records of the part.
 
@@ -77,12 +77,12 @@ def load_dataset(
             break
     if not found:
         raise DatasetSourceError(f"{name} has no rows" if not blank else f"{name}: {_BLANK}")
-    if part is Part.CALIBRATION:
+    if part is Purpose.CALIBRATION:
         found = list(islice(cycle(found), samples))
     return Dataset(name, tuple(found), tuple(record.digest for record in found), blank)
 
 
-def _records(name: str, part: Part, seed: int, uploads: Path | None) -> Iterator[Record]:
+def _records(name: str, part: Purpose, seed: int, uploads: Path | None) -> Iterator[Record]:
     source = parse_dataset(name)
     if isinstance(source, Builtin):
         return builtin_records(source, part, seed)

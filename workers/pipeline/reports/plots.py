@@ -85,13 +85,13 @@ def _scores(report: PruningReport) -> str:
     if report.allocation is not None:
         groups = report.allocation.groups
         top = max((group.score for group in groups), default=0) or 1
-        told = [(group.name, group.score / top, f"{group.score:.3g}") for group in groups]
+        values = [(group.name, group.score / top, f"{group.score:.3g}") for group in groups]
         bars = [
             line
-            for number, (name, share, text) in enumerate(told)
+            for number, (name, share, text) in enumerate(values)
             for line in bar(number * ROW, name, share, COLOURS[0], text)
         ]
-        return chart("Score of every group, by which the budget was shared out", len(told), bars)
+        return chart("Score of every group, by which the budget was shared out", len(values), bars)
     colour = _colour_of_blocks(report)
     lost: dict[str, list[float]] = {}
     for matrix in report.matrices:
@@ -144,22 +144,22 @@ def _divergence(report: RoutingReport) -> str:
 
 
 def _rounds(report: RoutingReport) -> str:
-    told = [
+    values = [
         (f"after round {number}", each.held_out_kl) for number, each in enumerate(report.rounds, 1)
     ]
-    return _bars("Held-out KL after every round, on the records that choose", told)
+    return _bars("Held-out KL after every round, on the records that choose", values)
 
 
 def _influence(report: RoutingReport) -> str:
-    told = [(f"layer {number}", value) for number, value in enumerate(report.influence)]
-    return _bars("Block influence of every decoder layer", told)
+    values = [(f"layer {number}", value) for number, value in enumerate(report.influence)]
+    return _bars("Block influence of every decoder layer", values)
 
 
-def _bars(label: str, told: Sequence[tuple[str, float]]) -> str:
-    reach = max(value for _, value in told) or 1
+def _bars(label: str, values: Sequence[tuple[str, float]]) -> str:
+    reach = max(value for _, value in values) or 1
     rows = [
         line
-        for number, (name, value) in enumerate(told)
+        for number, (name, value) in enumerate(values)
         for line in bar(number * ROW, name, max(value, 0) / reach, COLOURS[0], f"{value:.4g}")
     ]
-    return chart(label, len(told), rows)
+    return chart(label, len(values), rows)

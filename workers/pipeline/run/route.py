@@ -19,7 +19,7 @@ from app.recipes.routing import Routing
 from app.recipes.routing_report import RoundReport, RoutingReport
 from workers.pipeline.checkpoints import open_checkpoints
 from workers.pipeline.context import Reporter, RunContext
-from workers.pipeline.data.builtin import Part
+from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.record import Record
 from workers.pipeline.data.source import Dataset
 from workers.pipeline.evaluation.stage import Evaluation
@@ -27,7 +27,7 @@ from workers.pipeline.evaluation.subject import Subject
 from workers.pipeline.reports import route_report
 from workers.pipeline.run.route_files import write_files
 from workers.pipeline.stages import (
-    Outcome,
+    RunResult,
     fetch_model,
     load_to_run,
     provenance,
@@ -42,7 +42,7 @@ from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.routing.answers import Answered, answer
 from workers.pruning.routing.flops import Costs
 from workers.pruning.routing.judging import averaged, contestants, judge
-from workers.pruning.routing.learning import Learned, Step, learn, new_router, split
+from workers.pruning.routing.learning import Learned, TrainingProgress, learn, new_router, split
 from workers.pruning.routing.policies import Rules, deciding, remaining_layers, routed
 from workers.pruning.routing.profiles import budget_of, standard_profiles, typical_prompt
 from workers.pruning.routing.runtime import (
@@ -74,7 +74,7 @@ class _Prompts:
         return {name: sum(len(batch.places) for batch in part) for name, part in parts.items()}
 
 
-def route(context: RunContext, routing: Routing) -> Outcome:
+def route(context: RunContext, routing: Routing) -> RunResult:
     """Carry out one PAR job.
 
     A router that does not beat its baselines ends the job as failed quality, with its report but
@@ -99,7 +99,7 @@ def route(context: RunContext, routing: Routing) -> Outcome:
         evaluating(adapter.model),
         _in_words(),
     ):
-        prompts = _answer(context, adapter, data[Part.CALIBRATION])
+        prompts = _answer(context, adapter, data[Purpose.CALIBRATION])
         rules, costs = _rules(adapter, routing, prompts)
         with _evaluation(context, adapter, data) as evaluation:
             if evaluation is not None:
@@ -141,7 +141,7 @@ def route(context: RunContext, routing: Routing) -> Outcome:
         )
     result = route_report.result(report)
     result["seconds"] = round(time.monotonic() - started, 3)
-    return Outcome(result, files, route_report.refusal(report))
+    return RunResult(result, files, route_report.refusal(report))
 
 
 def _answer(context: RunContext, adapter: Adapter, dataset: Dataset) -> _Prompts:
@@ -199,12 +199,12 @@ def _standard(adapter: Adapter, routing: Routing) -> dict[str, Profile]:
 
 
 def _evaluation(
-    context: RunContext, adapter: Adapter, data: Mapping[Part, Dataset]
+    context: RunContext, adapter: Adapter, data: Mapping[Purpose, Dataset]
 ) -> AbstractContextManager[Evaluation | None]:
     spec = context.spec.evaluation
     if spec is None:
         return nullcontext()
-    dataset = data[Part.EVALUATION]
+    dataset = data[Purpose.EVALUATION]
     subject = Subject(adapter, dataset.records, spec, context.report.check)
     return Evaluation(subject, dataset, context.spec.quality_gate)
 
@@ -248,7 +248,7 @@ class _RoundReporter:
         self._rounds = rounds
         self._phase: tuple[int, str] | None = None
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: TrainingProgress) -> None:
         if step.report is not None:
             self._finished(step.round, step.report)
         elif self._phase != (step.round, step.stage):

@@ -24,7 +24,7 @@ from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
 from workers.pipeline import sharing
 from workers.pipeline.context import Reporter, RunContext, interruptible
-from workers.pipeline.data.builtin import Part
+from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.source import Dataset
 from workers.pipeline.evaluation.stage import Evaluation
 from workers.pipeline.evaluation.subject import Subject
@@ -43,10 +43,10 @@ from workers.pipeline.export import (
 from workers.pipeline.reports.card import base_name, read_licence, write_card, write_page
 from workers.pipeline.reports.plots import plots, write_plots
 from workers.pipeline.run.route import route
-from workers.pipeline.sharing import measure_together
+from workers.pipeline.sharing import measure_in_shards
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import (
-    Outcome,
+    RunResult,
     calibration_batches,
     checkpoints_of,
     fetch_model,
@@ -71,7 +71,7 @@ LOADED, CALIBRATED, DENSE, PRUNED, EVALUATED, EXPORTED, VERIFIED = (
 )
 
 
-def run(context: RunContext) -> Outcome:
+def run(context: RunContext) -> RunResult:
     """Carry out one job: prune weights, or train a router.
 
     Where the quality gate fails the job, its files are made only if it asks for them.
@@ -85,7 +85,7 @@ def run(context: RunContext) -> Outcome:
     return route(context, recipe) if isinstance(recipe, Routing) else _prune(context, recipe)
 
 
-def _prune(context: RunContext, recipe: Recipe) -> Outcome:
+def _prune(context: RunContext, recipe: Recipe) -> RunResult:
     started = time.monotonic()
     report = context.report
     source = fetch_model(context)
@@ -107,14 +107,14 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
             evaluation.before()
             report.progress(DENSE)
         report.phase(Phase.PRUNING)
-        known = sharing.read(context, source)
+        known = sharing.read_statistics(context, source)
         with record_errors_of(context, adapter, data):
             pruned = prune(
                 adapter,
                 recipe,
                 batches,
                 _BlockReporter(report),
-                known.scores or measure_together(context, adapter, source, batches),
+                known.scores or measure_in_shards(context, adapter, source, batches),
                 digests=known.digests,
                 checkpoints=checkpoints_of(context, source, data),
             )
@@ -129,20 +129,20 @@ def _prune(context: RunContext, recipe: Recipe) -> Outcome:
     files_out: list[OutputFile] = []
     if _wanted(gate):
         if context.shared.keep:
-            sharing.write(context.staging, source, pruned, known.digests)
+            sharing.write_statistics(context.staging, source, pruned, known.digests)
         sizes, files_out = _export(context, source, adapter, pruned, data)
         result["sizes"] = asdict(sizes)
     result["seconds"] = round(time.monotonic() - started, 3)
-    return Outcome(result, files_out, _refusal(gate))
+    return RunResult(result, files_out, _refusal(gate))
 
 
 def _evaluation(
-    context: RunContext, adapter: Adapter, data: Mapping[Part, Dataset]
+    context: RunContext, adapter: Adapter, data: Mapping[Purpose, Dataset]
 ) -> Evaluation | None:
     spec = context.spec.evaluation
     if spec is None:
         return None
-    dataset = data[Part.EVALUATION]
+    dataset = data[Purpose.EVALUATION]
     subject = Subject(adapter, dataset.records, spec, context.report.check)
     return Evaluation(subject, dataset, context.spec.quality_gate)
 
@@ -188,7 +188,7 @@ def _export(
     source: ModelFiles,
     adapter: Adapter,
     pruned: PruningReport,
-    data: Mapping[Part, Dataset],
+    data: Mapping[Purpose, Dataset],
 ) -> tuple[Sizes, list[OutputFile]]:
     report, staging = context.report, context.staging
     report.phase(Phase.EXPORTING)
@@ -231,7 +231,7 @@ class _BlockReporter:
         self._report.progress(share)
 
 
-def run_with_smaller_batches(context: RunContext) -> Outcome:
+def run_with_smaller_batches(context: RunContext) -> RunResult:
     """Carry out one job as `run` does; out of memory, again with half the batch size.
 
     A model that was half pruned when memory ran out is of no use, so each try loads it anew.

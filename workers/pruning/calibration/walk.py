@@ -1,6 +1,7 @@
 """Walks a model block by block, every block fed by the (pruned) blocks before it.
 
-Activations are kept on the way (`Trail`), so that another run need not begin at the first block.
+Activations are kept on the way (`ActivationCheckpoints`), so that another run need not begin at the
+first block.
 """
 
 import time
@@ -21,7 +22,7 @@ from workers.pruning.resume import Checkpoints, Entry, NoCheckpoints
 _WORTH = 20  # times what keeping took have to pass before it is done again: at most 5 % of the time
 
 
-class Trail:
+class ActivationCheckpoints:
     """The latest activations of one walk, in one entry."""
 
     def __init__(self, checkpoints: Checkpoints, name: str) -> None:
@@ -133,7 +134,7 @@ def steps(
     batches: Iterable[Batch],
     *,
     last: Block,
-    trail: Trail | None = None,
+    activations: ActivationCheckpoints | None = None,
     done: Collection[Block] = (),
 ) -> Iterator[Step]:
     """Every block in execution order up to `last`, fed by the blocks before it as they then are.
@@ -145,12 +146,12 @@ def steps(
         adapter: the model.
         batches: what goes through it.
         last: where to stop.
-        trail: keeps activations on the way, and may know some.
+        activations: keeps activations on the way, and may know some.
         done: the first blocks, of which the caller wants to see nothing but their outputs.
     """
     runs = [BatchRun(adapter, batch) for batch in batches]
-    trail = trail or Trail(NoCheckpoints(), "")
-    known = trail.known(adapter.towers, runs, done)
+    activations = activations or ActivationCheckpoints(NoCheckpoints(), "")
+    known = activations.known(adapter.towers, runs, done)
     for tower in adapter.towers:
         skipped = sum(block in known for block in tower.blocks)
         passes: list[tuple[TowerPass, int]] = []
@@ -158,7 +159,7 @@ def steps(
             for number, run in enumerate(runs):
                 entered = run.enter(tower)
                 if skipped:
-                    trail.resume(number, entered, skipped)
+                    activations.resume(number, entered, skipped)
                 passes += [(each, samples_of(run.batch)) for each in entered]
         for index, block in enumerate(tower.blocks):
             step = Step(block, index, passes)
@@ -169,7 +170,7 @@ def steps(
             if not step.advanced:
                 step.advance()
             if block not in known:
-                trail.keep(block, runs, passes)
+                activations.keep(block, runs, passes)
 
 
 def samples_of(batch: Batch) -> int:

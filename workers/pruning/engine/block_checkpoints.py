@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from app.recipes.pruning_report import MatrixReport
-from workers.pruning.engine.report_builder import Ledger
+from workers.pruning.engine.report_builder import ReportBuilder
 from workers.pruning.engine.targets import Targets
 from workers.pruning.importance.criterion import Criterion, Outcome
 from workers.pruning.models.layout.structure import Block, Matrix
@@ -19,17 +19,17 @@ Take = Callable[[Sequence[Matrix], Mapping[str, Tensor]], None]
 """Given the matrices due in a block and what was kept of each that has something, by name."""
 
 
-class Finished:
+class BlockCheckpoints:
     """The blocks of one part of a run: an unbroken row from the first."""
 
     def __init__(
-        self, checkpoints: Checkpoints, name: str, targets: Targets, ledger: Ledger
+        self, checkpoints: Checkpoints, name: str, targets: Targets, builder: ReportBuilder
     ) -> None:
         """Keep them under names that begin with `name`."""
         self._checkpoints = checkpoints
         self._name = name
         self._targets = targets
-        self._ledger = ledger
+        self._builder = builder
 
     def blocks(self, take: Take) -> set[Block]:
         """Hand over what another run has finished; returns the blocks, those without work too.
@@ -56,22 +56,22 @@ class Finished:
     @contextmanager
     def finishing(self, block: Block) -> Iterator[dict[str, Tensor]]:
         """Keep the tensors that are put into what is yielded, by matrix, unless it fails."""
-        mark, tensors = len(self._ledger.warnings), dict[str, Tensor]()
+        mark, tensors = len(self._builder.warnings), dict[str, Tensor]()
         yield tensors
         due = self._targets.due.get(block)
         if due is not None:
-            reports = [self._ledger.entry(matrix) for matrix in due]
+            reports = [self._builder.entry(matrix) for matrix in due]
             values = {
-                "warnings": self._ledger.warnings[mark:],
+                "warnings": self._builder.warnings[mark:],
                 "reports": [each and each.model_dump(mode="json") for each in reports],
             }
             self._checkpoints.put(self._key(block), Entry(values, tensors))
 
     def _restore(self, due: Iterable[Matrix], values: Mapping[str, Any]) -> None:
-        self._ledger.repeat(values["warnings"])
+        self._builder.repeat(values["warnings"])
         for matrix, report in zip(due, values["reports"], strict=True):
             if report is not None:
-                self._ledger.restore(matrix, MatrixReport.model_validate(report))
+                self._builder.restore(matrix, MatrixReport.model_validate(report))
 
     def _key(self, block: Block) -> str:
         return f"{self._name}/{block.name}"

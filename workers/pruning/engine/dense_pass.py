@@ -12,8 +12,8 @@ from app.recipes.recipe import Modality, Recipe
 from workers.pruning.calibration.backward import Backward
 from workers.pruning.calibration.statistics import Calibration
 from workers.pruning.calibration.walk import Step
-from workers.pruning.engine.block_checkpoints import Finished
-from workers.pruning.engine.report_builder import Ledger
+from workers.pruning.engine.block_checkpoints import BlockCheckpoints
+from workers.pruning.engine.report_builder import ReportBuilder
 from workers.pruning.engine.targets import Targets
 from workers.pruning.importance.criterion import Criterion
 from workers.pruning.importance.gradient import GradientCriterion
@@ -39,12 +39,12 @@ def by_magnitude(targets: Targets) -> dict[Matrix, Rank]:
     return {matrix: Rank(matrix, MagnitudeCriterion()) for matrix in targets.blocks}
 
 
-def survey(
+def rank_on_dense_model(
     walk: Callable[[set[Block]], Iterable[Step]],
     targets: Targets,
     criterion: Criterion,
-    ledger: Ledger,
-    finished: Finished,
+    builder: ReportBuilder,
+    checkpoints: BlockCheckpoints,
 ) -> dict[Matrix, Rank]:
     """Rank by the criterion on dense activations.
 
@@ -54,8 +54,8 @@ def survey(
         walk: through the dense model, given the blocks to pass by.
         targets: the matrices.
         criterion: what ranks them.
-        ledger: told.
-        finished: what another run has seen, and where this one keeps it.
+        builder: told.
+        checkpoints: what another run has seen, and where this one keeps it.
     """
     if criterion.statistic is None:
         return {m: Rank(m, criterion, criterion.unseen_digest(m)) for m in targets.blocks}
@@ -68,7 +68,7 @@ def survey(
             else:
                 ranks[matrix] = Rank(matrix, criterion, digest.to(matrix.weight.device))
 
-    done = finished.blocks(rank)
+    done = checkpoints.blocks(rank)
     calibration = Calibration(criterion.statistic)
     for step in walk(done) if targets.last not in done else ():
         if step.block in done:
@@ -78,25 +78,25 @@ def survey(
         else:
             step.advance(calibration, targets.blocks)
         due = targets.due.get(step.block, ())
-        with finished.finishing(step.block) as digests:
+        with checkpoints.finishing(step.block) as digests:
             for matrix in due:
                 statistic = calibration.of(matrix)
                 if statistic is None:
-                    ledger.unseen(matrix)
+                    builder.unseen(matrix)
                 else:
                     digests[matrix.name] = criterion.digest(statistic)
             rank(due, digests)
         calibration.forget(due)
-        ledger.progress("calibrating", step.block)
+        builder.progress("calibrating", step.block)
     return ranks
 
 
-def survey_gradients(
+def rank_by_gradients(
     backward: Backward,
     recipe: Recipe,
     targets: Targets,
     criterion: GradientCriterion,
-    ledger: Ledger,
+    builder: ReportBuilder,
 ) -> dict[Matrix, Rank]:
     """Rank by gradients of the loss; a matrix that it does not depend on comes with a warning."""
     weights = Counter[Modality]()
@@ -106,7 +106,7 @@ def survey_gradients(
     digests = criterion.digests(backward, list(targets.blocks), pruned)
     for matrix in targets.blocks:
         if digests.get(matrix) is None:
-            ledger.unused(matrix)
+            builder.unused(matrix)
     return {matrix: Rank(matrix, criterion, digests.get(matrix)) for matrix in targets.blocks}
 
 
@@ -123,9 +123,9 @@ class Digests:
         self.found: dict[str, torch.Tensor] = {}
 
     def ranks(
-        self, targets: Targets, criterion: Criterion, ledger: Ledger
+        self, targets: Targets, criterion: Criterion, builder: ReportBuilder
     ) -> dict[Matrix, Rank] | None:
-        """What `survey` would return, without the pass; None where that is not known.
+        """What `rank_on_dense_model` would return, without the pass; None where that is not known.
 
         What a sequential criterion sees depends on the sparsity. A matrix without a digest saw no
         data in the other run either.
@@ -137,7 +137,7 @@ class Digests:
             if matrix.name in self._known:
                 ranks[matrix] = Rank(matrix, criterion, self._known[matrix.name])
             else:
-                ledger.unseen(matrix)
+                builder.unseen(matrix)
                 ranks[matrix] = Rank(matrix, MagnitudeCriterion())
         return ranks
 

@@ -18,7 +18,7 @@ from workers.pruning.calibration.statistics import Calibration
 from workers.pruning.calibration.walk import first_holding
 from workers.pruning.engine.block_checkpoints import apply, change
 from workers.pruning.engine.dense_pass import Digests, Rank
-from workers.pruning.engine.report_builder import Ledger, Report
+from workers.pruning.engine.report_builder import ProgressListener, ReportBuilder
 from workers.pruning.engine.stage import Stage, counted, ranked
 from workers.pruning.engine.targets import Targets, check_patterns, find_targets
 from workers.pruning.importance import find_criterion
@@ -37,7 +37,7 @@ def prune(
     adapter: Adapter,
     recipe: Recipe,
     batches: Sequence[Batch] = (),
-    report: Report = lambda _progress: None,
+    report: ProgressListener = lambda _progress: None,
     scores: AllocationScores | None = None,
     *,
     digests: Digests | None = None,
@@ -67,14 +67,14 @@ def prune(
     kept = checkpoints or NoCheckpoints()
     notes = check_patterns(adapter.model, adapter.towers, recipe)
     targets, criterion = checked(adapter, recipe, batches, kept)
-    ledger = Ledger(recipe, targets, report, (*adapter.warnings, *notes))
+    builder = ReportBuilder(recipe, targets, report, (*adapter.warnings, *notes))
     with torch.no_grad(), evaluating(adapter.model):
         if isinstance(recipe.allocation, ECoFLaP) and scores is None:
-            scores = _measure(adapter, recipe, batches, targets, ledger=ledger, checkpoints=kept)
+            scores = _measure(adapter, recipe, batches, targets, builder=builder, checkpoints=kept)
         for number, each in enumerate(recipe.stages()):
-            stage = Stage(adapter, each, batches, targets, criterion, ledger, str(number), kept)
+            stage = Stage(adapter, each, batches, targets, criterion, builder, str(number), kept)
             _carry_out(stage, scores, digests or Digests())
-    return ledger.close()
+    return builder.close()
 
 
 def checked(
@@ -99,14 +99,14 @@ def checked(
 
 def _carry_out(stage: Stage, scores: AllocationScores | None, digests: Digests) -> None:
     """Measure and prune once."""
-    recipe, targets, ledger = stage.recipe, stage.targets, stage.ledger
-    ranks = digests.ranks(targets, stage.criterion, ledger)
+    recipe, targets, builder = stage.recipe, stage.targets, stage.builder
+    ranks = digests.ranks(targets, stage.criterion, builder)
     if ranks is None:
         ranks = ranked(stage)
         digests.keep(ranks)
     if isinstance(recipe.allocation, ECoFLaP) and scores is not None:
         shared = share_out(recipe, recipe.allocation, targets.blocks, stage.adapter.towers, scores)
-        ledger.share_out(shared.report, shared.warnings)
+        builder.share_out(shared.report, shared.warnings)
         selections = shared.selections
     else:
         counts = counted(stage, ranks)
@@ -125,7 +125,7 @@ def _measure(
     batches: Sequence[Batch],
     targets: Targets,
     *,
-    ledger: Ledger,
+    builder: ReportBuilder,
     checkpoints: Checkpoints,
 ) -> AllocationScores:
     """Score the matrices on the first batches that hold the samples asked for."""
@@ -141,58 +141,58 @@ def _measure(
         enumerate(chosen),
         list(targets.blocks),
         seed=recipe.seed,
-        tick=lambda index, matrix: ledger.measured(index, len(chosen), matrix),
+        tick=lambda index, matrix: builder.measured(index, len(chosen), matrix),
         checkpoints=checkpoints,
     )
 
 
 def _sequentially(stage: Stage, selections: Mapping[Matrix, Selection]) -> None:
     """Prune each block on what the pruned blocks before it hand over."""
-    targets, criterion, ledger = stage.targets, stage.criterion, stage.ledger
+    targets, criterion, builder = stage.targets, stage.criterion, stage.builder
     if criterion.statistic is None:
         raise TypeError(f"{type(criterion).__name__} is sequential but watches nothing")
-    finished = stage.finished("pruned")
-    done = finished.blocks(partial(_again, stage))
+    checkpoints = stage.block_checkpoints("pruned")
+    done = checkpoints.blocks(partial(_again, stage))
     calibration = Calibration(criterion.statistic)
     for step in stage.walk("pruned", done) if targets.last not in done else ():
         if step.block in done:
             continue
         step.collect(calibration, targets.blocks)
         due = targets.due.get(step.block, ())
-        with finished.finishing(step.block) as changes:
+        with checkpoints.finishing(step.block) as changes:
             for matrix in due:
                 selection = selections[matrix]
                 statistic = calibration.of(matrix)
                 with naming(matrix):
                     if statistic is None:
-                        ledger.unseen(matrix)
+                        builder.unseen(matrix)
                         outcome = MagnitudeCriterion().drop(matrix.weight, None, selection)
                     else:
                         outcome = criterion.prune(matrix.weight, statistic, selection)
-                ledger.enter(matrix, selection.count, outcome)
+                builder.enter(matrix, selection.count, outcome)
                 changes[matrix.name] = change(criterion, matrix, outcome)
         calibration.forget(due)
-        ledger.progress("pruning", step.block)
+        builder.progress("pruning", step.block)
 
 
 def _at_once(
     stage: Stage, ranks: Mapping[Matrix, Rank], selections: Mapping[Matrix, Selection]
 ) -> None:
     """Prune every matrix on what the dense model told."""
-    finished = stage.finished("pruned")
-    done = finished.blocks(partial(_again, stage))
+    checkpoints = stage.block_checkpoints("pruned")
+    done = checkpoints.blocks(partial(_again, stage))
     for block, due in stage.targets.due.items():
         if block in done:
             continue
-        with finished.finishing(block) as changes:
+        with checkpoints.finishing(block) as changes:
             for matrix in due:
                 selection, rank = selections[matrix], ranks[matrix]
                 with naming(matrix):
                     outcome = rank.criterion.drop(matrix.weight, rank.digest, selection)
-                stage.ledger.enter(matrix, selection.count, outcome)
+                stage.builder.enter(matrix, selection.count, outcome)
                 changes[matrix.name] = change(stage.criterion, matrix, outcome)
                 stage.adapter.memory.release()
-        stage.ledger.progress("pruning", block)
+        stage.builder.progress("pruning", block)
 
 
 def _again(stage: Stage, due: Sequence[Matrix], changes: Mapping[str, torch.Tensor]) -> None:
@@ -221,10 +221,10 @@ def _solved(
                 )
             bits = memory.keep(outcome.mask)
             solved[matrix] = memory.keep(weight), replace(outcome, mask=bits)
-        stage.ledger.progress("pruning", block)
+        stage.builder.progress("pruning", block)
     for matrix, (weight, outcome) in solved.items():
         matrix.weight.copy_(weight)
-        stage.ledger.enter(matrix, selections[matrix].count, outcome)
+        stage.builder.enter(matrix, selections[matrix].count, outcome)
         stage.adapter.memory.release()
 
 

@@ -20,7 +20,7 @@ from workers.pruning.importance.criterion import Outcome
 from workers.pruning.models.layout.structure import Block, Matrix
 from workers.pruning.selection.selection import zeros
 
-Phase: TypeAlias = Literal["allocating", "calibrating", "pruning"]
+PruningPhase: TypeAlias = Literal["allocating", "calibrating", "pruning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,14 @@ class Progress:
         warnings: what came up in this block.
     """
 
-    phase: Phase
+    phase: PruningPhase
     block: str
     done: int
     total: int
     warnings: tuple[str, ...] = ()
 
 
-Report: TypeAlias = Callable[[Progress], None]
+ProgressListener: TypeAlias = Callable[[Progress], None]
 """Told after every block. What it raises ends the run: that is how a run is cancelled."""
 
 
@@ -51,11 +51,11 @@ _K = TypeVar("_K", bound=Hashable)
 _COLLAPSE = 0.6
 
 
-class Ledger:
+class ReportBuilder:
     """Collects what happens to each matrix."""
 
     def __init__(
-        self, recipe: Recipe, targets: Targets, report: Report, warnings: Iterable[str]
+        self, recipe: Recipe, targets: Targets, report: ProgressListener, warnings: Iterable[str]
     ) -> None:
         """Begin; `warnings` are those known before the run."""
         self._recipe = recipe
@@ -126,14 +126,14 @@ class Ledger:
         place, last = self._place(block), self._place(self._targets.last)
         self._tell("allocating", block, batch * last + min(place, last), batches * last)
 
-    def progress(self, phase: Phase, block: Block) -> None:
+    def progress(self, phase: PruningPhase, block: Block) -> None:
         """Tell that a block is done, with the warnings since the last time."""
         self._tell(phase, block, self._place(block), self._place(self._targets.last))
 
     def _place(self, block: Block) -> int:
         return self._targets.position[block] + 1
 
-    def _tell(self, phase: Phase, block: Block, done: int, total: int) -> None:
+    def _tell(self, phase: PruningPhase, block: Block, done: int, total: int) -> None:
         fresh = tuple(self._warnings[self._told :])
         self._told = len(self._warnings)
         self._report(Progress(phase, block.name, done, total, fresh))

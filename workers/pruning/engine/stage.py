@@ -8,10 +8,15 @@ import torch
 from app.recipes.recipe import Pooled, Recipe
 from workers.pruning.allocation import allocate
 from workers.pruning.calibration.backward import Backward
-from workers.pruning.calibration.walk import Step, Trail, steps
-from workers.pruning.engine.block_checkpoints import Finished
-from workers.pruning.engine.dense_pass import Rank, by_magnitude, survey, survey_gradients
-from workers.pruning.engine.report_builder import Ledger
+from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
+from workers.pruning.engine.block_checkpoints import BlockCheckpoints
+from workers.pruning.engine.dense_pass import (
+    Rank,
+    by_magnitude,
+    rank_by_gradients,
+    rank_on_dense_model,
+)
+from workers.pruning.engine.report_builder import ReportBuilder
 from workers.pruning.engine.targets import Targets
 from workers.pruning.importance.criterion import Criterion
 from workers.pruning.importance.gradient import GradientCriterion
@@ -32,7 +37,7 @@ class Stage:
         batches: calibration inputs.
         targets: the matrices.
         criterion: what ranks weights.
-        ledger: keeps the report.
+        builder: keeps the report.
         name: tells the rounds of a run apart.
         checkpoints: keep what is finished.
     """
@@ -42,7 +47,7 @@ class Stage:
     batches: Sequence[Batch]
     targets: Targets
     criterion: Criterion
-    ledger: Ledger
+    builder: ReportBuilder
     name: str = "0"
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
 
@@ -52,27 +57,29 @@ class Stage:
         allocation = self.recipe.allocation
         return isinstance(allocation, Pooled) and allocation.by == "importance"
 
-    def finished(self, part: str) -> Finished:
+    def block_checkpoints(self, part: str) -> BlockCheckpoints:
         """The finished blocks of a part of the round."""
-        return Finished(self.checkpoints, f"{self.name}/{part}", self.targets, self.ledger)
+        return BlockCheckpoints(self.checkpoints, f"{self.name}/{part}", self.targets, self.builder)
 
     def walk(self, part: str, done: Collection[Block]) -> Iterator[Step]:
         """Through the blocks up to the last that counts; see `steps`."""
-        trail = Trail(self.checkpoints, f"{self.name}/{part}-activations")
+        activations = ActivationCheckpoints(self.checkpoints, f"{self.name}/{part}-activations")
         last = self.targets.last
-        return steps(self.adapter, self.batches, last=last, trail=trail, done=done)
+        return steps(self.adapter, self.batches, last=last, activations=activations, done=done)
 
 
 def ranked(stage: Stage) -> dict[Matrix, Rank]:
     """What ranks the weights of the model as it is; magnitude where the choice is made later."""
-    targets, criterion, ledger = stage.targets, stage.criterion, stage.ledger
+    targets, criterion, builder = stage.targets, stage.criterion, stage.builder
     if isinstance(criterion, GradientCriterion):
-        backward = Backward(stage.adapter, stage.batches, ledger.batch)
-        return survey_gradients(backward, stage.recipe, targets, criterion, ledger)
+        backward = Backward(stage.adapter, stage.batches, builder.batch)
+        return rank_by_gradients(backward, stage.recipe, targets, criterion, builder)
     if criterion.sequential and not stage.pools_by_importance:
         return by_magnitude(targets)
-    finished = stage.finished("dense")
-    return survey(lambda done: stage.walk("dense", done), targets, criterion, ledger, finished)
+    checkpoints = stage.block_checkpoints("dense")
+    return rank_on_dense_model(
+        lambda done: stage.walk("dense", done), targets, criterion, builder, checkpoints
+    )
 
 
 def counted(stage: Stage, ranks: Mapping[Matrix, Rank]) -> dict[Matrix, int]:

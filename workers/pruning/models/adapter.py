@@ -29,8 +29,8 @@ from workers.pruning.models.losses import training_loss
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Declares one tower; parts stand in execution order.
+class TowerSpec:
+    """Declares one tower; an adapter lists them in execution order.
 
     Attributes:
         path: fnmatch pattern of module paths; a ModuleList is a stack of blocks, any other module
@@ -64,7 +64,7 @@ class Adapter(RecordEncoder):
     """
 
     architectures: ClassVar[tuple[str, ...]] = ()
-    parts: ClassVar[tuple[Part, ...]] = ()
+    tower_specs: ClassVar[tuple[TowerSpec, ...]] = ()
 
     def __init__(
         self, loaded: LoadedModel, *, split_qkv: bool = False, include_bridge: bool = False
@@ -120,9 +120,9 @@ class Adapter(RecordEncoder):
 
     # -- what families override ------------------------------------------------------------
 
-    def declare(self) -> Sequence[Part]:
+    def declare(self) -> Sequence[TowerSpec]:
         """Towers of this model in execution order; a module belongs to the first that matches."""
-        return self.parts
+        return self.tower_specs
 
     def forward(self, batch: Batch) -> Any:
         """Run every tower the batch feeds."""
@@ -168,8 +168,8 @@ class Adapter(RecordEncoder):
 
     # -- construction ----------------------------------------------------------------------
 
-    def _declared(self) -> list[tuple[Stack, Part]]:
-        """What each part matches, in the order of the parts; a module belongs to the first."""
+    def _declared(self) -> list[tuple[Stack, TowerSpec]]:
+        """The stacks that each declaration matches; a module belongs to the first that does."""
         parts = self.declare()
         found: list[tuple[int, Stack]] = []
         for name, module in self.model.named_modules():
@@ -184,7 +184,7 @@ class Adapter(RecordEncoder):
         ]
         return [(stack, parts[at]) for at, stack in sorted(found, key=lambda pair: pair[0])]
 
-    def _tower(self, stack: Stack, part: Part, finder: MatrixFinder) -> Tower:
+    def _tower(self, stack: Stack, part: TowerSpec, finder: MatrixFinder) -> Tower:
         count = len(stack.blocks)
         return Tower(
             name=stack.name,

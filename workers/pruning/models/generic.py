@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from app.recipes.recipe import Modality
-from workers.pruning.models.adapter import Adapter, Part
+from workers.pruning.models.adapter import Adapter, TowerSpec
 from workers.pruning.models.layout.discovery import find_stacks
 
 _ORDER = tuple(Modality)  # vision, bridge, text, fusion, language: each may feed the later ones
@@ -23,7 +23,7 @@ _PROJECTOR = re.compile(r"(^|\.)\w*(projector|connector|merger)$")
 class GenericAdapter(Adapter):
     """Walks the modules: every stack of blocks is a tower, its modality told by its path."""
 
-    def declare(self) -> Sequence[Part]:
+    def declare(self) -> Sequence[TowerSpec]:
         """One part per stack found; nothing is assumed about what reads its outputs."""
         self._notes.append(
             f"{type(self.model).__name__} has no adapter of its own: towers and modalities were "
@@ -41,7 +41,7 @@ class GenericAdapter(Adapter):
         parts += [(name, Modality.BRIDGE) for name in projectors]
         parts.sort(key=lambda part: _ORDER.index(part[1]))
         return [
-            Part(
+            TowerSpec(
                 name,
                 modality,
                 mask=self._mask(name, modality),

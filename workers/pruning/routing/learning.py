@@ -64,7 +64,7 @@ Stage = Literal["mining", "training"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrainingProgress:
     """How far a round is.
 
     Attributes:
@@ -82,7 +82,7 @@ class Step:
     report: RoundReport | None = None
 
 
-Listener = Callable[[Step], None]
+Listener = Callable[[TrainingProgress], None]
 """Told after every batch; what it raises ends the run."""
 
 
@@ -154,7 +154,7 @@ def learn(
             )
             state = {name: value.cpu().clone() for name, value in router.state_dict().items()}
             kept.put(f"round-{number}", Entry(report.model_dump(mode="json"), state))
-            listener(Step("training", number, 1, 1, report))
+            listener(TrainingProgress("training", number, 1, 1, report))
         else:
             report = RoundReport.model_validate(found.values)
             state = {name: value.clone() for name, value in found.tensors.items()}
@@ -211,7 +211,7 @@ def _round(
         apart += int(batch.pairs.differ[0].sum())
         best += float(batch.best.sum())
         worst += float(batch.worst.sum())
-        listener(Step("mining", number, done, len(training)))
+        listener(TrainingProgress("mining", number, done, len(training)))
     if not apart:
         raise RecipeError(
             "every candidate keeps the model's answers as they are: at this budget there is "
@@ -226,7 +226,7 @@ def _round(
             store,
             schedule,
             order=torch.Generator().manual_seed(seed),
-            tick=lambda done, total: listener(Step("training", number, done, total)),
+            tick=lambda done, total: listener(TrainingProgress("training", number, done, total)),
         )
     return RoundReport(
         pairs=pairs,

@@ -14,8 +14,8 @@ from tests.families import BY_NAME
 from tests.integration.workers.runtime.unwatched import Unwatched
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
 from workers.pipeline.run import run
-from workers.pipeline.sharing import Quiet, Work, open_work
-from workers.runtime.measurement import Board, Helper
+from workers.pipeline.sharing import Quiet, ShardMeasurer, open_work
+from workers.runtime.measurement import Helper, MeasurementExchange
 
 REQUEST = JobRequest(
     model="llama",
@@ -44,7 +44,7 @@ def claimed(engine):
 
 @pytest.fixture
 def context(root):
-    def make(name, board=None):
+    def make(name, exchange=None):
         (root / name).mkdir()
         return RunContext(
             spec=resolve(REQUEST),
@@ -54,7 +54,7 @@ def context(root):
             checkpoints=CheckpointPlace(root / f"{name}-kept", 1 << 20),
             activation_bytes=1 << 30,
             report=Quiet(),
-            board=board,
+            exchange=exchange,
         )
 
     return make
@@ -79,7 +79,7 @@ def test_with_a_helper_without_and_alone_it_is_the_same(
 ):
     run.run(context("alone"))
 
-    class Meanwhile(Board):
+    class Meanwhile(MeasurementExchange):
         """A helper does two parts whenever the job's worker takes one."""
 
         def take(self):
@@ -101,7 +101,7 @@ def test_with_a_helper_without_and_alone_it_is_the_same(
 def test_nobody_waits_for_a_helper_that_is_lost(root, engine, queue, claimed, context, helper):
     run.run(context("alone"))
 
-    class Lost(Board):
+    class Lost(MeasurementExchange):
         """A helper takes the first half of the parts and is never seen again."""
 
         def post(self, spec, parts):
@@ -117,7 +117,7 @@ def test_a_helper_at_work_in_another_thread(root, engine, queue, claimed, contex
     run.run(context("alone"))
     posted = threading.Event()
 
-    class Posted(Board):
+    class Posted(MeasurementExchange):
         def post(self, spec, parts):
             super().post(spec, parts)
             posted.set()
@@ -137,7 +137,7 @@ def test_what_a_lost_attempt_has_measured_is_used_again(
     root, engine, queue, claimed, context, monkeypatch
 ):
     measured = []
-    measure = Work.measure
+    measure = ShardMeasurer.measure
 
     def counted(self, part, check):
         if len(measured) == 3:
@@ -145,17 +145,17 @@ def test_what_a_lost_attempt_has_measured_is_used_again(
         measured.append(part)
         return measure(self, part, check)
 
-    monkeypatch.setattr(Work, "measure", counted)
+    monkeypatch.setattr(ShardMeasurer, "measure", counted)
     with pytest.raises(ConnectionError):
-        run.run(context("first", Board(engine, queue, claimed, "own")))
+        run.run(context("first", MeasurementExchange(engine, queue, claimed, "own")))
     with engine.begin() as connection:
         attempts.hand_back(connection, claimed, log=())
         again = attempts.claim(connection, worker="own", lease=LEASE)
     assert helper_finds(engine, claimed.id) is None, "the parts are the lost attempt's"
-    monkeypatch.setattr(Work, "measure", measure)
+    monkeypatch.setattr(ShardMeasurer, "measure", measure)
     rest = []
 
-    class Counted(Board):
+    class Counted(MeasurementExchange):
         def hand_in(self, shard, scores):
             rest.append(shard.part)
             super().hand_in(shard, scores)
@@ -172,14 +172,14 @@ def helper_finds(engine, job_id):
 
 
 def test_a_helper_has_nothing_to_do_once_the_job_has_ended(engine, queue, claimed, helper):
-    board = Board(engine, queue, claimed, "own")
+    exchange = MeasurementExchange(engine, queue, claimed, "own")
     from app.domain.shards import Part  # noqa: PLC0415 - one use
 
-    board.post(resolve(REQUEST), [Part(0, 0, 2), Part(0, 2, 4)])
+    exchange.post(resolve(REQUEST), [Part(0, 0, 2), Part(0, 2, 4)])
     shard = helper_finds(engine, claimed.id)
-    assert board.wanted(shard)
+    assert exchange.wanted(shard)
     with engine.begin() as connection:
         attempts.succeed(connection, claimed, result={}, files=[], log=())
-    assert not board.wanted(shard)
+    assert not exchange.wanted(shard)
     assert helper("late").run(claimed.id)
     tick(engine, queue)

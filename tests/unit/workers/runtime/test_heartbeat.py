@@ -17,7 +17,7 @@ def test_signs_are_given_until_it_is_closed(monkeypatch):
             raise SQLAlchemyError("the database is away")
         enough.set()
 
-    present = heartbeat.Presence(tell)
+    present = heartbeat.WorkerHeartbeat(tell)
     assert enough.wait(30)
     present.close()
     assert not present._thread.is_alive()

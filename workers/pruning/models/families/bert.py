@@ -1,7 +1,7 @@
 """BERT: the encoder alone and with any of its heads."""
 
 from app.recipes.recipe import Modality
-from workers.pruning.models.adapter import Adapter, Part
+from workers.pruning.models.adapter import Adapter, TowerSpec
 
 
 class BertAdapter(Adapter):
@@ -13,4 +13,4 @@ class BertAdapter(Adapter):
         "BertForSequenceClassification",
         "BertForTokenClassification",
     )
-    parts = (Part("*encoder.layer", Modality.TEXT, mask="attention_mask"),)
+    tower_specs = (TowerSpec("*encoder.layer", Modality.TEXT, mask="attention_mask"),)

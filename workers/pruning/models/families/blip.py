@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.recipes.recipe import Modality
-from workers.pruning.models.adapter import Adapter, Part
+from workers.pruning.models.adapter import Adapter, TowerSpec
 from workers.pruning.models.inputs import inputs
 from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.losses import needs_pairs, symmetric_contrastive
 
-_VISION = Part("vision_model.encoder.layers", Modality.VISION)
+_VISION = TowerSpec("vision_model.encoder.layers", Modality.VISION)
 _TEMPERATURE = 0.07  # BLIP's initial value; the checkpoint does not carry the learned one
 
 
@@ -21,9 +21,9 @@ class BlipCaptioningAdapter(Adapter):
     """Captions: next-token loss of the text decoder."""
 
     architectures = ("BlipForConditionalGeneration",)
-    parts = (
+    tower_specs = (
         _VISION,
-        Part("text_decoder.bert.encoder.layer", Modality.TEXT, mask="attention_mask"),
+        TowerSpec("text_decoder.bert.encoder.layer", Modality.TEXT, mask="attention_mask"),
     )
 
 
@@ -31,10 +31,10 @@ class BlipAnsweringAdapter(Adapter):
     """Visual questions: what follows the last question mark is the answer."""
 
     architectures = ("BlipForQuestionAnswering",)
-    parts = (
+    tower_specs = (
         _VISION,
-        Part("text_encoder.encoder.layer", Modality.TEXT, mask="attention_mask"),
-        Part(
+        TowerSpec("text_encoder.encoder.layer", Modality.TEXT, mask="attention_mask"),
+        TowerSpec(
             "text_decoder.bert.encoder.layer",
             Modality.TEXT,
             mask="decoder_attention_mask",
@@ -62,11 +62,11 @@ class BlipRetrievalAdapter(Adapter):
     """Retrieval: texts are read once with and once without the image."""
 
     architectures = ("BlipForImageTextRetrieval",)
-    parts = (
+    tower_specs = (
         _VISION,
-        Part("text_encoder.encoder.layer", Modality.TEXT, mask="attention_mask", passes=2),
-        Part("vision_proj", Modality.BRIDGE),
-        Part("text_proj", Modality.BRIDGE),
+        TowerSpec("text_encoder.encoder.layer", Modality.TEXT, mask="attention_mask", passes=2),
+        TowerSpec("vision_proj", Modality.BRIDGE),
+        TowerSpec("text_proj", Modality.BRIDGE),
     )
 
     def forward(self, batch: Batch) -> Any:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.recipes.recipe import Modality
-from workers.pruning.models.adapter import Adapter, Part
+from workers.pruning.models.adapter import Adapter, TowerSpec
 from workers.pruning.models.inputs import inputs
 from workers.pruning.models.inputs.inputs import CalibrationRecord
 
@@ -12,11 +12,11 @@ class ClipAdapter(Adapter):
     """Dual encoder; its projections into the common space count as bridge."""
 
     architectures = ("CLIPModel",)
-    parts = (
-        Part("vision_model.encoder.layers", Modality.VISION),
-        Part("text_model.encoder.layers", Modality.TEXT, mask="attention_mask"),
-        Part("visual_projection", Modality.BRIDGE),
-        Part("text_projection", Modality.BRIDGE),
+    tower_specs = (
+        TowerSpec("vision_model.encoder.layers", Modality.VISION),
+        TowerSpec("text_model.encoder.layers", Modality.TEXT, mask="attention_mask"),
+        TowerSpec("visual_projection", Modality.BRIDGE),
+        TowerSpec("text_projection", Modality.BRIDGE),
     )
 
 
@@ -27,10 +27,10 @@ class SiglipAdapter(Adapter):
     """
 
     architectures = ("SiglipModel",)
-    parts = (
-        Part("vision_model.encoder.layers", Modality.VISION),
-        Part("vision_model.head", Modality.VISION),
-        Part("text_model.encoder.layers", Modality.TEXT),
+    tower_specs = (
+        TowerSpec("vision_model.encoder.layers", Modality.VISION),
+        TowerSpec("vision_model.head", Modality.VISION),
+        TowerSpec("text_model.encoder.layers", Modality.TEXT),
     )
 
     def encode(self, record: CalibrationRecord, max_length: int) -> inputs.Sample:

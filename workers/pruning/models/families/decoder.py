@@ -1,7 +1,7 @@
 """Decoder-only language models: Llama and the decoders of its shape, OPT, GPT-2."""
 
 from app.recipes.recipe import Modality
-from workers.pruning.models.adapter import Adapter, Part
+from workers.pruning.models.adapter import Adapter, TowerSpec
 
 
 class DecoderAdapter(Adapter):
@@ -17,7 +17,7 @@ class DecoderAdapter(Adapter):
         "OPTForCausalLM",
         "GPT2LMHeadModel",
     )
-    parts = (
-        Part("*layers", Modality.LANGUAGE, mask="attention_mask"),
-        Part("transformer.h", Modality.LANGUAGE, mask="attention_mask"),
+    tower_specs = (
+        TowerSpec("*layers", Modality.LANGUAGE, mask="attention_mask"),
+        TowerSpec("transformer.h", Modality.LANGUAGE, mask="attention_mask"),
     )

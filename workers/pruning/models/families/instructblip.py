@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn import functional
 
-from workers.pruning.models.adapter import Part
+from workers.pruning.models.adapter import TowerSpec
 from workers.pruning.models.families.blip2 import Blip2Adapter
 from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.models.layout.replay import Batch
@@ -21,9 +21,12 @@ class InstructBlipAdapter(Blip2Adapter):
 
     architectures = ("InstructBlipForConditionalGeneration",)
 
-    def declare(self) -> Sequence[Part]:
+    def declare(self) -> Sequence[TowerSpec]:
         """BLIP-2's towers; the Q-Former sees padding."""
-        return [replace(part, mask=_MASK) if part.path == _QFORMER else part for part in self.parts]
+        return [
+            replace(part, mask=_MASK) if part.path == _QFORMER else part
+            for part in self.tower_specs
+        ]
 
     def batches(
         self, records: Sequence[CalibrationRecord], *, batch_size: int, max_length: int

@@ -5,27 +5,27 @@ from dataclasses import replace
 from typing import Any
 
 from app.recipes.recipe import Modality
-from workers.pruning.models.adapter import Adapter, Part
+from workers.pruning.models.adapter import Adapter, TowerSpec
 from workers.pruning.models.inputs import inputs
 from workers.pruning.models.inputs.inputs import CalibrationRecord
 
-_VISION = Part("model.vision_tower*encoder.layers", Modality.VISION)
-_LANGUAGE = Part("model.language_model.layers", Modality.LANGUAGE, mask="attention_mask")
+_VISION = TowerSpec("model.vision_tower*encoder.layers", Modality.VISION)
+_LANGUAGE = TowerSpec("model.language_model.layers", Modality.LANGUAGE, mask="attention_mask")
 
 
 class LlavaAdapter(Adapter):
     """Image features come from the layers `vision_feature_layer` names, often not the last."""
 
     architectures = ("LlavaForConditionalGeneration", "LlavaNextForConditionalGeneration")
-    parts = (_VISION, Part("model.multi_modal_projector", Modality.BRIDGE), _LANGUAGE)
+    tower_specs = (_VISION, TowerSpec("model.multi_modal_projector", Modality.BRIDGE), _LANGUAGE)
 
-    def declare(self) -> Sequence[Part]:
+    def declare(self) -> Sequence[TowerSpec]:
         """The vision tower feeds the projector from the configured layers."""
         layers = self.loaded.config.vision_feature_layer
         states = [layers] if isinstance(layers, int) else list(layers)
         # Hidden state 0 is the embedding, so state k is the output of block k - 1.
         blocks = {state - 1 if state >= 0 else state for state in states} - {-1}
-        vision, *others = self.parts
+        vision, *others = self.tower_specs
         return [replace(vision, feeds=(-1, *sorted(blocks))), *others]
 
 
@@ -33,7 +33,7 @@ class PaliGemmaAdapter(Adapter):
     """Prefix language model: the image is the prefix, the text is written."""
 
     architectures = ("PaliGemmaForConditionalGeneration",)
-    parts = (_VISION, Part("model.multi_modal_projector", Modality.BRIDGE), _LANGUAGE)
+    tower_specs = (_VISION, TowerSpec("model.multi_modal_projector", Modality.BRIDGE), _LANGUAGE)
 
     def encode(self, record: CalibrationRecord, max_length: int) -> inputs.Sample:
         """The processor makes labels and segment ids from prefix and suffix."""
@@ -48,8 +48,8 @@ class Idefics3Adapter(Adapter):
     """Images are cut into tiles; padding tiles are dropped by the model itself."""
 
     architectures = ("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration")
-    parts = (
-        Part("model.vision_model.encoder.layers", Modality.VISION),
-        Part("model.connector", Modality.BRIDGE),
-        Part("model.text_model.layers", Modality.LANGUAGE, mask="attention_mask"),
+    tower_specs = (
+        TowerSpec("model.vision_model.encoder.layers", Modality.VISION),
+        TowerSpec("model.connector", Modality.BRIDGE),
+        TowerSpec("model.text_model.layers", Modality.LANGUAGE, mask="attention_mask"),
     )

@@ -1,11 +1,11 @@
 """ViT: images alone."""
 
 from app.recipes.recipe import Modality
-from workers.pruning.models.adapter import Adapter, Part
+from workers.pruning.models.adapter import Adapter, TowerSpec
 
 
 class ViTAdapter(Adapter):
     """Vision transformer, bare or with a classifier."""
 
     architectures = ("ViTModel", "ViTForImageClassification")
-    parts = (Part("*layers", Modality.VISION),)
+    tower_specs = (TowerSpec("*layers", Modality.VISION),)

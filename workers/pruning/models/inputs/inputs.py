@@ -42,11 +42,11 @@ def naming_record(number: int) -> Iterator[None]:
         if not (is_foreign(error) or _odd_call(error)):
             raise
         raise CalibrationDataError(
-            f"record {number}: the checkpoint's processor cannot take it: {told(error)}"
+            f"record {number}: the checkpoint's processor cannot take it: {foreign_message(error)}"
         ) from error
 
 
-def told(error: Exception) -> str:
+def foreign_message(error: Exception) -> str:
     """The error in a client's words."""
     return f"{words_of(error)} ({type(error).__name__})"
 

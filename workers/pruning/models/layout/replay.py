@@ -37,7 +37,7 @@ from workers.pruning.models.layout.structure import Tower
 Batch = Mapping[str, Tensor]
 
 
-class Runner(Protocol):
+class ReplayableModel(Protocol):
     """What replay needs of an adapter.
 
     Attributes:
@@ -158,7 +158,7 @@ class TowerPass:
 class BatchRun:
     """One calibration batch on its way through the model, tower by tower in execution order."""
 
-    def __init__(self, adapter: Runner, batch: Batch) -> None:
+    def __init__(self, adapter: ReplayableModel, batch: Batch) -> None:
         self.adapter = adapter
         self.batch = batch
         self._finished: dict[str, dict[int, dict[int, Any]]] = {}

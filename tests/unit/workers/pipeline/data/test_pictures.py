@@ -12,7 +12,7 @@ from app.storage.datasets import DatasetStore
 from app.uploads.limits import UploadLimits
 from app.uploads.picture import as_rgb
 from tests.stored_datasets import store_upload
-from workers.pipeline.data.builtin import Part
+from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.source import load_dataset
 
 LIMITS = UploadLimits(bytes=1 << 24, unpacked_bytes=1 << 24, rows=9, image_pixels=4_000_000)
@@ -52,7 +52,7 @@ def read(tmp_path):
             made.writestr(name, content)
         store = DatasetStore(tmp_path)
         found = store_upload(store, tmp_path / "file", LIMITS).id
-        loaded = load_dataset(found, Part.EVALUATION, samples=1, seed=0, uploads=store.directory)
+        loaded = load_dataset(found, Purpose.EVALUATION, samples=1, seed=0, uploads=store.directory)
         return loaded.records[0].image
 
     return read

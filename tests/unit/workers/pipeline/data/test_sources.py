@@ -17,7 +17,7 @@ from app.uploads.errors import (
 )
 from app.uploads.limits import UploadLimits
 from tests.stored_datasets import store_upload
-from workers.pipeline.data.builtin import Part
+from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.hub import to_record
 from workers.pipeline.data.record import Record
 from workers.pipeline.data.source import load_dataset
@@ -40,7 +40,7 @@ def stored(tmp_path):
     return store.directory, store_upload(store, tmp_path / "file", LIMITS).id
 
 
-def load(stored, samples=2, part=Part.EVALUATION):
+def load(stored, samples=2, part=Purpose.EVALUATION):
     directory, name = stored
     return load_dataset(name, part, samples=samples, seed=0, uploads=directory)
 
@@ -51,7 +51,7 @@ def test_records_come_as_they_were_uploaded(stored):
     assert second.image.getpixel((0, 0)) == (80, 0, 0)
     assert first.calibration.text == "which 0"
     assert len(set(load(stored, samples=9).digests)) == 3
-    assert len(load(stored, samples=9, part=Part.CALIBRATION).records) == 9
+    assert len(load(stored, samples=9, part=Purpose.CALIBRATION).records) == 9
 
 
 def test_a_set_that_changed_on_disk_is_refused(stored):
@@ -70,7 +70,7 @@ def test_an_absent_set_is_named(stored):
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)  # import then fails as if it were absent
     with pytest.raises(DatasetsExtraError, match=r"secateur\[datasets\]"):
-        load_dataset("hf:a/b#train", Part.EVALUATION, samples=1, seed=0)
+        load_dataset("hf:a/b#train", Purpose.EVALUATION, samples=1, seed=0)
 
 
 def test_columns_in_use_elsewhere_become_fields():
@@ -104,13 +104,13 @@ def test_a_picture_too_large_to_decode_is_named_before_it_is(monkeypatch):
 def test_blank_rows_are_skipped_counted_and_told(monkeypatch):
     rows = [Record(text=text) for text in ("a", " ", "b", "", "c", "d")]
     monkeypatch.setattr("workers.pipeline.data.source.hub_records", lambda _: iter(rows))
-    found = load_dataset("hf:a/b#train", Part.EVALUATION, samples=3, seed=0)
+    found = load_dataset("hf:a/b#train", Purpose.EVALUATION, samples=3, seed=0)
     assert [record.text for record in found.records] == ["a", "b", "c"]
     assert [record.number for record in found.records] == [1, 3, 5]
     assert found.provenance["blank_rows"] == 2
     rows = [Record(text=" ")]
     with pytest.raises(DatasetSourceError, match="its rows are blank"):
-        load_dataset("hf:a/b#train", Part.CALIBRATION, samples=3, seed=0)
+        load_dataset("hf:a/b#train", Purpose.CALIBRATION, samples=3, seed=0)
 
 
 @pytest.mark.parametrize("row", [{"tokens": "a"}, {"text": 3}, {"image": "a.png"}])

@@ -128,7 +128,7 @@ class SharedToy(Toy):
         return x
 
 
-class Runner:
+class ReplayableModel:
     def __init__(self, model):
         self.model, self.forms, self.memory = model, {}, Memory()
 
@@ -169,7 +169,7 @@ def test_the_model_is_reproduced_and_changes_are_handed_on(name, passes):
         passes = model.passes
     blocks = tuple(Block(str(i), block, ()) for i, block in enumerate(model.layers))
     tower = Tower("layers", Modality.LANGUAGE, blocks, passes=passes)
-    runner = Runner(model)
+    runner = ReplayableModel(model)
     for seed in range(2):  # the second batch uses what the first taught
         x = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(seed))
         for change in (False, True):
@@ -193,7 +193,7 @@ def test_the_model_is_reproduced_and_changes_are_handed_on(name, passes):
 def test_a_walk_with_a_shared_store_is_not_taken_up_in_the_middle():
     model = SharedToy([Filling(), Reading(), Reading()])
     blocks = tuple(Block(str(i), block, ()) for i, block in enumerate(model.layers))
-    (step,) = BatchRun(Runner(model), {"x": torch.randn(1, 2, 4)}).enter(
+    (step,) = BatchRun(ReplayableModel(model), {"x": torch.randn(1, 2, 4)}).enter(
         Tower("layers", Modality.LANGUAGE, blocks, passes=1)
     )
     assert step.state() is None
@@ -205,7 +205,7 @@ def test_several_passes_are_told_apart():
     blocks = tuple(Block(str(i), block, ()) for i, block in enumerate(model.layers))
     tower = Tower("layers", Modality.TEXT, blocks, passes=2)
 
-    class Twice(Runner):
+    class Twice(ReplayableModel):
         def forward(self, batch):
             return self.model(batch["x"]), self.model(-batch["x"])
 
@@ -219,4 +219,4 @@ def test_a_tower_the_batch_does_not_reach_has_no_passes():
     model, other = Toy([Plain(), Plain()]), Toy([Plain(), Plain()])
     blocks = tuple(Block(str(i), block, ()) for i, block in enumerate(other.layers))
     tower = Tower("layers", Modality.TEXT, blocks)
-    assert BatchRun(Runner(model), {"x": torch.randn(1, 2, 4)}).enter(tower) == []
+    assert BatchRun(ReplayableModel(model), {"x": torch.randn(1, 2, 4)}).enter(tower) == []
