@@ -1,10 +1,13 @@
 """A group whose commands are imported when they run, so that none of them waits for the others."""
 
 from importlib import import_module
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
+import httpx2
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from app.cli.service import service
 
 
 class Entry(NamedTuple):
@@ -51,3 +54,37 @@ def _command(name: str, found: Any) -> Any:
     single = typer.Typer(add_completion=False)
     single.command(name)(found)
     return typer.main.get_command(single)
+
+
+_PATIENCE = 1.0  # seconds: nobody waits longer for a completion
+
+
+def complete_job(incomplete: str) -> list[str]:
+    """Ids of the newest jobs."""
+    return [id_ for id_ in _ask("/v1/jobs?limit=50", "jobs", "id") if id_.startswith(incomplete)]
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """Names of methods."""
+    names = _ask("/v1/methods", "methods", "name")
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _ask(path: str, items: str, field: str) -> list[str]:
+    address, key = service()
+    try:
+        answer = httpx2.get(
+            f"{address}{path}", headers={"Authorization": f"Bearer {key}"}, timeout=_PATIENCE
+        )
+        return [item[field] for item in answer.json()[items]]
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError):
+        return []
+
+
+JobId = Annotated[str, typer.Argument(help="Id of the job.", autocompletion=complete_job)]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        help="Pruning method; `secateur methods` lists them.", autocompletion=complete_method
+    ),
+]

@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.cli.console import Exit, fail
-from app.local.errors import LocalError
 from app.local.installation import DATABASE
 from app.local.postgres import Postgres
+from app.local.process import LocalError
 from app.messages import in_words
 from app.settings import Settings
 

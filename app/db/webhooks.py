@@ -21,9 +21,17 @@ from sqlalchemy import (
 
 from app.db import quarantine
 from app.db.tables import deliveries, webhooks
-from app.domain.fair_shares import Candidate, Shares
 from app.domain.quarantine import Loop
-from app.domain.webhooks import Delivery, DeliveryState, Dispatch, Endpoint, Receipt, WebhookEvent
+from app.domain.webhooks import (
+    Candidate,
+    Delivery,
+    DeliveryState,
+    Dispatch,
+    Endpoint,
+    Receipt,
+    Shares,
+    WebhookEvent,
+)
 from app.ids import new_id
 
 _COLUMNS = (

@@ -10,11 +10,15 @@ from pydantic_core import PydanticCustomError
 from app.domain.job_options import JobOptions, PublishOptions
 from app.messages import percent_hint
 from app.recipes.allocation_scores import AllocationScores
-from app.recipes.data import Builtin, DatasetName
+from app.recipes.data import Builtin, DatasetName, default_set, inputs_of
 from app.recipes.device import Compute
-from app.recipes.evaluation import EvaluationSpec, Judged, MetricName, MetricNotApplicableError
+from app.recipes.evaluation import (
+    EvaluationSpec,
+    MetricName,
+    MetricNotApplicableError,
+    QualityGate,
+)
 from app.recipes.methods import METHODS, build_recipe, build_routing, find_method
-from app.recipes.model_inputs import default_set, inputs_of
 from app.recipes.patterns import ModulePatterns
 from app.recipes.recipe import MAX_M, Modality, Recipe, Strict
 from app.recipes.routing import Routing
@@ -120,6 +124,34 @@ class MethodChoice(Strict):
 
     method: str = Field(max_length=64, examples=["wanda"], description="see GET /v1/methods")
     parameters: dict[str, Any] = Field(default={}, description="the method's own parameters")
+
+
+class Judged(Strict):
+    """The part of a job that says how the result is judged."""
+
+    evaluation: EvaluationSpec | None = Field(
+        default=None, description="measure the model before and after pruning"
+    )
+    quality_gate: QualityGate | None = Field(
+        default=None, description="end the job as failed where the model got too much worse"
+    )
+
+    @model_validator(mode="after")
+    def _gate_is_measured(self) -> Self:
+        gate, spec = self.quality_gate, self.evaluation
+        if gate is None:
+            return self
+        if spec is None:
+            raise PydanticCustomError(
+                "quality_gate_without_evaluation", "a quality gate needs an evaluation"
+            )
+        if spec.metrics and gate.metric not in spec.metrics:
+            raise PydanticCustomError(
+                "quality_gate_not_measured",
+                "the quality gate is on {metric}, which evaluation.metrics leaves out",
+                {"metric": gate.metric.value},
+            )
+        return self
 
 
 class JobRequest(

@@ -13,9 +13,8 @@ import httpx2
 from sqlalchemy.exc import OperationalError
 
 from app.db.engine import make_engine
-from app.local.errors import LocalError
 from app.local.postgres import Postgres
-from app.local.process import Process, Program, end_leftovers
+from app.local.process import LocalError, Process, Program, end_leftovers
 from app.local.supervisor import Supervisor
 from app.local.valkey import Valkey
 from app.services.projects.service import create_first_key

@@ -16,8 +16,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from app.local.errors import LocalError
-from app.local.process import Process, Program, as_user
+from app.local.process import LocalError, Process, Program, as_user
 
 _SUPERUSER = "postgres"
 # PostgreSQL refuses to run as root; started by root it runs as this account.

@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 
 import psutil
 
-from app.local.errors import LocalError
-
 # A recorded start time may differ by this much (seconds) when the wall clock was adjusted since.
 _CLOCK_TOLERANCE = 5.0
 _LAST_LINES = 15
@@ -192,3 +190,7 @@ def _kill_group(pgid: int) -> None:
     # PermissionError: macOS answers so for a group of zombies.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pgid, signal.SIGKILL)
+
+
+class LocalError(Exception):
+    """A process of the local set-up cannot be started or kept running."""

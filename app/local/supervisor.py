@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Self
 
-from app.local.errors import LocalError
-from app.local.process import Process
+from app.local.process import LocalError, Process
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FIRST_DELAY = 0.5

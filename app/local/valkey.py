@@ -9,8 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.local.errors import LocalError
-from app.local.process import Process, Program
+from app.local.process import LocalError, Process, Program
 
 
 class Valkey(Process):

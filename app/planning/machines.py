@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from app.errors import NotFoundError, UserError
-from app.recipes.device import is_gpu, ordinal
 
 # Workers give a sign of life once a minute; a class without one for this long has none, by all we
 # know: they have been scaled to zero, or are gone.
@@ -189,3 +188,13 @@ class JobTooLargeError(UserError):
     """The job needs more memory than any worker has that could take it."""
 
     code = "job_too_large"
+
+
+def is_gpu(device: str) -> bool:
+    """Whether only a GPU will do."""
+    return device.startswith("cuda")
+
+
+def ordinal(device: str) -> int:
+    """Which GPU of a worker is meant; the first where none is said."""
+    return int(device.partition(":")[2] or 0)

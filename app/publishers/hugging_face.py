@@ -3,7 +3,7 @@
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from app.domain.destinations import HuggingFace
+from app.domain.publications import HuggingFace
 from app.publishers.publication_files import Parcel
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from app.domain.destinations import MlFlow
+from app.domain.publications import MlFlow
 from app.publishers import mlflow_model
 from app.publishers.mlflow_artifacts import artifact_store
 from app.publishers.publication_files import Parcel

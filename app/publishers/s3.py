@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import obstore
 from obstore.store import S3Store
 
-from app.domain.destinations import S3Prefix
+from app.domain.publications import S3Prefix
 from app.publishers.publication_files import Parcel
 
 if TYPE_CHECKING:

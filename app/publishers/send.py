@@ -2,8 +2,7 @@
 
 import os
 
-from app.domain.destinations import Destination, HuggingFace, MlFlow
-from app.domain.publications import PublishingError
+from app.domain.publications import Destination, HuggingFace, MlFlow, PublishingError
 from app.messages import printable
 from app.publishers.publication_files import Parcel
 

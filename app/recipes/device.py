@@ -28,13 +28,3 @@ class Compute(Strict):
         "CPU without instructions for half precision. Gradients are computed in float32 in any "
         "case. Files keep their types",
     )
-
-
-def is_gpu(device: str) -> bool:
-    """Whether only a GPU will do."""
-    return device.startswith("cuda")
-
-
-def ordinal(device: str) -> int:
-    """Which GPU of a worker is meant; the first where none is said."""
-    return int(device.partition(":")[2] or 0)

@@ -1,10 +1,8 @@
 """What a model can do, measured before and after pruning."""
 
 from enum import StrEnum
-from typing import Self
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from app.errors import UserError
 from app.recipes.data import DatasetName
@@ -114,40 +112,6 @@ class EvaluationReport(Strict):
     metrics: dict[MetricName, Measured]
     gate: GateReport | None = None
     warnings: tuple[str, ...] = ()
-
-
-class Judged(Strict):
-    """The part of a job that says how the result is judged."""
-
-    evaluation: EvaluationSpec | None = Field(
-        default=None, description="measure the model before and after pruning"
-    )
-    quality_gate: QualityGate | None = Field(
-        default=None, description="end the job as failed where the model got too much worse"
-    )
-
-    @model_validator(mode="after")
-    def _gate_is_measured(self) -> Self:
-        gate, spec = self.quality_gate, self.evaluation
-        if gate is None:
-            return self
-        if spec is None:
-            raise PydanticCustomError(
-                "quality_gate_without_evaluation", "a quality gate needs an evaluation"
-            )
-        if spec.metrics and gate.metric not in spec.metrics:
-            raise PydanticCustomError(
-                "quality_gate_not_measured",
-                "the quality gate is on {metric}, which evaluation.metrics leaves out",
-                {"metric": gate.metric.value},
-            )
-        return self
-
-
-class EvaluationDataError(UserError):
-    """The evaluation set cannot be given to this model."""
-
-    code = "evaluation_data_invalid"
 
 
 class EvaluationOverlapError(UserError):

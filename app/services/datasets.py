@@ -10,13 +10,16 @@ from app.db import datasets, projects
 from app.domain.projects import Caller
 from app.domain.submission import JobRequest, JobSpec
 from app.planning.model_files.outlines import Outline
-from app.recipes.data import UPLOADED, Builtin, Uploaded, parse_dataset
-from app.recipes.model_inputs import (
+from app.recipes.data import (
     FIELDS,
+    UPLOADED,
+    Builtin,
+    Uploaded,
     check_calibration,
     check_evaluation,
     check_modalities,
     inputs_of,
+    parse_dataset,
 )
 from app.storage.datasets import DatasetStore
 from app.uploads.errors import DatasetNotFoundError

@@ -5,8 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from app.domain.destinations import Destination
-from app.domain.publications import DestinationName
+from app.domain.publications import Destination, DestinationName
 from app.settings.section import PositiveSeconds, Section
 from app.webhooks.guard import LOOPBACK, Network
 

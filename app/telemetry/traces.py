@@ -1,13 +1,17 @@
-"""Traces: OpenTelemetry, off unless an address to send spans to is configured.
+"""Traces and ids: what joins a request, its job and every attempt.
 
-One trace joins the HTTP request that submits a job, the relay that tells the broker, and every
-attempt of a worker with its phases: the job's row carries the W3C trace context between them.
+OpenTelemetry is off unless an address to send spans to is configured. One trace joins the HTTP
+request that submits a job, the relay that tells the broker, and every attempt of a worker with its
+phases: the job's row carries the W3C trace context between them. Log lines carry the ids of the
+request, the job and the attempt.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 tracer = trace.get_tracer("secateur")
 
@@ -48,3 +52,20 @@ def carrier_of(context: Context | None = None) -> dict[str, str]:
     carrier: dict[str, str] = {}
     propagate.inject(carrier, context=context)
     return carrier
+
+
+REQUEST_ID = "request_id"
+
+
+def origin() -> dict[str, str]:
+    """Request id and trace context of the request at hand, to be stored with what it makes."""
+    request_id = get_contextvars().get(REQUEST_ID)
+    return carrier_of() | ({REQUEST_ID: request_id} if request_id else {})
+
+
+@contextmanager
+def working_on(job_id: str, attempt: int, origin: Mapping[str, str]) -> Iterator[None]:
+    """Name the job, the attempt and the request behind them in every log line."""
+    known = {REQUEST_ID: origin[REQUEST_ID]} if REQUEST_ID in origin else {}
+    with bound_contextvars(job_id=job_id, attempt=attempt, **known):
+        yield

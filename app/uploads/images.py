@@ -2,11 +2,11 @@
 
 import io
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from app.messages import words_of
 from app.uploads.errors import ImageInvalidError, ImageTooLargeError
-from app.uploads.picture import as_rgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _SCAN, _MAX_SCANS = b"\xff\xda", 200  # of a JPEG; each goes over all of its pixels
@@ -38,3 +38,35 @@ def check_image(content: bytes, row: int, max_pixels: int) -> int:
     if width * height <= max_pixels:
         raise ImageInvalidError(row, f"a JPEG of {scans} scans; {_MAX_SCANS} are accepted")
     raise ImageTooLargeError(row, f"{width} x {height} is more than {max_pixels} pixels")
+
+
+_DEEP = ("I;16", "I;16L", "I;16B", "I")  # 16 bits of grey; Pillow would turn them all white
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Turn a picture the way its EXIF entry says and make it 8-bit RGB.
+
+    Transparent parts keep the colour that lies beneath. An EXIF entry that cannot be read turns
+    nothing.
+
+    Raises:
+        ValueError: the picture has no pixels.
+        OSError: it is broken or cut off.
+    """
+    if 0 in image.size:
+        raise ValueError(f"a picture of {image.width} x {image.height} has no pixels")
+    image.load()
+    upright = _upright(image)
+    if upright.mode in _DEEP:
+        grey = np.asarray(upright, dtype=np.uint32) // 257  # 65535 becomes 255
+        upright = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+    elif upright.mode == "La":  # premultiplied; Pillow converts it to its plain form alone
+        upright = upright.convert("LA")
+    return upright.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001 (broken entries fail in many ways, and turn nothing)
+        return image

@@ -22,10 +22,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db.transactions import transact
 from app.domain.jobs import Artifact, EventType, Job, JobError, Lease, NewEvent, Phase
 from app.services.jobs import attempts
-from app.telemetry.context import working_on
 from app.telemetry.metrics import worker
 from app.telemetry.metrics.worker import HEARTBEATS
-from app.telemetry.traces import context_of, tracer
+from app.telemetry.traces import context_of, tracer, working_on
 from workers.pipeline.context import DrainingError, StoppedError
 from workers.runtime.watchdog.watch import Drain, Watch
 

@@ -26,8 +26,7 @@ from app.domain.models import ModelVersion
 from app.domain.projects import AuditEntry, Key, Limits, LimitsChange, Project, Scope
 from app.domain.publications import Publication, PublicationState
 from app.domain.submission import CalibrationSpec, JobRequest, JobSpec, MethodChoice, resolve
-from app.domain.sweep_request import SweepRequest
-from app.domain.sweeps import Objective, Sweep, SweepStatus
+from app.domain.sweeps import Objective, Sweep, SweepRequest, SweepStatus
 from app.domain.webhooks import ENDS, DeliveryState, EndpointState, WebhookEvent
 from app.planning.machines import Machine, WorkerClass
 from app.recipes.evaluation import EvaluationSpec, MetricName

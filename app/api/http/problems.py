@@ -19,8 +19,8 @@ from structlog.contextvars import get_contextvars
 from app import errors
 from app.errors import SecateurError
 from app.messages import in_words
-from app.telemetry.context import REQUEST_ID
 from app.telemetry.redaction import scrub
+from app.telemetry.traces import REQUEST_ID
 from app.uploads import errors as dataset_errors
 
 logger = logging.getLogger("secateur.api")

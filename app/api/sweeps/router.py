@@ -19,8 +19,7 @@ from app.api.http.endpoints import (
 )
 from app.api.http.feeds import Wait, until
 from app.api.sweeps.schemas import Leaderboard, SweepOut, SweepPage
-from app.domain.sweep_request import SweepRequest
-from app.domain.sweeps import Sweep
+from app.domain.sweeps import Sweep, SweepRequest
 from app.recipes.evaluation import MetricName
 from app.services.lifecycle import leaderboard as standings
 from app.services.sweeps import service as sweeps

@@ -10,8 +10,7 @@ from pydantic import BaseModel, Field
 
 from app.domain.jobs import JobStatus
 from app.domain.submission import AnyRecipe
-from app.domain.sweep_request import SweepRequest
-from app.domain.sweeps import Standing, Sweep, SweepStatus
+from app.domain.sweeps import Standing, Sweep, SweepRequest, SweepStatus
 from app.recipes.evaluation import MetricName
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Json, Key, Url, connected
-from app.cli.completion import JobId
 from app.cli.console import out, show_table, table
+from app.cli.lazy_group import JobId
 
 
 def jobs(

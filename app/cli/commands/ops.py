@@ -24,7 +24,7 @@ from app.db import quarantine
 from app.db.engine import make_engine
 from app.domain.quarantine import Loop
 from app.errors import StorageUnavailableError
-from app.local.errors import LocalError
+from app.local.process import LocalError
 from app.services.jobs.garbage_collection import (
     discard_leftovers,
     sweep_checkpoints,

@@ -6,8 +6,8 @@ import typer
 
 from app.cli.client import AsJson, Json, Key, Url, connected
 from app.cli.commands.watch import report, watch_to_end
-from app.cli.completion import JobId, MethodName
 from app.cli.console import err, out, show_table, table
+from app.cli.lazy_group import JobId, MethodName
 from app.cli.recipe import (
     Calibration,
     Ignore,

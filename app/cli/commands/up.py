@@ -7,8 +7,8 @@ import typer
 from app.cli.console import err, fail, out
 from app.cli.service import DataDir
 from app.cli.settings import load_settings
-from app.local.errors import LocalError
 from app.local.installation import Installation, installation
+from app.local.process import LocalError
 from app.local.supervisor import Stopped
 
 

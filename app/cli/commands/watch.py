@@ -15,8 +15,8 @@ from rich.progress import (
 )
 
 from app.cli.client import AsJson, Client, Json, Key, UnreachableError, Url, connected, follow
-from app.cli.completion import JobId
 from app.cli.console import Exit, err, interruptible, out
+from app.cli.lazy_group import JobId
 
 
 def watch(

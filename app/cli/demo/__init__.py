@@ -7,8 +7,8 @@ from app.cli.demo import minilm, scenes
 from app.cli.demo.act import Act
 from app.cli.service import DataDir
 from app.cli.settings import load_settings
-from app.local.errors import LocalError
 from app.local.installation import installation
+from app.local.process import LocalError
 from app.local.supervisor import Stopped
 from app.local.valkey import free_port
 

@@ -11,9 +11,8 @@ from app.cli.client import Client, Json
 from app.cli.commands.download import download_bars, fetch
 from app.cli.commands.watch import watch_to_end
 from app.cli.console import fail, out
-from app.local.errors import LocalError
 from app.local.installation import Installation
-from app.local.process import Process, Program, running
+from app.local.process import LocalError, Process, Program, running
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.table import Table
 
 from app.cli.demo.act import Act
-from app.local.errors import LocalError
+from app.local.process import LocalError
 
 SPARSITY = 0.5
 METHODS = {"magnitude": {}, "wanda": {"calibration": {"set": "sentences"}}}

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from app.cli.client import Json
 from app.cli.demo.act import Act
-from app.local.errors import LocalError
+from app.local.process import LocalError
 
 MODEL = Path(__file__).parents[3] / "benchmarks" / "models" / "scenes-llava"
 SPARSITY = 0.7

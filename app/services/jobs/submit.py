@@ -1,15 +1,17 @@
 """New jobs: submitted, cloned with changes, or retried."""
 
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection
 
-from app.db import artifacts, jobs
-from app.domain.destinations import Destination
+from app.db import artifacts, jobs, workers
 from app.domain.jobs import DEFAULT_CLASS, Job, JobStatus, NewJob, Phase
 from app.domain.projects import Caller
+from app.domain.publications import Destination
 from app.domain.submission import JobRequest, JobSpec, resolve
 from app.domain.webhooks import WebhookEvent
 from app.errors import (
@@ -19,9 +21,10 @@ from app.errors import (
     ModelLoadError,
     SecateurError,
     UnsafeWeightsError,
+    UserError,
 )
 from app.planning.layout import Anatomy
-from app.planning.machines import Machine, Requirements, uses_gpu
+from app.planning.machines import Machine, Requirements, place, uses_gpu
 from app.planning.memory import Memory, estimate_memory
 from app.planning.model_files.files import (
     HubModel,
@@ -45,12 +48,39 @@ from app.services.lifecycle import publications
 from app.services.lifecycle.job_events import about_job, notify_endpoints
 from app.services.projects import service as projects
 from app.services.projects.service import QuotaCache
-from app.services.workers import Machines
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore
-from app.telemetry.context import origin
+from app.telemetry.traces import origin
 
+REMEMBERED = 1.0  # seconds
 _MOST = (1 << 63) - 1  # what a column of the database holds
+
+
+class Machines:
+    """The worker classes as one process knows them: as of a second ago, unless that is too few."""
+
+    def __init__(self) -> None:
+        self._known: list[Machine] = []
+        self._until = 0.0
+
+    def choose(self, connection: Connection, requirements: Requirements) -> Machine | None:
+        """The class for a job; None where no worker has ever started.
+
+        Raises:
+            UnknownWorkerClassError: no worker of the class asked for has ever started.
+            NoWorkerError: no worker has the device.
+            JobTooLargeError: the job fits none of them.
+        """
+        if self._known and time.monotonic() < self._until:
+            with suppress(UserError):  # one that has started since may have what it takes
+                return place(self._known, requirements)
+        self._known = [each.machine for each in workers.listing(connection)]
+        self._until = time.monotonic() + REMEMBERED
+        return place(self._known, requirements)
+
+    def forget(self) -> None:
+        """Look again before the next choice: a class has gone."""
+        self._until = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ from sqlalchemy import Connection
 
 from app.db import artifacts, events, jobs, outbox, sweeps, webhooks
 from app.domain.jobs import Artifact, EventType, Job, JobStatus, NewEvent, status_event
-from app.domain.sweep_request import SweepRequest
-from app.domain.sweeps import Sweep, SweepStatus, best, next_status
+from app.domain.sweeps import Sweep, SweepRequest, SweepStatus, best, next_status
 from app.domain.webhooks import WebhookEvent
 from app.recipes.pruning_report import STATISTICS_FILE
 from app.services.lifecycle.leaderboard import standing

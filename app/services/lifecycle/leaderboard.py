@@ -6,8 +6,7 @@ from sqlalchemy import Connection
 
 from app.db import jobs
 from app.domain.jobs import Job
-from app.domain.sweep_request import SweepRequest
-from app.domain.sweeps import Objective, Standing, Sweep, ranked
+from app.domain.sweeps import Objective, Standing, Sweep, SweepRequest, ranked
 from app.recipes.evaluation import Measured, MetricName
 
 

@@ -5,11 +5,10 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection
 
 from app.db import models, publications
-from app.domain.destinations import Destination
 from app.domain.job_options import PublishOptions
 from app.domain.jobs import EventType, Job, NewEvent
 from app.domain.models import ModelVersion
-from app.domain.publications import DestinationUnknownError, PublishRequest
+from app.domain.publications import Destination, DestinationUnknownError, PublishRequest
 
 
 def begin(connection: Connection, job: Job) -> list[NewEvent]:

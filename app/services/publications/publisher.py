@@ -11,8 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import artifacts, jobs, publications
 from app.db.engine import AWAY
-from app.domain.destinations import Destination
-from app.domain.publications import Publication, PublishingError
+from app.domain.publications import Destination, Publication, PublishingError
 from app.domain.quarantine import Loop
 from app.errors import SecateurError
 from app.publishers.publication_files import packed_up

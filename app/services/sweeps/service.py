@@ -9,12 +9,12 @@ from app.db import events, jobs, projects, sweeps
 from app.domain.jobs import Event, Job, JobStatus, status_event
 from app.domain.projects import Caller
 from app.domain.submission import JobSpec
-from app.domain.sweep_request import SweepRequest
 from app.domain.sweeps import (
     Sweep,
     SweepFinishedError,
     SweepNotFinishedError,
     SweepNotFoundError,
+    SweepRequest,
     SweepStatus,
     shares_calibration,
 )

@@ -12,9 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import webhooks
 from app.db.engine import AWAY
-from app.domain.fair_shares import Candidate, Shares, choose
 from app.domain.quarantine import Loop
-from app.domain.webhooks import Dispatch, Receipt
+from app.domain.webhooks import Candidate, Dispatch, Receipt, Shares, choose
 from app.services.quarantine import Guard
 from app.services.webhooks.service import settle
 from app.telemetry.metrics import maintenance

@@ -23,7 +23,7 @@ from app.domain.webhooks import (
 )
 from app.services.lifecycle.job_events import notify
 from app.urls import parse_url
-from app.webhooks import guard, signing
+from app.webhooks import guard, sender
 from app.webhooks.guard import Network
 
 ROTATION_GRACE = timedelta(hours=24)
@@ -73,7 +73,7 @@ def create(
     projects.lock(connection, caller.project_id)
     if webhooks.count(connection, caller.project_id) >= rules.most:
         raise WebhookQuotaError(f"the project has {rules.most} webhooks, which is the most")
-    secret = signing.new_secret()
+    secret = sender.new_secret()
     endpoint = webhooks.create(connection, caller.project_id, url=url, events=events, secret=secret)
     projects.record_change(connection, caller, "webhook.create", endpoint.id)
     return endpoint, secret
@@ -124,7 +124,7 @@ def change(
 def rotate(connection: Connection, caller: Caller, endpoint_id: str) -> tuple[Endpoint, str]:
     """Give the endpoint a new secret; the old one signs along for a day."""
     endpoint = get(connection, caller, endpoint_id)
-    secret = signing.new_secret()
+    secret = sender.new_secret()
     webhooks.rotate(connection, endpoint_id, secret, ROTATION_GRACE)
     projects.record_change(connection, caller, "webhook.rotate", endpoint_id)
     return endpoint, secret

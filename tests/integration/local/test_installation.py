@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.local.errors import LocalError
 from app.local.installation import installation
+from app.local.process import LocalError
 from app.local.valkey import free_port
 from app.settings import Settings
 

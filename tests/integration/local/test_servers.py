@@ -16,9 +16,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.local.errors import LocalError
 from app.local.postgres import Postgres
-from app.local.process import Process, Program, end_leftovers, running
+from app.local.process import LocalError, Process, Program, end_leftovers, running
 from app.local.valkey import Valkey
 
 

@@ -9,8 +9,7 @@ import time
 import psutil
 import pytest
 
-from app.local.errors import LocalError
-from app.local.process import Process, Program
+from app.local.process import LocalError, Process, Program
 from app.local.supervisor import SIGNALS, Stopped, Supervisor
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]

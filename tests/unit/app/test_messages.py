@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.api.document.openapi import error_classes
 from app.api.http.documented import CODES
 from app.domain.submission import JobRequest
-from app.domain.sweep_request import SweepRequest
+from app.domain.sweeps import SweepRequest
 from app.domain.webhooks import WebhookEvent
 from app.errors import MethodParameterError, RecipeError, SecateurError
 from app.messages import in_words, words_of

@@ -10,7 +10,7 @@ from app.errors import HubUnavailableError
 from app.messages import words_of
 from app.recipes.data import HubSet
 from app.uploads.errors import DatasetsExtraError, DatasetSourceError
-from app.uploads.picture import as_rgb
+from app.uploads.images import as_rgb
 from workers.pipeline.data.record import Record
 
 MAX_PIXELS = 1 << 26  # of a picture: three bytes each are in memory at once

@@ -9,7 +9,7 @@ from PIL import Image
 
 from app.messages import words_of
 from app.uploads.errors import DatasetCorruptError, DatasetNotFoundError
-from app.uploads.picture import as_rgb
+from app.uploads.images import as_rgb
 from workers.pipeline.data.record import Record
 
 

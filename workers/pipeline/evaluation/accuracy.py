@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from app.errors import CalibrationDataError
-from app.recipes.evaluation import EvaluationDataError, MetricName
+from app.recipes.data import EvaluationDataError
+from app.recipes.evaluation import MetricName
 from workers.pipeline.evaluation.interval import Scores
 from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
 from workers.pipeline.evaluation.subject import Subject

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.recipes.evaluation import EvaluationDataError, MetricName
+from app.recipes.data import EvaluationDataError
+from app.recipes.evaluation import MetricName
 from workers.pipeline.evaluation.interval import Scores
 from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
 from workers.pipeline.evaluation.pairs import embed_pairs

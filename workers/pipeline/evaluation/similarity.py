@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.recipes.evaluation import EvaluationDataError, MetricName, MetricNotApplicableError
+from app.recipes.data import EvaluationDataError
+from app.recipes.evaluation import MetricName, MetricNotApplicableError
 from workers.pipeline.evaluation.interval import Scores
 from workers.pipeline.evaluation.metric import Metric, ScoresOf
 from workers.pipeline.evaluation.subject import Subject

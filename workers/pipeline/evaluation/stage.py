@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from app.errors import NonFiniteError
+from app.recipes.data import EvaluationDataError
 from app.recipes.evaluation import (
-    EvaluationDataError,
     EvaluationOverlapError,
     EvaluationReport,
     GateReport,

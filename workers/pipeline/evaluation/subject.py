@@ -8,7 +8,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from app.errors import CalibrationDataError, NonFiniteError
-from app.recipes.evaluation import EvaluationDataError, EvaluationSpec
+from app.recipes.data import EvaluationDataError
+from app.recipes.evaluation import EvaluationSpec
 from workers.pipeline.data.record import Record
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.inputs.inputs import CalibrationRecord

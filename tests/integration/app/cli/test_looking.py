@@ -2,7 +2,7 @@
 
 import json
 
-from app.cli.completion import complete_job, complete_method
+from app.cli.lazy_group import complete_job, complete_method
 
 
 def test_jobs_are_listed(secateur, job_id):

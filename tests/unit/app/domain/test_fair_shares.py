@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.fair_shares import Candidate, Shares, choose
+from app.domain.webhooks import Candidate, Shares, choose
 
 SHARES = Shares(total=6, project=3, endpoint=2)
 ENDPOINTS = [(project, f"{project}-{n}") for project in "abcd" for n in range(3)]

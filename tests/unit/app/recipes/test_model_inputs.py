@@ -4,10 +4,10 @@ import pytest
 
 from app.domain.submission import JobRequest, resolve
 from app.errors import CalibrationDataError, RecipeError
-from app.recipes.data import Builtin
-from app.recipes.evaluation import EvaluationDataError
-from app.recipes.model_inputs import (
+from app.recipes.data import (
     FIELDS,
+    Builtin,
+    EvaluationDataError,
     Inputs,
     check_calibration,
     check_evaluation,

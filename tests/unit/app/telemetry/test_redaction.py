@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from app.services.projects.service import PREFIX
 from app.telemetry import redaction
 from app.telemetry.redaction import is_secret, scrub
-from app.webhooks import signing
+from app.webhooks import sender
 
 SECRET = "kRt0_vQ-9xZ3"
 
@@ -57,7 +57,7 @@ def test_a_secret_is_masked_wherever_it_stands(text):
 
 
 @pytest.mark.parametrize(
-    "secret", [signing.new_secret(), f"{PREFIX}{SECRET}"], ids=["webhook", "key"]
+    "secret", [sender.new_secret(), f"{PREFIX}{SECRET}"], ids=["webhook", "key"]
 )
 def test_our_own_secrets_are_known_by_their_prefix(secret):
     assert scrub(f"a {secret} b") == "a *** b"

@@ -5,31 +5,31 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from app.domain.webhooks import SCHEDULE, pause_after
-from app.webhooks import signing
+from app.webhooks import sender
 
 BODY = json.dumps({"type": "job.succeeded"}).encode()
 
 
 def test_the_public_library_accepts_what_we_sign():
-    secret = signing.new_secret()
-    headers = signing.headers("msg_1", int(time.time()), BODY, [secret])
+    secret = sender.new_secret()
+    headers = sender.signed_headers("msg_1", int(time.time()), BODY, [secret])
     assert Webhook(secret).verify(BODY, headers) == {"type": "job.succeeded"}
 
 
 def test_each_live_secret_signs():
-    old, new = signing.new_secret(), signing.new_secret()
-    headers = signing.headers("msg_1", int(time.time()), BODY, [new, old])
+    old, new = sender.new_secret(), sender.new_secret()
+    headers = sender.signed_headers("msg_1", int(time.time()), BODY, [new, old])
     assert Webhook(old).verify(BODY, headers) == Webhook(new).verify(BODY, headers)
 
 
 @pytest.mark.parametrize("change", ["body", "id", "time", "secret"])
 def test_any_change_is_noticed(change):
-    secret, now = signing.new_secret(), int(time.time())
-    headers = signing.headers("msg_1", now, BODY, [secret])
+    secret, now = sender.new_secret(), int(time.time())
+    headers = sender.signed_headers("msg_1", now, BODY, [secret])
     body = BODY + b" " if change == "body" else BODY
     headers |= {"webhook-id": "msg_2"} if change == "id" else {}
     headers |= {"webhook-timestamp": str(now + 1)} if change == "time" else {}
-    verifier = Webhook(signing.new_secret() if change == "secret" else secret)
+    verifier = Webhook(sender.new_secret() if change == "secret" else secret)
     with pytest.raises(WebhookVerificationError):
         verifier.verify(body, headers)
 

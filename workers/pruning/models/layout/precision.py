@@ -7,8 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from app.planning.machines import NoWorkerError
-from app.recipes.device import is_gpu, ordinal
+from app.planning.machines import NoWorkerError, is_gpu, ordinal
 from workers.pruning.memory import Converted, Copies, stored
 from workers.pruning.models.layout.discovery import find_stacks
 from workers.pruning.models.layout.replay import Batch

@@ -17,8 +17,8 @@ from standardwebhooks.webhooks import Webhook
 from starlette.testclient import TestClient
 
 from app.db import quarantine, tables
-from app.domain.fair_shares import Shares
 from app.domain.quarantine import Loop
+from app.domain.webhooks import Shares
 from app.main import create_app
 from app.services.projects import service as projects
 from app.services.webhooks.delivery import Deliverer, run

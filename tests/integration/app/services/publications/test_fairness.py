@@ -6,9 +6,8 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.db import projects, publications, quarantine, tables
-from app.domain.destinations import S3Prefix
 from app.domain.projects import Limits
-from app.domain.publications import PublishRequest
+from app.domain.publications import PublishRequest, S3Prefix
 from app.domain.quarantine import Loop
 from app.services.publications import publisher as publish
 from app.storage.store import open_store

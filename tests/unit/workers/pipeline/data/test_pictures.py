@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from app.storage.datasets import DatasetStore
+from app.uploads.images import as_rgb
 from app.uploads.limits import UploadLimits
-from app.uploads.picture import as_rgb
 from tests.stored_datasets import store_upload
 from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.source import load_dataset

@@ -6,13 +6,8 @@ import torch
 import transformers as tf
 
 from app.errors import NonFiniteError
-from app.recipes.evaluation import (
-    EvaluationDataError,
-    EvaluationSpec,
-    MetricName,
-    MetricNotApplicableError,
-    QualityGate,
-)
+from app.recipes.data import EvaluationDataError
+from app.recipes.evaluation import EvaluationSpec, MetricName, MetricNotApplicableError, QualityGate
 from tests.tiny import BERT, records, save, tokenizer
 from workers.pipeline.data.record import Record
 from workers.pipeline.evaluation.divergence import Divergence

@@ -6,12 +6,8 @@ import pytest
 import torch
 import transformers as tf
 
-from app.recipes.evaluation import (
-    EvaluationDataError,
-    EvaluationSpec,
-    MetricName,
-    MetricNotApplicableError,
-)
+from app.recipes.data import EvaluationDataError
+from app.recipes.evaluation import EvaluationSpec, MetricName, MetricNotApplicableError
 from tests.families import BY_NAME
 from tests.tiny import VISION_CONFIG, records, save
 from workers.pipeline.data.record import Record

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import NonFiniteError
+from app.recipes.data import EvaluationDataError
 from app.recipes.evaluation import (
-    EvaluationDataError,
     EvaluationOverlapError,
     MetricName,
     MetricNotApplicableError,
