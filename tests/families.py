@@ -10,7 +10,7 @@ from typing import Any
 
 import transformers as tf
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from tests import vision_language as vl
 from tests.tiny import BERT, DECODER, OPT, T5, VOCABULARY, records, text_model
 

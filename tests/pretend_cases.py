@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from app.errors import SecateurError
-from app.recipes.methods import WEIGHT_METHODS, build_recipe
+from app.recipes.methods import WEIGHT_METHODS
+from app.recipes.presets import build_recipe
 from tests.families import BY_NAME, records
 from tests.pretend_device import DEVICE, There, pretending
 from workers.pruning.engine.prune import prune

@@ -5,7 +5,7 @@ from typing import Any
 
 import transformers as tf
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from tests import vision_language as vl
 from tests.families import ENCODER, GPT2, LLAMA, PLAIN_DECODER, VISION, VIT, Family, pair, text
 from tests.tiny import BERT, DECODER, SQUARE, T5, VISION_CONFIG, VOCABULARY, save, tokenizer

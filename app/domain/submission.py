@@ -4,7 +4,15 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from app.domain.job_options import JobOptions, PublishOptions
@@ -18,10 +26,14 @@ from app.recipes.evaluation import (
     MetricNotApplicableError,
     QualityGate,
 )
-from app.recipes.methods import METHODS, build_recipe, build_routing, find_method
+from app.recipes.methods import METHODS, find_method
+from app.recipes.modality import Modality
+from app.recipes.pattern import MAX_M, NM
 from app.recipes.patterns import ModulePatterns
-from app.recipes.recipe import MAX_M, Modality, Recipe, Strict
+from app.recipes.presets import build_recipe, build_routing, complete
+from app.recipes.recipe import Recipe, RecipeParts
 from app.recipes.routing import Routing
+from app.recipes.strict import Strict
 
 
 def _in_range(value: float) -> float:
@@ -119,11 +131,48 @@ class ModelChoice(Strict):
     )
 
 
-class MethodChoice(Strict):
-    """A named method and how it is set."""
+OWN_RECIPE = "recipe"
+"""What stands for the method's name where the parts are given instead."""
 
-    method: str = Field(max_length=64, examples=["wanda"], description="see GET /v1/methods")
+
+class MethodChoice(Strict):
+    """A named method and how it is set, or the parts of a recipe."""
+
+    recipe: RecipeParts | None = Field(
+        default=None,
+        description="the parts of a recipe in place of a named method: allocation, importance and "
+        "pattern; GET /v1/methods shows those that each method means",
+        examples=[None],
+    )
+    method: str = Field(
+        default=OWN_RECIPE,
+        validate_default=True,
+        max_length=64,
+        examples=["wanda"],
+        description="see GET /v1/methods; left out where a recipe is given",
+    )
     parameters: dict[str, Any] = Field(default={}, description="the method's own parameters")
+
+    @field_validator("method")
+    @classmethod
+    def _a_method_or_a_recipe(cls, name: str, info: ValidationInfo) -> str:
+        given = info.data.get("recipe") is not None
+        if given and name != OWN_RECIPE:
+            raise PydanticCustomError(
+                "method_and_recipe", "give a method or a recipe, not both", {}
+            )
+        if not given and name == OWN_RECIPE and "recipe" in info.data:
+            raise PydanticCustomError("missing", "name a method, or give a recipe")
+        return name
+
+    @model_validator(mode="after")
+    def _parameters_are_of_a_method(self) -> Self:
+        if self.recipe is not None and self.parameters:
+            raise PydanticCustomError(
+                "parameters_without_method",
+                "parameters belong to a named method; a recipe's parts have their own settings",
+            )
+        return self
 
 
 class Judged(Strict):
@@ -192,6 +241,17 @@ class JobRequest(
                 {"method": self.method, "set": self.calibration.set},
             )
 
+    def implied_sparsity(self) -> float | None:
+        """What an N:M pattern means, of the recipe where one is given."""
+        if self.recipe is None:
+            return super().implied_sparsity()
+        if self.pattern != _default("pattern"):
+            raise PydanticCustomError(
+                "pattern_given_twice", "the recipe has a pattern of its own; leave pattern out"
+            )
+        pattern = self.recipe.pattern
+        return 1 - pattern.n / pattern.m if isinstance(pattern, NM) else None
+
     def _sparsity_fits_pattern(self) -> None:
         implied = self.implied_sparsity()
         if self.sparsity is None and implied is None:
@@ -209,8 +269,12 @@ class JobRequest(
             raise PydanticCustomError(
                 "sparsity_contradicts_pattern",
                 "{pattern} means sparsity {implied}; leave sparsity out or set it to that",
-                {"pattern": self.pattern, "implied": implied},
+                {"pattern": self._pattern_name(), "implied": implied},
             )
+
+    def _pattern_name(self) -> str:
+        pattern = self.recipe.pattern if self.recipe else None
+        return f"{pattern.n}:{pattern.m}" if isinstance(pattern, NM) else self.pattern
 
 
 _OF_WEIGHTS = {"sparsity", *RecipeOptions.model_fields} - {"seed"}
@@ -272,13 +336,19 @@ def with_default_set(spec: JobSpec, config: Mapping[str, Any]) -> JobSpec:
 
 
 def _resolved(request: JobRequest) -> JobSpec:
-    method = find_method(request.method)
+    name, needs_data, routes = OWN_RECIPE, True, False
+    if request.recipe is None:
+        method = find_method(request.method)
+        name, needs_data, routes = method.name, method.needs_data, method.prunes == "routes"
+    recipe = _routing(request) if routes else _recipe(request)
+    if request.recipe is not None and isinstance(recipe, Recipe):
+        needs_data = recipe.needs_data
     return JobSpec(
         model=request.model,
-        method=request.method,
-        recipe=_routing(request) if method.prunes == "routes" else _recipe(request),
-        calibration=request.calibration if method.needs_data else None,
-        evaluation=_generated(request) if method.prunes == "routes" else request.evaluation,
+        method=name,
+        recipe=recipe,
+        calibration=request.calibration if needs_data else None,
+        evaluation=_generated(request) if routes else request.evaluation,
         quality_gate=request.quality_gate,
         device=request.device,
         dtype=request.dtype,
@@ -304,18 +374,18 @@ def _generated(request: JobRequest) -> EvaluationSpec | None:
 
 def _recipe(request: JobRequest) -> Recipe:
     sparsity = request.sparsity
-    return build_recipe(
-        request.method,
-        request.parameters,
-        request.pattern,
-        sparsity=request.implied_sparsity() if sparsity is None else sparsity,
-        targets=request.targets,
-        ignore=request.ignore,
-        allow_unmatched=request.allow_unmatched,
-        split_qkv=request.split_qkv,
-        include_bridge=request.include_bridge,
-        seed=request.seed,
-    )
+    common = {
+        "sparsity": request.implied_sparsity() if sparsity is None else sparsity,
+        "targets": request.targets,
+        "ignore": request.ignore,
+        "allow_unmatched": request.allow_unmatched,
+        "split_qkv": request.split_qkv,
+        "include_bridge": request.include_bridge,
+        "seed": request.seed,
+    }
+    if request.recipe is not None:
+        return complete(request.recipe, **common)
+    return build_recipe(request.method, request.parameters, request.pattern, **common)
 
 
 REPRODUCED = frozenset(JobRequest.model_fields) - frozenset(

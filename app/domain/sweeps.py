@@ -35,7 +35,8 @@ from app.messages import in_words
 from app.recipes.device import Compute
 from app.recipes.evaluation import MetricName
 from app.recipes.methods import METHODS
-from app.recipes.recipe import ECoFLaP, Flow, Recipe, Reused, Strict, Wanda
+from app.recipes.recipe import Recipe
+from app.recipes.strict import Strict
 
 
 class SweepStatus(StrEnum):
@@ -163,12 +164,9 @@ def shares_calibration(recipe: Recipe) -> bool:
     SparseGPT, block after block, measure what the pruned blocks before pass on, and gradients are
     as large as the model itself: these are measured by every member.
     """
-    allocation, importance = recipe.allocation, recipe.importance
-    scored = isinstance(allocation, ECoFLaP) and not isinstance(allocation.scores, Reused)
-    surveyed = isinstance(importance, Flow) or (
-        isinstance(importance, Wanda) and not importance.sequential
-    )
-    return scored or surveyed
+    scoring = recipe.allocation.scoring
+    scored = scoring is not None and scoring.kind != "reused"
+    return scored or recipe.importance.holds_for_any_sparsity
 
 
 class SweepNotFoundError(NotFoundError):

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from app.planning.model_files.files import number, section
 from app.planning.model_files.headers import StoredTensor
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 
 _BLOCK = re.compile(r"^(?P<tower>.*?)\.\d+\.")
 _SHARED = (re.compile(r"\b(q|k|v)_proj\b|\b(query|key|value)\b"), re.compile(r"gate_proj|up_proj"))

@@ -9,22 +9,13 @@ from dataclasses import dataclass
 
 from app.domain.submission import CalibrationSpec, JobSpec
 from app.planning.layout import Anatomy, BlockSize
-from app.recipes.recipe import (
-    Chita,
-    ECoFLaP,
-    FirstOrder,
-    GradientNorm,
-    Modality,
-    Recipe,
-    Snip,
-    SparseGPT,
-    ZerothOrder,
-)
+from app.recipes.modality import Modality
+from app.recipes.recipe import Recipe
 
 LIBRARIES = 380_000_000  # torch, transformers and a model class, warm
 IMAGES = 40_000_000  # Pillow, image processors, the classes of a vision tower
 CONTEXT = 500_000_000  # of CUDA, its libraries' work space included
-_SIDE_BY_SIDE = 4  # draws of a perturbation in one forward pass
+_SIDE_BY_SIDE = 8  # perturbed models in one forward pass: both signs of four draws
 _KEPT, _ACTIVATIONS = 64 << 20, 24  # of a backward pass: bytes, and tensors a block saves
 _FLOAT = 4
 _DOUBLE = 8
@@ -108,29 +99,25 @@ def _converted(anatomy: Anatomy, spec: JobSpec) -> int:
 def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
     rows = held.spec.batch_size
     stages = {}
-    if isinstance(recipe.allocation, ECoFLaP):
-        match recipe.allocation.scores:
-            case ZerothOrder(draws=draws):
-                stages["allocating"] = held.perturbing(rows * 2 * min(draws, _SIDE_BY_SIDE))
-            case GradientNorm() | FirstOrder():
-                stages["allocating"] = held.differentiating(rows)
+    scoring = recipe.allocation.scoring
+    if scoring is not None and scoring.kind != "reused":
+        if scoring.backwards:
+            stages["allocating"] = held.differentiating(rows)
+        else:
+            stages["allocating"] = held.perturbing(rows * min(scoring.perturbed, _SIDE_BY_SIDE))
     prunable = sum(
         rows * columns for block in held.anatomy.blocks for rows, columns in block.shapes
     )
-    match recipe.importance:
-        case Snip():
-            stages["pruning"] = held.differentiating(rows) + held.bounded(_FLOAT * prunable)
-        case Chita():
-            batches = -(-held.spec.samples // rows)
-            largest = max((block.numel for block in held.anatomy.blocks), default=0)
-            # The gradients' sum, the new weights, and a row of gradients for each batch.
-            kept = held.bounded((_FLOAT + held.anatomy.width) * prunable)
-            solving = kept + _FLOAT * batches * largest
-            stages["pruning"] = held.differentiating(rows) + solving
-        case SparseGPT():
-            stages["pruning"] = held.replaying(_second_moments)
-        case _:
-            stages["pruning"] = held.replaying(_scores)
+    importance = recipe.importance
+    if importance.needs_gradient:
+        batches = -(-held.spec.samples // rows)
+        largest = max((block.numel for block in held.anatomy.blocks), default=0)
+        kept = held.bounded(importance.bytes_per_weight(held.anatomy.width) * prunable)
+        solving = importance.bytes_per_row_weight * batches * largest
+        stages["pruning"] = held.differentiating(rows) + kept + solving
+    else:
+        second = importance.statistic == "second-moments"
+        stages["pruning"] = held.replaying(_second_moments if second else _scores)
     return stages
 
 

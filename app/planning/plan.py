@@ -12,8 +12,10 @@ from typing import Any
 from app.errors import PatternUnmatchedError, RecipeError
 from app.planning.layout import modality_of
 from app.planning.model_files.headers import BITS, StoredTensor
+from app.recipes.modality import Modality
+from app.recipes.pattern import NM
 from app.recipes.patterns import Patterns
-from app.recipes.recipe import NM, Modality, Recipe, Uniform
+from app.recipes.recipe import Recipe
 
 _BLOCK = re.compile(r"\.\d+\.|vision_model\.head\.")
 _NEVER = re.compile(r"embed|norm|relative_attention_bias|lm_head|position")
@@ -76,7 +78,7 @@ def candidates(
     tensors: Mapping[str, StoredTensor], config: Mapping[str, Any], recipe: Recipe
 ) -> Iterator[PlannedMatrix]:
     """The matrices inside blocks that could be pruned, whatever the recipe targets."""
-    uniform = isinstance(recipe.allocation, Uniform)
+    uniform = recipe.allocation.same_share
     for key, tensor in tensors.items():
         shape = tensor.shape
         modality = modality_of(key)

@@ -8,7 +8,7 @@ from app.domain.jobs import Phase
 from app.domain.submission import JobSpec
 from app.planning.layout import Anatomy
 from app.planning.machines import Machine
-from app.recipes.recipe import Chita, ECoFLaP, Flow, Recipe, Snip, SparseGPT, Staged, ZerothOrder
+from app.recipes.recipe import Recipe
 
 _EFFICIENCY = 0.7  # of a model's products, against one large product
 _BACKWARD = 4.0  # forward passes that one with its backward costs, blocks run twice
@@ -56,31 +56,15 @@ def _pruning(anatomy: Anatomy, spec: JobSpec, one: float, rate: float) -> float:
         return _BACKWARD * recipe.epochs * recipe.rounds * samples * one
     dense = samples * one
     seconds = _CHOOSING * anatomy.numel
-    if isinstance(recipe.allocation, ECoFLaP):
-        scores = recipe.allocation.scores
-        if isinstance(scores, ZerothOrder):
-            matrices = sum(len(block.shapes) for block in anatomy.blocks)
-            shaken = 2 * scores.draws * matrices * _SKIPPED
-            seconds += min(scores.samples, samples) * one * shaken
-        elif scores.kind != "reused":
-            seconds += min(scores.samples, samples) * one * _BACKWARD
-    match recipe.importance:
-        case SparseGPT():
-            seconds += 2 * dense + _second_order(
-                anatomy, spec.calibration.max_length, samples, rate
-            )
-        case Snip() | Chita() as staged:
-            seconds += _stages(staged) * _BACKWARD * dense
-        case Flow():
-            seconds += dense
-        case importance if importance.kind == "wanda":
-            seconds += 1.8 * dense
+    scoring, importance = recipe.allocation.scoring, recipe.importance
+    if scoring is not None and scoring.kind != "reused":
+        matrices = sum(len(block.shapes) for block in anatomy.blocks)
+        passes = _BACKWARD * scoring.backwards + _SKIPPED * matrices * scoring.perturbed
+        seconds += min(scoring.samples, samples) * one * passes
+    seconds += (importance.forwards + _BACKWARD * importance.backwards) * dense
+    if importance.statistic == "second-moments":
+        seconds += _second_order(anatomy, spec.calibration.max_length, samples, rate)
     return seconds
-
-
-def _stages(staged: Staged) -> int:
-    # Chita differentiates again for its line search and for the rows of every block.
-    return staged.stages * (3 if isinstance(staged, Chita) else 1)
 
 
 def _second_order(anatomy: Anatomy, length: int, samples: int, rate: float) -> float:

@@ -5,7 +5,8 @@ from typing import Self
 from pydantic import model_validator
 
 from app.errors import AllocationScoreError
-from app.recipes.recipe import Estimator, Strict
+from app.recipes.allocation import Estimator
+from app.recipes.strict import Strict
 
 
 class AllocationScores(Strict):

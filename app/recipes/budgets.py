@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
 
-from app.recipes.recipe import NM, ECoFLaP, Modality, Pooled, Recipe
+from app.recipes.modality import Modality
+from app.recipes.pattern import NM
+from app.recipes.recipe import Recipe
 
 MODEL = "model"
 
@@ -45,24 +47,20 @@ def scope_of(recipe: Recipe, modality: Modality) -> str:
 
     Each modality has its own where the recipe gives it a sparsity, a pool or a budget of its own.
     """
-    match recipe.allocation:
-        case Pooled(pool=pool):
-            own = pool == "modality"
-        case ECoFLaP(budget=budget):
-            own = budget == "modality"
-        case _:
-            own = isinstance(recipe.sparsity, dict)
+    own = recipe.allocation.total_per_modality
+    if own is None:
+        own = isinstance(recipe.sparsity, dict)
     return modality.value if own else MODEL
 
 
 def total(recipe: Recipe, weights: int, sparsity: float) -> int:
     """Weights of a scope that are to be zero.
 
-    floor(s N), but ECoFLaP rounds what stays down, as the paper does, and an n:m pattern fixes it.
+    floor(s N), or N - floor((1 - s) N) where the allocation rounds so; an n:m pattern fixes it.
     """
     if isinstance(recipe.pattern, NM):
         return weights // recipe.pattern.m * (recipe.pattern.m - recipe.pattern.n)
-    rounded = share_by_keeping if isinstance(recipe.allocation, ECoFLaP) else share
+    rounded = share_by_keeping if recipe.allocation.rounds_what_stays else share
     return rounded(weights, sparsity)
 
 

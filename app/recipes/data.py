@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from app.errors import CalibrationDataError, RecipeError, UserError
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 
 
 class Builtin(StrEnum):

@@ -1,8 +1,8 @@
 """What a PAR run did and what its router is worth on records it has not seen."""
 
 from app.recipes.evaluation import Estimate, EvaluationReport
-from app.recipes.recipe import Strict
 from app.recipes.routing import Routing
+from app.recipes.strict import Strict
 
 ROUTING_REPORT_FILE = "routing_report.json"
 """Where a PAR job's files have its report."""

@@ -86,7 +86,7 @@ def test_methods_describe_themselves(service):
     expected = {
         "random": (False, False, False),
         "magnitude": (False, False, False),
-        "l2-normalised": (False, False, False),
+        "l2-normalized": (False, False, False),
         "lamp": (False, False, False),
         "multiflow": (True, False, False),
         "snip": (True, True, False),

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from app.recipes.recipe import SparseGPT, Unstructured
+from app.recipes.methods.sparsegpt import SparseGPT
+from app.recipes.methods.wanda import Wanda
+from app.recipes.pattern import Unstructured
 from workers.pruning.calibration.statistics import Hessian, SquareSum
 from workers.pruning.importance.sparsegpt import SparseGPTCriterion
 from workers.pruning.importance.wanda import WandaCriterion
@@ -43,7 +45,7 @@ def test_wanda_statistic(case):
 def test_wanda_rows(case, sparsity):
     weight = torch.from_numpy(case["W"].copy())
     selection = Selection(ROW, budget(weight.shape, sparsity, ROW))
-    outcome = WandaCriterion(sequential=True).prune(weight, observed(SquareSum, case), selection)
+    outcome = WandaCriterion(Wanda()).prune(weight, observed(SquareSum, case), selection)
     assert np.array_equal(outcome.mask.numpy(), case[f"wanda_row_pruned_{sparsity}"])
 
 
@@ -51,7 +53,7 @@ def test_wanda_rows(case, sparsity):
 def test_wanda_matrix(case, sparsity):
     """The official threshold is inclusive: it takes the weight after the last of the budget."""
     weight = torch.from_numpy(case["W"].copy())
-    criterion = WandaCriterion(sequential=True)
+    criterion = WandaCriterion(Wanda())
     scores = criterion.scores(weight, criterion.digest(observed(SquareSum, case)))
     official = case[f"wanda_matrix_pruned_{sparsity}"]
     count = budget(weight.shape, sparsity, MATRIX)

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from app.recipes.recipe import FirstOrder, GradientNorm, Modality, ZerothOrder
+from app.recipes.allocation import FirstOrder, GradientNorm, ZerothOrder
+from app.recipes.modality import Modality
 from workers.pruning.allocation.ecoflap import measure
 from workers.pruning.allocation.ecoflap.ranking import score_groups
 from workers.pruning.allocation.ecoflap.water_filling import Group, decimal, keep_counts

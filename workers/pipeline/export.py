@@ -18,7 +18,6 @@ from app.errors import VerificationError
 from app.packed import unpack
 from app.packed.pack import Counts, compress, pack
 from app.recipes.pruning_report import MatrixReport, PruningReport
-from app.recipes.recipe import Uniform
 from workers.pruning.memory import stored
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.files import header_of, open_checkpoint
@@ -202,8 +201,7 @@ def verify_target(report: PruningReport) -> None:
     Raises:
         VerificationError: weights that were to be zero are not.
     """
-    allocation = report.recipe.allocation
-    if isinstance(allocation, Uniform) and allocation.rounding == "paper":
+    if not report.recipe.allocation.reaches_total:
         return
     for each in report.targets:
         if each.difference < 0:

@@ -22,9 +22,10 @@ from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.shards import Part, Shard, cut
 from app.domain.submission import JobSpec
 from app.planning.model_files.files import HubModel, parse_model_source
+from app.recipes.allocation import ZerothOrder
 from app.recipes.allocation_scores import AllocationScores
 from app.recipes.pruning_report import STATISTICS_FILE, PruningReport
-from app.recipes.recipe import ECoFLaP, Recipe, ZerothOrder
+from app.recipes.recipe import Recipe
 from workers.pipeline.context import RunContext
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import (
@@ -161,10 +162,8 @@ class ShardMeasurer:
 
 def settings_of(recipe: Recipe) -> ZerothOrder | None:
     """The estimator, where its scores are measured in parts."""
-    allocation = recipe.allocation
-    if isinstance(allocation, ECoFLaP) and isinstance(allocation.scores, ZerothOrder):
-        return allocation.scores
-    return None
+    scoring = recipe.allocation.scoring
+    return scoring if isinstance(scoring, ZerothOrder) else None
 
 
 def _pinned(spec: JobSpec, source: ModelFiles) -> JobSpec:

@@ -31,7 +31,8 @@ from app.domain.webhooks import ENDS, DeliveryState, EndpointState, WebhookEvent
 from app.planning.machines import Machine, WorkerClass
 from app.recipes.evaluation import EvaluationSpec, MetricName
 from app.recipes.methods import METHODS
-from app.recipes.recipe import Modality, Strict
+from app.recipes.modality import Modality
+from app.recipes.strict import Strict
 
 _AT = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 _LATER = _AT + timedelta(minutes=4)

@@ -4,7 +4,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel
 
-from app.recipes.methods import Method
+from app.recipes.methods.method import Method, WeightMethod
+from app.recipes.pattern import Unstructured
+from app.recipes.presets import preset
+from app.recipes.recipe import RecipeParts
 
 
 class MethodOut(BaseModel):
@@ -18,6 +21,8 @@ class MethodOut(BaseModel):
     needs_gradient: bool
     updates_weights: bool
     parameters: dict[str, Any]
+    recipe: RecipeParts | None
+    """What the method means by default; None of one that prunes routes."""
 
     @classmethod
     def of(cls, method: type[Method]) -> Self:
@@ -31,7 +36,15 @@ class MethodOut(BaseModel):
             needs_gradient=method.needs_gradient,
             updates_weights=method.updates_weights,
             parameters=method.model_json_schema(),
+            recipe=_by_default(method),
         )
+
+
+def _by_default(method: type[Method]) -> RecipeParts | None:
+    if not issubclass(method, WeightMethod):
+        return None
+    given = method()
+    return preset(given, Unstructured(group=given.group()))
 
 
 class MethodList(BaseModel):

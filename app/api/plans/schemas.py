@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from app.domain.jobs import Phase
 from app.domain.submission import JobSpec
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from app.services.jobs.plans import Plan
 
 

@@ -4,30 +4,36 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.recipes.methods.method import WeightMethod
-from app.recipes.recipe import (
+from app.recipes.allocation import (
     Allocation,
+    Competition,
     ECoFLaP,
     FirstOrder,
-    Flow,
     GradientNorm,
-    Importance,
-    Magnitude,
     Reused,
-    SparseGPT,
-    Wanda,
     ZerothOrder,
 )
+from app.recipes.importance import Importance
+from app.recipes.methods.magnitude import Magnitude
+from app.recipes.methods.method import WeightMethod
+from app.recipes.methods.multiflow import Flow
+from app.recipes.methods.sparsegpt import SparseGPT
+from app.recipes.methods.wanda import Wanda
+
+_LOCAL: dict[str, Importance] = {
+    "wanda": Wanda(),
+    "sparsegpt": SparseGPT(),
+    "multiflow": Flow(),
+    "magnitude": Magnitude(),
+}
 
 
-class ECoFLaPMethod(WeightMethod):
+class ECoFLaPMethod(Competition, WeightMethod):
     """ECoFLaP: blocks the loss depends on keep more."""
 
     name = "ecoflap"
     summary = "Blocks the loss depends on keep more; inside a block Wanda (or another) decides."
     paper = "Sung et al., ICLR 2024, arXiv 2310.02998"
-    needs_data = True
-    needs_gradient = True
 
     estimator: Literal["gradient-norm", "zeroth-order", "first-order"] = Field(
         default="gradient-norm",
@@ -43,40 +49,18 @@ class ECoFLaPMethod(WeightMethod):
     local: Literal["wanda", "sparsegpt", "multiflow", "magnitude"] = Field(
         default="wanda", description="which weights of a block go first"
     )
-    granularity: Literal["block", "matrix", "tower"] = Field(
-        default="block", description="what gets a sparsity of its own"
-    )
-    aggregate: Literal["sum", "avg"] = Field(
-        default="sum", description="a group's score: sum over its matrices, or that per weight"
-    )
     per_modality: bool = Field(
         default=False, description="a budget for each modality instead of one for the model"
-    )
-    max_sparsity: float | None = Field(
-        default=None, gt=0, le=1, description="no group loses more; by default the target + 0.1"
     )
 
     def allocation(self) -> Allocation:
         """By how much the loss depends on a block."""
-        return ECoFLaP(
-            scores=self._scores(),
-            granularity=self.granularity,
-            aggregate=self.aggregate,
-            budget="modality" if self.per_modality else "model",
-            max_sparsity=self.max_sparsity,
-        )
+        budget = "modality" if self.per_modality else "model"
+        return self.part(ECoFLaP, scores=self._scores(), budget=budget)
 
     def importance(self) -> Importance:
         """The local criterion."""
-        match self.local:
-            case "wanda":
-                return Wanda()
-            case "sparsegpt":
-                return SparseGPT()
-            case "multiflow":
-                return Flow()
-            case "magnitude":
-                return Magnitude()
+        return _LOCAL[self.local]
 
     def group(self) -> Literal["row", "matrix"]:
         """Wanda compares within output rows."""
@@ -87,8 +71,8 @@ class ECoFLaPMethod(WeightMethod):
             return Reused(job=self.scores_from)
         match self.estimator:
             case "gradient-norm":
-                return GradientNorm(samples=self.samples)
+                return self.part(GradientNorm)
             case "zeroth-order":
-                return ZerothOrder(samples=self.samples, draws=self.draws)
+                return self.part(ZerothOrder)
             case "first-order":
-                return FirstOrder(samples=self.samples)
+                return self.part(FirstOrder)

@@ -1,7 +1,20 @@
 """MULTIFLOW."""
 
+from typing import Literal
+
+from app.recipes.allocation import Allocation, Pooled, Uniform
+from app.recipes.importance import Importance
 from app.recipes.methods.method import WeightMethod
-from app.recipes.recipe import Allocation, Flow, Importance, Pooled, Uniform
+
+
+class Flow(Importance):
+    """|w_ij| * O_i * I_j, information flow of MULTIFLOW (Farina et al., arXiv 2404.05621)."""
+
+    reads = "inputs"
+    statistic = "squares"
+    forwards = 1.0
+
+    kind: Literal["flow"] = "flow"
 
 
 class MultiflowMethod(WeightMethod):
@@ -10,7 +23,6 @@ class MultiflowMethod(WeightMethod):
     name = "multiflow"
     summary = "Magnitude decides how much of each matrix goes, per modality; flow decides which."
     paper = "Farina et al., CVPR 2024, arXiv 2404.05621"
-    needs_data = True
 
     def allocation(self) -> Allocation:
         """One threshold of magnitude per modality."""

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.recipes.methods.method import Method
+from app.recipes.methods.method import RouteMethod
 from app.recipes.routing import (
     PROFILES,
     Amount,
@@ -20,14 +20,12 @@ from app.recipes.routing import (
 _DEFAULT: ProfileName = "balanced"
 
 
-class ParMethod(Method, RouterTraining):
+class ParMethod(RouteMethod, RouterTraining):
     """PAR: fewer image tokens and layers per request, chosen by a trained router."""
 
     name = "par"
     summary = "A trained router drops image tokens and skips decoder layers, request by request."
     paper = "Suo et al., ICCV 2025, arXiv 2412.06458"
-    prunes = "routes"
-    needs_data = True
 
     profile: ProfileName | None = Field(
         default=None, description=f"a named budget; {_DEFAULT} where no budget is given"

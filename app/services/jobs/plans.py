@@ -13,7 +13,8 @@ from app.planning.model_files.outlines import Outline
 from app.planning.plan import PlannedMatrix, check_patterns, prunable, warnings
 from app.planning.routable import PlannedRouting, plan_routing, routing_warnings
 from app.recipes.budgets import total_of
-from app.recipes.recipe import Modality, Recipe
+from app.recipes.modality import Modality
+from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
 from app.services.jobs.submit import Checked, Placement, Rules, check, placed
 from app.services.projects import service as projects

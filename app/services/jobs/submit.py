@@ -40,7 +40,7 @@ from app.planning.routable import check_routable
 from app.planning.time import estimate_seconds
 from app.recipes.allocation_scores import AllocationScores
 from app.recipes.pruning_report import REPORT_FILE, PruningReport
-from app.recipes.recipe import ECoFLaP, Recipe, Reused
+from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
 from app.services import datasets
 from app.services.jobs.service import get
@@ -340,10 +340,10 @@ def with_earlier_scores(
     """
     if not isinstance(spec.recipe, Recipe):
         return spec
-    allocation = spec.recipe.allocation
-    if not isinstance(allocation, ECoFLaP) or not isinstance(allocation.scores, Reused):
+    scoring = spec.recipe.allocation.scoring
+    if scoring is None or scoring.kind != "reused":
         return spec
-    job_id = allocation.scores.job
+    job_id = scoring.job
     job = jobs.get(connection, project_id, job_id)
     if job is None:
         raise AllocationScoreError(f"scores_from: there is no job {job_id!r}")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.models.layout.structure import Matrix
 
 CASES = Path(__file__).parents[3] / "../shared/conformance/multiflow"

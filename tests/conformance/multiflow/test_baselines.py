@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from app.recipes.recipe import Chita, Lamp, Magnitude, Pooled, Recipe, Snip
+from app.recipes.allocation import Pooled
+from app.recipes.methods.chita import Chita
+from app.recipes.methods.lamp import Lamp
+from app.recipes.methods.magnitude import Magnitude
+from app.recipes.methods.snip import Snip
+from app.recipes.recipe import Recipe
 from tests.conformance.multiflow.cases import arrays, baseline, description, matrix, needs_cases
 from workers.pruning.allocation import allocate
 from workers.pruning.calibration.backward import Backward

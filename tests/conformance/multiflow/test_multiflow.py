@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from app.recipes.methods import build_recipe
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
+from app.recipes.presets import build_recipe
 from tests.conformance.multiflow.cases import arrays, description, matrix, needs_cases
 from workers.pruning.allocation import allocate
 from workers.pruning.calibration.statistics import SquareSum

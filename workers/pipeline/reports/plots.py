@@ -5,8 +5,8 @@ from html import escape
 from pathlib import Path
 
 from app.recipes.evaluation import EvaluationReport
+from app.recipes.modality import Modality
 from app.recipes.pruning_report import PruningReport
-from app.recipes.recipe import Modality
 from app.recipes.routing_report import RoutingReport
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.

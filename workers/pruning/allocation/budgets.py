@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.errors import RecipeError
+from app.recipes.allocation import ECoFLaP, Pooled, Uniform
 from app.recipes.budgets import decimal, scope_of, total
-from app.recipes.recipe import NM, ECoFLaP, Pooled, Recipe, Uniform
+from app.recipes.pattern import NM
+from app.recipes.recipe import Recipe
 from workers.pruning.models.layout.structure import Matrix
 from workers.pruning.selection.kth import Scores, pool_counts
 from workers.pruning.selection.selection import budget

@@ -7,9 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from app.recipes.pruning_report import MatrixReport
+from app.recipes.recipe import Recipe
 from workers.pruning.engine.report_builder import ReportBuilder
 from workers.pruning.engine.targets import Targets
-from workers.pruning.importance.criterion import Criterion, Outcome
+from workers.pruning.importance.criterion import Outcome
 from workers.pruning.models.layout.structure import Block, Matrix
 from workers.pruning.resume import Checkpoints, Entry
 from workers.pruning.selection.keep_sparse import pack, unpack
@@ -77,14 +78,14 @@ class BlockCheckpoints:
         return f"{self._name}/{block.name}"
 
 
-def change(criterion: Criterion, matrix: Matrix, outcome: Outcome) -> Tensor:
+def change(recipe: Recipe, matrix: Matrix, outcome: Outcome) -> Tensor:
     """What pruning did to a matrix: the bits of what went, or all weights where they were moved."""
-    return matrix.weight.clone() if criterion.updates_weights else pack(outcome.mask.cpu())
+    return matrix.weight.clone() if recipe.importance.updates_weights else pack(outcome.mask.cpu())
 
 
-def apply(criterion: Criterion, matrix: Matrix, kept: Tensor) -> None:
+def apply(recipe: Recipe, matrix: Matrix, kept: Tensor) -> None:
     """Do to a matrix what `change` saw."""
-    if criterion.updates_weights:
+    if recipe.importance.updates_weights:
         matrix.weight.copy_(kept)
     else:
         mask = unpack(kept, list(matrix.weight.shape))

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 
 from app.recipes.budgets import share
-from app.recipes.recipe import Modality, Recipe
+from app.recipes.importance import Importance
+from app.recipes.methods.magnitude import Magnitude
+from app.recipes.modality import Modality
+from app.recipes.recipe import Recipe
 from workers.pruning.calibration.backward import Backward
 from workers.pruning.calibration.statistics import Calibration
 from workers.pruning.calibration.walk import Step
@@ -16,9 +19,11 @@ from workers.pruning.engine.block_checkpoints import BlockCheckpoints
 from workers.pruning.engine.report_builder import ReportBuilder
 from workers.pruning.engine.targets import Targets
 from workers.pruning.importance.criterion import Criterion
-from workers.pruning.importance.gradient import GradientCriterion
 from workers.pruning.importance.magnitude import MagnitudeCriterion
 from workers.pruning.models.layout.structure import Block, Matrix
+
+MAGNITUDE = MagnitudeCriterion(Magnitude())
+"""Ranks where nothing else is known of a matrix, or the choice is made later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class Rank:
 
 def by_magnitude(targets: Targets) -> dict[Matrix, Rank]:
     """Rank by |w|; no pass needed."""
-    return {matrix: Rank(matrix, MagnitudeCriterion()) for matrix in targets.blocks}
+    return {matrix: Rank(matrix, MAGNITUDE) for matrix in targets.blocks}
 
 
 def rank_on_dense_model(
@@ -64,7 +69,7 @@ def rank_on_dense_model(
     def rank(due: Iterable[Matrix], digests: Mapping[str, torch.Tensor]) -> None:
         for matrix in due:
             if (digest := digests.get(matrix.name)) is None:
-                ranks[matrix] = Rank(matrix, MagnitudeCriterion())
+                ranks[matrix] = Rank(matrix, MAGNITUDE)
             else:
                 ranks[matrix] = Rank(matrix, criterion, digest.to(matrix.weight.device))
 
@@ -95,7 +100,7 @@ def rank_by_gradients(
     backward: Backward,
     recipe: Recipe,
     targets: Targets,
-    criterion: GradientCriterion,
+    criterion: Criterion,
     builder: ReportBuilder,
 ) -> dict[Matrix, Rank]:
     """Rank by gradients of the loss; a matrix that it does not depend on comes with a warning."""
@@ -103,7 +108,7 @@ def rank_by_gradients(
     for matrix in targets.blocks:
         weights[matrix.modality] += matrix.numel
     pruned = sum(share(count, recipe.sparsity_of(each)) for each, count in weights.items())
-    digests = criterion.digests(backward, list(targets.blocks), pruned)
+    digests = criterion.gradient_digests(backward, list(targets.blocks), pruned)
     for matrix in targets.blocks:
         if digests.get(matrix) is None:
             builder.unused(matrix)
@@ -123,14 +128,14 @@ class Digests:
         self.found: dict[str, torch.Tensor] = {}
 
     def ranks(
-        self, targets: Targets, criterion: Criterion, builder: ReportBuilder
+        self, targets: Targets, importance: Importance, criterion: Criterion, builder: ReportBuilder
     ) -> dict[Matrix, Rank] | None:
         """What `rank_on_dense_model` would return, without the pass; None where that is not known.
 
         What a sequential criterion sees depends on the sparsity. A matrix without a digest saw no
         data in the other run either.
         """
-        if self._known is None or criterion.statistic is None or criterion.sequential:
+        if self._known is None or not importance.holds_for_any_sparsity:
             return None
         ranks = {}
         for matrix in targets.blocks:
@@ -138,7 +143,7 @@ class Digests:
                 ranks[matrix] = Rank(matrix, criterion, self._known[matrix.name])
             else:
                 builder.unseen(matrix)
-                ranks[matrix] = Rank(matrix, MagnitudeCriterion())
+                ranks[matrix] = Rank(matrix, MAGNITUDE)
         return ranks
 
     def keep(self, ranks: Mapping[Matrix, Rank]) -> None:

@@ -11,21 +11,18 @@ from torch import nn
 from app.errors import AllocationScoreError, CalibrationDataError, NonFiniteError
 from app.recipes.allocation_scores import AllocationScores
 from app.recipes.pruning_report import PruningReport
-from app.recipes.recipe import ECoFLaP, Recipe, Reused
+from app.recipes.recipe import Recipe
 from workers.pruning.allocation.ecoflap import measure, share_out
 from workers.pruning.calibration.backward import Backward
 from workers.pruning.calibration.statistics import Calibration
 from workers.pruning.calibration.walk import first_holding
 from workers.pruning.engine.block_checkpoints import apply, change
-from workers.pruning.engine.dense_pass import Digests, Rank
+from workers.pruning.engine.dense_pass import MAGNITUDE, Digests, Rank
 from workers.pruning.engine.report_builder import ProgressListener, ReportBuilder
 from workers.pruning.engine.stage import Stage, counted, ranked
 from workers.pruning.engine.targets import Targets, check_patterns, find_targets
 from workers.pruning.importance import find_criterion
-from workers.pruning.importance.chita import ChitaCriterion
 from workers.pruning.importance.criterion import Criterion, Outcome, naming
-from workers.pruning.importance.gradient import GradientCriterion
-from workers.pruning.importance.magnitude import MagnitudeCriterion
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Matrix
@@ -69,7 +66,7 @@ def prune(
     targets, criterion = checked(adapter, recipe, batches, kept)
     builder = ReportBuilder(recipe, targets, report, (*adapter.warnings, *notes))
     with torch.no_grad(), evaluating(adapter.model):
-        if isinstance(recipe.allocation, ECoFLaP) and scores is None:
+        if recipe.allocation.scoring is not None and scores is None:
             scores = _measure(adapter, recipe, batches, targets, builder=builder, checkpoints=kept)
         for number, each in enumerate(recipe.stages()):
             stage = Stage(adapter, each, batches, targets, criterion, builder, str(number), kept)
@@ -86,7 +83,7 @@ def checked(
     """What to prune, by which criterion; raises as `prune` does."""
     targets = find_targets(adapter.towers, recipe)
     criterion = find_criterion(recipe)
-    if not batches and (criterion.statistic or isinstance(criterion, GradientCriterion)):
+    if not batches and recipe.importance.needs_data:
         raise CalibrationDataError(f"{recipe.importance.kind} needs calibration data")
     kept = checkpoints or NoCheckpoints()
     if kept.get("finite") is None:
@@ -100,23 +97,24 @@ def checked(
 def _carry_out(stage: Stage, scores: AllocationScores | None, digests: Digests) -> None:
     """Measure and prune once."""
     recipe, targets, builder = stage.recipe, stage.targets, stage.builder
-    ranks = digests.ranks(targets, stage.criterion, builder)
+    ranks = digests.ranks(targets, recipe.importance, stage.criterion, builder)
     if ranks is None:
         ranks = ranked(stage)
         digests.keep(ranks)
-    if isinstance(recipe.allocation, ECoFLaP) and scores is not None:
-        shared = share_out(recipe, recipe.allocation, targets.blocks, stage.adapter.towers, scores)
-        builder.share_out(shared.report, shared.warnings)
-        selections = shared.selections
-    else:
+    _SCHEDULES[recipe.importance.schedule](stage, ranks, _selections(stage, ranks, scores))
+
+
+def _selections(
+    stage: Stage, ranks: Mapping[Matrix, Rank], scores: AllocationScores | None
+) -> Mapping[Matrix, Selection]:
+    """How many weights each matrix loses, and in which pattern."""
+    recipe = stage.recipe
+    if recipe.allocation.scoring is None or scores is None:
         counts = counted(stage, ranks)
-        selections = {m: Selection(recipe.pattern, count) for m, count in counts.items()}
-    if stage.criterion.sequential:
-        _sequentially(stage, selections)
-    elif isinstance(stage.criterion, ChitaCriterion):
-        _solved(stage, stage.criterion, ranks, selections)
-    else:
-        _at_once(stage, ranks, selections)
+        return {matrix: Selection(recipe.pattern, count) for matrix, count in counts.items()}
+    shared = share_out(recipe, stage.targets.blocks, stage.adapter.towers, scores)
+    stage.builder.share_out(shared.report, shared.warnings)
+    return shared.selections
 
 
 def _measure(
@@ -129,10 +127,10 @@ def _measure(
     checkpoints: Checkpoints,
 ) -> AllocationScores:
     """Score the matrices on the first batches that hold the samples asked for."""
-    if not isinstance(recipe.allocation, ECoFLaP):
-        raise TypeError("only ecoflap measures scores")
-    settings = recipe.allocation.scores
-    if isinstance(settings, Reused):
+    settings = recipe.allocation.scoring
+    if settings is None:
+        raise TypeError(f"{recipe.allocation.kind} scores nothing")
+    if settings.kind == "reused":
         raise AllocationScoreError(f"the scores of job {settings.job} were not given")
     chosen = first_holding(batches, settings.samples)
     return measure(
@@ -146,7 +144,9 @@ def _measure(
     )
 
 
-def _sequentially(stage: Stage, selections: Mapping[Matrix, Selection]) -> None:
+def _sequentially(
+    stage: Stage, _ranks: Mapping[Matrix, Rank], selections: Mapping[Matrix, Selection]
+) -> None:
     """Prune each block on what the pruned blocks before it hand over."""
     targets, criterion, builder = stage.targets, stage.criterion, stage.builder
     if criterion.statistic is None:
@@ -166,11 +166,11 @@ def _sequentially(stage: Stage, selections: Mapping[Matrix, Selection]) -> None:
                 with naming(matrix):
                     if statistic is None:
                         builder.unseen(matrix)
-                        outcome = MagnitudeCriterion().drop(matrix.weight, None, selection)
+                        outcome = MAGNITUDE.drop(matrix.weight, None, selection)
                     else:
                         outcome = criterion.prune(matrix.weight, statistic, selection)
                 builder.enter(matrix, selection.count, outcome)
-                changes[matrix.name] = change(criterion, matrix, outcome)
+                changes[matrix.name] = change(stage.recipe, matrix, outcome)
         calibration.forget(due)
         builder.progress("pruning", step.block)
 
@@ -190,7 +190,7 @@ def _at_once(
                 with naming(matrix):
                     outcome = rank.criterion.drop(matrix.weight, rank.digest, selection)
                 stage.builder.enter(matrix, selection.count, outcome)
-                changes[matrix.name] = change(stage.criterion, matrix, outcome)
+                changes[matrix.name] = change(stage.recipe, matrix, outcome)
                 stage.adapter.memory.release()
         stage.builder.progress("pruning", block)
 
@@ -198,15 +198,12 @@ def _at_once(
 def _again(stage: Stage, due: Sequence[Matrix], changes: Mapping[str, torch.Tensor]) -> None:
     """Do to the matrices what an earlier run did."""
     for matrix in due:
-        apply(stage.criterion, matrix, changes[matrix.name])
+        apply(stage.recipe, matrix, changes[matrix.name])
         stage.adapter.memory.release()
 
 
 def _solved(
-    stage: Stage,
-    criterion: ChitaCriterion,
-    ranks: Mapping[Matrix, Rank],
-    selections: Mapping[Matrix, Selection],
+    stage: Stage, ranks: Mapping[Matrix, Rank], selections: Mapping[Matrix, Selection]
 ) -> None:
     """Solve block by block on gradients of the model as it is; then put the weights in place."""
     backward = Backward(stage.adapter, stage.batches, lambda _done, _total: None)
@@ -216,7 +213,7 @@ def _solved(
         for matrix in due:
             digest, selection = ranks[matrix].digest, selections[matrix]
             with naming(matrix):
-                weight, outcome = criterion.solve(
+                weight, outcome = stage.criterion.solve(
                     matrix.weight, rows.pop(matrix), digest, selection
                 )
             bits = memory.keep(outcome.mask)
@@ -226,6 +223,9 @@ def _solved(
         matrix.weight.copy_(weight)
         stage.builder.enter(matrix, selections[matrix].count, outcome)
         stage.adapter.memory.release()
+
+
+_SCHEDULES = {"one-shot": _at_once, "sequential": _sequentially, "joint": _solved}
 
 
 @contextmanager

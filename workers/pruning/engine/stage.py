@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from app.recipes.recipe import Pooled, Recipe
+from app.recipes.recipe import Recipe
 from workers.pruning.allocation import allocate
 from workers.pruning.calibration.backward import Backward
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
@@ -19,7 +19,6 @@ from workers.pruning.engine.dense_pass import (
 from workers.pruning.engine.report_builder import ReportBuilder
 from workers.pruning.engine.targets import Targets
 from workers.pruning.importance.criterion import Criterion
-from workers.pruning.importance.gradient import GradientCriterion
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Block, Matrix
@@ -51,12 +50,6 @@ class Stage:
     name: str = "0"
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
 
-    @property
-    def pools_by_importance(self) -> bool:
-        """Whether the criterion itself decides how many weights each matrix loses."""
-        allocation = self.recipe.allocation
-        return isinstance(allocation, Pooled) and allocation.by == "importance"
-
     def block_checkpoints(self, part: str) -> BlockCheckpoints:
         """The finished blocks of a part of the round."""
         return BlockCheckpoints(self.checkpoints, f"{self.name}/{part}", self.targets, self.builder)
@@ -71,10 +64,12 @@ class Stage:
 def ranked(stage: Stage) -> dict[Matrix, Rank]:
     """What ranks the weights of the model as it is; magnitude where the choice is made later."""
     targets, criterion, builder = stage.targets, stage.criterion, stage.builder
-    if isinstance(criterion, GradientCriterion):
+    importance = stage.recipe.importance
+    if importance.needs_gradient:
         backward = Backward(stage.adapter, stage.batches, builder.batch)
         return rank_by_gradients(backward, stage.recipe, targets, criterion, builder)
-    if criterion.sequential and not stage.pools_by_importance:
+    by_importance = stage.recipe.allocation.ranks_by_importance
+    if importance.schedule == "sequential" and not by_importance:
         return by_magnitude(targets)
     checkpoints = stage.block_checkpoints("dense")
     return rank_on_dense_model(
@@ -87,7 +82,7 @@ def counted(stage: Stage, ranks: Mapping[Matrix, Rank]) -> dict[Matrix, int]:
     name = f"{stage.name}/counts"
     if (kept := stage.checkpoints.get(name)) is not None:
         return {matrix: kept.values[matrix.name] for matrix in stage.targets.blocks}
-    ranking = ranks if stage.pools_by_importance else by_magnitude(stage.targets)
+    ranking = ranks if stage.recipe.allocation.ranks_by_importance else by_magnitude(stage.targets)
 
     def scored(rank: Rank) -> Scores:
         def scores() -> torch.Tensor:

@@ -1,35 +1,28 @@
-"""Which weights go first: one criterion, one file."""
+"""Which weights go first: one criterion, one file. Modules are discovered.
 
-from app.recipes.recipe import Chita, Random, Recipe, SparseGPT, Wanda
-from workers.pruning.importance.chita import ChitaCriterion
+A criterion computes the importance of `app.recipes.methods` whose settings it names.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+
+from app.recipes.recipe import Recipe
 from workers.pruning.importance.criterion import Criterion
-from workers.pruning.importance.l2_normalized import L2NormalisedCriterion
-from workers.pruning.importance.lamp import LampCriterion
-from workers.pruning.importance.magnitude import MagnitudeCriterion
-from workers.pruning.importance.multiflow import FlowCriterion
-from workers.pruning.importance.random import RandomCriterion
-from workers.pruning.importance.snip import SnipCriterion
-from workers.pruning.importance.sparsegpt import SparseGPTCriterion
-from workers.pruning.importance.wanda import WandaCriterion
 
-_PLAIN: dict[str, type[Criterion]] = {
-    "magnitude": MagnitudeCriterion,
-    "l2-normalised": L2NormalisedCriterion,
-    "lamp": LampCriterion,
-    "flow": FlowCriterion,
-    "snip": SnipCriterion,
-}
+
+def _criteria() -> Iterator[type[Criterion]]:
+    for info in iter_modules(__path__):
+        module = import_module(f"{__name__}.{info.name}")
+        for each in vars(module).values():
+            own = isinstance(each, type) and each.__module__ == module.__name__
+            if own and issubclass(each, Criterion) and "importance" in vars(each):
+                yield each
+
+
+CRITERIA = {criterion.importance: criterion for criterion in _criteria()}
 
 
 def find_criterion(recipe: Recipe) -> Criterion:
-    """The criterion that carries out the recipe's importance."""
-    match importance := recipe.importance:
-        case Wanda():
-            return WandaCriterion(sequential=importance.sequential)
-        case SparseGPT():
-            return SparseGPTCriterion(importance)
-        case Chita():
-            return ChitaCriterion(importance)
-        case Random():
-            return RandomCriterion(recipe.seed)
-    return _PLAIN[importance.kind]()
+    """The criterion that computes the recipe's importance."""
+    return CRITERIA[type(recipe.importance)](recipe.importance, recipe.seed)

@@ -24,10 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.recipes.recipe import NM, Chita
+from app.recipes.methods.chita import Chita
+from app.recipes.pattern import NM
 from workers.pruning.calibration.backward import Backward
-from workers.pruning.importance.criterion import Outcome, outcome
-from workers.pruning.importance.gradient import GradientCriterion, telling
+from workers.pruning.importance.criterion import Criterion, Outcome, outcome
+from workers.pruning.importance.gradient import telling
 from workers.pruning.importance.quadratic import TRIALS, Quadratic, shortened
 from workers.pruning.models.layout.structure import Matrix
 from workers.pruning.selection.kth import kth_smallest
@@ -51,16 +52,12 @@ class Moved:
     ranked: bool
 
 
-class ChitaCriterion(GradientCriterion):
+class ChitaCriterion(Criterion):
     """Ranks by |w - step * alpha|, then solves for the weights that stay."""
 
-    updates_weights = True
+    importance = Chita
 
-    def __init__(self, settings: Chita) -> None:
-        """Take damping and the size of a part from the recipe."""
-        self._settings = settings
-
-    def digests(
+    def gradient_digests(
         self, backward: Backward, matrices: Sequence[Matrix], pruned: int
     ) -> Mapping[Matrix, Moved]:
         """The global line search; a matrix without gradient has an alpha of zero."""
@@ -100,8 +97,8 @@ class ChitaCriterion(GradientCriterion):
         ridge = self._ridge(len(rows))
         dense, alpha = weight.reshape(-1).double(), digest.alpha.reshape(-1).double()
         solved = torch.zeros_like(dense)
-        for low in range(0, len(dense), self._settings.block_size):
-            part = slice(low, low + self._settings.block_size)
+        for low in range(0, len(dense), self.settings.block_size):
+            part = slice(low, low + self.settings.block_size)
             support = kept[part]
             if not support.any():
                 continue
@@ -115,7 +112,8 @@ class ChitaCriterion(GradientCriterion):
         return result, outcome(scores, result == 0)
 
     def _ridge(self, batches: int) -> float:
-        return batches * self._settings.damping / 2
+        damping: float = self.settings.damping
+        return batches * damping / 2
 
 
 class _GlobalSearch:

@@ -1,7 +1,7 @@
 """What a criterion offers the engine."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import torch
 
 from app.errors import NonFiniteError
+from app.recipes.importance import Importance
+from workers.pruning.calibration.backward import Backward
 from workers.pruning.calibration.statistics import Statistic
 from workers.pruning.models.layout.structure import Matrix
 from workers.pruning.selection.selection import Selection, zero
@@ -41,14 +43,49 @@ class Criterion(ABC):
     """An importance as the engine carries it out; by default it ranks and changes nothing else.
 
     Attributes:
-        statistic: what it wants summed over the inputs of a matrix; None when it needs no data.
-        sequential: whether a block is calibrated on the activations of already pruned blocks.
-        updates_weights: whether weights that stay are moved.
+        importance: whose scores it computes.
+        statistic: what is summed over the inputs of a matrix; None where no inputs are read.
     """
 
+    importance: ClassVar[type[Importance]]
     statistic: ClassVar[type[Statistic] | None] = None
-    sequential: bool = False
-    updates_weights: ClassVar[bool] = False
+
+    def __init__(self, settings: Any, seed: int = 0) -> None:
+        """Take the recipe's settings of the importance, and its seed."""
+        self.settings = settings
+        self.seed = seed
+
+    def gradient_digests(
+        self, backward: Backward, matrices: Sequence[Matrix], pruned: int
+    ) -> Mapping[Matrix, Any]:
+        """What `scores` needs of the gradients of the loss, for all matrices at once.
+
+        Of an importance that reads gradients.
+
+        Args:
+            backward: the calibration batches, on the model as it is now.
+            matrices: those to prune.
+            pruned: how many of their weights go in total.
+
+        Returns:
+            One entry per matrix, None for one that the loss does not depend on.
+        """
+        raise NotImplementedError
+
+    def solve(
+        self, weight: torch.Tensor, rows: torch.Tensor, digest: Any, selection: Selection
+    ) -> tuple[torch.Tensor, Outcome]:
+        """The pruned and updated (out, in) weights, and what that came to; `weight` stays.
+
+        Of an importance whose schedule is joint.
+
+        Args:
+            weight: (out, in).
+            rows: gradients at these weights, (batches, out * in).
+            digest: of the matrix.
+            selection: how many of its weights go.
+        """
+        raise NotImplementedError
 
     def digest(self, statistic: Any) -> Any:
         """What `scores` needs of the statistic, small enough to keep for a whole model."""

@@ -4,11 +4,14 @@ from typing import Any
 
 import torch
 
+from app.recipes.methods.l2_normalized import L2Normalized
 from workers.pruning.importance.criterion import Criterion
 
 
-class L2NormalisedCriterion(Criterion):
+class L2NormalizedCriterion(Criterion):
     """|w| / ||W||_F."""
+
+    importance = L2Normalized
 
     def scores(self, weight: torch.Tensor, digest: Any) -> torch.Tensor:
         """Shares of the Frobenius norm, in float32; zero in a matrix of zeros."""

@@ -4,11 +4,14 @@ from typing import Any
 
 import torch
 
+from app.recipes.methods.lamp import Lamp
 from workers.pruning.importance.criterion import Criterion
 
 
 class LampCriterion(Criterion):
     """u_(i) / sum_{j >= i} u_(j), u the squared weights of the matrix in ascending order."""
+
+    importance = Lamp
 
     def scores(self, weight: torch.Tensor, digest: Any) -> torch.Tensor:
         """Share of the squares that are still there when a weight's turn comes: float32, 0..1.

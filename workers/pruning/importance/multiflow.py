@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from app.recipes.methods.multiflow import Flow
 from workers.pruning.calibration.statistics import SquareSum
 from workers.pruning.importance.criterion import Criterion
 
@@ -16,6 +17,7 @@ class FlowCriterion(Criterion):
     factor per matrix, and the triple product of half-precision weights cannot vanish in float32.
     """
 
+    importance = Flow
     statistic = SquareSum
 
     def digest(self, statistic: Any) -> torch.Tensor:

@@ -5,20 +5,19 @@ from zlib import crc32
 
 import torch
 
+from app.recipes.methods.random import Random
 from workers.pruning.importance.criterion import Criterion
 from workers.pruning.models.layout.structure import Matrix
 
 
 class RandomCriterion(Criterion):
-    """Uniform in [0, 1), the same for a matrix whatever else is pruned."""
+    """Uniform in [0, 1) by seed and name: the same for a matrix whatever else is pruned."""
 
-    def __init__(self, seed: int) -> None:
-        """Draw by `seed` and the matrix's name."""
-        self._seed = seed
+    importance = Random
 
     def unseen_digest(self, matrix: Matrix) -> int:
         """Seed of one matrix."""
-        return self._seed << 32 | crc32(matrix.name.encode())
+        return self.seed << 32 | crc32(matrix.name.encode())
 
     def scores(self, weight: torch.Tensor, digest: Any) -> torch.Tensor:
         """Float32, drawn on the CPU so that every device prunes the same weights."""

@@ -5,15 +5,17 @@ from typing import Any
 
 import torch
 
+from app.recipes.methods.snip import Snip
 from workers.pruning.calibration.backward import Backward
-from workers.pruning.importance.gradient import GradientCriterion, telling
+from workers.pruning.importance.criterion import Criterion
+from workers.pruning.importance.gradient import telling
 from workers.pruning.models.layout.structure import Matrix
 
 _BELOW_ALL = 2.0**-100
 _TINY = torch.finfo(torch.float32).tiny
 
 
-class SnipCriterion(GradientCriterion):
+class SnipCriterion(Criterion):
     """|g_ij w_ij|, g the gradient summed over the batches (eq. 4).
 
     The paper divides by the sum over the model, which changes no order. The gradients of all
@@ -22,7 +24,9 @@ class SnipCriterion(GradientCriterion):
     arXiv 2006.00896) what is pruned stays pruned.
     """
 
-    def digests(
+    importance = Snip
+
+    def gradient_digests(
         self, backward: Backward, matrices: Sequence[Matrix], pruned: int
     ) -> Mapping[Matrix, Any]:
         """Summed gradients, (out, in), float32; none of a matrix where all are zero."""

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.recipes.recipe import NM, SparseGPT
+from app.recipes.methods.sparsegpt import SparseGPT
+from app.recipes.pattern import NM
 from workers.pruning.calibration.statistics import Hessian
 from workers.pruning.importance.criterion import Criterion, Outcome
 from workers.pruning.selection.linalg import inverse_factor
@@ -39,13 +40,12 @@ class SparseGPTCriterion(Criterion):
     Columns whose input is always zero go first: their weights cost nothing.
     """
 
+    importance = SparseGPT
     statistic = Hessian
-    sequential = True
-    updates_weights = True
 
-    def __init__(self, settings: SparseGPT) -> None:
+    def __init__(self, settings: SparseGPT, seed: int = 0) -> None:
         """Take damping and block size from the recipe."""
-        self._settings = settings
+        super().__init__(settings, seed)
         self._latest: tuple[Hessian, Inverse] | None = None
 
     def digest(self, statistic: Any) -> torch.Tensor:
@@ -97,7 +97,7 @@ class SparseGPTCriterion(Criterion):
 
     def _blocks(self, columns: int, selection: Selection) -> list[tuple[int, int]]:
         """Stretches of columns that are updated together; no n:m group is cut."""
-        width = self._settings.block_size
+        width: int = self.settings.block_size
         if isinstance(selection.pattern, NM):
             width = -(-width // selection.pattern.m) * selection.pattern.m
         return [(start, min(start + width, columns)) for start in range(0, columns, width)]
@@ -113,7 +113,7 @@ class SparseGPTCriterion(Criterion):
         diagonal = hessian.diagonal()
         dead = diagonal == 0
         diagonal[dead] = 1
-        asked = self._settings.damping
+        asked = self.settings.damping
         upper, damping = inverse_factor(hessian, asked)
         scale = upper.diagonal().reciprocal().masked_fill_(dead, 0)
         warnings = ()

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from app.recipes.methods.wanda import Wanda
 from workers.pruning.calibration.statistics import SquareSum
 from workers.pruning.importance.criterion import Criterion
 
@@ -11,11 +12,8 @@ from workers.pruning.importance.criterion import Criterion
 class WandaCriterion(Criterion):
     """|w_ij| * ||x_j||_2 (eq. 1), the norm taken per calibration sample."""
 
+    importance = Wanda
     statistic = SquareSum
-
-    def __init__(self, *, sequential: bool) -> None:
-        """Calibrate on pruned predecessors, or on the dense model."""
-        self.sequential = sequential
 
     def digest(self, statistic: Any) -> torch.Tensor:
         """Sqrt of the mean over samples of sum_tokens x_j^2: (in,), float32."""

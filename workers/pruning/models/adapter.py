@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from app.errors import UnsupportedArchitectureError
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.models.encoding import RecordEncoder
 from workers.pruning.models.files import map_file_keys
 from workers.pruning.models.layout.discovery import (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.models.adapter import Adapter, TowerSpec
 from workers.pruning.models.layout.discovery import find_stacks
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.errors import NonFiniteError, RecipeError
 from app.recipes.budgets import share, share_by_row
-from app.recipes.recipe import NM, Pattern
+from app.recipes.pattern import NM, Pattern
 from workers.pruning.selection.kth import kth_smallest
 
 

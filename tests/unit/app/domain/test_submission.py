@@ -3,7 +3,9 @@ from pydantic import ValidationError
 
 from app.domain.submission import JobRequest, JobSpec, resolve
 from app.errors import MethodParameterError, UnknownMethodError
-from app.recipes.recipe import NM, Modality, Pooled, Unstructured
+from app.recipes.allocation import Pooled
+from app.recipes.modality import Modality
+from app.recipes.pattern import NM, Unstructured
 
 
 def request(**fields):

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.recipes.allocation import ECoFLaP, Pooled
 from app.recipes.budgets import share, share_by_keeping, share_by_row, total_of
-from app.recipes.recipe import NM, ECoFLaP, Modality, Pooled, Recipe
+from app.recipes.modality import Modality
+from app.recipes.pattern import NM
+from app.recipes.recipe import Recipe
 
 DECIMALS = st.integers(1, 9999).map(lambda n: Decimal(n) / 10000)
 

@@ -15,7 +15,7 @@ from app.recipes.data import (
     default_set,
     inputs_of,
 )
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pipeline.data.builtin import Part, builtin_records
 
 TEXTS, IMAGES, PAIRS = Inputs(True, False), Inputs(False, True), Inputs(True, True)

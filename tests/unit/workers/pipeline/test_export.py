@@ -3,8 +3,9 @@
 import pytest
 
 from app.errors import VerificationError
+from app.recipes.allocation import Uniform
 from app.recipes.pruning_report import PruningReport, Tally, Target
-from app.recipes.recipe import Recipe, Uniform
+from app.recipes.recipe import Recipe
 from workers.pipeline.export import verify_target
 
 

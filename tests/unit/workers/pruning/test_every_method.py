@@ -8,8 +8,9 @@ import transformers
 from transformers.utils import ModelOutput
 
 from app.errors import RecipeError
-from app.recipes.methods import WEIGHT_METHODS, build_recipe
-from app.recipes.recipe import ECoFLaP, Uniform
+from app.recipes.allocation import ECoFLaP, Uniform
+from app.recipes.methods import WEIGHT_METHODS
+from app.recipes.presets import build_recipe
 from tests.families import BY_NAME, records
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.export import export_checkpoint

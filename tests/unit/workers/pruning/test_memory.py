@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from app.errors import ModelLoadError
-from app.recipes.methods import WEIGHT_METHODS, build_recipe
+from app.recipes.methods import WEIGHT_METHODS
+from app.recipes.presets import build_recipe
 from tests.families import BY_NAME, records
 from workers.pruning import memory
 from workers.pruning.engine.prune import prune

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from app.errors import NonFiniteError
-from app.recipes.methods import WEIGHT_METHODS, build_recipe
+from app.recipes.methods import WEIGHT_METHODS
+from app.recipes.presets import build_recipe
 from tests.families import BY_NAME, records
 from tests.tiny import stored_as
 from workers.pipeline.checkpoints import DiskCheckpoints

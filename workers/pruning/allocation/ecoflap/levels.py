@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from app.errors import RecipeError
-from app.recipes.recipe import NM
+from app.recipes.pattern import NM
 from workers.pruning.allocation.ecoflap.water_filling import Group, ideal_keeps
 
 _TRIES = 100_000

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from app.errors import CalibrationDataError
+from app.recipes.allocation import FirstOrder, GradientNorm, ZerothOrder
 from app.recipes.allocation_scores import AllocationScores
-from app.recipes.recipe import FirstOrder, GradientNorm, ZerothOrder
 from workers.pruning.allocation.ecoflap.backward import SUMS, BackwardEstimator, norm
 from workers.pruning.allocation.ecoflap.zeroth_order import ZerothOrderEstimator
 from workers.pruning.calibration.gradients import Differentiable

@@ -8,8 +8,8 @@ from itertools import combinations
 from typing import Literal
 
 from app.errors import AllocationScoreError
+from app.recipes.allocation import FirstOrder
 from app.recipes.allocation_scores import AllocationScores
-from app.recipes.recipe import FirstOrder
 from workers.pruning.models.layout.structure import Matrix
 
 # Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.

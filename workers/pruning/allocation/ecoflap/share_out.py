@@ -8,10 +8,12 @@ from fractions import Fraction
 from typing import Literal
 
 from app.errors import RecipeError
+from app.recipes.allocation import ECoFLaP
 from app.recipes.allocation_scores import AllocationScores
 from app.recipes.budgets import share_by_keeping
+from app.recipes.pattern import NM, Unstructured
 from app.recipes.pruning_report import AllocationReport, GroupReport
-from app.recipes.recipe import NM, ECoFLaP, Recipe, Unstructured
+from app.recipes.recipe import Recipe
 from workers.pruning.allocation.ecoflap.levels import keep_levels
 from workers.pruning.allocation.ecoflap.ranking import Scored, resolved_pairs, score_groups
 from workers.pruning.allocation.ecoflap.water_filling import Group, keep_counts
@@ -32,7 +34,6 @@ class SharedOut:
 
 def share_out(
     recipe: Recipe,
-    allocation: ECoFLaP,
     blocks: Mapping[Matrix, Block],
     towers: Sequence[Tower],
     scores: AllocationScores,
@@ -44,7 +45,6 @@ def share_out(
 
     Args:
         recipe: target and pattern.
-        allocation: the recipe's.
         blocks: the matrices with the block each lies in, in execution order.
         towers: of the model.
         scores: of these matrices.
@@ -53,6 +53,9 @@ def share_out(
         AllocationScoreError: a score is missing, zero, negative or not finite; it is named.
         RecipeError: no mixed n:m pattern meets the budget.
     """
+    allocation = recipe.allocation
+    if not isinstance(allocation, ECoFLaP):
+        raise TypeError(f"{allocation.kind} is not shared out by scores")
     pools: dict[str, list[Matrix]] = defaultdict(list)
     for matrix in blocks:
         pools[matrix.modality if allocation.budget == "modality" else ""].append(matrix)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from app.errors import NonFiniteError, RecipeError
-from app.recipes.recipe import ZerothOrder
+from app.recipes.allocation import ZerothOrder
 from workers.pruning.allocation.ecoflap.memo import Memo
 from workers.pruning.allocation.ecoflap.perturbation import (
     Perturbation,

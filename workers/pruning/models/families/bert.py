@@ -1,6 +1,6 @@
 """BERT: the encoder alone and with any of its heads."""
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.models.adapter import Adapter, TowerSpec
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.models.adapter import Adapter, TowerSpec
 from workers.pruning.models.inputs import inputs
 from workers.pruning.models.inputs.inputs import CalibrationRecord

@@ -1,6 +1,6 @@
 """BLIP-2: a Q-Former between a vision tower and an OPT, T5 or Llama."""
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.models.adapter import Adapter, TowerSpec
 
 _PARTS = (

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.models.adapter import Adapter, TowerSpec
 from workers.pruning.models.inputs import inputs
 from workers.pruning.models.inputs.inputs import CalibrationRecord

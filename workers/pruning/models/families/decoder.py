@@ -1,6 +1,6 @@
 """Decoder-only language models: Llama and the decoders of its shape, OPT, GPT-2."""
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.models.adapter import Adapter, TowerSpec
 
 

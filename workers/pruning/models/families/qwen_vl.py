@@ -1,6 +1,6 @@
 """Qwen2-VL and Qwen2.5-VL: patches of all images in one row, merged four to a token."""
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.models.adapter import Adapter, TowerSpec
 
 

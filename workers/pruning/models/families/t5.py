@@ -1,6 +1,6 @@
 """T5: encoder and decoder; the position bias of the first block serves all."""
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.models.adapter import Adapter, TowerSpec
 
 

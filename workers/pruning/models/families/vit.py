@@ -1,6 +1,6 @@
 """ViT: images alone."""
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.models.adapter import Adapter, TowerSpec
 
 

@@ -8,7 +8,7 @@ from typing import cast
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.memory import stored
 from workers.pruning.models.files import FileKeys, Place
 from workers.pruning.models.layout.structure import Matrix

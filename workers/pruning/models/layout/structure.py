@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,9 +5,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from app.recipes.evaluation import Estimate, EvaluationReport, Measured, MetricName
-from app.recipes.methods import build_recipe
+from app.recipes.modality import Modality
+from app.recipes.presets import build_recipe
 from app.recipes.pruning_report import PAGE_FILE, MatrixReport, PruningReport, tally
-from app.recipes.recipe import Modality
 from workers.pipeline.export import Sizes
 from workers.pipeline.reports.card import write_page
 from workers.pipeline.reports.plots import plots

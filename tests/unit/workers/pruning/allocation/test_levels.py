@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import RecipeError
-from app.recipes.recipe import NM
+from app.recipes.pattern import NM
 from workers.pruning.allocation.ecoflap.levels import keep_levels
 from workers.pruning.allocation.ecoflap.water_filling import Group
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from app.errors import AllocationScoreError, CalibrationDataError, NonFiniteError
-from app.recipes.recipe import FirstOrder, GradientNorm, ZerothOrder
+from app.recipes.allocation import FirstOrder, GradientNorm, ZerothOrder
 from tests.families import BY_NAME, records
 from workers.pruning.allocation.ecoflap import measure
 from workers.pruning.allocation.ecoflap.perturbation import noise

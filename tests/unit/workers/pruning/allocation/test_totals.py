@@ -8,19 +8,15 @@ import pytest
 import torch
 
 from app.errors import RecipeError
-from app.recipes.methods import build_recipe
-from app.recipes.recipe import (
-    NM,
-    Flow,
-    Magnitude,
-    Pooled,
-    Random,
-    Recipe,
-    SparseGPT,
-    Uniform,
-    Unstructured,
-    Wanda,
-)
+from app.recipes.allocation import Pooled, Uniform
+from app.recipes.methods.magnitude import Magnitude
+from app.recipes.methods.multiflow import Flow
+from app.recipes.methods.random import Random
+from app.recipes.methods.sparsegpt import SparseGPT
+from app.recipes.methods.wanda import Wanda
+from app.recipes.pattern import NM, Unstructured
+from app.recipes.presets import build_recipe
+from app.recipes.recipe import Recipe
 from tests.families import BY_NAME, records
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.families.registry import adapt

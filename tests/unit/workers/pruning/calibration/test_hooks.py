@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from app.errors import NonFiniteError
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from workers.pruning.calibration.statistics import Calibration, Hessian, SquareSum
 from workers.pruning.models.layout.structure import Matrix
 

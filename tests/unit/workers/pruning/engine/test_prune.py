@@ -8,8 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from app.errors import CalibrationDataError, NonFiniteError, RecipeError
-from app.recipes.methods import build_recipe
-from app.recipes.recipe import NM, Magnitude, Pooled, Recipe, SparseGPT, Unstructured, Wanda
+from app.recipes.allocation import Pooled
+from app.recipes.methods.magnitude import Magnitude
+from app.recipes.methods.sparsegpt import SparseGPT
+from app.recipes.methods.wanda import Wanda
+from app.recipes.pattern import NM, Unstructured
+from app.recipes.presets import build_recipe
+from app.recipes.recipe import Recipe
 from tests.families import BY_NAME, records
 from tests.unit.workers.pruning import references
 from workers.pruning.engine.prune import prune

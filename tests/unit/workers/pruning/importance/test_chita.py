@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from app.recipes.methods import build_recipe
-from app.recipes.recipe import Chita, Recipe, Unstructured
+from app.recipes.methods.chita import Chita
+from app.recipes.pattern import Unstructured
+from app.recipes.presets import build_recipe
+from app.recipes.recipe import Recipe
 from tests.families import records
 from workers.pruning.calibration.backward import Backward
 from workers.pruning.engine.prune import prune

@@ -6,8 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.recipes.methods import build_recipe
-from app.recipes.recipe import Flow, Modality, Recipe, Unstructured
+from app.recipes.methods.multiflow import Flow
+from app.recipes.modality import Modality
+from app.recipes.pattern import Unstructured
+from app.recipes.presets import build_recipe
+from app.recipes.recipe import Recipe
 from tests.families import BY_NAME, records
 from tests.unit.workers.pruning.references import lowest
 from workers.pruning.calibration.statistics import SquareSum

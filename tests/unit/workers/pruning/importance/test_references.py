@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from app.recipes.recipe import NM, SparseGPT, Unstructured
+from app.recipes.methods.sparsegpt import SparseGPT
+from app.recipes.methods.wanda import Wanda
+from app.recipes.pattern import NM, Unstructured
 from tests.unit.workers.pruning import references
 from workers.pruning.calibration.statistics import Hessian, SquareSum
 from workers.pruning.importance.sparsegpt import SparseGPTCriterion
@@ -41,7 +43,7 @@ def test_wanda(pattern, sparsity):
     weight, x = case(12, 40)
     expected = references.wanda(weight.numpy(), x.numpy(), sparsity, pattern)
     selection = Selection(PATTERNS[pattern], budget((12, 40), sparsity, PATTERNS[pattern]))
-    WandaCriterion(sequential=True).prune(weight, observed(SquareSum, x), selection)
+    WandaCriterion(Wanda()).prune(weight, observed(SquareSum, x), selection)
     assert np.array_equal(weight.numpy(), expected.astype(np.float32))
 
 
@@ -92,6 +94,6 @@ def test_sparsegpt_beats_wanda_at_its_own_measure():
     selection = Selection(PATTERNS["row"], 24 * 80)
     SparseGPTCriterion(SparseGPT()).prune(weight, observed(Hessian, x), selection)
     before = case(24, 160, tokens=600)[0]
-    WandaCriterion(sequential=True).prune(other, observed(SquareSum, x), selection)
+    WandaCriterion(Wanda()).prune(other, observed(SquareSum, x), selection)
     loss = [float((((w - before) @ x.T) ** 2).sum()) for w in (weight, other)]
     assert loss[0] < 0.9 * loss[1]

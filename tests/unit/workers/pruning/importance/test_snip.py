@@ -6,8 +6,11 @@ import torch
 import transformers as tf
 
 from app.errors import CalibrationDataError, NonFiniteError, RecipeError
-from app.recipes.methods import build_recipe
-from app.recipes.recipe import NM, Modality, Recipe, Snip
+from app.recipes.methods.snip import Snip
+from app.recipes.modality import Modality
+from app.recipes.pattern import NM
+from app.recipes.presets import build_recipe
+from app.recipes.recipe import Recipe
 from tests.families import BY_NAME
 from tests.tiny import SQUARE, VISION_CONFIG, records, save
 from tests.unit.workers.pruning.references import lowest
@@ -75,7 +78,7 @@ def test_stages_follow_the_exponential_schedule():
 
 def test_a_dead_weight_goes_before_a_live_one_without_gradient():
     weight, gradient = torch.tensor([[1.0, 0.0, 2.0]]), torch.tensor([[0.0, 5.0, 1.0]])
-    scores = SnipCriterion().scores(weight, gradient)
+    scores = SnipCriterion(Snip()).scores(weight, gradient)
     assert scores[0, 1] == 0 < scores[0, 0] < scores[0, 2]
 
 

@@ -5,7 +5,10 @@ import torch
 import transformers as tf
 
 from app.errors import CalibrationDataError
-from app.recipes.recipe import Chita, Pooled, Recipe, Snip
+from app.recipes.allocation import Pooled
+from app.recipes.methods.chita import Chita
+from app.recipes.methods.snip import Snip
+from app.recipes.recipe import Recipe
 from tests.families import BY_NAME, records
 from tests.tiny import BERT, save, tokenizer
 from workers.pruning.engine.prune import prune

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from app.errors import CalibrationDataError, RecipeError, UnsupportedArchitectureError
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from tests.families import BY_NAME, records
 from tests.tiny import BERT, DECODER, VISION_CONFIG, save, tokenizer
 from workers.pruning.models.export import export_checkpoint

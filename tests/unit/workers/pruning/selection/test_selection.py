@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from app.errors import NonFiniteError, RecipeError
-from app.recipes.recipe import NM, Unstructured
+from app.recipes.pattern import NM, Unstructured
 from workers.pruning.selection import kth
 from workers.pruning.selection.kth import kth_smallest, pool_counts
 from workers.pruning.selection.selection import (

@@ -7,7 +7,8 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from app.recipes.methods import WEIGHT_METHODS, build_recipe
+from app.recipes.methods import WEIGHT_METHODS
+from app.recipes.presets import build_recipe
 from tests.families import BY_NAME, records
 from tests.tiny import DECODER, stored_as
 from workers.pruning.calibration.gradients import each_gradient

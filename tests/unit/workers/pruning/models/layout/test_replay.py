@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
-from app.recipes.recipe import Modality
+from app.recipes.modality import Modality
 from tests.families import BY_NAME, records
 from workers.pruning.memory import Memory
 from workers.pruning.models.families.registry import adapt
