@@ -21,6 +21,11 @@ SUBMITS = {
 }
 
 
+def begins(frame):
+    """Is a function entered? A coroutine that goes on is not: it may be of another request."""
+    return frame.f_code.co_code[frame.f_lasti + 1] == 0
+
+
 class Trace:
     """The modules of `app` in which a function runs while it is on, in every thread since."""
 
@@ -30,7 +35,7 @@ class Trace:
 
     def __call__(self, frame, event, _):
         code = frame.f_code
-        if self.on and event == "call" and code.co_name != "<module>":
+        if self.on and event == "call" and begins(frame) and code.co_name != "<module>":
             file = Path(code.co_filename)
             if file.is_relative_to(APP):
                 name = ".".join(file.relative_to(APP.parent).with_suffix("").parts)
