@@ -25,15 +25,14 @@ from app.errors import StorageUnavailableError
 from app.planning.machines import SILENT
 from app.process import prepare
 from app.queue import CeleryQueue
-from app.services.jobs import attempts, relay
-from app.services.jobs import stranded as waiting
+from app.services.jobs import attempts, relay, stranded
 from app.services.jobs.garbage_collection import (
     discard_leftovers,
     sweep_checkpoints,
     sweep_datasets,
 )
 from app.services.lifecycle import retention
-from app.services.publications import publisher as publish
+from app.services.publications.publisher import AT_ONCE, Publisher
 from app.services.quarantine import Guard
 from app.services.webhooks import delivery
 from app.settings import Settings
@@ -107,8 +106,8 @@ def _end_overdue(guard: Guard) -> None:
 
 def _warn(guard: Guard) -> None:
     with guard.engine.connect() as connection:
-        stranded = outbox.stranded(connection, SILENT, limit=BATCH)
-    if told := _done(guard, Loop.WARN, stranded, waiting.warn):
+        waiting = outbox.stranded(connection, SILENT, limit=BATCH)
+    if told := _done(guard, Loop.WARN, waiting, stranded.warn):
         logger.warning("%d jobs wait for workers that nobody hears of", told)
 
 
@@ -228,13 +227,13 @@ def run(settings: Settings, stop: threading.Event) -> None:
     delivering = threading.Thread(
         target=delivery.run, args=(deliverer, sender, stop, interval), name="webhooks"
     )
-    publisher = publish.Publisher(engine, store, settings.publishing.destinations)
+    publisher = Publisher(engine, store, settings.publishing.destinations)
     publishing = [
         # A push that is under way is left to the next process: it may take hours.
         threading.Thread(
             target=publisher.run, args=(stop, interval), name="publishing", daemon=True
         )
-        for _ in range(publish.AT_ONCE)
+        for _ in range(AT_ONCE)
     ]
     next_tidy = time.monotonic()
     wake = _Listener(settings.database.url)

@@ -107,7 +107,7 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MemberResult:
     """One member in the leaderboard; figures are None until they are measured.
 
     Attributes:
@@ -134,10 +134,10 @@ class Standing:
         return self.status is JobStatus.SUCCEEDED and self.drop is not None
 
 
-def ranked(standings: Sequence[Standing], objective: Objective) -> list[Standing]:
+def ranked(members: Sequence[MemberResult], objective: Objective) -> list[MemberResult]:
     """The best first; those without a figure come last, in the order they were given."""
 
-    def merit(each: Standing) -> tuple[float, ...]:
+    def merit(each: MemberResult) -> tuple[float, ...]:
         if not each.measured or each.drop is None or each.sparsity is None:
             return (2,)
         if objective.max_drop is None:
@@ -145,12 +145,12 @@ def ranked(standings: Sequence[Standing], objective: Objective) -> list[Standing
         within = each.drop <= objective.max_drop
         return (0, -each.sparsity, each.drop) if within else (1, each.drop, -each.sparsity)
 
-    return sorted(standings, key=merit)
+    return sorted(members, key=merit)
 
 
-def best(standings: Sequence[Standing], objective: Objective) -> Standing | None:
+def best(members: Sequence[MemberResult], objective: Objective) -> MemberResult | None:
     """The member that meets the objective best; None where none meets it (yet)."""
-    first = next(iter(ranked(standings, objective)), None)
+    first = next(iter(ranked(members, objective)), None)
     if first is None or not first.measured or first.drop is None:
         return None
     allowed = objective.max_drop

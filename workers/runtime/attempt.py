@@ -211,7 +211,7 @@ class Attempt:
         if self._kept:
             return
         try:
-            transact(self._engine, partial(attempts.kept, job=self.job), seconds=_SHORT)
+            transact(self._engine, partial(attempts.note_progress, job=self.job), seconds=_SHORT)
         except SQLAlchemyError as error:  # the next block tells it
             logger.warning("%s keeps blocks but cannot say so: %s", self.job.id, error)
         else:

@@ -21,7 +21,7 @@ from app.errors import SecateurError
 from app.messages import in_words
 from app.telemetry.redaction import scrub
 from app.telemetry.traces import REQUEST_ID
-from app.uploads import errors as dataset_errors
+from app.uploads.errors import DatasetRowError
 
 logger = logging.getLogger("secateur.api")
 
@@ -76,7 +76,7 @@ def _secateur(_: Request, error: Exception) -> JSONResponse:
     if known.retry_after is not None:
         headers["Retry-After"] = str(known.retry_after)
     issues = []
-    if isinstance(known, dataset_errors.DatasetRowError):
+    if isinstance(known, DatasetRowError):
         issues = [{"code": known.code, "detail": str(known), "row": str(known.row)}]
     return problem(status, known.code, str(known), issues=issues, headers=headers)
 

@@ -21,7 +21,7 @@ from app.api.http.feeds import Wait, until
 from app.api.sweeps.schemas import Leaderboard, SweepOut, SweepPage
 from app.domain.sweeps import Sweep, SweepRequest
 from app.recipes.evaluation import MetricName
-from app.services.lifecycle import leaderboard as standings
+from app.services.lifecycle.leaderboard import rank_members
 from app.services.sweeps import service as sweeps
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], route_class=TransactionRoute)
@@ -100,7 +100,7 @@ def leaderboard(
 ) -> Leaderboard:
     """Compare the jobs of a sweep, the best first."""
     sweep = sweeps.get(transaction, caller, sweep_id)
-    return Leaderboard.of(standings.leaderboard(transaction, sweep, metric))
+    return Leaderboard.of(rank_members(transaction, sweep, metric))
 
 
 @router.post("/{sweep_id}/cancel")

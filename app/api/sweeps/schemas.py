@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from app.domain.jobs import JobStatus
 from app.domain.submission import AnyRecipe
-from app.domain.sweeps import Standing, Sweep, SweepRequest, SweepStatus
+from app.domain.sweeps import MemberResult, Sweep, SweepRequest, SweepStatus
 from app.recipes.evaluation import MetricName
 
 
@@ -81,7 +81,7 @@ class Leaderboard(BaseModel):
     standings: list[StandingOut]
 
     @classmethod
-    def of(cls, found: tuple[MetricName | None, Sequence[Standing]]) -> Self:
+    def of(cls, found: tuple[MetricName | None, Sequence[MemberResult]]) -> Self:
         """The wire form of a leaderboard."""
         metric, standings = found
         out = [StandingOut.model_validate(asdict(each)) for each in standings]

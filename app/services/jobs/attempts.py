@@ -99,7 +99,7 @@ def heartbeat(
     return state
 
 
-def kept(connection: Connection, job: Job) -> None:
+def note_progress(connection: Connection, job: Job) -> None:
     """Note that the attempt kept something: whatever ends it, the job got further."""
     leases.note_progress(connection, job.id, job.attempt)
 

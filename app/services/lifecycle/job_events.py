@@ -11,7 +11,7 @@ from app.domain.jobs import Artifact, EventType, Job, JobStatus, NewEvent, statu
 from app.domain.sweeps import Sweep, SweepRequest, SweepStatus, best, next_status
 from app.domain.webhooks import WebhookEvent
 from app.recipes.pruning_report import STATISTICS_FILE
-from app.services.lifecycle.leaderboard import standing
+from app.services.lifecycle.leaderboard import member_result
 
 
 def write(connection: Connection, job: Job, log: Sequence[NewEvent]) -> None:
@@ -91,6 +91,6 @@ def update_best_member(connection: Connection, sweep: Sweep) -> None:
     if objective is None:
         return
     members = jobs.members(connection, sweep.id)
-    found = best([standing(job, objective.metric) for job in members], objective)
+    found = best([member_result(job, objective.metric) for job in members], objective)
     if (job_id := found.job_id if found else None) != sweep.best_id:
         sweeps.set_best(connection, sweep.id, job_id)

@@ -6,15 +6,15 @@ from sqlalchemy import Connection
 
 from app.db import jobs
 from app.domain.jobs import Job
-from app.domain.sweeps import Objective, Standing, Sweep, SweepRequest, ranked
+from app.domain.sweeps import MemberResult, Objective, Sweep, SweepRequest, ranked
 from app.recipes.evaluation import Measured, MetricName
 
 
-def standing(job: Job, metric: MetricName | None) -> Standing:
+def member_result(job: Job, metric: MetricName | None) -> MemberResult:
     """One member by its result, as far as there is one."""
     result = job.result or {}
     measured = _measured(job, metric)
-    return Standing(
+    return MemberResult(
         job_id=job.id,
         status=job.status,
         method=job.spec["method"],
@@ -28,15 +28,15 @@ def standing(job: Job, metric: MetricName | None) -> Standing:
     )
 
 
-def leaderboard(
+def rank_members(
     connection: Connection, sweep: Sweep, metric: MetricName | None
-) -> tuple[MetricName | None, Sequence[Standing]]:
+) -> tuple[MetricName | None, Sequence[MemberResult]]:
     """The metric and the members, the best first by it, by the objective, or else as made."""
     objective = SweepRequest.model_validate(sweep.request).objective
     if metric is not None:
         objective = Objective(metric=metric)
     name = objective.metric if objective else None
-    found = [standing(job, name) for job in jobs.members(connection, sweep.id)]
+    found = [member_result(job, name) for job in jobs.members(connection, sweep.id)]
     return name, ranked(found, objective) if objective else found
 
 

@@ -241,7 +241,7 @@ def test_an_attempt_that_kept_something_does_not_count_as_one_in_vain(engine, cl
     for _ in range(5):
         job = claim()
         with engine.begin() as connection:
-            attempts.kept(connection, job)
+            attempts.note_progress(connection, job)
         expire(engine, job_id)
         reap(engine)
     for _ in range(2):
@@ -258,7 +258,7 @@ def test_a_fault_after_something_was_kept_is_tried_again(engine, claim, look, jo
     reap(engine)
     job = claim()
     with engine.begin() as connection:
-        attempts.kept(connection, job)
+        attempts.note_progress(connection, job)
         attempts.retry(connection, job, ERROR, log=())
     assert look().status is JobStatus.QUEUED
 
@@ -269,7 +269,7 @@ def test_an_outdated_attempt_keeps_nothing_for_the_count(engine, claim, look, jo
     reap(engine)
     claim()
     with engine.begin() as connection:
-        attempts.kept(connection, first)
+        attempts.note_progress(connection, first)
     assert look().fruitless == 2
 
 
