@@ -27,7 +27,7 @@ from app.process import prepare
 from app.queue import CeleryQueue
 from app.services.jobs import attempts, relay, stranded
 from app.services.jobs.garbage_collection import (
-    discard_leftovers,
+    discard_abandoned,
     sweep_checkpoints,
     sweep_datasets,
 )
@@ -172,7 +172,7 @@ def _expire(guard: Guard, age: timedelta | None) -> None:
 def _discard_files(guard: Guard, store: ArtifactStore) -> None:
     found = store.attempts()
     _tell_foreign("files", found.foreign)
-    if discarded := discard_leftovers(guard, store, found):
+    if discarded := discard_abandoned(guard, store, found):
         maintenance.SWEPT.labels("files").inc(discarded)
         logger.info("discarded the files of %d attempts", discarded)
 

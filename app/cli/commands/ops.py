@@ -26,7 +26,7 @@ from app.domain.quarantine import Loop
 from app.errors import StorageUnavailableError
 from app.local.process import LocalError
 from app.services.jobs.garbage_collection import (
-    discard_leftovers,
+    discard_abandoned,
     sweep_checkpoints,
     sweep_datasets,
 )
@@ -122,7 +122,7 @@ def gc(
         guard = Guard(engine)
         store = open_store(kept.dir, kept.url, kept.endpoint)
         found = store.attempts()
-        files = discard_leftovers(guard, store, found)
+        files = discard_abandoned(guard, store, found)
         checkpoints = CheckpointStore(settings.checkpoints.dir)
         jobs = checkpoints.jobs()
         ended = sweep_checkpoints(guard, checkpoints, jobs)

@@ -15,7 +15,7 @@ from app.storage.store import ArtifactStore
 BATCH = 500
 
 
-def discard_leftovers(guard: Guard, store: ArtifactStore, found: Found[tuple[str, int]]) -> int:
+def discard_abandoned(guard: Guard, store: ArtifactStore, found: Found[tuple[str, int]]) -> int:
     """Discard the files of attempts that own nothing any more. Returns how many attempts.
 
     The files are listed before the rows are read: an attempt that starts in between is not listed.

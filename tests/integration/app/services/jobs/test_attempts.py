@@ -23,7 +23,7 @@ from app.ids import new_id
 from app.services.jobs import artifacts, attempts
 from app.services.jobs import service as client
 from app.services.jobs.garbage_collection import (
-    discard_leftovers,
+    discard_abandoned,
     discard_unowned,
     sweep_checkpoints,
 )
@@ -202,7 +202,7 @@ def test_files_are_swept_once_no_attempt_owns_them(engine, claim, job_id, tmp_pa
     store = LocalStore(tmp_path)
 
     def swept():
-        return discard_leftovers(Guard(engine), store, store.attempts())
+        return discard_abandoned(Guard(engine), store, store.attempts())
 
     first = claim()
     store.stage(job_id, first.attempt)
