@@ -11,8 +11,8 @@ from typing import Any
 import transformers as tf
 
 from app.recipes.modality import Modality
-from tests import vision_language as vl
-from tests.tiny import BERT, DECODER, OPT, T5, VOCABULARY, records, text_model
+from tests import tiny_vision_language_models as vl
+from tests.tiny_models import BERT, DECODER, OPT, T5, VOCABULARY, records, text_model
 
 __all__ = ["BY_NAME", "FAMILIES", "Family", "records"]
 

@@ -20,7 +20,7 @@ import torch
 
 from app.domain.submission import JobRequest, resolve
 from tests.families import BY_NAME
-from tests.loud import loud_llava
+from tests.large_weight_llava import loud_llava
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
 from workers.pipeline.run import run
 from workers.pipeline.sharing import Quiet

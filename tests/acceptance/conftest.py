@@ -17,7 +17,7 @@ from app.local.installation import installation
 from app.local.valkey import free_port
 from app.settings import Settings
 from tests.families import FAMILIES
-from tests.loud import loud_llava
+from tests.large_weight_llava import loud_llava
 
 
 class Service:

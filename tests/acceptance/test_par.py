@@ -13,7 +13,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from tests.loud import SIDE
+from tests.large_weight_llava import SIDE
 from workers.pruning.routing.flops import Costs, Prompt, count
 from workers.pruning.routing.runtime import anatomy, attach
 

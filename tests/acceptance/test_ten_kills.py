@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from app.local.installation import worker_program
 from app.local.process import running
 from tests.acceptance.test_many_processes import Worker
-from tests.tiny import DECODER, save, tokenizer
+from tests.tiny_models import DECODER, save, tokenizer
 
 KILLS = 10
 LAYERS = 4 * KILLS  # an attempt that is killed gets through two or three

@@ -8,9 +8,9 @@ from typing import Any
 
 import transformers as tf
 
-from tests import vision_language
+from tests import tiny_vision_language_models
 from tests.chaos.world import Client, World
-from tests.tiny import BERT, DECODER, save, tokenizer
+from tests.tiny_models import BERT, DECODER, save, tokenizer
 
 LAYERS = 12  # each a tenth of a second of work, kept when it is done
 
@@ -35,7 +35,7 @@ ENDS = {"succeeded", "failed", "cancelled"}
 def make_models(root: Path) -> None:
     """Write the models of all kinds of jobs."""
     save(root / "bert", tf.BertModel, tf.BertConfig(**BERT), tokenizer())
-    vision_language.llava(root / "llava")
+    tiny_vision_language_models.llava(root / "llava")
     sizes = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": LAYERS}
     config = tf.LlamaConfig(**DECODER | sizes)
     save(root / "deep", tf.LlamaForCausalLM, config, tokenizer())

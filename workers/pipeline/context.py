@@ -54,7 +54,7 @@ class Reporter(Protocol):
         """Wait; unlike every other call, this is no sign that the run gets further."""
 
     def kept(self) -> None:
-        """Tell that something finished is kept for whoever continues."""
+        """Report that a finished block is kept for a later attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,10 @@ class Shared:
 
 
 class MeasurementExchange(Protocol):
-    """Where parts are offered and results collected. Every call may be refused by a database."""
+    """Offers the shards of a measurement and collects their scores, in the database.
+
+    Every call may raise an error of the database.
+    """
 
     def post(self, spec: JobSpec, parts: list[Part]) -> None:
         """Offer the parts."""

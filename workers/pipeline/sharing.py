@@ -187,7 +187,7 @@ def _checks(
 
 
 class Quiet:
-    """Listens to a helper and says nothing: the job's own worker reports."""
+    """The reporter of a helper: reports nothing, for the job's own worker does."""
 
     def phase(self, phase: Phase) -> None:
         """Do nothing."""

@@ -218,7 +218,7 @@ def calibration_batches(
 def record_errors_of(
     context: RunContext, adapter: Adapter, data: Mapping[Purpose, Dataset]
 ) -> AbstractContextManager[None]:
-    """Names the calibration record on which the model fails inside, see `record_errors`."""
+    """`record_errors` for the calibration records; for none where the job reads none."""
     spec, dataset = context.spec.calibration, data.get(Purpose.CALIBRATION)
     if spec is None or dataset is None:
         return record_errors(adapter, (), 0)

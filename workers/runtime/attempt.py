@@ -193,12 +193,12 @@ class Attempt:
             self._log.append(event)
 
     def check(self) -> None:
-        """Tell that a piece of work is done, and raise `StoppedError` where no other should be."""
+        """Report progress; raises `StoppedError` where the attempt should end."""
         self._watch.moves()
         self._raise_if_stopped()
 
     def wait(self, seconds: float) -> None:
-        """Wait for something else; raises as `check` does, at once. Nothing has got further."""
+        """Wait; raises as `check` does, at once. Does not count as progress."""
         until = time.monotonic() + seconds
         self._raise_if_stopped()
         while (left := until - time.monotonic()) > 0:
@@ -206,7 +206,7 @@ class Attempt:
             self._raise_if_stopped()
 
     def kept(self) -> None:
-        """Tell that something finished is kept; once per attempt is enough."""
+        """Report that a finished block is kept; stored once per attempt."""
         self._watch.moves()
         if self._kept:
             return

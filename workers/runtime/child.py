@@ -1,4 +1,8 @@
-"""What a worker's child process owns: one runner, made when the process starts."""
+"""What a worker's child process owns, made when it starts and closed when it ends.
+
+A runner for jobs, a helper for the measurements of other workers' jobs, a heartbeat of the worker,
+and the line to its watchdog.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,7 +36,7 @@ _flushing: list[Callable[[], None]] = []
 
 
 def start(settings: Settings, service: str) -> None:
-    """Make the runner; importing this module has imported torch.
+    """Make all of it; importing this module has imported torch.
 
     Raises:
         Exception: something is missing that every job needs: the database, the store of artifacts,
@@ -106,12 +110,12 @@ def runner() -> Runner:
 
 
 def helper() -> Helper:
-    """What this process helps others with."""
+    """The helper of this process."""
     return _helping[0]
 
 
 def stop() -> None:
-    """Close what the runner holds."""
+    """Close all of it, what a failed start has made too."""
     _helping.clear()
     while _heartbeats:
         _heartbeats.pop().close()

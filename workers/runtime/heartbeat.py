@@ -1,4 +1,7 @@
-"""Tells, as long as this process lives, that its worker class has workers."""
+"""The heartbeat of a worker: tells once a minute that its worker class has a live worker.
+
+It says nothing about a job; the heartbeat of a job extends its lease, see `attempt`.
+"""
 
 import logging
 import threading
@@ -15,7 +18,7 @@ class WorkerHeartbeat:
     """A thread that gives a sign of life once a minute."""
 
     def __init__(self, tell: Callable[[], None]) -> None:
-        """Begin; `tell` gives one sign."""
+        """Start the thread; `tell` stores one sign of life."""
         self._tell = tell
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker heartbeat", daemon=True)

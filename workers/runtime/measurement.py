@@ -64,9 +64,9 @@ class MeasurementExchange:
 
 
 class Helper:
-    """Takes parts as long as a job has any that nobody has taken.
+    """Measures shards of other workers' jobs, as long as a job has any that is not taken.
 
-    Nothing is held that somebody waits for: a helper may end at any moment.
+    The worker of the job never waits for a helper, so a helper may end at any moment.
     """
 
     def __init__(

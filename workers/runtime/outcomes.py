@@ -84,7 +84,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_damage(error: BaseException) -> bool:
-    """A device or an allocator gave up: what it holds then is anybody's guess."""
+    """Whether a device or an allocator failed: its state is unknown then."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError | torch.AcceleratorError) or (
         isinstance(error, RuntimeError) and "CUDA" in str(error)
     )

@@ -17,7 +17,7 @@ from benchmarks.quality.sections import Section, fill, sections
 from benchmarks.quality.tables import best_baseline, scores, table
 from benchmarks.quality.texts import prose
 from tests.families import BY_NAME
-from workers.pipeline.data.builtin import Part
+from workers.pipeline.data.builtin import Purpose
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
 
@@ -117,7 +117,7 @@ def test_magnitudes_are_pruned_once_for_all_seeds_and_a_page_tells_what_is_missi
 
 
 def test_prose_is_split_by_content():
-    parts = [{record.text for record in prose(part, seed=3)} for part in Part]
+    parts = [{record.text for record in prose(part, seed=3)} for part in Purpose]
     assert not parts[0] & parts[1]
     assert min(map(len, parts)) > 32
 

@@ -29,7 +29,7 @@ class Progress:
 
     Attributes:
         phase: `allocating` while scores are measured, `calibrating` while the dense model is
-            surveyed, then `pruning`.
+            run for its statistics, then `pruning`.
         block: name of the block.
         done: number of blocks up to this one.
         total: number of blocks up to the last that is pruned.

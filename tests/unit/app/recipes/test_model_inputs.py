@@ -16,7 +16,7 @@ from app.recipes.data import (
     inputs_of,
 )
 from app.recipes.modality import Modality
-from workers.pipeline.data.builtin import Part, builtin_records
+from workers.pipeline.data.builtin import Purpose, builtin_records
 
 TEXTS, IMAGES, PAIRS = Inputs(True, False), Inputs(False, True), Inputs(True, True)
 LLAMA = {"architectures": ["LlamaForCausalLM"], "vocab_size": 9, "id2label": {"vision": 0}}
@@ -51,7 +51,7 @@ def test_what_a_configuration_takes(config, takes, default):
 
 @pytest.mark.parametrize("name", Builtin)
 def test_the_fields_of_a_built_in_set_are_those_of_its_records(name):
-    record = next(builtin_records(name, Part.CALIBRATION, 0))
+    record = next(builtin_records(name, Purpose.CALIBRATION, 0))
     fields = ("text", "image", "prompt", "answer", "label")
     assert {field for field in fields if getattr(record, field) is not None} == FIELDS[name]
 

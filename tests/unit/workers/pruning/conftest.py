@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.families import BY_NAME
-from tests.unseen import UNSEEN
+from tests.models_without_adapter import UNSEEN
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "pretend_cases.py"
+SCRIPT = Path(__file__).parents[3] / "fake_device_cases.py"
 
 
 @pytest.fixture(scope="module")
 def found():
     """What went wrong, by case."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.pretend_cases"],
+        [sys.executable, "-m", "tests.fake_device_cases"],
         cwd=SCRIPT.parents[1],
         capture_output=True,
         text=True,

@@ -13,7 +13,7 @@ from app.errors import NonFiniteError
 from app.recipes.methods import WEIGHT_METHODS
 from app.recipes.presets import build_recipe
 from tests.families import BY_NAME, records
-from tests.tiny import stored_as
+from tests.tiny_models import stored_as
 from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pruning.calibration import walk
 from workers.pruning.engine.prune import prune

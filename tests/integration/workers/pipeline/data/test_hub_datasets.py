@@ -21,12 +21,12 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # reads where the hub is once, when it is imported.
 CHILD = """
 import json, sys
-from workers.pipeline.data.builtin import Part
+from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.source import load_dataset
 
 for name in sys.argv[1:]:
     try:
-        found = load_dataset(name, Part.EVALUATION, samples=3, seed=0)
+        found = load_dataset(name, Purpose.EVALUATION, samples=3, seed=0)
     except Exception as error:
         print(json.dumps({"error": type(error).__name__, "says": str(error)}))
         continue

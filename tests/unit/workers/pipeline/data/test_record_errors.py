@@ -8,7 +8,7 @@ from PIL import Image
 
 from app.errors import ModelRunError
 from tests.families import BY_NAME
-from tests.tiny import records
+from tests.tiny_models import records
 from workers.pipeline.data.record import record_errors
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.inputs.inputs import CalibrationRecord

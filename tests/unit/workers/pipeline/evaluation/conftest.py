@@ -4,7 +4,7 @@ import pytest
 
 from app.recipes.evaluation import EvaluationSpec
 from tests.families import BY_NAME
-from tests.tiny import records
+from tests.tiny_models import records
 from workers.pipeline.data.record import Record, digest_of
 from workers.pipeline.data.source import Dataset
 from workers.pipeline.evaluation.subject import Subject

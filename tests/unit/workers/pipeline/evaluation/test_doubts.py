@@ -8,7 +8,7 @@ import transformers as tf
 from app.errors import NonFiniteError
 from app.recipes.data import EvaluationDataError
 from app.recipes.evaluation import EvaluationSpec, MetricName, MetricNotApplicableError, QualityGate
-from tests.tiny import BERT, records, save, tokenizer
+from tests.tiny_models import BERT, records, save, tokenizer
 from workers.pipeline.data.record import Record
 from workers.pipeline.evaluation.divergence import Divergence
 from workers.pipeline.evaluation.interval import Scores, compare, exponential

@@ -9,7 +9,7 @@ import transformers as tf
 from app.recipes.data import EvaluationDataError
 from app.recipes.evaluation import EvaluationSpec, MetricName, MetricNotApplicableError
 from tests.families import BY_NAME
-from tests.tiny import VISION_CONFIG, records, save
+from tests.tiny_models import VISION_CONFIG, records, save
 from workers.pipeline.data.record import Record
 from workers.pipeline.evaluation.accuracy import answers
 from workers.pipeline.evaluation.perplexity import Perplexity

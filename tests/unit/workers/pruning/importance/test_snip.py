@@ -12,7 +12,7 @@ from app.recipes.pattern import NM
 from app.recipes.presets import build_recipe
 from app.recipes.recipe import Recipe
 from tests.families import BY_NAME
-from tests.tiny import SQUARE, VISION_CONFIG, records, save
+from tests.tiny_models import SQUARE, VISION_CONFIG, records, save
 from tests.unit.workers.pruning.references import lowest
 from workers.pruning.engine.prune import prune
 from workers.pruning.importance.snip import SnipCriterion

@@ -10,7 +10,7 @@ from app.recipes.methods.chita import Chita
 from app.recipes.methods.snip import Snip
 from app.recipes.recipe import Recipe
 from tests.families import BY_NAME, records
-from tests.tiny import BERT, save, tokenizer
+from tests.tiny_models import BERT, save, tokenizer
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from app.errors import CalibrationDataError, RecipeError, UnsupportedArchitectureError
 from app.recipes.modality import Modality
 from tests.families import BY_NAME, records
-from tests.tiny import BERT, DECODER, VISION_CONFIG, save, tokenizer
+from tests.tiny_models import BERT, DECODER, VISION_CONFIG, save, tokenizer
 from workers.pruning.models.export import export_checkpoint
 from workers.pruning.models.families.registry import adapt, known_adapters
 from workers.pruning.models.inputs.inputs import CalibrationRecord

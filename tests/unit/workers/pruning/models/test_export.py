@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from app.errors import ModelLoadError
-from tests.tiny import DECODER, save, tokenizer
+from tests.tiny_models import DECODER, save, tokenizer
 from workers.pruning.models.export import export_checkpoint
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.families import FAMILIES, records
-from tests.unseen import UNSEEN
+from tests.models_without_adapter import UNSEEN
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import export_checkpoint
 from workers.pruning.models.families.registry import adapt

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from app.errors import ModelLoadError, UnsupportedArchitectureError
 from tests.families import BY_NAME
-from tests.tiny import DECODER, save, tokenizer
+from tests.tiny_models import DECODER, save, tokenizer
 from workers.pruning.memory import stored
 from workers.pruning.models.layout.precision import suitable_dtype
 from workers.pruning.models.loading import load_model

@@ -8,7 +8,7 @@ import transformers as tf
 from app.planning.plan import check_patterns, is_known, prunable
 from app.recipes.recipe import Recipe
 from tests.families import FAMILIES
-from tests.tiny import DECODER, save, tokenizer
+from tests.tiny_models import DECODER, save, tokenizer
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
 

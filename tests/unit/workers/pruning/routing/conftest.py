@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.families import records
-from tests.loud import loud_llava
+from tests.large_weight_llava import loud_llava
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
 from workers.pruning.routing.answers import answer

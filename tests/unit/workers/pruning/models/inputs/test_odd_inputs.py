@@ -10,7 +10,7 @@ from PIL import Image
 
 from app.errors import CalibrationDataError, ModelLoadError
 from tests.families import BY_NAME, records
-from tests.tiny import DECODER, SPECIAL, WORDS, save, tokenizer
+from tests.tiny_models import DECODER, SPECIAL, WORDS, save, tokenizer
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.inputs.inputs import CalibrationRecord, is_foreign, naming_record
 from workers.pruning.models.loading import load_model

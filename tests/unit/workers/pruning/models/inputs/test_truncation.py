@@ -9,7 +9,7 @@ from PIL import Image
 
 from app.errors import CalibrationDataError
 from tests.families import BY_NAME
-from tests.tiny import WORDS, records, tokenizer
+from tests.tiny_models import WORDS, records, tokenizer
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.models.inputs.limits import count_tokens, longest_text, shorten

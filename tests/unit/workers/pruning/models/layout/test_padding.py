@@ -5,7 +5,7 @@ import torch
 import transformers as tf
 
 from app.recipes.recipe import Recipe
-from tests.tiny import VOCABULARY, save, tokenizer
+from tests.tiny_models import VOCABULARY, save, tokenizer
 from workers.pruning.calibration.statistics import Calibration, SquareSum
 from workers.pruning.calibration.walk import steps
 from workers.pruning.engine.targets import find_targets

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from app.recipes.methods import WEIGHT_METHODS
 from app.recipes.presets import build_recipe
 from tests.families import BY_NAME, records
-from tests.tiny import DECODER, stored_as
+from tests.tiny_models import DECODER, stored_as
 from workers.pruning.calibration.gradients import each_gradient
 from workers.pruning.engine.prune import prune
 from workers.pruning.memory import Converted, Memory, stored

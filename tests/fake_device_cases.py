@@ -1,4 +1,4 @@
-"""`python -m tests.pretend_cases`: prunes on the CPU and on a pretended device, and compares.
+"""`python -m tests.fake_device_cases`: prunes on the CPU and on a pretended device, and compares.
 
 A process of its own: once torch knows the device, it counts as this machine's accelerator. Prints
 a line of JSON for each case: its name, and what went wrong or null.
@@ -14,8 +14,8 @@ import torch
 from app.errors import SecateurError
 from app.recipes.methods import WEIGHT_METHODS
 from app.recipes.presets import build_recipe
+from tests.fake_device import DEVICE, There, pretending
 from tests.families import BY_NAME, records
-from tests.pretend_device import DEVICE, There, pretending
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 import transformers as tf
 
-from tests import vision_language as vl
+from tests import tiny_vision_language_models as vl
 
 LAYERS = 6
 SIDE = 32  # pixels: 16 image tokens

@@ -6,9 +6,9 @@ from typing import Any
 import transformers as tf
 
 from app.recipes.modality import Modality
-from tests import vision_language as vl
+from tests import tiny_vision_language_models as vl
 from tests.families import ENCODER, GPT2, LLAMA, PLAIN_DECODER, VISION, VIT, Family, pair, text
-from tests.tiny import BERT, DECODER, SQUARE, T5, VISION_CONFIG, VOCABULARY, save, tokenizer
+from tests.tiny_models import BERT, DECODER, SQUARE, T5, VISION_CONFIG, VOCABULARY, save, tokenizer
 
 LANGUAGE, TEXT = Modality.LANGUAGE, Modality.TEXT
 ROBERTA = {**BERT, "max_position_embeddings": 70}

@@ -6,7 +6,7 @@ from typing import Any
 
 import transformers as tf
 
-from tests.tiny import (
+from tests.tiny_models import (
     BERT,
     DECODER,
     OPT,
