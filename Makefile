@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .DEFAULT_GOAL := help
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
-.PHONY: bench-memory bench-plans bench-workers bench-soak chaos
+.PHONY: bench-memory bench-plans bench-workers bench-soak chaos mutation
 .PHONY: bench-7b
 .PHONY: lock audit sbom
 
@@ -26,14 +26,22 @@ install: .venv/installed ## build .venv with everything
 demo: install ## prune a sentence encoder and a small VLM several ways, end to end
 	$(BIN)/secateur demo
 
-check: install ## lint, types, import contracts
+check: install ## lint, types, import contracts, documents; two at a time
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-types check-lint check-documents
+
+.PHONY: check-lint check-types check-documents
+check-types:
+	$(BIN)/mypy
+
+check-lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m app.openapi --check openapi.json
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+check-documents:
+	$(BIN)/python -m app.openapi --check openapi.json
 	$(BIN)/sphinx-build -W --keep-going -q -b html -d .docs/doctrees docs .docs/html
 
 docs: check ## build the documentation into .docs/html
@@ -52,7 +60,7 @@ openapi: install ## write openapi.json anew
 	touch $@
 
 test: check .venv-mlflow/installed .venv-client/installed ## everything that must pass
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 .venv-llmcompressor/installed:
 	$(PYTHON) -m venv .venv-llmcompressor
@@ -103,6 +111,9 @@ bench-soak: install ## ten minutes of mixed load with 200 watchers; MINUTES=2 fo
 
 chaos: install ## faults of every kind on real processes, about an hour; SEED=, ROUNDS= and ONLY= choose
 	$(BIN)/python -m benchmarks.chaos $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only "$(ONLY)")
+
+mutation: install ## break every module that guards something, see whether tests notice; MUTANTS=, SEED= and ONLY= choose
+	$(BIN)/python -m benchmarks.mutation $(if $(MUTANTS),--mutants $(MUTANTS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 bench-ecoflap: install ## what ECoFLaP's first stage costs
 	$(BIN)/python -m benchmarks.ecoflap

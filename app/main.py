@@ -22,6 +22,7 @@ from app.api.http.endpoints import Breaker, Resources, State
 from app.api.http.feeds import Hub
 from app.api.http.middleware import QUIET, Admission, BodyLimit, Observed, RateFields
 from app.api.http.readiness import Probes
+from app.api.http.turns import Turns
 from app.api.hub import router as hub
 from app.api.jobs import router as jobs
 from app.api.methods import router as methods
@@ -74,7 +75,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             stop = health.serve(telemetry.metrics_host, telemetry.metrics_port, probes)
             ending.push_async_callback(asyncio.to_thread, stop)
             resources = Resources(
-                settings, engine, queue, store, rates, hub, rules, announcer, Breaker(), probes
+                settings=settings,
+                engine=engine,
+                queue=queue,
+                store=store,
+                rates=rates,
+                hub=hub,
+                rules=rules,
+                announcer=announcer,
+                breaker=Breaker(),
+                probes=probes,
+                uploads=Turns(),
             )
             yield {"resources": resources}
         finally:

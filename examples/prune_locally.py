@@ -9,12 +9,11 @@ some hundred. The output is a checkpoint that plain `transformers` loads.
 import sys
 from pathlib import Path
 
-from workers.pruning.models.inputs.records import CalibrationRecord
-
 from app.recipes.presets import build_recipe
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.export import export_checkpoint
 from workers.pruning.models.families.registry import adapt
+from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.models.loading import load_model
 
 TEXTS = (

@@ -1,7 +1,7 @@
 """Rows of webhook endpoints, and of their deliveries: the queue and the log in one."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -32,7 +32,7 @@ from app.domain.webhooks import (
     Shares,
     WebhookEvent,
 )
-from app.ids import new_id
+from app.ids import id_at, new_id
 
 _COLUMNS = (
     webhooks.c.id,
@@ -204,23 +204,16 @@ def due_deliveries(connection: Connection, shares: Shares) -> list[Candidate]:
     return [Candidate(*row) for row in connection.execute(query)]
 
 
-def take_deliveries(connection: Connection, ids: Sequence[str]) -> list[Dispatch]:
-    """Those of the deliveries that are still due, counted as attempted.
-
-    Rows that another process holds are passed over.
-    """
-    if not ids:
-        return []
+def take_delivery(connection: Connection, delivery_id: str) -> Dispatch | None:
+    """The delivery, counted as attempted; None where it is not due or another process has it."""
     due = (
         select(deliveries.c.id)
-        .where(deliveries.c.id.in_(ids), deliveries.c.next_at <= func.now())
+        .where(deliveries.c.id == delivery_id, deliveries.c.next_at <= func.now())
         .with_for_update(skip_locked=True)
     )
     query = (
         update(deliveries)
-        .where(
-            deliveries.c.id.in_(due.scalar_subquery()), webhooks.c.id == deliveries.c.endpoint_id
-        )
+        .where(deliveries.c.id == due.scalar_subquery(), webhooks.c.id == deliveries.c.endpoint_id)
         .values(attempts=deliveries.c.attempts + 1, next_at=func.now() + LEASE)
         .returning(
             deliveries.c.id,
@@ -232,17 +225,26 @@ def take_deliveries(connection: Connection, ids: Sequence[str]) -> list[Dispatch
             case((webhooks.c.old_secret_until > func.now(), webhooks.c.old_secret)).label("old"),
         )
     )
-    return [
-        Dispatch(
-            id=row.id,
-            endpoint_id=row.endpoint_id,
-            attempts=row.attempts,
-            url=row.url,
-            payload=row.payload,
-            secrets=(row.secret, row.old) if row.old else (row.secret,),
-        )
-        for row in connection.execute(query)
-    ]
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    return Dispatch(
+        id=row.id,
+        endpoint_id=row.endpoint_id,
+        attempts=row.attempts,
+        url=row.url,
+        payload=row.payload,
+        secrets=(row.secret, row.old) if row.old else (row.secret,),
+    )
+
+
+def forget_old_deliveries(connection: Connection, age: timedelta, *, limit: int) -> int:
+    """Remove up to `limit` deliveries made longer ago, delivered or not; returns how many."""
+    oldest = id_at("msg", datetime.now(UTC), -age)  # ids are in the order of the primary key
+    old = select(deliveries.c.id).where(deliveries.c.id < oldest)
+    old = old.order_by(deliveries.c.id).limit(limit)
+    query = delete(deliveries).where(deliveries.c.id.in_(old.scalar_subquery()))
+    return connection.execute(query).rowcount
 
 
 def _attempt(dispatch: Dispatch) -> ColumnElement[bool]:

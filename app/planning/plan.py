@@ -67,7 +67,8 @@ def prunable(
     found = []
     for matrix in candidates(tensors, config, recipe):
         names = split_names(matrix, recipe)
-        meant = [name for name in names if targets.match(name) and not ignore.match(name)]
+        known = {name: given_as(name, matrix.file_key) for name in names}
+        meant = [n for n in names if targets.match(*known[n]) and not ignore.match(*known[n])]
         if meant and recipe.sparsity_of(matrix.modality) > 0:
             part = _part(matrix.shape, len(meant)) if len(meant) < len(names) else matrix.shape
             found.append(replace(matrix, shape=part))
@@ -176,6 +177,16 @@ def module_name(key: str, config: Mapping[str, Any]) -> str:
     return name
 
 
+def given_as(name: str, *keys: str) -> tuple[str, ...]:
+    """Names that a matrix may be given by: its module's, and its tensor's in the files.
+
+    Args:
+        name: of the module.
+        keys: of the tensor; several where the files hold it more than once.
+    """
+    return name, f"{name}.weight", *keys, *(key.removesuffix(".weight") for key in keys)
+
+
 def _kind(config: Mapping[str, Any]) -> str:
     found = config.get("model_type")
     return found if isinstance(found, str) else ""
@@ -261,5 +272,5 @@ def _listed(patterns: list[str]) -> str:
 def _variants(name: str, key: str, config: Mapping[str, Any]) -> Iterator[str]:
     """Names a module may have: files of a base model lack the prefix of those with a head."""
     plain = name.removesuffix(".bias")
-    yield from (plain, key, key.removesuffix(".weight").removesuffix(".bias"))
+    yield from (*given_as(plain, key), name, key.removesuffix(".bias"))
     yield from (plain.partition(".")[2], f"model.{plain}", f"{config.get('model_type')}.{plain}")

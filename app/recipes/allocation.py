@@ -14,12 +14,10 @@ class Allocation(Strict):
 
     Attributes:
         kind: its id.
-        rounds_what_stays: the total is rounded so that what stays is whole, not what goes.
         same_share: every matrix is to have the sparsity of its modality.
     """
 
     kind: str
-    rounds_what_stays: ClassVar[bool] = False
     same_share: ClassVar[bool] = False
 
     @property
@@ -30,6 +28,11 @@ class Allocation(Strict):
     @property
     def ranks_by_importance(self) -> bool:
         """Whether the recipe's own importance decides how many weights each matrix loses."""
+        return False
+
+    @property
+    def rounds_what_stays(self) -> bool:
+        """Whether what stays is rounded down to whole weights, and not what goes."""
         return False
 
     @property
@@ -194,8 +197,6 @@ class ECoFLaP(Competition, Allocation):
     keep_i = min(n_i, n_i (1 - max_sparsity) + lambda s_i), lambda such that the budget is met.
     """
 
-    rounds_what_stays = True
-
     kind: Literal["ecoflap"] = "ecoflap"
     scores: Annotated[
         GradientNorm | ZerothOrder | FirstOrder | Reused, Field(discriminator="kind")
@@ -203,6 +204,16 @@ class ECoFLaP(Competition, Allocation):
     budget: Literal["model", "modality"] = Field(
         default="model", description="all groups compete, or those of each modality"
     )
+    rounding: Literal["total", "paper"] = Field(
+        default="total",
+        description="total: floor(sparsity x weights) of a budget's weights go; paper: "
+        "floor((1 - sparsity) x weights) stay, which is one less where that is no whole number",
+    )
+
+    @property
+    def rounds_what_stays(self) -> bool:
+        """As asked."""
+        return self.rounding == "paper"
 
     @property
     def scoring(self) -> GradientNorm | ZerothOrder | FirstOrder | Reused:

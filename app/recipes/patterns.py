@@ -17,6 +17,9 @@ MOST = 100
 MAX_LENGTH = 256
 REGEX = "re:"
 _REGEX_MEMORY = 1 << 20  # bytes
+# Instructions of a compiled expression: each may be tried at each character. 256 plain characters
+# have about as many, the letters of all scripts 1,200; repetitions multiply.
+_REGEX_SIZE = 1500
 
 Matches = Callable[[str], bool]
 
@@ -40,9 +43,9 @@ class Patterns:
     def __init__(self, patterns: Sequence[str]) -> None:
         self._matchers = {pattern: matcher(pattern) for pattern in patterns}
 
-    def match(self, name: str) -> bool:
-        """Whether one of them matches."""
-        return any(matches(name) for matches in self._matchers.values())
+    def match(self, *names: str) -> bool:
+        """Whether one of them matches one of the names."""
+        return any(matches(name) for matches in self._matchers.values() for name in names)
 
     def unmatched(self, names: Iterable[str]) -> list[str]:
         """Those that match none of the names."""
@@ -87,4 +90,10 @@ def _regex(expression: str) -> Matches:
             "{pattern} is no regular expression that is understood: {reason}",
             {"pattern": REGEX + expression, "reason": str(reason)},
         ) from error
+    if compiled.programsize > _REGEX_SIZE:
+        raise PydanticCustomError(
+            "pattern_not_a_regex",
+            "{pattern} repeats too much: it has {size} steps; {most} are accepted",
+            {"pattern": REGEX + expression, "size": compiled.programsize, "most": _REGEX_SIZE},
+        )
     return lambda name: compiled.match(name) is not None

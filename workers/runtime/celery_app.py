@@ -18,6 +18,7 @@ from celery.signals import (
     worker_process_shutdown,
     worker_shutting_down,
 )
+from celery.worker import WorkController
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from app.process import prepare
@@ -26,6 +27,7 @@ from app.settings import Settings
 from app.telemetry import exposition, logs
 from workers.runtime import messages
 from workers.runtime.starting import Gate, health, start_until_it_works
+from workers.runtime.watchdog.unwatched import guard
 
 SERVICE = "secateur-worker"
 
@@ -56,13 +58,19 @@ celery.conf.update(
 )
 
 
-celery.steps["consumer"].add(Gate)
+celery.steps["consumer"].update({Gate, guard(settings.worker.kill_seconds)})
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]  # celery has no types
 def _configure_logging(**_: object) -> None:
     prepare(settings)
     logs.configure(SERVICE, settings.telemetry.log_format, settings.telemetry.log_level)
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]  # celery has no types
+def _listen_to_queues_alone(sender: WorkController, **_: object) -> None:
+    """Hear and tell nothing of other workers: a broadcast can come from anybody."""
+    sender.options |= dict.fromkeys(("without_gossip", "without_mingle", "without_heartbeat"), True)
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]  # celery has no types

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
 
 from app.api.datasets.schemas import DatasetOut, DatasetPage
 from app.api.http.documented import LOCATION
@@ -20,6 +21,7 @@ from app.api.http.endpoints import (
     WithResources,
 )
 from app.services import datasets
+from app.services.jobs.garbage_collection import discard_dataset
 from app.storage.datasets import DatasetStore
 from app.uploads.errors import DatasetTooLargeError
 from app.uploads.limits import UploadLimits
@@ -80,7 +82,7 @@ _BODY = {"schema": {"type": "string", "format": "binary"}}
         }
     },
 )
-def upload(
+async def upload(
     caller: Uploader,
     resources: WithResources,
     file: Annotated[Path, Depends(_received)],
@@ -93,7 +95,8 @@ def upload(
     A row has `text`, or `prompt` and `answer`; `image`, a path in the archive; `label`. All rows
     have the same fields. Everything is checked before anything is stored.
     """
-    found, new = datasets.upload(resources.engine, caller, store, file, limits)
+    work = partial(datasets.upload, resources.engine, caller, store, file, limits)
+    found, new = await resources.uploads.run(caller.project_id, work)
     response.headers["Location"] = f"{PATH}/{found.id}"
     if not new:
         response.status_code = HTTPStatus.OK
@@ -120,6 +123,15 @@ def get(dataset_id: str, caller: Reader, transaction: Transaction, store: Store)
 
 
 @router.delete("/{dataset_id}", status_code=HTTPStatus.NO_CONTENT)
-def remove(dataset_id: str, caller: Submitter, transaction: Transaction, store: Store) -> None:
+def remove(
+    dataset_id: str,
+    resources: WithResources,
+    caller: Submitter,
+    transaction: Transaction,
+    store: Store,
+    after: BackgroundTasks,
+) -> None:
     """Delete a data set; jobs that name it already still run, and its files go after them."""
     datasets.remove(transaction, caller, store, dataset_id)
+    # Runs after the commit; where it does not come to that, maintenance finds the files.
+    after.add_task(discard_dataset, resources.engine, store, dataset_id)

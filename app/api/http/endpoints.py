@@ -26,6 +26,7 @@ from sqlalchemy import Connection, Engine
 from app.api.http.feeds import Hub
 from app.api.http.middleware import announced_bytes
 from app.api.http.readiness import Probes
+from app.api.http.turns import Turns
 from app.db.outbox import Announcer
 from app.domain.projects import (
     DEFAULT_PROJECT,
@@ -86,6 +87,7 @@ class Resources:
     announcer: Announcer
     breaker: Breaker
     probes: Probes
+    uploads: Turns
 
 
 class State(TypedDict):

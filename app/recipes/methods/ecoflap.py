@@ -52,6 +52,11 @@ class ECoFLaPMethod(Competition, WeightMethod):
     per_modality: bool = Field(
         default=False, description="a budget for each modality instead of one for the model"
     )
+    rounding: Literal["total", "paper"] = Field(
+        default="total",
+        description="total: floor(sparsity x weights) go; paper: floor((1 - sparsity) x weights) "
+        "stay",
+    )
 
     def allocation(self) -> Allocation:
         """By how much the loss depends on a block."""

@@ -6,15 +6,16 @@ import threading
 from asyncio import FIRST_COMPLETED
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import webhooks
 from app.db.engine import AWAY
 from app.domain.quarantine import Loop
 from app.domain.webhooks import Candidate, Dispatch, Receipt, Shares, choose
-from app.services.quarantine import Guard
+from app.services.quarantine import Guard, guarded
 from app.services.webhooks.service import settle
 from app.telemetry.metrics import maintenance
 from app.webhooks.sender import Sender
@@ -81,12 +82,15 @@ class Deliverer:
     def _take(self, held: Sequence[Candidate]) -> list[tuple[Candidate, Dispatch]]:
         def take() -> list[tuple[Candidate, Dispatch]]:
             with self._engine.begin() as connection:
-                due = webhooks.due_deliveries(connection, self._shares)
-                chosen = {each.id: each for each in choose(due, held, self._shares)}
-                taken = webhooks.take_deliveries(connection, list(chosen))
-            return [(chosen[dispatch.id], dispatch) for dispatch in taken]
+                due = choose(webhooks.due_deliveries(connection, self._shares), held, self._shares)
+                taken = [(each, self._taken(connection, each.id)) for each in due]
+            return [(each, dispatch) for each, dispatch in taken if dispatch is not None]
 
         return self._guard.round(Loop.DELIVER, take) or []
+
+    def _taken(self, connection: Connection, delivery_id: str) -> Dispatch | None:
+        take = partial(webhooks.take_delivery, connection, delivery_id)
+        return guarded(connection, Loop.DELIVER, delivery_id, take, AWAY)
 
     async def _attempt(self, dispatch: Dispatch) -> None:
         addresses = self._sender.look_up(dispatch.url)
@@ -135,9 +139,11 @@ async def _run(
 async def _begin(deliverer: Deliverer) -> int:
     try:
         return await deliverer.begin_due()
-    except SQLAlchemyError as error:
+    except AWAY as error:
         logger.warning("the database is not reachable: %s", error)
-        return 0
+    except Exception:  # whatever it is, webhooks go on with the next look
+        logger.exception("deliveries cannot be looked up")
+    return 0
 
 
 def run(deliverer: Deliverer, sender: Sender, stop: threading.Event, interval: float) -> None:

@@ -225,7 +225,7 @@ def test_a_round_that_fails_as_a_whole_keeps_no_other_loop_from_its_own(
         raise ValueError("the statement of the whole batch\nand its parameters")
 
     with monkeypatch.context() as patch:
-        patch.setattr(maintenance.jobs, "all_expired", breaks)
+        patch.setattr(maintenance.leases, "all_expired", breaks)
         queued(engine)
         maintenance.tick(engine, queue)
     assert queue.depth("cpu") == 1

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import zipfile
 
 import pytest
@@ -11,7 +12,9 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.services.jobs.garbage_collection import sweep_datasets
+from app.services.projects import service
 from app.services.quarantine import Guard
+from app.settings import Storage
 from app.storage.datasets import DatasetStore
 from tests.integration.app.api.http.test_api import JOB, assert_problem
 
@@ -122,14 +125,49 @@ def test_deleted_sets_leave_the_disk_after_the_jobs_that_read_them(client, setti
     assert client.post("/v1/jobs", json=JOB | part).status_code == 202
     for each in ids[:2]:
         assert client.delete(f"/v1/datasets/{each}").status_code == 204
-    assert sweep() == 1, "the first: nothing reads it"
-    assert stored(settings) == set(ids[1:])
+    assert stored(settings) == set(ids[1:]), "nothing reads the first"
+    assert sweep() == 0
     assert worker.succeed(worker.claim())
     assert (sweep(), sweep()) == (1, 0)
     assert stored(settings) == {ids[2]}
     assert client.post("/v1/datasets", content=ROWS + b'{"text": "0"}\n').status_code == 201
     assert sweep() == 0
     assert client.get(f"/v1/datasets/{ids[0]}").status_code == 200
+
+
+@pytest.fixture
+def on_s3(settings, weed, credentials, tmp_path):
+    """A service that keeps its artifacts on S3; data sets lie on the shared disk all the same."""
+    prefix = f"{weed.bucket_url}/{tmp_path.name}"
+    storage = Storage(dir=tmp_path / "artifacts", url=prefix, endpoint=weed.url)
+    return settings.model_copy(update={"storage": storage})
+
+
+@pytest.mark.parametrize("kept", ["settings", "on_s3"])
+def test_a_deleted_set_is_gone_at_once_and_can_come_back(request, engine, kept):
+    settings = request.getfixturevalue(kept)
+    with engine.begin() as connection:
+        key = {"Authorization": f"Bearer {service.create_key(connection, 'test')}"}
+    with TestClient(create_app(settings), headers=key) as client:
+        for _ in range(2):
+            made = client.post("/v1/datasets", content=ROWS)
+            assert made.status_code == 201
+            assert stored(settings) == {made.json()["id"]}
+            assert client.delete(made.headers["location"]).status_code == 204
+            assert files(settings) == []
+
+
+def test_a_set_of_two_projects_stays_until_both_have_deleted_it(client, settings):
+    other = client.post("/v1/projects", json={"name": "other"}).json()["secret"]
+    theirs = {"Authorization": f"Bearer {other}"}
+    mine = client.post("/v1/datasets", content=ROWS).json()["id"]
+    path = f"/v1/datasets/{mine}"
+    assert client.post("/v1/datasets", content=ROWS, headers=theirs).json()["id"] == mine
+    assert client.delete(path).status_code == 204
+    assert client.get(path, headers=theirs).status_code == 200
+    assert stored(settings) == {mine}
+    assert client.delete(path, headers=theirs).status_code == 204
+    assert files(settings) == []
 
 
 def test_what_uploads_left_behind_goes_after_a_day(client, settings, sweep):
@@ -143,6 +181,55 @@ def test_what_uploads_left_behind_goes_after_a_day(client, settings, sweep):
     sweep()
     assert {each.name for each in incoming.iterdir()} == {"new", "new.zip"}
     assert (settings.storage.dir / "datasets" / "lost+found").exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "none", "cut", "file", "link"])
+def test_a_damaged_set_hides_no_other_and_is_mended_by_its_next_upload(client, settings, damage):
+    uploads = (ROWS, b'{"text": "other"}')
+    damaged, other = (client.post("/v1/datasets", content=rows).json() for rows in uploads)
+    place = settings.storage.dir / "datasets" / damaged["id"].removeprefix("sha256:")
+    match damage:
+        case "empty":
+            (place / "info.json").write_bytes(b"")
+        case "none":
+            (place / "info.json").unlink()
+        case "cut":
+            (place / "info.json").write_bytes(b'{"id": "sha')
+        case "file":
+            shutil.rmtree(place)
+            place.write_bytes(b"")
+        case "link":
+            shutil.rmtree(place)
+            place.symlink_to("nowhere")
+    assert [each["id"] for each in client.get("/v1/datasets").json()["datasets"]] == [other["id"]]
+    assert client.get(f"/v1/datasets/{damaged['id']}").status_code == 404
+    again = client.post("/v1/datasets", content=ROWS)
+    assert (again.status_code, again.json()) == (200, damaged)
+    assert client.get(f"/v1/datasets/{damaged['id']}").json() == damaged
+
+
+def test_links_among_what_uploads_left_behind_go_and_what_they_name_stays(
+    settings, client, sweep, tmp_path
+):
+    incoming = settings.storage.dir / "datasets" / "incoming"
+    incoming.mkdir(parents=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").touch()
+    links = {
+        "loop": "loop",
+        "nowhere": "gone",
+        "directory": elsewhere,
+        "\udcff": elsewhere / "file",
+    }
+    for name, target in links.items():
+        (incoming / name).symlink_to(target)
+        os.utime(incoming / name, (0, 0), follow_symlinks=False)
+    os.mkfifo(incoming / "pipe")
+    os.utime(incoming / "pipe", (0, 0))
+    sweep()
+    assert list(incoming.iterdir()) == []
+    assert (elsewhere / "file").exists()
 
 
 def stored(settings):

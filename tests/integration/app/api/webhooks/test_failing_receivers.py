@@ -6,17 +6,22 @@ import socket
 import subprocess
 import sys
 import threading
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from sqlalchemy import func, select, update
 from starlette.testclient import TestClient
 
-from app.db import quarantine, tables
+from app import maintenance
+from app.db import quarantine, tables, webhooks
 from app.domain.quarantine import Loop
 from app.domain.webhooks import Shares
+from app.ids import id_at
 from app.main import create_app
 from app.services.projects import service as projects
+from app.services.quarantine import Guard
 from app.services.webhooks.delivery import Deliverer, run
 from app.webhooks.guard import LOOPBACK
 from app.webhooks.sender import Sender
@@ -66,6 +71,61 @@ def test_a_poison_row_is_set_aside_and_tried_again(client, engine, receiver, del
     next_try(engine, timedelta(0))
     assert deliver() == 1
     assert delivery_log(client, bad)[0]["state"] == "delivered"
+
+
+def test_a_row_that_cannot_be_taken_keeps_no_other(client, engine, receiver, deliver):
+    bad, good = (client.post("/v1/webhooks", json={"url": receiver.url}).json() for _ in range(2))
+    end_a_job(client)
+    change(engine, tables.deliveries, bad["webhook"]["id"], attempts=2**31 - 1)
+    assert deliver() == 1
+    assert delivery_log(client, good)[0]["state"] == "delivered"
+    with engine.connect() as connection:
+        (found,) = quarantine.newest(connection, limit=9)
+    assert (found.loop, found.item) == (Loop.DELIVER, delivery_log(client, bad)[0]["id"])
+
+
+def test_messages_are_forgotten_after_their_time(client, engine, webhook, deliver, monkeypatch):
+    monkeypatch.setattr(maintenance, "FORGET_BATCH", 2)
+    for _ in range(5):
+        end_a_job(client)
+    deliver()
+    old, young = [each["id"] for each in delivery_log(client, webhook)][:5], end_a_job(client)
+    long_ago = datetime.now(UTC) - timedelta(days=31)
+    with engine.begin() as connection:
+        for number, each in enumerate(old):
+            made_then = f"{id_at('msg', long_ago)}{number:020x}"
+            query = update(tables.deliveries).where(tables.deliveries.c.id == each)
+            connection.execute(query.values(id=made_then))
+    guard = Guard(engine)
+    maintenance._forget(guard, timedelta(days=32))
+    assert len(delivery_log(client, webhook)) == 6
+    maintenance._forget(guard, timedelta(days=30))
+    [left] = delivery_log(client, webhook)
+    assert young in str(left["payload"])
+
+
+def test_deliveries_go_on_after_a_look_that_fails(client, engine, receiver, webhook, monkeypatch):
+    real, faults = webhooks.due_deliveries, [psycopg.OperationalError("away"), KeyError("odd")]
+
+    def due_deliveries(*given):
+        if faults:
+            raise faults.pop(0)
+        return real(*given)
+
+    monkeypatch.setattr(webhooks, "due_deliveries", due_deliveries)
+    monkeypatch.setattr(quarantine, "FIRST", timedelta(0))
+    end_a_job(client)
+    stop, sender = threading.Event(), Sender(LOOPBACK)
+    thread = threading.Thread(target=run, args=(Deliverer(engine, sender), sender, stop, 0.05))
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not receiver.received and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        stop.set()
+        thread.join()
+    assert len(receiver.received) == 1
 
 
 def test_an_endpoint_that_fails_for_long_is_disabled_and_told(client, engine, receiver, deliver):
