@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from app.domain.models import ModelName
 from app.domain.publications import PublishRequest
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 MAX_METADATA_BYTES = 8192
 DAY = 86_400

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pydantic import Field
 
 from app.errors import AccessError, ConflictError, LimitError, NotFoundError
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 DEFAULT_PROJECT = "prj_default"
 

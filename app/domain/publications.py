@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.errors import NotFoundError, SystemFaultError, UserError
-from app.recipes.strict import Strict
+from app.strict import Strict
 from app.urls import UrlText, UrlTextOrNone
 
 SecretName = Annotated[

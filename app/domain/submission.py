@@ -28,12 +28,12 @@ from app.recipes.evaluation import (
 )
 from app.recipes.methods import METHODS, find_method
 from app.recipes.modality import Modality
+from app.recipes.module_patterns import ModulePatterns
 from app.recipes.pattern import MAX_M, NM
-from app.recipes.patterns import ModulePatterns
 from app.recipes.presets import build_recipe, build_routing, complete
 from app.recipes.recipe import Recipe, RecipeParts
 from app.recipes.routing import Routing
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 
 def _in_range(value: float) -> float:

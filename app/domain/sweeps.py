@@ -36,7 +36,7 @@ from app.recipes.device import Compute
 from app.recipes.evaluation import MetricName
 from app.recipes.methods import METHODS
 from app.recipes.recipe import Recipe
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 
 class SweepStatus(StrEnum):

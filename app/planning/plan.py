@@ -13,8 +13,8 @@ from app.errors import PatternUnmatchedError, RecipeError
 from app.planning.layout import modality_of
 from app.planning.model_files.headers import BITS, StoredTensor
 from app.recipes.modality import Modality
+from app.recipes.module_patterns import Patterns
 from app.recipes.pattern import NM
-from app.recipes.patterns import Patterns
 from app.recipes.recipe import Recipe
 
 _BLOCK = re.compile(r"\.\d+\.|vision_model\.head\.")

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from app.recipes.modality import Target, targets_of
 from app.recipes.pattern import NM, Pattern
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 
 class Allocation(Strict):

@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from app.errors import AllocationScoreError
 from app.recipes.allocation import Estimator
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 
 class AllocationScores(Strict):

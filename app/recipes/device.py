@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 DEVICE = r"^(auto|cpu|cuda(:\d{1,2})?)$"
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from app.errors import UserError
 from app.recipes.data import DatasetName
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 
 class MetricName(StrEnum):

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 Schedule: TypeAlias = Literal["one-shot", "sequential", "joint"]
 """When weights go: all on what the dense model tells; block after block, each calibrated on what

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 
 class Unstructured(Strict):

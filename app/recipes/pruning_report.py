@@ -4,7 +4,7 @@ from app.recipes.allocation_scores import AllocationScores
 from app.recipes.evaluation import EvaluationReport
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 REPORT_FILE = "pruning_report.json"
 """Where a job's files have its report."""

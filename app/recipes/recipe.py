@@ -14,9 +14,9 @@ from app.recipes.importance import Importance, Staged, renamed
 from app.recipes.methods import IMPORTANCES
 from app.recipes.methods.magnitude import Magnitude
 from app.recipes.modality import Modality, Target, targets_of
+from app.recipes.module_patterns import ModulePatterns
 from app.recipes.pattern import NM, Pattern, Unstructured
-from app.recipes.patterns import ModulePatterns
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 if TYPE_CHECKING:
     AnyImportance: TypeAlias = Importance

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 
 def _share_or_count(value: float) -> float:

@@ -2,7 +2,7 @@
 
 from app.recipes.evaluation import Estimate, EvaluationReport
 from app.recipes.routing import Routing
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 ROUTING_REPORT_FILE = "routing_report.json"
 """Where a PAR job's files have its report."""

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from app.bounded_json import JsonError, JsonLimits, parse_object
 from app.messages import in_words
-from app.recipes.strict import Strict
+from app.strict import Strict
 from app.uploads.errors import DatasetRowError, RowEmptyError
 
 MAX_LINE = 1 << 20  # bytes

@@ -16,7 +16,7 @@ _FOREIGN = {
     "app/uploads/limits.py": (f"{_UPLOADS}/test_limits.py",),
     "app/uploads/rows.py": (f"{_UPLOADS}/test_limits.py", f"{_UPLOADS}/test_ingest.py"),
     "app/bounded_json.py": (f"{_APP}/test_bounded_json.py",),
-    "app/recipes/patterns.py": (f"{_APP}/recipes/test_patterns.py",),
+    "app/recipes/module_patterns.py": (f"{_APP}/recipes/test_module_patterns.py",),
     "app/urls.py": (f"{_APP}/test_urls.py",),
     "app/planning/model_files/outlines.py": (f"{_MODEL_FILES}/test_outlines.py",),
     "app/planning/model_files/headers.py": (f"{_MODEL_FILES}/test_headers.py",),

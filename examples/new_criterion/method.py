@@ -6,7 +6,7 @@ from pydantic import Field
 
 from app.recipes.importance import Importance
 from app.recipes.methods.method import WeightMethod
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 
 class Activations(Strict):

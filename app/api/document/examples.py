@@ -32,7 +32,7 @@ from app.planning.machines import Machine, WorkerClass
 from app.recipes.evaluation import EvaluationSpec, MetricName
 from app.recipes.methods import METHODS
 from app.recipes.modality import Modality
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 _AT = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 _LATER = _AT + timedelta(minutes=4)

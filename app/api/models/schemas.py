@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.domain.models import ModelVersion
 from app.domain.publications import Publication, PublicationState
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 
 class VersionRequest(Strict):

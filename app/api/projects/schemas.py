@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import AwareDatetime, BaseModel, Field
 
 from app.domain.projects import AuditEntry, Key, Limits, Project, Scope
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 # What the database can hold and give back in any time zone.
 Moment = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field
 
 from app.domain.webhooks import ENDS, Delivery, DeliveryState, Endpoint, EndpointState, WebhookEvent
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 Url = Annotated[str, Field(max_length=2000, examples=["https://example.com/hooks/secateur"])]
 Events = Annotated[list[WebhookEvent], Field(min_length=1, max_length=len(WebhookEvent))]

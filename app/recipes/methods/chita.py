@@ -6,7 +6,7 @@ from pydantic import Field
 
 from app.recipes.importance import Importance, Schedule, Staged
 from app.recipes.methods.snip import GradientMethod
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 _FLOAT = 4
 

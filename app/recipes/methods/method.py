@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from app.recipes.allocation import Allocation, Uniform
 from app.recipes.importance import Importance
 from app.recipes.routing import Routing
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 _Part = TypeVar("_Part", bound=Strict)
 

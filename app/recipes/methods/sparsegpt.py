@@ -8,7 +8,7 @@ from app.recipes.allocation import Allocation, Uniform
 from app.recipes.importance import Importance, Schedule
 from app.recipes.methods.method import WeightMethod
 from app.recipes.methods.wanda import Rounding
-from app.recipes.strict import Strict
+from app.strict import Strict
 
 
 class Solver(Strict):

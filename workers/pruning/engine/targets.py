@@ -9,7 +9,7 @@ from torch import nn
 from app.errors import RecipeError
 from app.messages import near_names
 from app.planning.plan import given_as, refuse_ignored, refuse_targets
-from app.recipes.patterns import Patterns
+from app.recipes.module_patterns import Patterns
 from app.recipes.recipe import Recipe
 from workers.pruning.models.layout.structure import Block, Matrix, Tower
 

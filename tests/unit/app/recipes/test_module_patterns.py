@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from app.recipes.patterns import MAX_LENGTH, ModulePatterns, Patterns, matcher
+from app.recipes.module_patterns import MAX_LENGTH, ModulePatterns, Patterns, matcher
 
 names = st.text("ab.[q]", max_size=12)
 
