@@ -81,6 +81,16 @@ def get(connection: Connection, project_id: str, endpoint_id: str) -> Endpoint |
     return _endpoint(row) if row else None
 
 
+def lock(connection: Connection, endpoint_id: str) -> None:
+    """Let nobody else change or remove the endpoint until this transaction ends.
+
+    Whoever changes an endpoint and its deliveries locks the endpoint first, as its removal does:
+    two transactions that begin at different ends would wait for each other.
+    """
+    query = select(webhooks.c.id).where(webhooks.c.id == endpoint_id)
+    connection.execute(query.with_for_update(key_share=True))
+
+
 _INTERESTED = select(webhooks.c.id).where(
     webhooks.c.project_id == bindparam("project_id"),
     webhooks.c.enabled,
@@ -243,6 +253,7 @@ def forget_old_deliveries(connection: Connection, age: timedelta, *, limit: int)
     oldest = id_at("msg", datetime.now(UTC), -age)  # ids are in the order of the primary key
     old = select(deliveries.c.id).where(deliveries.c.id < oldest)
     old = old.order_by(deliveries.c.id).limit(limit)
+    old = old.with_for_update(skip_locked=True)  # what is held is removed with its endpoint
     query = delete(deliveries).where(deliveries.c.id.in_(old.scalar_subquery()))
     return connection.execute(query).rowcount
 
@@ -254,10 +265,15 @@ def _attempt(dispatch: Dispatch) -> ColumnElement[bool]:
 
 
 def release_deliveries(connection: Connection, left: Sequence[Dispatch]) -> None:
-    """Have attempts that were broken off made again at once, as if they had not been begun."""
+    """Have attempts that were broken off made again at once, as if they had not been begun.
+
+    A delivery whose row another transaction holds is being removed with its endpoint.
+    """
     again = {"attempts": deliveries.c.attempts - 1, "next_at": func.now()}
     for dispatch in left:
-        connection.execute(update(deliveries).where(_attempt(dispatch)).values(again))
+        free = select(deliveries.c.id).where(_attempt(dispatch)).with_for_update(skip_locked=True)
+        query = update(deliveries).where(deliveries.c.id == free.scalar_subquery())
+        connection.execute(query.values(again))
 
 
 def settle_delivery(

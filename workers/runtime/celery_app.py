@@ -26,6 +26,7 @@ from app.queue import queue_of
 from app.settings import Settings
 from app.telemetry import exposition, logs
 from workers.runtime import messages
+from workers.runtime.inherited import release_sockets
 from workers.runtime.starting import Gate, health, start_until_it_works
 from workers.runtime.watchdog.unwatched import guard
 
@@ -90,6 +91,7 @@ def _name_task(task_id: str, **_: object) -> None:
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # celery has no types
 def _start_child(**_: object) -> None:
+    release_sockets()
     start_until_it_works(_make_runner, _stop_child, health)
 
 

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from starlette.testclient import TestClient
 
 from app import maintenance
@@ -252,3 +253,36 @@ def test_maintenance_that_is_asked_to_end_ends_within_its_grace(
     assert "did not end within" not in said
     (entry,) = delivery_log(client, webhook)
     assert (entry["state"], entry["attempts"]) == ("pending", 0)
+
+
+def wait_for_locks(engine, transactions):
+    """Until so many transactions wait for another's lock."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    while True:
+        with engine.connect() as connection:
+            if connection.execute(waiting).scalar_one() == transactions:
+                return
+        time.sleep(0.02)
+
+
+def test_an_endpoint_may_be_removed_while_a_delivery_to_it_is_settled(
+    client, engine, receiver, webhook, deliver
+):
+    receiver.answers = [500]
+    end_a_job(client)
+    endpoint_id = webhook["webhook"]["id"]
+    row = select(tables.webhooks.c.id).where(tables.webhooks.c.id == endpoint_id)
+    with engine.connect() as holder, ThreadPoolExecutor(2) as threads:
+        holder.execute(row.with_for_update())
+        removal = threads.submit(client.delete, f"/v1/webhooks/{endpoint_id}")
+        wait_for_locks(engine, 1)
+        delivery = threads.submit(deliver)
+        wait_for_locks(engine, 2)
+        holder.rollback()
+        assert removal.result().status_code == 204
+        assert delivery.result() == 1
+    with engine.connect() as connection:
+        assert quarantine.newest(connection, limit=1) == [], "no deadlock was broken up"
