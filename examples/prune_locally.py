@@ -9,7 +9,7 @@ some hundred. The output is a checkpoint that plain `transformers` loads.
 import sys
 from pathlib import Path
 
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.export import export_checkpoint
 from workers.pruning.models.families.registry import adapt

@@ -13,7 +13,7 @@ import torch
 
 from app.errors import SecateurError
 from app.recipes.methods import WEIGHT_METHODS
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from tests.fake_device import DEVICE, There, pretending
 from tests.families import BY_NAME, records
 from workers.pruning.engine.prune import prune

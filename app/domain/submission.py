@@ -26,12 +26,18 @@ from app.recipes.evaluation import (
     MetricNotApplicableError,
     QualityGate,
 )
-from app.recipes.methods import METHODS, find_method
+from app.recipes.methods import METHODS
 from app.recipes.modality import Modality
 from app.recipes.module_patterns import ModulePatterns
 from app.recipes.pattern import MAX_M, NM
-from app.recipes.presets import build_recipe, build_routing, complete
-from app.recipes.recipe import Recipe, RecipeParts
+from app.recipes.recipe import (
+    Recipe,
+    RecipeParts,
+    build_recipe,
+    build_routing,
+    complete,
+    find_method,
+)
 from app.recipes.routing import Routing
 from app.strict import Strict
 

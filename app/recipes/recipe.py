@@ -4,26 +4,42 @@ Allocation says how much of each matrix goes, importance which weights go first,
 shape the zeros take. A named method (`wanda`, `magnitude`, ...) is a preset of the three.
 """
 
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, Union
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, TypeVar, Union
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from app.errors import MethodParameterError, RecipeError, UnknownMethodError
+from app.messages import in_words
 from app.recipes.allocation import AnyAllocation, Reused, Uniform
-from app.recipes.importance import Importance, Staged, renamed
-from app.recipes.methods import IMPORTANCES
+from app.recipes.method import Importance, Method, RouteMethod, Staged, WeightMethod
+from app.recipes.methods import IMPORTANCES, METHODS
 from app.recipes.methods.magnitude import Magnitude
 from app.recipes.modality import Modality, Target, targets_of
 from app.recipes.module_patterns import ModulePatterns
 from app.recipes.pattern import NM, Pattern, Unstructured
+from app.recipes.routing import Routing
 from app.strict import Strict
+
+_Kind = TypeVar("_Kind", bound=Method)
+
+
+def _renamed(value: Any) -> Any:
+    """What was stored or sent under a former id, under today's."""
+    if isinstance(value, dict) and value.get("kind") not in IMPORTANCES:
+        for kind, importance in IMPORTANCES.items():
+            if value.get("kind") in importance.former_kinds:
+                return value | {"kind": kind}
+    return value
+
 
 if TYPE_CHECKING:
     AnyImportance: TypeAlias = Importance
 else:
     AnyImportance = Annotated[
         Annotated[Union[tuple(IMPORTANCES.values())], Field(discriminator="kind")],  # noqa: UP007
-        BeforeValidator(partial(renamed, known=IMPORTANCES)),
+        BeforeValidator(_renamed),
     ]
 
 _TOLERANCE = 0.005  # 2/3 is written .67
@@ -91,3 +107,107 @@ class Recipe(RecipeParts):
         if isinstance(self.sparsity, dict):
             return {"sparsity": {m: 1 - (1 - s) ** share for m, s in self.sparsity.items()}}
         return {"sparsity": 1 - (1 - self.sparsity) ** share}
+
+
+def find_method(name: str) -> type[Method]:
+    """The method of that name, or that had this name before.
+
+    Raises:
+        UnknownMethodError: there is none; near names are suggested.
+    """
+    for method in METHODS.values():
+        if name == method.name or name in method.former_names:
+            return method
+    near = difflib.get_close_matches(name, METHODS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(METHODS))}"
+    raise UnknownMethodError(f"there is no method {name!r}; {hint}")
+
+
+def build_recipe(name: str, parameters: dict[str, Any], pattern: str, **common: Any) -> Recipe:
+    """The recipe that a named method stands for.
+
+    Args:
+        name: of a method that prunes weights.
+        parameters: values for the method's own fields.
+        pattern: `unstructured` or `N:M`.
+        **common: the remaining fields of `Recipe` (sparsity, targets, ignore, seed).
+
+    Raises:
+        UnknownMethodError: there is no such method.
+        MethodParameterError: a parameter is unknown or out of range.
+        RecipeError: sparsity, pattern and method do not fit together.
+    """
+    method = _parametrized(WeightMethod, name, parameters)  # type: ignore[type-abstract]
+    return complete(preset(method, _pattern(pattern, method)), **common)
+
+
+def preset(method: WeightMethod, pattern: Pattern) -> RecipeParts:
+    """The parts that a method with its parameters means under a pattern.
+
+    Raises:
+        RecipeError: the method has no meaning under the pattern.
+    """
+    return RecipeParts(
+        allocation=method.under_nm() if isinstance(pattern, NM) else method.allocation(),
+        importance=method.importance(),
+        pattern=pattern,
+    )
+
+
+def complete(parts: RecipeParts, **common: Any) -> Recipe:
+    """The recipe of these parts.
+
+    Args:
+        parts: allocation, importance, pattern.
+        **common: the remaining fields of `Recipe`.
+
+    Raises:
+        RecipeError: the parts, or target and parts, do not fit together.
+    """
+    try:
+        return Recipe(**dict(parts), **common)
+    except ValidationError as error:
+        raise RecipeError("; ".join(_said(issue) for issue in error.errors())) from error
+
+
+def build_routing(name: str, parameters: dict[str, Any], seed: int) -> Routing:
+    """The routing that a named method stands for.
+
+    Args:
+        name: of a method that prunes routes.
+        parameters: values for the method's own fields.
+        seed: of everything drawn.
+
+    Raises:
+        UnknownMethodError: there is no such method.
+        MethodParameterError: a parameter is unknown or out of range, or there are two budgets.
+    """
+    method = _parametrized(RouteMethod, name, parameters)  # type: ignore[type-abstract]
+    return method.routing(seed)
+
+
+def _parametrized(kind: type[_Kind], name: str, parameters: dict[str, Any]) -> _Kind:
+    method = find_method(name)
+    if not issubclass(method, kind):
+        raise UnknownMethodError(f"{name!r} prunes {method.prunes}")
+    try:
+        return method(**parameters)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        named = f"parameter {where!r} of {name!r}" if where else f"parameters of {name!r}"
+        raise MethodParameterError(f"{named}: {in_words(first)}") from error
+
+
+def _said(issue: Mapping[str, Any]) -> str:
+    """Of a recipe, whose fields are the request's own."""
+    where = ".".join(str(part) for part in issue["loc"])
+    words = in_words(issue)
+    return words if issue["type"] == "value_error" or not where else f"{where} {words}"
+
+
+def _pattern(text: str, method: WeightMethod) -> Pattern:
+    if text == "unstructured":
+        return Unstructured(group=method.group())
+    n, m = text.split(":")
+    return NM(n=int(n), m=int(m))

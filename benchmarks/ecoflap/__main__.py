@@ -23,7 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.recipes.allocation import GradientNorm, ZerothOrder
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from benchmarks.ecoflap.models import MODELS, prepared
 from benchmarks.figures import Figure, conclude
 from workers.pruning.allocation.ecoflap import measure

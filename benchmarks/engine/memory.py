@@ -14,7 +14,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from benchmarks.engine.models import batches
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.adapter import Adapter

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from benchmarks.engine.models import SAMPLES, batches
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.families.registry import adapt

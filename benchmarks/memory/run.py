@@ -17,7 +17,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 import transformers
 
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from benchmarks.memory.model import VOCABULARY
 from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pruning.engine.prune import prune

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from benchmarks.engine.memory import status
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.families.registry import adapt

@@ -13,7 +13,7 @@ import torch
 
 from app.recipes.evaluation import EvaluationSpec, MetricName
 from app.recipes.methods import WEIGHT_METHODS
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from benchmarks.quality.grid import PROSE, SUBJECTS, Subject
 from benchmarks.quality.pruners import find_pruner
 from benchmarks.quality.texts import prose

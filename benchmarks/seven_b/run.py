@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 import torch
 import transformers
 
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from benchmarks.seven_b.model import batches
 from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pipeline.export import verify_sparsity

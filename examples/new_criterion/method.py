@@ -4,8 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.recipes.importance import Importance
-from app.recipes.methods.method import WeightMethod
+from app.recipes.method import Importance, WeightMethod
 from app.strict import Strict
 
 

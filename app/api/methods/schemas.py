@@ -4,10 +4,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel
 
-from app.recipes.methods.method import Method, WeightMethod
+from app.recipes.method import Method, WeightMethod
 from app.recipes.pattern import Unstructured
-from app.recipes.presets import preset
-from app.recipes.recipe import RecipeParts
+from app.recipes.recipe import RecipeParts, preset
 
 
 class MethodOut(BaseModel):

@@ -3,17 +3,12 @@
 Modules are discovered: a new method is a new file.
 """
 
-import difflib
 from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TypeVar
 
-from app.errors import UnknownMethodError
-from app.recipes.importance import Importance
-from app.recipes.methods.method import Method, RouteMethod, WeightMethod
-
-__all__ = ["IMPORTANCES", "METHODS", "ROUTE_METHODS", "WEIGHT_METHODS", "find_method"]
+from app.recipes.method import Importance, Method, RouteMethod, WeightMethod
 
 _Base = TypeVar("_Base")
 _Named = TypeVar("_Named", bound=Method)
@@ -42,17 +37,3 @@ IMPORTANCES = _importances()
 WEIGHT_METHODS = _methods(WeightMethod)  # type: ignore[type-abstract]
 ROUTE_METHODS = _methods(RouteMethod)  # type: ignore[type-abstract]
 METHODS: dict[str, type[Method]] = {**WEIGHT_METHODS, **ROUTE_METHODS}
-
-
-def find_method(name: str) -> type[Method]:
-    """The method of that name, or that had this name before.
-
-    Raises:
-        UnknownMethodError: there is none; near names are suggested.
-    """
-    for method in METHODS.values():
-        if name == method.name or name in method.former_names:
-            return method
-    near = difflib.get_close_matches(name, METHODS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(METHODS))}"
-    raise UnknownMethodError(f"there is no method {name!r}; {hint}")

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.recipes.importance import Importance, Schedule, Staged
+from app.recipes.method import Importance, Schedule, Staged
 from app.recipes.methods.snip import GradientMethod
 from app.strict import Strict
 

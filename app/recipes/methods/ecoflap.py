@@ -13,9 +13,8 @@ from app.recipes.allocation import (
     Reused,
     ZerothOrder,
 )
-from app.recipes.importance import Importance
+from app.recipes.method import Importance, WeightMethod
 from app.recipes.methods.magnitude import Magnitude
-from app.recipes.methods.method import WeightMethod
 from app.recipes.methods.multiflow import Flow
 from app.recipes.methods.sparsegpt import SparseGPT
 from app.recipes.methods.wanda import Wanda

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from app.recipes.importance import Importance
+from app.recipes.method import Importance
 from app.recipes.methods.snip import GradientMethod, Snip
 
 

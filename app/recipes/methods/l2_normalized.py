@@ -4,8 +4,7 @@ from typing import Literal
 
 from app.errors import RecipeError
 from app.recipes.allocation import Allocation, Pooled
-from app.recipes.importance import Importance
-from app.recipes.methods.method import WeightMethod
+from app.recipes.method import Importance, WeightMethod
 
 
 class L2Normalized(Importance):

@@ -4,9 +4,8 @@ from typing import Literal
 
 from app.errors import RecipeError
 from app.recipes.allocation import Allocation, Pooled
-from app.recipes.importance import Importance
+from app.recipes.method import Importance, WeightMethod
 from app.recipes.methods.l2_normalized import only_allocates
-from app.recipes.methods.method import WeightMethod
 
 
 class Lamp(Importance):

@@ -5,8 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from app.recipes.allocation import Allocation, Pooled, Uniform
-from app.recipes.importance import Importance
-from app.recipes.methods.method import WeightMethod
+from app.recipes.method import Importance, WeightMethod
 
 
 class Magnitude(Importance):

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.recipes.methods.method import RouteMethod
+from app.recipes.method import RouteMethod
 from app.recipes.routing import (
     PROFILES,
     Amount,

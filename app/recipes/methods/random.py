@@ -3,8 +3,7 @@
 from typing import Literal
 
 from app.recipes.allocation import Allocation, Pooled, Uniform
-from app.recipes.importance import Importance
-from app.recipes.methods.method import WeightMethod
+from app.recipes.method import Importance, WeightMethod
 
 
 class Random(Importance):

@@ -5,8 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from app.recipes.allocation import Allocation, Uniform
-from app.recipes.importance import Importance, Schedule
-from app.recipes.methods.method import WeightMethod
+from app.recipes.method import Importance, Schedule, WeightMethod
 from app.recipes.methods.wanda import Rounding
 from app.strict import Strict
 

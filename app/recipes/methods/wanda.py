@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.recipes.allocation import Allocation, Uniform
-from app.recipes.importance import Importance, Schedule
-from app.recipes.methods.method import WeightMethod
+from app.recipes.method import Importance, Schedule, WeightMethod
 
 Rounding = Annotated[
     Literal["total", "paper"],

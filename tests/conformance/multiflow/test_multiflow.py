@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from app.recipes.modality import Modality
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from tests.conformance.multiflow.cases import arrays, description, matrix, needs_cases
 from workers.pruning.allocation import allocate
 from workers.pruning.calibration.statistics import SquareSum

@@ -18,7 +18,7 @@ from app.domain.webhooks import WebhookEvent
 from app.errors import MethodParameterError, RecipeError, SecateurError
 from app.messages import in_words, words_of
 from app.recipes.methods import WEIGHT_METHODS
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 
 FOREIGN = re.compile(
     r"Input should|Field required|Extra inputs|Value error|should have at (least|most)|"

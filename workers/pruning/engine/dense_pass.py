@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from app.recipes.budgets import share
-from app.recipes.importance import Importance
+from app.recipes.method import Importance
 from app.recipes.methods.magnitude import Magnitude
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe

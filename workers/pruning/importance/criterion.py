@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 
 from app.errors import NonFiniteError
-from app.recipes.importance import Importance
+from app.recipes.method import Importance
 from workers.pruning.calibration.backward import Backward
 from workers.pruning.calibration.statistics import Statistic
 from workers.pruning.models.layout.structure import Matrix

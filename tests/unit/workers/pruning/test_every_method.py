@@ -10,7 +10,7 @@ from transformers.utils import ModelOutput
 from app.errors import RecipeError
 from app.recipes.allocation import ECoFLaP, Uniform
 from app.recipes.methods import WEIGHT_METHODS
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from tests.families import BY_NAME, records
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.export import export_checkpoint

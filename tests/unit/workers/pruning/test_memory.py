@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from app.errors import ModelLoadError
 from app.recipes.methods import WEIGHT_METHODS
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from tests.families import BY_NAME, records
 from workers.pruning import memory
 from workers.pruning.engine.prune import prune

@@ -11,7 +11,7 @@ import torch
 
 from app.errors import NonFiniteError
 from app.recipes.methods import WEIGHT_METHODS
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from tests.families import BY_NAME, records
 from tests.tiny_models import stored_as
 from workers.pipeline.checkpoints import DiskCheckpoints

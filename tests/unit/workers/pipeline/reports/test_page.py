@@ -6,8 +6,8 @@ import pytest
 
 from app.recipes.evaluation import Estimate, EvaluationReport, Measured, MetricName
 from app.recipes.modality import Modality
-from app.recipes.presets import build_recipe
 from app.recipes.pruning_report import PAGE_FILE, MatrixReport, PruningReport, tally
+from app.recipes.recipe import build_recipe
 from workers.pipeline.export import Sizes
 from workers.pipeline.reports.card import write_page
 from workers.pipeline.reports.plots import plots

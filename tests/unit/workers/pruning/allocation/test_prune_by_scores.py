@@ -8,9 +8,8 @@ import torch
 
 from app.errors import AllocationScoreError, CalibrationDataError, RecipeError
 from app.recipes.allocation import ECoFLaP, GradientNorm, Reused
-from app.recipes.presets import build_recipe
 from app.recipes.pruning_report import PruningReport
-from app.recipes.recipe import Recipe
+from app.recipes.recipe import Recipe, build_recipe
 from tests.families import BY_NAME, records
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.families.registry import adapt

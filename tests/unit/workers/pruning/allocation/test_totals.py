@@ -15,8 +15,7 @@ from app.recipes.methods.random import Random
 from app.recipes.methods.sparsegpt import SparseGPT
 from app.recipes.methods.wanda import Wanda
 from app.recipes.pattern import NM, Unstructured
-from app.recipes.presets import build_recipe
-from app.recipes.recipe import Recipe
+from app.recipes.recipe import Recipe, build_recipe
 from tests.families import BY_NAME, records
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.families.registry import adapt

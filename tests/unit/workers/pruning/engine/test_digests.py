@@ -6,8 +6,7 @@ import torch
 from app.recipes.allocation import Uniform
 from app.recipes.methods.multiflow import Flow
 from app.recipes.methods.wanda import Wanda
-from app.recipes.presets import build_recipe
-from app.recipes.recipe import Recipe
+from app.recipes.recipe import Recipe, build_recipe
 from tests.families import BY_NAME, records
 from workers.pruning.engine.dense_pass import Digests
 from workers.pruning.engine.prune import prune

@@ -13,8 +13,7 @@ from app.recipes.methods.magnitude import Magnitude
 from app.recipes.methods.sparsegpt import SparseGPT
 from app.recipes.methods.wanda import Wanda
 from app.recipes.pattern import NM, Unstructured
-from app.recipes.presets import build_recipe
-from app.recipes.recipe import Recipe
+from app.recipes.recipe import Recipe, build_recipe
 from tests.families import BY_NAME, records
 from tests.unit.workers.pruning import references
 from workers.pruning.engine.prune import prune

@@ -8,8 +8,7 @@ import torch
 
 from app.recipes.methods.chita import Chita
 from app.recipes.pattern import Unstructured
-from app.recipes.presets import build_recipe
-from app.recipes.recipe import Recipe
+from app.recipes.recipe import Recipe, build_recipe
 from tests.families import records
 from workers.pruning.calibration.backward import Backward
 from workers.pruning.engine.prune import prune

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from app.recipes.methods.multiflow import Flow
 from app.recipes.modality import Modality
 from app.recipes.pattern import Unstructured
-from app.recipes.presets import build_recipe
-from app.recipes.recipe import Recipe
+from app.recipes.recipe import Recipe, build_recipe
 from tests.families import BY_NAME, records
 from tests.unit.workers.pruning.references import lowest
 from workers.pruning.calibration.statistics import SquareSum

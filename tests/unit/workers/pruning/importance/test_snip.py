@@ -9,8 +9,7 @@ from app.errors import CalibrationDataError, NonFiniteError, RecipeError
 from app.recipes.methods.snip import Snip
 from app.recipes.modality import Modality
 from app.recipes.pattern import NM
-from app.recipes.presets import build_recipe
-from app.recipes.recipe import Recipe
+from app.recipes.recipe import Recipe, build_recipe
 from tests.families import BY_NAME
 from tests.tiny_models import SQUARE, VISION_CONFIG, records, save
 from tests.unit.workers.pruning.references import lowest

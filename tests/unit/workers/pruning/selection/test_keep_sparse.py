@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from tests.families import records
 from workers.pipeline.export import write_masks
 from workers.pruning.engine.prune import prune

@@ -8,7 +8,7 @@ import transformers
 from safetensors.torch import load_file
 
 from app.recipes.methods import WEIGHT_METHODS
-from app.recipes.presets import build_recipe
+from app.recipes.recipe import build_recipe
 from tests.families import BY_NAME, records
 from tests.tiny_models import DECODER, stored_as
 from workers.pruning.calibration.gradients import each_gradient
