@@ -39,3 +39,16 @@ def test_the_last_commit_of_a_job_is_cut(world, ledger, rounds, kind, delivered)
             assert wire.cut.is_set()
         assert job["status"] == "succeeded", job
         assert job["attempt"] <= 2
+
+
+@pytest.mark.parametrize("delivered", [False, True], ids=["before", "after"])
+def test_the_acknowledgement_of_a_message_is_cut(world, ledger, rounds, delivered):
+    """Each worker loses one in turn, and works on."""
+    for _ in range(rounds):
+        for _ in world.workers:
+            with world.disturbed():
+                wire = Wire(b"ZREM", b"unacked", delivered=delivered)
+                world.broker.trip(wire)
+                ledger.finish(ledger.submit("quick"))
+                assert wire.cut.wait(30)
+        ledger.finish(*[ledger.submit("quick") for _ in range(4)])

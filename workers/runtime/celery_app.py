@@ -26,6 +26,7 @@ from app.queue import queue_of
 from app.settings import Settings
 from app.telemetry import exposition, logs
 from workers.runtime import messages
+from workers.runtime.acknowledgement import Acknowledgement
 from workers.runtime.inherited import release_sockets
 from workers.runtime.starting import Gate, health, start_until_it_works
 from workers.runtime.watchdog.unwatched import guard
@@ -59,7 +60,7 @@ celery.conf.update(
 )
 
 
-celery.steps["consumer"].update({Gate, guard(settings.worker.kill_seconds)})
+celery.steps["consumer"].update({Acknowledgement, Gate, guard(settings.worker.kill_seconds)})
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]  # celery has no types
