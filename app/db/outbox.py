@@ -230,27 +230,26 @@ class Announcer:
 
     In a submit's own transaction it would have commits wait for each other. Where the process dies
     before it is sent, or the database is away, the relay looks by itself.
+
+    Attributes:
+        news: to be set once jobs were stored and that is committed.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._news, self._closing = Event(), Event()
+        self.news, self._closing = Event(), Event()
         self._thread = Thread(target=self._run, name="announcer", daemon=True)
         self._thread.start()
-
-    def queued(self) -> None:
-        """Jobs were stored, and that is committed."""
-        self._news.set()
 
     def close(self) -> None:
         """Stop."""
         self._closing.set()
-        self._news.set()
+        self.news.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while self._news.wait() and not self._closing.is_set():
-            self._news.clear()
+        while self.news.wait() and not self._closing.is_set():
+            self.news.clear()
             try:
                 with self._engine.connect() as connection:
                     wake(connection)

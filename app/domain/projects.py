@@ -21,10 +21,9 @@ class Scope(StrEnum):
     SUBMIT = "submit"
     ADMIN = "admin"
 
-    def includes(self, other: "Scope") -> bool:
-        """Is `other` granted along with this scope?"""
-        order = list(Scope)
-        return order.index(other) <= order.index(self)
+
+INCLUDED = {scope: frozenset(list(Scope)[: place + 1]) for place, scope in enumerate(Scope)}
+"""The scopes that are granted along with each."""
 
 
 class Limits(Strict):

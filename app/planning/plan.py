@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.errors import PatternUnmatchedError, RecipeError
-from app.planning.layout import modality_of
+from app.planning.memory import modality_of
 from app.planning.model_files.headers import BITS, StoredTensor
 from app.recipes.modality import Modality
 from app.recipes.module_patterns import Patterns

@@ -15,11 +15,9 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from app.domain.submission import JobRequest, resolve
-from app.planning.layout import Anatomy
-from app.planning.machines import Machine
-from app.planning.memory import estimate_memory
+from app.planning.machines import Machine, estimate_seconds
+from app.planning.memory import Anatomy, estimate_memory
 from app.planning.model_files.files import read_config
-from app.planning.time import estimate_seconds
 from benchmarks.figures import Figure, conclude
 from benchmarks.plans.job import ACTIVATIONS
 from benchmarks.plans.models import build

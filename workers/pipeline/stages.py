@@ -12,11 +12,10 @@ import torch
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.submission import REPRODUCED, JobSpec, with_default_set
 from app.errors import HubUnavailableError, UserError
-from app.planning.layout import Anatomy
-from app.planning.machines import Machine
+from app.planning.machines import Machine, estimate_seconds
+from app.planning.memory import Anatomy
 from app.planning.model_files.files import parse_model_source, read_config
 from app.planning.model_files.headers import read_header
-from app.planning.time import estimate_seconds
 from app.recipes.evaluation import QualityGateError
 from app.retries import retried
 from workers.pipeline.checkpoints import DiskCheckpoints, open_checkpoints

@@ -30,6 +30,7 @@ from app.api.http.turns import Turns
 from app.db.outbox import Announcer
 from app.domain.projects import (
     DEFAULT_PROJECT,
+    INCLUDED,
     Caller,
     KeyMissingError,
     RateLimitError,
@@ -157,7 +158,7 @@ class Needs:
         Raises:
             ScopeError: its key may not do this.
         """
-        if not caller.scope.includes(self.scope):
+        if self.scope not in INCLUDED[caller.scope]:
             raise ScopeError(f"this needs a key of scope {self.scope}; this one has {caller.scope}")
         if self.operator and caller.project_id != DEFAULT_PROJECT:
             raise ScopeError("this needs a key of the first project, which is the operator's")
@@ -342,7 +343,7 @@ def _admitting(
             given = {name: found[type(mark)] for name, mark in marks.items()}
             answer = endpoint(**values, **given)
         if queues:
-            visit.resources.announcer.queued()
+            visit.resources.announcer.news.set()
         return _written(answer, values, status)
 
     signature = inspect.signature(endpoint)

@@ -23,9 +23,8 @@ from app.errors import (
     UnsafeWeightsError,
     UserError,
 )
-from app.planning.layout import Anatomy
-from app.planning.machines import Machine, Requirements, place, uses_gpu
-from app.planning.memory import Memory, estimate_memory
+from app.planning.machines import Machine, Requirements, estimate_seconds, place, uses_gpu
+from app.planning.memory import Anatomy, Memory, estimate_memory
 from app.planning.model_files.files import (
     HubModel,
     LocalModel,
@@ -37,7 +36,6 @@ from app.planning.model_files.files import (
 from app.planning.model_files.outlines import Outline, Outlines, check_form
 from app.planning.plan import check_patterns
 from app.planning.routable import check_routable
-from app.planning.time import estimate_seconds
 from app.recipes.allocation_scores import AllocationScores
 from app.recipes.pruning_report import REPORT_FILE, PruningReport
 from app.recipes.recipe import Recipe
