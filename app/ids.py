@@ -1,8 +1,15 @@
-"""Identifiers: a prefix that tells the kind, and a UUIDv7 so that ids sort by creation time."""
+"""Identifiers: a prefix that tells the kind, and a UUIDv7 so that ids sort by creation time.
+
+The id of the request at hand goes, with its trace context, along with what the request makes.
+"""
 
 from datetime import datetime, timedelta
 
+from opentelemetry import propagate
+from structlog.contextvars import get_contextvars
 from uuid_utils import uuid7
+
+REQUEST_ID = "request_id"
 
 
 def new_id(prefix: str) -> str:
@@ -24,3 +31,11 @@ def id_at(prefix: str, moment: datetime, shift: timedelta = timedelta(0)) -> str
 
 
 _LAST = (1 << 48) - 1
+
+
+def origin() -> dict[str, str]:
+    """Request id and W3C trace context of the request at hand, to be stored with what it makes."""
+    request_id = get_contextvars().get(REQUEST_ID)
+    carrier = {REQUEST_ID: request_id} if request_id else {}
+    propagate.inject(carrier)
+    return carrier

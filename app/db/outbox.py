@@ -252,7 +252,7 @@ class Announcer:
             self.news.clear()
             try:
                 with self._engine.connect() as connection:
-                    wake(connection)
+                    connection.execute(_NOTIFY)
             except (SQLAlchemyError, OSError) as error:
                 logger.warning("the relay is not woken: %s", error)
             self._closing.wait(PAUSE)

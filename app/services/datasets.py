@@ -1,6 +1,6 @@
 """What a client does with the data sets of its project: upload, look, list, forget."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,18 +8,8 @@ from sqlalchemy import Connection, Engine
 
 from app.db import datasets, projects
 from app.domain.projects import Caller
-from app.domain.submission import JobRequest, JobSpec
-from app.planning.model_files.outlines import Outline
 from app.recipes.data import (
-    FIELDS,
     UPLOADED,
-    Builtin,
-    Uploaded,
-    check_calibration,
-    check_evaluation,
-    check_modalities,
-    inputs_of,
-    parse_dataset,
 )
 from app.storage.datasets import DatasetStore
 from app.uploads.errors import DatasetNotFoundError
@@ -94,63 +84,3 @@ def remove(connection: Connection, caller: Caller, store: DatasetStore, dataset_
     get(connection, caller, store, dataset_id)
     datasets.remove(connection, caller.project_id, dataset_id)
     projects.record_change(connection, caller, "dataset.delete", dataset_id)
-
-
-def check_named(
-    connection: Connection,
-    caller: Caller,
-    store: DatasetStore,
-    request: JobRequest,
-    *,
-    spec: JobSpec,
-    outline: Outline | None,
-) -> None:
-    """Refuse a job whose sets the project does not have, or the model cannot take.
-
-    Args:
-        connection: a transaction.
-        caller: whose project it is.
-        store: of the uploads.
-        request: what is asked, with sets that its method may not read.
-        spec: what would be done.
-        outline: of the model; None where it could not be had.
-
-    Raises:
-        DatasetNotFoundError: one is not there.
-        CalibrationDataError: the model cannot take the calibration set.
-        EvaluationDataError: the model cannot take the evaluation set.
-        RecipeError: a sparsity is given for a part that the model does not have.
-    """
-    evaluation = request.evaluation.set if request.evaluation else None
-    named = {request.calibration.set, evaluation, *_sets(spec)}
-    fields = {name: _fields(connection, caller, store, name) for name in named if name}
-    takes = None if outline is None else inputs_of(outline.config)
-    if takes is None:
-        return
-    if isinstance(request.sparsity, dict):
-        check_modalities(takes, spec.model, request.sparsity)
-    calibrated, evaluated = _sets(spec)
-    if calibrated and (known := fields[calibrated]) is not None:
-        check_calibration(takes, spec.model, calibrated, known)
-    if evaluated and (known := fields[evaluated]) is not None:
-        check_evaluation(takes, spec.model, evaluated, known)
-
-
-def _sets(spec: JobSpec) -> tuple[str | None, str | None]:
-    """Names of the sets for calibration and for evaluation."""
-    return (
-        spec.calibration.set if spec.calibration else None,
-        spec.evaluation.set if spec.evaluation else None,
-    )
-
-
-def _fields(
-    connection: Connection, caller: Caller, store: DatasetStore, name: str
-) -> Collection[str] | None:
-    """Fields of a set's records; None where only its rows tell."""
-    source = parse_dataset(name)
-    if isinstance(source, Builtin):
-        return FIELDS[source]
-    if isinstance(source, Uploaded):
-        return get(connection, caller, store, name, keep=True).fields
-    return None

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from structlog.contextvars import bound_contextvars, get_contextvars
+from structlog.contextvars import bound_contextvars
+
+from app.ids import REQUEST_ID
 
 tracer = trace.get_tracer("secateur")
 
@@ -52,15 +54,6 @@ def carrier_of(context: Context | None = None) -> dict[str, str]:
     carrier: dict[str, str] = {}
     propagate.inject(carrier, context=context)
     return carrier
-
-
-REQUEST_ID = "request_id"
-
-
-def origin() -> dict[str, str]:
-    """Request id and trace context of the request at hand, to be stored with what it makes."""
-    request_id = get_contextvars().get(REQUEST_ID)
-    return carrier_of() | ({REQUEST_ID: request_id} if request_id else {})
 
 
 @contextmanager

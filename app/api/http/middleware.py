@@ -16,9 +16,8 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from app.api.http.problems import CLOSE, problem
 from app.errors import BodyTooLargeError, BodyTooSlowError
-from app.ids import new_id
+from app.ids import REQUEST_ID, new_id
 from app.telemetry.metrics import api as metrics
-from app.telemetry.traces import REQUEST_ID
 
 logger = logging.getLogger("secateur.api")
 

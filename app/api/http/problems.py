@@ -18,9 +18,9 @@ from structlog.contextvars import get_contextvars
 
 from app import errors
 from app.errors import SecateurError
+from app.ids import REQUEST_ID
 from app.messages import in_words
 from app.telemetry.redaction import scrub
-from app.telemetry.traces import REQUEST_ID
 from app.uploads.errors import DatasetRowError
 
 logger = logging.getLogger("secateur.api")

@@ -1,21 +1,20 @@
 """New jobs: submitted, cloned with changes, or retried."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection
 
-from app.db import artifacts, jobs, workers
+from app.db import jobs, workers
 from app.domain.jobs import DEFAULT_CLASS, Job, JobStatus, NewJob, Phase
 from app.domain.projects import Caller
 from app.domain.publications import Destination
 from app.domain.submission import JobRequest, JobSpec, resolve
 from app.domain.webhooks import WebhookEvent
 from app.errors import (
-    AllocationScoreError,
     JobNotRetryableError,
     ModelFilesError,
     ModelLoadError,
@@ -23,6 +22,7 @@ from app.errors import (
     UnsafeWeightsError,
     UserError,
 )
+from app.ids import origin
 from app.planning.machines import Machine, Requirements, estimate_seconds, place, uses_gpu
 from app.planning.memory import Anatomy, Memory, estimate_memory
 from app.planning.model_files.files import (
@@ -36,11 +36,21 @@ from app.planning.model_files.files import (
 from app.planning.model_files.outlines import Outline, Outlines, check_form
 from app.planning.plan import check_patterns
 from app.planning.routable import check_routable
-from app.recipes.allocation_scores import AllocationScores
-from app.recipes.pruning_report import REPORT_FILE, PruningReport
+from app.recipes.allocation import Reused
+from app.recipes.data import (
+    FIELDS,
+    Builtin,
+    Uploaded,
+    check_calibration,
+    check_evaluation,
+    check_modalities,
+    inputs_of,
+    parse_dataset,
+)
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
 from app.services import datasets
+from app.services.jobs.earlier_scores import find_scores
 from app.services.jobs.service import get
 from app.services.lifecycle import publications
 from app.services.lifecycle.job_events import about_job, notify_endpoints
@@ -48,7 +58,6 @@ from app.services.projects import service as projects
 from app.services.projects.service import QuotaCache
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore
-from app.telemetry.traces import origin
 
 REMEMBERED = 1.0  # seconds
 _MOST = (1 << 63) - 1  # what a column of the database holds
@@ -140,10 +149,18 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
         check_form(outline.config, outline.tensors)
     if request.publish:
         publications.check_destinations(request.publish, rules.destinations, caller.project_id)
-    spec = with_earlier_scores(
-        connection, caller.project_id, rules.store, _resolved(request, outline)
-    )
-    datasets.check_named(connection, caller, rules.datasets, request, spec=spec, outline=outline)
+    spec = _resolved(request, outline)
+    if isinstance(spec.recipe, Recipe) and isinstance(spec.recipe.allocation.scoring, Reused):
+        # Stored with the job, so that nothing is left to look up.
+        measured = find_scores(
+            connection,
+            caller.project_id,
+            rules.store,
+            job_id=spec.recipe.allocation.scoring.job,
+            model=spec.model,
+        )
+        spec = spec.model_copy(update={"scores": measured})
+    _check_sets(connection, caller, rules.datasets, request, spec=spec, outline=outline)
     if outline and isinstance(source, LocalModel):  # the hub's models: by the worker
         if isinstance(spec.recipe, Routing):
             check_routable(outline.config, spec.recipe)
@@ -215,24 +232,6 @@ def enqueue(
     return job
 
 
-def placed(
-    connection: Connection, request: JobRequest, checked: Checked, rules: Rules
-) -> Placement:
-    """Where the job goes.
-
-    Raises:
-        UserError: no worker can take it.
-    """
-    return _place(
-        connection,
-        request,
-        checked.spec,
-        checked.outline,
-        machines=rules.machines,
-        activations=rules.activation_bytes,
-    )
-
-
 def outline_of(source: ModelSource, outlines: Outlines, project_id: str) -> Outline | None:
     """The model's outline; None where the hub does not give it to this process now.
 
@@ -284,37 +283,24 @@ def retry(connection: Connection, caller: Caller, job_id: str, rules: Rules) -> 
     return submit(connection, caller, request, rules, source_id=job_id, action="job.retry")
 
 
-def _place(
-    connection: Connection,
-    request: JobRequest,
-    spec: JobSpec,
-    outline: Outline | None,
-    *,
-    machines: Machines,
-    activations: int,
+def placed(
+    connection: Connection, request: JobRequest, checked: Checked, rules: Rules
 ) -> Placement:
     """Estimate the job and choose its workers.
-
-    Args:
-        connection: a transaction.
-        request: what the client asks for.
-        spec: the same, resolved.
-        outline: the model's; None where it could not be had.
-        machines: what there is.
-        activations: bytes of them that workers hold in host memory.
 
     Raises:
         UnknownWorkerClassError: no worker of the class asked for has ever started.
         NoWorkerError: no worker has the device.
         JobTooLargeError: it fits none of them.
     """
+    spec, outline, machines = checked.spec, checked.outline, rules.machines
     if outline is None or not outline.tensors:
         machine = machines.choose(
             connection, Requirements(spec.device, request.worker_class, None, None)
         )
         return Placement(_class_of(machine), None, None)
     anatomy = Anatomy.of(outline.tensors, outline.config)
-    on_host = estimate_memory(anatomy, spec, activations=activations)
+    on_host = estimate_memory(anatomy, spec, activations=rules.activation_bytes)
     on_gpu = estimate_memory(anatomy, spec, gpu=True)
     requirements = Requirements(spec.device, request.worker_class, on_host.peak, on_gpu.peak)
     machine = machines.choose(connection, requirements)
@@ -327,39 +313,61 @@ def _class_of(machine: Machine | None) -> str:
     return DEFAULT_CLASS if machine is None else machine.worker_class
 
 
-def with_earlier_scores(
-    connection: Connection, project_id: str, store: ArtifactStore, spec: JobSpec
-) -> JobSpec:
-    """The specification with the scores its recipe names, so that nothing is left to look up.
+def _check_sets(
+    connection: Connection,
+    caller: Caller,
+    store: DatasetStore,
+    request: JobRequest,
+    *,
+    spec: JobSpec,
+    outline: Outline | None,
+) -> None:
+    """Refuse a job whose sets the project does not have, or the model cannot take.
+
+    Args:
+        connection: a transaction.
+        caller: whose project it is.
+        store: of the uploads.
+        request: what is asked, with sets that its method may not read.
+        spec: what would be done.
+        outline: of the model; None where it could not be had.
 
     Raises:
-        AllocationScoreError: the project has no such job, or it has not succeeded, pruned another
-            model or measured no scores.
+        DatasetNotFoundError: one is not there.
+        CalibrationDataError: the model cannot take the calibration set.
+        EvaluationDataError: the model cannot take the evaluation set.
+        RecipeError: a sparsity is given for a part that the model does not have.
     """
-    if not isinstance(spec.recipe, Recipe):
-        return spec
-    scoring = spec.recipe.allocation.scoring
-    if scoring is None or scoring.kind != "reused":
-        return spec
-    job_id = scoring.job
-    job = jobs.get(connection, project_id, job_id)
-    if job is None:
-        raise AllocationScoreError(f"scores_from: there is no job {job_id!r}")
-    if job.spec["model"] != spec.model:
-        raise AllocationScoreError(
-            f"scores_from: job {job_id!r} pruned {job.spec['model']!r}, not {spec.model!r}"
-        )
-    return spec.model_copy(update={"scores": _earlier_scores(connection, store, job)})
+    evaluation = request.evaluation.set if request.evaluation else None
+    named = {request.calibration.set, evaluation, *_sets(spec)}
+    fields = {name: _fields(connection, caller, store, name) for name in named if name}
+    takes = None if outline is None else inputs_of(outline.config)
+    if takes is None:
+        return
+    if isinstance(request.sparsity, dict):
+        check_modalities(takes, spec.model, request.sparsity)
+    calibrated, evaluated = _sets(spec)
+    if calibrated and (known := fields[calibrated]) is not None:
+        check_calibration(takes, spec.model, calibrated, known)
+    if evaluated and (known := fields[evaluated]) is not None:
+        check_evaluation(takes, spec.model, evaluated, known)
 
 
-def _earlier_scores(connection: Connection, store: ArtifactStore, job: Job) -> AllocationScores:
-    job_id = job.id
-    artifact = artifacts.get(connection, job_id, REPORT_FILE)
-    if artifact is None:
-        raise AllocationScoreError(f"scores_from: job {job_id!r} is {job.status}; it has no report")
-    report = PruningReport.model_validate_json(b"".join(store.read(artifact)))
-    if report.allocation is None:
-        raise AllocationScoreError(
-            f"scores_from: job {job_id!r} measured no scores; its method was {job.spec['method']}"
-        )
-    return report.allocation.scores
+def _sets(spec: JobSpec) -> tuple[str | None, str | None]:
+    """Names of the sets for calibration and for evaluation."""
+    return (
+        spec.calibration.set if spec.calibration else None,
+        spec.evaluation.set if spec.evaluation else None,
+    )
+
+
+def _fields(
+    connection: Connection, caller: Caller, store: DatasetStore, name: str
+) -> Collection[str] | None:
+    """Fields of a set's records; None where only its rows tell."""
+    source = parse_dataset(name)
+    if isinstance(source, Builtin):
+        return FIELDS[source]
+    if isinstance(source, Uploaded):
+        return datasets.get(connection, caller, store, name, keep=True).fields
+    return None

@@ -8,7 +8,7 @@ import pytest
 
 APP = Path(sys.modules["app"].__path__[0])
 # How many modules a reader may be asked to open.
-MOST = 33
+MOST = 25
 SUBMITS = {
     "plain": {"method": "magnitude", "sparsity": 0.5},
     "with data and labels": {
