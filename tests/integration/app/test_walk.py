@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.documented_modules import documented_modules
+
 APP = Path(sys.modules["app"].__path__[0])
 # How many modules a reader may be asked to open.
 MOST = 25
 SUBMITS = {
-    "plain": {"method": "magnitude", "sparsity": 0.5},
+    "plain": {"method": "wanda", "sparsity": 0.5},
     "with data and labels": {
         "method": "wanda",
         "sparsity": 0.5,
@@ -65,3 +67,4 @@ def test_a_submit_runs_through_few_modules(trace, client, checkpoint, body):
     sys.stdout.write("\n  ".join(["", *walk, ""]))
     assert {"app.api.jobs.router", "app.services.jobs.submit"} <= trace.modules.keys()
     assert len(trace.modules) <= MOST
+    assert {name.removeprefix("app.") for name in trace.modules} <= documented_modules()

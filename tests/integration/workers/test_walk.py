@@ -18,6 +18,7 @@ from app.planning.machines import Machine
 from app.storage.checkpoints import CheckpointStore
 from app.storage.store import open_store
 from tests.families import BY_NAME
+from tests.integration.documented_modules import documented_modules
 from workers.pipeline.context import ModelAccess
 from workers.runtime.runner import Runner
 from workers.runtime.watchdog.watch import Watch
@@ -93,3 +94,4 @@ def test_a_wanda_job_runs_through_few_modules(engine, runner):
     modules = modules_of(ran, "workers.")
     print(f"{len(modules)} modules:", *modules, sep="\n")  # noqa: T201  the list is for a reader
     assert len(modules) <= MOST
+    assert {name.removeprefix("workers.") for name in modules} <= documented_modules()
