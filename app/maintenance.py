@@ -128,7 +128,7 @@ def _relay(guard: Guard, queue: CeleryQueue) -> None:
 def tidy(
     engine: Engine,
     store: ArtifactStore,
-    kept: CheckpointStore,
+    checkpoints: CheckpointStore,
     datasets: DatasetStore,
     *,
     age: timedelta | None = None,
@@ -140,7 +140,7 @@ def tidy(
     Args:
         engine: the database.
         store: of artifacts.
-        kept: checkpoints of running jobs.
+        checkpoints: checkpoints of running jobs.
         datasets: the uploaded ones.
         age: of jobs' files that are discarded; None keeps them.
         message_age: of messages to webhooks that are forgotten.
@@ -154,7 +154,7 @@ def tidy(
         Loop.TIDY: partial(_forget, message_age=message_age),
         Loop.EXPIRE: partial(_expire, age=age),
         Loop.FILES: partial(_discard_files, store=store),
-        Loop.CHECKPOINTS: partial(_discard_checkpoints, kept=kept),
+        Loop.CHECKPOINTS: partial(_discard_checkpoints, checkpoints=checkpoints),
         Loop.DATASETS: partial(_discard_datasets, store=datasets),
     }
     _rounds(guard, steps)
@@ -192,10 +192,10 @@ def _discard_files(guard: Guard, store: ArtifactStore) -> None:
         logger.info("discarded the files of %d attempts", discarded)
 
 
-def _discard_checkpoints(guard: Guard, kept: CheckpointStore) -> None:
-    found = kept.jobs()
+def _discard_checkpoints(guard: Guard, checkpoints: CheckpointStore) -> None:
+    found = checkpoints.jobs()
     _tell_foreign("checkpoints", found.foreign)
-    if ended := sweep_checkpoints(guard, kept, found):
+    if ended := sweep_checkpoints(guard, checkpoints, found):
         maintenance.SWEPT.labels("checkpoints").inc(ended)
         logger.info("discarded the checkpoints of %d ended jobs", ended)
 

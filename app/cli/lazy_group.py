@@ -46,13 +46,13 @@ class LazyGroup(TyperGroup):
         return _command(name, getattr(import_module(module), attribute))
 
 
-def _command(name: str, found: Any) -> Any:
-    if isinstance(found, typer.Typer):
-        made = typer.main.get_group(found)
+def _command(name: str, module: Any) -> Any:
+    if isinstance(module, typer.Typer):
+        made = typer.main.get_group(module)
         made.name = name
         return made
     single = typer.Typer(add_completion=False)
-    single.command(name)(found)
+    single.command(name)(module)
     return typer.main.get_command(single)
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 from app.domain.jobs import Phase
 from app.domain.submission import JobSpec
 from app.errors import NotFoundError, UserError
-from app.planning.memory import Anatomy
+from app.planning.memory import ModelLayout
 from app.recipes.recipe import Recipe
 
 # Workers give a sign of life once a minute; a class without one for this long has none, by all we
@@ -217,35 +217,35 @@ def ordinal(device: str) -> int:
     return int(device.partition(":")[2] or 0)
 
 
-def estimate_seconds(anatomy: Anatomy, spec: JobSpec, machine: Machine) -> dict[Phase, float]:
+def estimate_seconds(layout: ModelLayout, spec: JobSpec, machine: Machine) -> dict[Phase, float]:
     """What each phase of the job should take on the machine."""
     rate = max(machine.gflops * 1e9 * _EFFICIENCY, _RATE_FLOOR)
     disk = max(machine.disk_rate, _RATE_FLOOR)
-    found = {Phase.LOADING: _START + anatomy.stored / disk}
+    found = {Phase.LOADING: _START + layout.stored / disk}
     if spec.calibration is not None:
-        one = 2 * _products(anatomy, spec.calibration.max_length) / rate
-        found[Phase.PRUNING] = _pruning(anatomy, spec, one, rate)
+        one = 2 * _products(layout, spec.calibration.max_length) / rate
+        found[Phase.PRUNING] = _pruning(layout, spec, one, rate)
     else:
-        found[Phase.PRUNING] = _CHOOSING * anatomy.numel
+        found[Phase.PRUNING] = _CHOOSING * layout.numel
     if (judged := spec.evaluation) is not None:
-        head = anatomy.vocabulary * max((b.hidden for b in anatomy.blocks), default=0)
-        products = _products(anatomy, judged.max_length) + head * judged.max_length
+        head = layout.vocabulary * max((b.hidden for b in layout.blocks), default=0)
+        products = _products(layout, judged.max_length) + head * judged.max_length
         found[Phase.EVALUATING] = 2 * judged.samples * 2 * products / rate
-    found[Phase.EXPORTING] = 2 * anatomy.stored / disk
-    found[Phase.VERIFYING] = anatomy.stored / disk + anatomy.stored / _CHECKED
+    found[Phase.EXPORTING] = 2 * layout.stored / disk
+    found[Phase.VERIFYING] = layout.stored / disk + layout.stored / _CHECKED
     return {phase: round(seconds, 2) for phase, seconds in found.items()}
 
 
-def _products(anatomy: Anatomy, length: int) -> float:
+def _products(layout: ModelLayout, length: int) -> float:
     """Multiplications of one record's dense forward through the blocks."""
     return sum(
         (block.numel + 2 * tokens * block.hidden) * tokens
-        for block in anatomy.blocks
-        if (tokens := anatomy.tokens(block.modality, length))
+        for block in layout.blocks
+        if (tokens := layout.tokens(block.modality, length))
     )
 
 
-def _pruning(anatomy: Anatomy, spec: JobSpec, one: float, rate: float) -> float:
+def _pruning(layout: ModelLayout, spec: JobSpec, one: float, rate: float) -> float:
     """`one` is the time of one record's dense forward."""
     if spec.calibration is None:
         return 0.0
@@ -253,23 +253,23 @@ def _pruning(anatomy: Anatomy, spec: JobSpec, one: float, rate: float) -> float:
     if not isinstance(recipe, Recipe):
         return _BACKWARD * recipe.epochs * recipe.rounds * samples * one
     dense = samples * one
-    seconds = _CHOOSING * anatomy.numel
+    seconds = _CHOOSING * layout.numel
     scoring, importance = recipe.allocation.scoring, recipe.importance
     if scoring is not None and scoring.kind != "reused":
-        matrices = sum(len(block.shapes) for block in anatomy.blocks)
+        matrices = sum(len(block.shapes) for block in layout.blocks)
         passes = _BACKWARD * scoring.backwards + _SKIPPED * matrices * scoring.perturbed
         seconds += min(scoring.samples, samples) * one * passes
     seconds += (importance.forwards + _BACKWARD * importance.backwards) * dense
     if importance.statistic == "second-moments":
-        seconds += _second_order(anatomy, spec.calibration.max_length, samples, rate)
+        seconds += _second_order(layout, spec.calibration.max_length, samples, rate)
     return seconds
 
 
-def _second_order(anatomy: Anatomy, length: int, samples: int, rate: float) -> float:
+def _second_order(layout: ModelLayout, length: int, samples: int, rate: float) -> float:
     """Second moments, their factors, and the columns updated one after the other."""
     operations = 0.0
-    for block in anatomy.blocks:
-        tokens = samples * anatomy.tokens(block.modality, length)
+    for block in layout.blocks:
+        tokens = samples * layout.tokens(block.modality, length)
         operations += sum(tokens * width**2 + 2 * width**3 for width in block.inputs)
         operations += sum(2 * rows * columns**2 for rows, columns in block.shapes)
     return operations / rate

@@ -62,7 +62,7 @@ class BlockSize:
 
 
 @dataclass(frozen=True, slots=True)
-class Anatomy:
+class ModelLayout:
     """The whole.
 
     Attributes:
@@ -168,7 +168,7 @@ _WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemoryEstimate:
     """Bytes by what takes them; stages do not coincide, so only the largest counts.
 
     Attributes:
@@ -188,58 +188,58 @@ class Memory:
 
 
 def estimate_memory(
-    anatomy: Anatomy, spec: JobSpec, *, gpu: bool = False, activations: int | None = None
-) -> Memory:
+    layout: ModelLayout, spec: JobSpec, *, gpu: bool = False, activations: int | None = None
+) -> MemoryEstimate:
     """What the job should take on its device.
 
     Args:
-        anatomy: of the checkpoint.
+        layout: of the checkpoint.
         spec: the job.
         gpu: it computes on a GPU, which holds all weights and none of the libraries.
         activations: bytes of them that are held in host memory; more wait on disk.
     """
-    width = _width(anatomy, spec, gpu=gpu)
-    resident = anatomy.numel if gpu else _resident(anatomy, spec)  # the rest stays in files
-    weights = anatomy.width * resident
-    if width != anatomy.width:
-        weights += width * _converted(anatomy, spec)
+    width = _width(layout, spec, gpu=gpu)
+    resident = layout.numel if gpu else _resident(layout, spec)  # the rest stays in files
+    weights = layout.width * resident
+    if width != layout.width:
+        weights += width * _converted(layout, spec)
     stages = {}
     if spec.calibration is None:
-        stages["pruning"] = 4 * _FLOAT * _largest(anatomy)
+        stages["pruning"] = 4 * _FLOAT * _largest(layout)
     else:
-        held = _Held(anatomy, spec.calibration, width, None if gpu else activations)
+        held = _Held(layout, spec.calibration, width, None if gpu else activations)
         if isinstance(spec.recipe, Recipe):
             stages |= _of_recipe(held, spec.recipe)
         else:
             stages["training"] = held.differentiating(spec.calibration.batch_size)
     if spec.evaluation is not None:
         rows, length = spec.evaluation.batch_size, spec.evaluation.max_length
-        stages["evaluating"] = 2 * _logits(anatomy, rows, length)
-    libraries = LIBRARIES + (IMAGES if anatomy.patches else 0)
-    return Memory(CONTEXT if gpu else libraries, weights, stages)
+        stages["evaluating"] = 2 * _logits(layout, rows, length)
+    libraries = LIBRARIES + (IMAGES if layout.patches else 0)
+    return MemoryEstimate(CONTEXT if gpu else libraries, weights, stages)
 
 
-def _width(anatomy: Anatomy, spec: JobSpec, *, gpu: bool) -> int:
+def _width(layout: ModelLayout, spec: JobSpec, *, gpu: bool) -> int:
     """Bytes of a value that is computed. Most CPUs compute half precision in float32."""
     if spec.dtype == "auto":
-        return anatomy.width if gpu else max(anatomy.width, _FLOAT)
+        return layout.width if gpu else max(layout.width, _FLOAT)
     return _WIDTHS[spec.dtype]
 
 
-def _resident(anatomy: Anatomy, spec: JobSpec) -> int:
+def _resident(layout: ModelLayout, spec: JobSpec) -> int:
     """Values in memory at a time: of a matrix, or of a block where the model runs."""
     if spec.calibration is None and spec.evaluation is None:
-        return _largest(anatomy)
-    return max(anatomy.outside, *(block.numel for block in anatomy.blocks), 0)
+        return _largest(layout)
+    return max(layout.outside, *(block.numel for block in layout.blocks), 0)
 
 
-def _converted(anatomy: Anatomy, spec: JobSpec) -> int:
+def _converted(layout: ModelLayout, spec: JobSpec) -> int:
     """Values in memory a second time, in the type that is computed in."""
     if not isinstance(spec.recipe, Recipe):
-        return anatomy.numel  # a model that runs often is converted once
+        return layout.numel  # a model that runs often is converted once
     if spec.calibration is None and spec.evaluation is None:
         return 0
-    return max(anatomy.table, *(block.numel for block in anatomy.blocks), 0)  # one after the other
+    return max(layout.table, *(block.numel for block in layout.blocks), 0)  # one after the other
 
 
 def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
@@ -251,14 +251,12 @@ def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
             stages["allocating"] = held.differentiating(rows)
         else:
             stages["allocating"] = held.perturbing(rows * min(scoring.perturbed, _SIDE_BY_SIDE))
-    prunable = sum(
-        rows * columns for block in held.anatomy.blocks for rows, columns in block.shapes
-    )
+    prunable = sum(rows * columns for block in held.layout.blocks for rows, columns in block.shapes)
     importance = recipe.importance
     if importance.needs_gradient:
         batches = -(-held.spec.samples // rows)
-        largest = max((block.numel for block in held.anatomy.blocks), default=0)
-        kept = held.bounded(importance.bytes_per_weight(held.anatomy.width) * prunable)
+        largest = max((block.numel for block in held.layout.blocks), default=0)
+        kept = held.bounded(importance.bytes_per_weight(held.layout.width) * prunable)
         solving = importance.bytes_per_row_weight * batches * largest
         stages["pruning"] = held.differentiating(rows) + kept + solving
     else:
@@ -271,20 +269,20 @@ class _Held:
     """What a calibration set makes a stage hold."""
 
     def __init__(
-        self, anatomy: Anatomy, spec: CalibrationSpec, width: int, room: int | None
+        self, layout: ModelLayout, spec: CalibrationSpec, width: int, room: int | None
     ) -> None:
-        self.anatomy = anatomy
+        self.layout = layout
         self.spec = spec
         self.width = width
         self._room = room
 
     def replaying(self, statistics: Callable[[BlockSize], int]) -> int:
         """Block after block: hidden states of the whole set, one block at work, its statistics."""
-        cached = max((self._states(b, self.spec.samples) for b in self.anatomy.blocks), default=0)
+        cached = max((self._states(b, self.spec.samples) for b in self.layout.blocks), default=0)
         working = max(
             (
                 max(self._at_work(block, self.spec.batch_size), statistics(block))
-                for block in self.anatomy.blocks
+                for block in self.layout.blocks
             ),
             default=0,
         )
@@ -296,26 +294,26 @@ class _Held:
 
     def differentiating(self, rows: int) -> int:
         """Backwards through checkpointed blocks: all inputs, what is kept, one at work, a loss."""
-        inputs = sum(self._states(block, rows) for block in self.anatomy.blocks)
-        working = max((self._at_work(block, rows) for block in self.anatomy.blocks), default=0)
-        gradient = _FLOAT * _largest(self.anatomy)
-        loss = 4 * _logits(self.anatomy, rows, self.spec.max_length)
+        inputs = sum(self._states(block, rows) for block in self.layout.blocks)
+        working = max((self._at_work(block, rows) for block in self.layout.blocks), default=0)
+        gradient = _FLOAT * _largest(self.layout)
+        loss = 4 * _logits(self.layout, rows, self.spec.max_length)
         held = self.bounded(inputs) + min(_KEPT, _ACTIVATIONS * inputs)
         return self._inputs() + held + max(2 * working + gradient, loss)
 
     def perturbing(self, rows: int) -> int:
         """Forwards with one matrix shaken: what every block returned, the noise, the loss."""
-        kept = sum(self._states(block, rows) for block in self.anatomy.blocks)
-        working = max((self._at_work(block, rows) for block in self.anatomy.blocks), default=0)
-        noise = 2 * _FLOAT * _largest(self.anatomy)
-        loss = 3 * _logits(self.anatomy, rows, self.spec.max_length)
+        kept = sum(self._states(block, rows) for block in self.layout.blocks)
+        working = max((self._at_work(block, rows) for block in self.layout.blocks), default=0)
+        noise = 2 * _FLOAT * _largest(self.layout)
+        loss = 3 * _logits(self.layout, rows, self.spec.max_length)
         return self._inputs() + 2 * kept + max(working + noise, loss)
 
     def _inputs(self) -> int:
-        return self.spec.samples * self.anatomy.pixels * self.width
+        return self.spec.samples * self.layout.pixels * self.width
 
     def _tokens(self, block: BlockSize) -> int:
-        return self.anatomy.tokens(block.modality, self.spec.max_length)
+        return self.layout.tokens(block.modality, self.spec.max_length)
 
     def _states(self, block: BlockSize, rows: int) -> int:
         return rows * self._tokens(block) * block.hidden * self.width
@@ -336,10 +334,10 @@ def _second_moments(block: BlockSize) -> int:
     return moments + _FLOAT * (5 * widest * widest + 3 * block.largest)
 
 
-def _logits(anatomy: Anatomy, rows: int, length: int) -> int:
-    tokens = anatomy.tokens(Modality.LANGUAGE, length)
-    return _FLOAT * rows * tokens * anatomy.vocabulary
+def _logits(layout: ModelLayout, rows: int, length: int) -> int:
+    tokens = layout.tokens(Modality.LANGUAGE, length)
+    return _FLOAT * rows * tokens * layout.vocabulary
 
 
-def _largest(anatomy: Anatomy) -> int:
-    return max((block.largest for block in anatomy.blocks), default=0)
+def _largest(layout: ModelLayout) -> int:
+    return max((block.largest for block in layout.blocks), default=0)

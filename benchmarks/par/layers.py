@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.figures import Figure
 from benchmarks.par.contest import contest, prompts_of
 from benchmarks.par.subject import Subject
-from workers.pipeline.evaluation.interval import Scores, compare
+from workers.pipeline.evaluation.interval import RecordScores, compare
 from workers.pruning.routing.answers import Answered, closeness, joined, log_probs
 from workers.pruning.routing.judging import PRIOR, RANDOM, ROUTER, SEEDS, UNIFORM
 from workers.pruning.routing.policies import Rules
@@ -91,6 +91,6 @@ def _figures(label: str, kl: Tensor, found: Mapping[str, Tensor]) -> dict[str, F
     return figures
 
 
-def _scores(values: Tensor) -> Scores:
+def _scores(values: Tensor) -> RecordScores:
     array = values.numpy().astype(float)
-    return Scores(array, np.ones_like(array))
+    return RecordScores(array, np.ones_like(array))

@@ -16,7 +16,7 @@ from benchmarks.figures import Figure
 from benchmarks.par import layers, swap
 from benchmarks.par.contest import FASTV, contest
 from benchmarks.par.subject import MODELS, Subject, answered, asked, load, train
-from workers.pipeline.evaluation.interval import Scores, compare
+from workers.pipeline.evaluation.interval import RecordScores, compare
 from workers.pruning.routing.answers import Answered, Closeness, closeness, joined, log_probs
 from workers.pruning.routing.judging import PRIOR, RANDOM, ROUTER, UNIFORM, averaged
 from workers.pruning.routing.policies import Rules, deciding
@@ -84,5 +84,5 @@ def budget_figures(label: str, judged: Mapping[str, Closeness]) -> dict[str, Fig
     return found
 
 
-def _scores(values: Tensor) -> Scores:
-    return Scores(values.numpy(), np.ones(len(values)))
+def _scores(values: Tensor) -> RecordScores:
+    return RecordScores(values.numpy(), np.ones(len(values)))

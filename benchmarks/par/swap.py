@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.figures import Figure
 from benchmarks.par.contest import FASTV, contest, prompts_of
 from benchmarks.par.subject import Subject, answered
-from workers.pipeline.evaluation.interval import Scores, compare
+from workers.pipeline.evaluation.interval import RecordScores, compare
 from workers.pruning.routing.answers import Answered
 from workers.pruning.routing.judging import PRIOR, RANDOM, ROUTER, SEEDS, UNIFORM
 from workers.pruning.routing.policies import Rules
@@ -127,4 +127,4 @@ def _figures(label: str, questions: list[Sample], kept: Kept, tokens: int) -> di
 def _low(base: NDArray[np.float64], own: NDArray[np.float64]) -> float:
     """Lower end of the paired 95 % interval of `own` less `base`."""
     ones = np.ones(len(base))
-    return compare(Scores(base, ones), Scores(own, ones), 0).change.low
+    return compare(RecordScores(base, ones), RecordScores(own, ones), 0).change.low

@@ -16,7 +16,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from app.domain.submission import JobRequest, resolve
 from app.planning.machines import Machine, estimate_seconds
-from app.planning.memory import Anatomy, estimate_memory
+from app.planning.memory import ModelLayout, estimate_memory
 from app.planning.model_files.files import read_config
 from benchmarks.figures import Figure, conclude
 from benchmarks.plans.job import ACTIVATIONS
@@ -102,10 +102,10 @@ def main(chosen: list[str]) -> int:
             given = {name: value for name, value in told.items() if value is not None}
             request = JobRequest(model=model, **given)
             tensors = open_checkpoint(directory / model).tensors
-            anatomy = Anatomy.of(tensors, read_config(directory / model))
+            layout = ModelLayout.of(tensors, read_config(directory / model))
             spec = resolve(request)
-            memory = estimate_memory(anatomy, spec, activations=ACTIVATIONS)
-            seconds = sum(estimate_seconds(anatomy, spec, machine).values())
+            memory = estimate_memory(layout, spec, activations=ACTIVATIONS)
+            seconds = sum(estimate_seconds(layout, spec, machine).values())
             real = measured(directory, request)
             print(
                 f"{job}: estimated {memory.peak / 1e6:.0f} MB, took {real['peak'] / 1e6:.0f}; "

@@ -9,17 +9,17 @@ import numpy as np
 
 from app.recipes.evaluation import MetricName
 from benchmarks.quality.pruners import TABLE
-from workers.pipeline.evaluation.interval import Scores, compare, exponential
+from workers.pipeline.evaluation.interval import RecordScores, compare, exponential
 
 Row = Mapping[str, Any]
 BASELINES = {pruner.label for pruner in TABLE if pruner.baseline}
 
 
-def scores(rows: Sequence[Row]) -> Scores:
+def scores(rows: Sequence[Row]) -> RecordScores:
     """One value per record, its mean over seeds: every seed is judged on the same records."""
     of = {"of": exponential} if rows[0]["metric"] == MetricName.PERPLEXITY else {}
     values = np.mean([row["values"] for row in rows], axis=0)
-    return Scores(values, np.asarray(rows[0]["weights"]), **of)
+    return RecordScores(values, np.asarray(rows[0]["weights"]), **of)
 
 
 def spread(rows: Sequence[Row]) -> str:

@@ -42,7 +42,7 @@ class DiskCheckpoints:
         key: Mapping[str, Any],
         *,
         limit: int,
-        kept: Callable[[], None] = lambda: None,
+        on_kept: Callable[[], None] = lambda: None,
         warn: Callable[[str], None] = lambda _sentence: None,
     ) -> None:
         """Take over what an earlier attempt left there, if it belongs to the same key.
@@ -51,13 +51,13 @@ class DiskCheckpoints:
             directory: of this job alone; made when the first entry comes.
             key: everything the entries depend on, named in a user's words; JSON.
             limit: most bytes all entries may take; what comes beyond is not kept.
-            kept: called after every entry that was not there before.
+            on_kept: called after every entry that was not there before.
             warn: told what was discarded, or could not be kept.
         """
         self._directory = directory
         self._key: dict[str, Any] = json.loads(json.dumps(key))
         self._limit = limit
-        self._kept = kept
+        self._kept = on_kept
         self._warn = warn
         self._full = False
         if directory.is_dir() and (reason := self._foreign()):
@@ -161,7 +161,7 @@ def open_checkpoints(context: RunContext, key: Mapping[str, Any]) -> DiskCheckpo
         context.checkpoints.directory,
         key,
         limit=context.checkpoints.max_bytes,
-        kept=context.report.kept,
+        on_kept=context.report.kept,
         warn=lambda text: context.report.event(
             NewEvent(EventType.WARNING, text, EventLevel.WARNING)
         ),

@@ -13,7 +13,7 @@ from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.submission import REPRODUCED, JobSpec, with_default_set
 from app.errors import HubUnavailableError, UserError
 from app.planning.machines import Machine, estimate_seconds
-from app.planning.memory import Anatomy
+from app.planning.memory import ModelLayout
 from app.planning.model_files.files import parse_model_source, read_config
 from app.planning.model_files.headers import read_header
 from app.recipes.evaluation import QualityGateError
@@ -49,7 +49,7 @@ def longest_step(directory: Path, spec: JobSpec, machine: Machine) -> float:
     except UserError:  # the job meets it as well, and says so
         return 0.0
     tensors = {name: tensor for header in headers for name, tensor in header.items()}
-    seconds = estimate_seconds(Anatomy.of(tensors, config), spec, machine)
+    seconds = estimate_seconds(ModelLayout.of(tensors, config), spec, machine)
     return max(seconds.values())
 
 

@@ -19,9 +19,9 @@ class DatasetOut(BaseModel):
     blank: int = Field(description="rows that say nothing and were skipped when it was stored")
 
     @classmethod
-    def of(cls, found: Ingested) -> Self:
+    def of(cls, ingested: Ingested) -> Self:
         """The wire form."""
-        return cls(**asdict(found))
+        return cls(**asdict(ingested))
 
 
 class DatasetPage(BaseModel):

@@ -81,8 +81,8 @@ class Leaderboard(BaseModel):
     standings: list[StandingOut]
 
     @classmethod
-    def of(cls, found: tuple[MetricName | None, Sequence[MemberResult]]) -> Self:
+    def of(cls, leaderboard: tuple[MetricName | None, Sequence[MemberResult]]) -> Self:
         """The wire form of a leaderboard."""
-        metric, standings = found
+        metric, standings = leaderboard
         out = [StandingOut.model_validate(asdict(each)) for each in standings]
         return cls(metric=metric, standings=out)

@@ -25,10 +25,10 @@ class WorkerClassOut(BaseModel):
     measured_at: datetime = Field(description="when the rates were measured")
 
     @classmethod
-    def of(cls, found: WorkerClass) -> Self:
+    def of(cls, worker_class: WorkerClass) -> Self:
         """The wire form of a class."""
-        values = asdict(found.machine)
-        times = {"seen_at": found.seen_at, "measured_at": found.measured_at}
+        values = asdict(worker_class.machine)
+        times = {"seen_at": worker_class.seen_at, "measured_at": worker_class.measured_at}
         return cls(name=values.pop("worker_class"), **times, **values)
 
 

@@ -48,11 +48,11 @@ def withdraw(
     out.print(f"{name}@v{version} withdrawn")
 
 
-def _show(found: list[Json], *, as_json: bool) -> None:
+def _show(models: list[Json], *, as_json: bool) -> None:
     if as_json:
-        out.print_json(data=found)
+        out.print_json(data=models)
         return
     rows = table("name", "version", "job", "created")
-    for each in found:
+    for each in models:
         rows.add_row(each["name"], each["revision"], each["job_id"], each["created_at"][:19])
     show_table(rows)

@@ -75,12 +75,12 @@ def _compare(client: Client, job_id: str, first: Json) -> Json:
     }
 
 
-def _tell(found: Json) -> None:
-    if found["reproduced"]:
-        out.print(f"{found['job']}: all {found['files']} files are the same")
+def _tell(answer: Json) -> None:
+    if answer["reproduced"]:
+        out.print(f"{answer['job']}: all {answer['files']} files are the same")
         return
-    out.print(f"{found['job']}: {len(found['different'])} of {found['files']} files differ")
-    for path in found["different"]:
+    out.print(f"{answer['job']}: {len(answer['different'])} of {answer['files']} files differ")
+    for path in answer["different"]:
         out.print(f"  {path}")
-    for name, (before, after) in found["versions"].items():
+    for name, (before, after) in answer["versions"].items():
         out.print(f"  {name} was {before} and is {after}")

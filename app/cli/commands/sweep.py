@@ -157,9 +157,11 @@ def _report(client: Client, sweep: Json, *, as_json: bool) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
-def _board(found: Json) -> None:
-    rows = table("job", "status", "method", "sparsity", found["metric"] or "metric", "drop", "MB")
-    for each in found["standings"]:
+def _board(leaderboard: Json) -> None:
+    rows = table(
+        "job", "status", "method", "sparsity", leaderboard["metric"] or "metric", "drop", "MB"
+    )
+    for each in leaderboard["standings"]:
         figures = (each["sparsity"], each["value"], each["drop"])
         told = ["" if figure is None else f"{figure:.4g}" for figure in figures]
         size = f"{each['bytes'] / 1e6:.1f}" if each["bytes"] else ""

@@ -44,7 +44,7 @@ _PARTIAL = 206
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FileBytes:
     """Bytes of a file from its beginning on, or from further on.
 
     Attributes:
@@ -82,7 +82,7 @@ class HubFiles:
             raise HubUnavailableError(reason) from error
         return HubModel(source.repo_id, commit or source.revision), sizes
 
-    def read(self, at: HubModel, file: str, longest: int, begin: int = 0) -> Part:
+    def read(self, at: HubModel, file: str, longest: int, begin: int = 0) -> FileBytes:
         """Up to `longest` bytes of a file, from the byte `begin` on.
 
         Raises:
@@ -92,7 +92,9 @@ class HubFiles:
         url = hf_hub_url(at.repo_id, file, revision=at.revision, endpoint=self._endpoint)
         return self._read(url, longest, {"Range": f"bytes={begin}-{begin + longest - 1}"}, begin)
 
-    def _read(self, url: str, longest: int, headers: Mapping[str, str], begin: int = 0) -> Part:
+    def _read(
+        self, url: str, longest: int, headers: Mapping[str, str], begin: int = 0
+    ) -> FileBytes:
         """An answer's bytes; never more than asked for, whatever the hub sends."""
         given = {**build_hf_headers(library_name="secateur"), "Accept-Encoding": "identity"}
         until = time.monotonic() + _DEADLINE
@@ -111,7 +113,7 @@ class HubFiles:
             # A hub that does not know ranges sends all from the start.
             content = _taken(got, longest + (0 if partial else begin), until)
             size = _size(got, partial=partial)
-        return Part(content if partial else content[begin:], size)
+        return FileBytes(content if partial else content[begin:], size)
 
 
 def _taken(answer: Response, longest: int, until: float) -> bytes:

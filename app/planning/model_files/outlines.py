@@ -132,10 +132,10 @@ class Outlines:
                 self._asking[asker] -= 1
                 self._asking += Counter()  # without those who ask nothing
 
-    def _keep(self, source: HubModel, found: Outline | SecateurError) -> None:
+    def _keep(self, source: HubModel, outline_or_error: Outline | SecateurError) -> None:
         with self._lock:
             self._known.pop(source, None)
-            self._known[source] = (time.monotonic() + _FRESH, found)
+            self._known[source] = (time.monotonic() + _FRESH, outline_or_error)
             while len(self._known) > _KEPT or self._tensors() > _KEPT_TENSORS:
                 self._known.popitem(last=False)
 

@@ -15,7 +15,9 @@ from app.storage.store import ArtifactStore
 BATCH = 500
 
 
-def discard_abandoned(guard: Guard, store: ArtifactStore, found: Found[tuple[str, int]]) -> int:
+def discard_abandoned(
+    guard: Guard, store: ArtifactStore, candidates: Found[tuple[str, int]]
+) -> int:
     """Discard the files of attempts that own nothing any more. Returns how many attempts.
 
     The files are listed before the rows are read: an attempt that starts in between is not listed.
@@ -23,9 +25,9 @@ def discard_abandoned(guard: Guard, store: ArtifactStore, found: Found[tuple[str
     Args:
         guard: sets aside what cannot be removed.
         store: where the files are.
-        found: what `store.attempts()` has listed.
+        candidates: what `store.attempts()` has listed.
     """
-    listed, discarded = sorted(found.ours), 0
+    listed, discarded = sorted(candidates.ours), 0
     for start in range(0, len(listed), BATCH):
         with guard.engine.begin() as connection:
             unowned = _unowned(connection, listed[start : start + BATCH])
@@ -61,26 +63,26 @@ def _unowned(
     return [each for each in attempts if each not in owners]
 
 
-def sweep_checkpoints(guard: Guard, kept: CheckpointStore, found: Found[str]) -> int:
+def sweep_checkpoints(guard: Guard, checkpoints: CheckpointStore, candidates: Found[str]) -> int:
     """Discard what jobs that have ended, or are gone, kept to continue. Returns how many jobs.
 
     The directories are listed before the rows are read: a job that starts in between is not listed.
 
     Args:
         guard: sets aside what cannot be removed.
-        kept: where they are.
-        found: what `kept.jobs()` has listed.
+        checkpoints: where they are.
+        candidates: what `checkpoints.jobs()` has listed.
     """
-    listed = sorted(found.ours)
+    listed = sorted(candidates.ours)
     if not listed:
         return 0
     with guard.engine.begin() as connection:
         unfinished = jobs.unfinished(connection, listed)
     ended = [job_id for job_id in listed if job_id not in unfinished]
-    return len(guard.each(Loop.CHECKPOINTS, ended, kept.discard))
+    return len(guard.each(Loop.CHECKPOINTS, ended, checkpoints.discard))
 
 
-def sweep_datasets(guard: Guard, store: DatasetStore, found: Found[str]) -> int:
+def sweep_datasets(guard: Guard, store: DatasetStore, candidates: Found[str]) -> int:
     """Discard data sets that no project has and no unfinished job reads. Returns how many.
 
     What uploads left behind whose process was ended from outside goes as well, uncounted.
@@ -88,9 +90,9 @@ def sweep_datasets(guard: Guard, store: DatasetStore, found: Found[str]) -> int:
     Args:
         guard: sets aside what cannot be removed.
         store: where they are.
-        found: what `store.stored()` has listed.
+        candidates: what `store.stored()` has listed.
     """
-    listed, unowned = sorted(found.ours), list[str]()
+    listed, unowned = sorted(candidates.ours), list[str]()
     for start in range(0, len(listed), BATCH):
         batch = listed[start : start + BATCH]
         with guard.engine.begin() as connection:

@@ -50,17 +50,17 @@ def warn(connection: Connection, job_id: str) -> bool:
     return True
 
 
-def _reason(job: Job, found: WorkerClass | None) -> str:
+def _reason(job: Job, worker_class: WorkerClass | None) -> str:
     name = repr(job.worker_class)
-    if found is None:
+    if worker_class is None:
         return f"the job waits for a worker of class {name}, and there is none"
-    room = max(found.machine.memory_bytes, found.machine.device_bytes or 0)
+    room = max(worker_class.machine.memory_bytes, worker_class.machine.device_bytes or 0)
     if job.memory_bytes is not None and job.memory_bytes > room:
         return (
             f"the job waits for a worker of class {name} with {gigabytes(job.memory_bytes)} of "
             f"memory; the last one that started has {gigabytes(room)}"
         )
-    return f"the job waits: {found}"
+    return f"the job waits: {worker_class}"
 
 
 def retire(connection: Connection, caller: Caller, name: str, rules: Rules) -> Retired:

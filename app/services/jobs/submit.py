@@ -24,7 +24,7 @@ from app.errors import (
 )
 from app.ids import origin
 from app.planning.machines import Machine, Requirements, estimate_seconds, place, uses_gpu
-from app.planning.memory import Anatomy, Memory, estimate_memory
+from app.planning.memory import MemoryEstimate, ModelLayout, estimate_memory
 from app.planning.model_files.files import (
     HubModel,
     LocalModel,
@@ -128,7 +128,7 @@ class Placement:
     """
 
     worker_class: str
-    memory: Memory | None
+    memory: MemoryEstimate | None
     seconds: dict[Phase, float] | None
 
     @property
@@ -299,13 +299,13 @@ def placed(
             connection, Requirements(spec.device, request.worker_class, None, None)
         )
         return Placement(_class_of(machine), None, None)
-    anatomy = Anatomy.of(outline.tensors, outline.config)
-    on_host = estimate_memory(anatomy, spec, activations=rules.activation_bytes)
-    on_gpu = estimate_memory(anatomy, spec, gpu=True)
+    layout = ModelLayout.of(outline.tensors, outline.config)
+    on_host = estimate_memory(layout, spec, activations=rules.activation_bytes)
+    on_gpu = estimate_memory(layout, spec, gpu=True)
     requirements = Requirements(spec.device, request.worker_class, on_host.peak, on_gpu.peak)
     machine = machines.choose(connection, requirements)
     gpu = machine is not None and uses_gpu(machine, spec.device)
-    seconds = estimate_seconds(anatomy, spec, machine) if machine else None
+    seconds = estimate_seconds(layout, spec, machine) if machine else None
     return Placement(_class_of(machine), on_gpu if gpu else on_host, seconds)
 
 

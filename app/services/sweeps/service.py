@@ -89,9 +89,9 @@ def page(
     return found[:limit], found[limit - 1].id if more else None
 
 
-def counts(connection: Connection, found: Sequence[Sweep]) -> Mapping[str, Counter[JobStatus]]:
+def counts(connection: Connection, sweeps: Sequence[Sweep]) -> Mapping[str, Counter[JobStatus]]:
     """How many members of each sweep have which status."""
-    return jobs.of_sweeps(connection, [sweep.id for sweep in found])
+    return jobs.of_sweeps(connection, [sweep.id for sweep in sweeps])
 
 
 def cancel(connection: Connection, caller: Caller, sweep_id: str) -> Sweep:

@@ -7,7 +7,7 @@ import numpy as np
 from app.errors import CalibrationDataError
 from app.recipes.data import EvaluationDataError
 from app.recipes.evaluation import MetricName
-from workers.pipeline.evaluation.interval import Scores
+from workers.pipeline.evaluation.interval import RecordScores
 from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
 from workers.pipeline.evaluation.subject import Subject
 from workers.pruning.models.prompts import generate, prompt_batches
@@ -40,7 +40,7 @@ class Accuracy(OwnMetric):
             ],
             dtype=np.float64,
         )
-        return {MetricName.ACCURACY: Scores(hits, np.ones_like(hits))}
+        return {MetricName.ACCURACY: RecordScores(hits, np.ones_like(hits))}
 
     def doubts(self, subject: Subject, scores: ScoresOf) -> Mapping[MetricName, str]:
         """Also where all answers are the same words."""

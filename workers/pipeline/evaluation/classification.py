@@ -8,7 +8,7 @@ from torch import Tensor
 
 from app.recipes.data import EvaluationDataError
 from app.recipes.evaluation import MetricName
-from workers.pipeline.evaluation.interval import Scores
+from workers.pipeline.evaluation.interval import RecordScores
 from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
 from workers.pipeline.evaluation.pairs import embed_pairs
 from workers.pipeline.evaluation.subject import Subject, finite
@@ -53,7 +53,9 @@ class Classification(OwnMetric):
             known = {label: n for n, label in enumerate(sorted(set(labels)))}
             chosen = _zero_shot(subject, list(known))
         hits = np.array([known[label] for label in labels]) == chosen.numpy()
-        return {MetricName.CLASSIFICATION: Scores(hits.astype(np.float64), np.ones(len(hits)))}
+        return {
+            MetricName.CLASSIFICATION: RecordScores(hits.astype(np.float64), np.ones(len(hits)))
+        }
 
     def doubts(self, subject: Subject, scores: ScoresOf) -> Mapping[MetricName, str]:
         """Also where all records are of one class."""

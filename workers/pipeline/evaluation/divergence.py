@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from app.recipes.evaluation import MetricName
-from workers.pipeline.evaluation.interval import Scores
+from workers.pipeline.evaluation.interval import RecordScores
 from workers.pipeline.evaluation.logits import mean_by_row, predict
 from workers.pipeline.evaluation.metric import Metric, ScoresOf
 from workers.pipeline.evaluation.subject import Subject
@@ -41,8 +41,8 @@ class Divergence(Metric):
             torch.save(log_probs, self._file(index))
         ones = np.ones(len(subject.records))
         return {
-            MetricName.KL: Scores(np.zeros_like(ones), ones),
-            MetricName.AGREEMENT: Scores(ones, ones),
+            MetricName.KL: RecordScores(np.zeros_like(ones), ones),
+            MetricName.AGREEMENT: RecordScores(ones, ones),
         }
 
     def after(self, subject: Subject) -> ScoresOf:
@@ -64,8 +64,8 @@ class Divergence(Metric):
             sizes.append(size)
         weights = torch.cat(sizes).numpy()
         return {
-            MetricName.KL: Scores(torch.cat(divergence).numpy(), weights),
-            MetricName.AGREEMENT: Scores(torch.cat(agreement).numpy(), weights),
+            MetricName.KL: RecordScores(torch.cat(divergence).numpy(), weights),
+            MetricName.AGREEMENT: RecordScores(torch.cat(agreement).numpy(), weights),
         }
 
     def doubts(self, subject: Subject, scores: ScoresOf) -> Mapping[MetricName, str]:

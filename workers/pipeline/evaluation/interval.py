@@ -28,7 +28,7 @@ def identity(mean: Array) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class RecordScores:
     """A metric record by record: its value is `of(sum(weights * values) / sum(weights))`.
 
     Attributes:
@@ -55,7 +55,7 @@ class Scores:
         return float(self.resampled(np.ones((1, len(self.values))))[0])
 
 
-def compare(before: Scores, after: Scores, seed: int) -> Measured:
+def compare(before: RecordScores, after: RecordScores, seed: int) -> Measured:
     """Both figures and their difference, all over the same resamples of the records.
 
     Args:

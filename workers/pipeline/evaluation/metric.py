@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from app.recipes.evaluation import MetricName
-from workers.pipeline.evaluation.interval import Scores
+from workers.pipeline.evaluation.interval import RecordScores
 from workers.pipeline.evaluation.subject import Subject
 
-ScoresOf = Mapping[MetricName, Scores]
+ScoresOf = Mapping[MetricName, RecordScores]
 
 
 class Metric(ABC):

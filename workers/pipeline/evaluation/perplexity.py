@@ -3,7 +3,7 @@
 import torch
 
 from app.recipes.evaluation import MetricName
-from workers.pipeline.evaluation.interval import Scores, exponential
+from workers.pipeline.evaluation.interval import RecordScores, exponential
 from workers.pipeline.evaluation.logits import mean_by_row, predict
 from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
 from workers.pipeline.evaluation.subject import Subject
@@ -31,5 +31,5 @@ class Perplexity(OwnMetric):
             mean, size = mean_by_row(loss, rows, len(next(iter(batch.values()))))
             means.append(mean)
             sizes.append(size)
-        scores = Scores(torch.cat(means).numpy(), torch.cat(sizes).numpy(), of=exponential)
+        scores = RecordScores(torch.cat(means).numpy(), torch.cat(sizes).numpy(), of=exponential)
         return {MetricName.PERPLEXITY: scores}

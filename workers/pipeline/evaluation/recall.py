@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from app.recipes.evaluation import MetricName
-from workers.pipeline.evaluation.interval import Scores
+from workers.pipeline.evaluation.interval import RecordScores
 from workers.pipeline.evaluation.metric import OwnMetric, ScoresOf
 from workers.pipeline.evaluation.pairs import embed_pairs
 from workers.pipeline.evaluation.subject import Subject
@@ -40,7 +40,7 @@ class Recall(OwnMetric):
         group = torch.tensor([index[record.text] for record in subject.records])
         right = group[:, None] == group[None, :]  # (images, texts)
         similarity = images @ texts.T
-        found: dict[MetricName, Scores] = {}
+        found: dict[MetricName, RecordScores] = {}
         for k, (text_recall, image_recall) in _K.items():
             found[text_recall] = _hits(similarity, right, k)
             found[image_recall] = _hits(similarity.T, right.T, k)
@@ -60,7 +60,7 @@ class Recall(OwnMetric):
         return found
 
 
-def _hits(similarity: Tensor, right: Tensor, k: int) -> Scores:
+def _hits(similarity: Tensor, right: Tensor, k: int) -> RecordScores:
     """Whether fewer than k wrong ones are as similar as the best right one.
 
     Ties count against the model: one that embeds everything alike finds nothing.
@@ -68,4 +68,4 @@ def _hits(similarity: Tensor, right: Tensor, k: int) -> Scores:
     best = similarity.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
     before = ((similarity >= best) & ~right).sum(1)
     hits = (before < k).double().numpy()
-    return Scores(hits, np.ones_like(hits))
+    return RecordScores(hits, np.ones_like(hits))

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from app.recipes.data import EvaluationDataError
 from app.recipes.evaluation import MetricName, MetricNotApplicableError
-from workers.pipeline.evaluation.interval import Scores
+from workers.pipeline.evaluation.interval import RecordScores
 from workers.pipeline.evaluation.metric import Metric, ScoresOf
 from workers.pipeline.evaluation.subject import Subject
 
@@ -55,7 +55,9 @@ class Similarity(Metric):
 
     def _scores(self, cosine: Tensor) -> ScoresOf:
         values = cosine.double().numpy()
-        return {MetricName.SIMILARITY: Scores(values, torch.ones_like(cosine).double().numpy())}
+        return {
+            MetricName.SIMILARITY: RecordScores(values, torch.ones_like(cosine).double().numpy())
+        }
 
 
 def embeddings(subject: Subject) -> Tensor:

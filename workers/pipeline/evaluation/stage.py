@@ -24,7 +24,7 @@ from workers.pipeline.data.source import Dataset
 from workers.pipeline.evaluation.accuracy import Accuracy
 from workers.pipeline.evaluation.classification import Classification
 from workers.pipeline.evaluation.divergence import Divergence
-from workers.pipeline.evaluation.interval import Scores, compare
+from workers.pipeline.evaluation.interval import RecordScores, compare
 from workers.pipeline.evaluation.metric import Metric, ScoresOf
 from workers.pipeline.evaluation.perplexity import Perplexity
 from workers.pipeline.evaluation.recall import Recall
@@ -151,7 +151,7 @@ class Evaluation:
         )
 
     def _measure(self, measure: Callable[[Metric], ScoresOf]) -> ScoresOf:
-        found: dict[MetricName, Scores] = {}
+        found: dict[MetricName, RecordScores] = {}
         subject = self._subject
         records = [record.calibration for record in subject.records]
         with (

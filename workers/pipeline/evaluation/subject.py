@@ -94,12 +94,12 @@ class Subject:
             raise EvaluationDataError(f"evaluation set: {error}") from error
 
 
-def finite(found: Tensor, what: str) -> Tensor:
+def finite(values: Tensor, what: str) -> Tensor:
     """The tensor itself.
 
     Raises:
         NonFiniteError: it holds NaN or infinite values: ranks of these mean nothing.
     """
-    if not bool(torch.isfinite(found).all()):
+    if not bool(torch.isfinite(values).all()):
         raise NonFiniteError(f"the model's {what} are NaN or infinite")
-    return found
+    return values

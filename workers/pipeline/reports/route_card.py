@@ -72,8 +72,8 @@ def write_card(
     (directory / CARD).write_text(text, encoding="utf-8")
 
 
-def _estimate(found: Estimate) -> str:
-    return f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
+def _estimate(estimate: Estimate) -> str:
+    return f"{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
 
 
 def _budget(report: RoutingReport) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from app.recipes.evaluation import EvaluationReport, QualityGateError
 from app.recipes.routing import Routing
 from app.recipes.routing_report import PolicyReport, ProfileReport, RoutingGate, RoutingReport
-from workers.pipeline.evaluation.interval import Scores, compare
+from workers.pipeline.evaluation.interval import RecordScores, compare
 from workers.pruning.routing.answers import Closeness
 from workers.pruning.routing.flops import Costs
 from workers.pruning.routing.judging import ROUTER
@@ -25,7 +25,7 @@ def build(
     *,
     profiles: Mapping[str, Profile],
     records: Mapping[str, int],
-    found: Mapping[str, Closeness],
+    closeness: Mapping[str, Closeness],
     evaluation: EvaluationReport | None,
 ) -> RoutingReport:
     """The whole report.
@@ -36,12 +36,14 @@ def build(
         learned: the router and its rounds.
         profiles: of the artifact; the first is the budget asked for.
         records: how many of them trained, chose and judged.
-        found: per record, of the router and of its baselines.
+        closeness: per record, of the router and of its baselines.
         evaluation: where one was asked for.
     """
     told = {name: _profile(costs, profile) for name, profile in profiles.items()}
     asked = next(iter(told.values()))
-    policies = {name: _policy(found[ROUTER], near, routing.seed) for name, near in found.items()}
+    policies = {
+        name: _policy(closeness[ROUTER], near, routing.seed) for name, near in closeness.items()
+    }
     return RoutingReport(
         routing=routing,
         tokens=asked.tokens,
@@ -58,7 +60,7 @@ def build(
             name: policy.model_copy(update={"kl_over_router": None}) if name == ROUTER else policy
             for name, policy in policies.items()
         },
-        gate=_gate(policies, len(found[ROUTER].kl), allowed=routing.allow_no_improvement),
+        gate=_gate(policies, len(closeness[ROUTER].kl), allowed=routing.allow_no_improvement),
         evaluation=evaluation,
     )
 
@@ -79,9 +81,9 @@ def _policy(router: Closeness, near: Closeness, seed: int) -> PolicyReport:
     )
 
 
-def _scores(values: Tensor) -> Scores:
+def _scores(values: Tensor) -> RecordScores:
     array = values.numpy().astype(np.float64)
-    return Scores(array, np.ones_like(array))
+    return RecordScores(array, np.ones_like(array))
 
 
 def _gate(policies: Mapping[str, PolicyReport], records: int, *, allowed: bool) -> RoutingGate:

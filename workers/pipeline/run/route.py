@@ -127,7 +127,7 @@ def route(context: RunContext, routing: Routing) -> RunResult:
             learned,
             profiles={"asked": rules.profile, **_standard(adapter, routing)},
             records=prompts.counts,
-            found=averaged(found),
+            closeness=averaged(found),
             evaluation=evaluated,
         )
         _tell(context.report, report)
@@ -260,10 +260,10 @@ class _RoundReporter:
         done = (step.round + within) / self._rounds
         self._report.progress(ANSWERED + (LEARNED - ANSWERED) * done)
 
-    def _finished(self, number: int, found: RoundReport) -> None:
+    def _finished(self, number: int, report: RoundReport) -> None:
         message = (
-            f"round {number + 1} of {self._rounds}: {found.pairs} pairs, "
-            f"held-out KL {found.held_out_kl:.4g}"
+            f"round {number + 1} of {self._rounds}: {report.pairs} pairs, "
+            f"held-out KL {report.held_out_kl:.4g}"
         )
-        data = {"metric": "held_out_kl", "round": number, **found.model_dump()}
+        data = {"metric": "held_out_kl", "round": number, **report.model_dump()}
         self._report.event(NewEvent(EventType.METRIC, message, data=data))

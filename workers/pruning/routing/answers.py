@@ -117,9 +117,9 @@ def closeness(dense: Tensor, pruned: Tensor, answers: Tensor) -> Closeness:
     )
 
 
-def joined(found: Iterable[tuple[Sequence[int], Closeness]]) -> Closeness:
+def joined(closeness: Iterable[tuple[Sequence[int], Closeness]]) -> Closeness:
     """Batches in the order of their records' places, on the CPU in float64."""
-    batches = list(found)
+    batches = list(closeness)
     order = torch.tensor([place for places, _ in batches for place in places]).argsort()
     columns = zip(*(near for _, near in batches), strict=True)
     return Closeness(*(torch.cat(column).double().cpu()[order] for column in columns))

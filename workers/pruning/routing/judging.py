@@ -60,11 +60,16 @@ def contestants(router: Router, rules: Rules) -> dict[str, tuple[Policy, Rules]]
     }
 
 
-def averaged(found: Mapping[str, Closeness]) -> dict[str, Closeness]:
+def averaged(closeness: Mapping[str, Closeness]) -> dict[str, Closeness]:
     """The same with one random policy: per record the mean over its seeds."""
-    drawn = [found[_seeded(seed)] for seed in SEEDS]
+    drawn = [closeness[_seeded(seed)] for seed in SEEDS]
     mean = Closeness(*(torch.stack(column).mean(0) for column in zip(*drawn, strict=True)))
-    return {ROUTER: found[ROUTER], RANDOM: mean, UNIFORM: found[UNIFORM], PRIOR: found[PRIOR]}
+    return {
+        ROUTER: closeness[ROUTER],
+        RANDOM: mean,
+        UNIFORM: closeness[UNIFORM],
+        PRIOR: closeness[PRIOR],
+    }
 
 
 def _seeded(seed: int) -> str:

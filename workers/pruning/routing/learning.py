@@ -166,12 +166,12 @@ def learn(
     return Learned(router.eval(), influence, tuple(rounds), chosen)
 
 
-def _influence(adapter: Adapter, training: Sequence[Answered], kept: Checkpoints) -> Tensor:
-    found = kept.get("influence")
+def _influence(adapter: Adapter, training: Sequence[Answered], checkpoints: Checkpoints) -> Tensor:
+    found = checkpoints.get("influence")
     if found is not None:
         return found.tensors["influence"].clone()
     influence = block_influence(adapter, training)
-    kept.put("influence", Entry(tensors={"influence": influence}))
+    checkpoints.put("influence", Entry(tensors={"influence": influence}))
     return influence
 
 

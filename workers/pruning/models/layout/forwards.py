@@ -150,8 +150,8 @@ class Recorder:
 class Replayer:
     """Stands in for the blocks of a finished tower and returns what was kept of it."""
 
-    def __init__(self, kept: Mapping[int, Mapping[int, Any]]) -> None:
-        self._kept = kept
+    def __init__(self, activations: Mapping[int, Mapping[int, Any]]) -> None:
+        self._kept = activations
         self._number = -1
 
     def forward(self, index: int, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:

@@ -47,7 +47,7 @@ DtypeOf = Callable[[torch.dtype], torch.dtype]
 _Undo = list[tuple[dict[str, Any], str, Tensor]]
 
 
-def suitable_dtype(kept: torch.dtype, device: torch.device) -> torch.dtype:
+def suitable_dtype(stored: torch.dtype, device: torch.device) -> torch.dtype:
     """What to compute in where nobody says: the stored dtype, or float32 where that is faster.
 
     A CPU without instructions for half precision converts the operands of every product.
@@ -56,9 +56,9 @@ def suitable_dtype(kept: torch.dtype, device: torch.device) -> torch.dtype:
         torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,  # noqa: SLF001 - torch's own test
         torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,  # noqa: SLF001 - the same
     }
-    if device.type == "cpu" and kept in native and not native[kept]():
+    if device.type == "cpu" and stored in native and not native[stored]():
         return torch.float32
-    return kept
+    return stored
 
 
 def compute_in(model: nn.Module, dtype: torch.dtype) -> None:

@@ -177,11 +177,11 @@ class BatchRun:
             passes = self._count(tower)
         return [TowerPass(self, tower, number, calls) for number, calls in enumerate(passes)]
 
-    def leave(self, tower: Tower, number: int, kept: dict[int, Any]) -> None:
+    def leave(self, tower: Tower, number: int, per_batch: dict[int, Any]) -> None:
         """Called by a pass when its last block is done."""
         if tower.feeds:
             self._towers[tower.name] = tower
-            wanted = {index: kept[index] for index in tower.feeds}
+            wanted = {index: per_batch[index] for index in tower.feeds}
             self._finished.setdefault(tower.name, {})[number] = wanted
 
     def finished(self) -> dict[str, Tensor] | None:
@@ -195,12 +195,12 @@ class BatchRun:
                 found |= {f"{name}/{number}/{key}": value for key, value in outputs.items()}
         return found
 
-    def finish(self, towers: Sequence[Tower], found: Mapping[str, Tensor]) -> None:
+    def finish(self, towers: Sequence[Tower], tensors: Mapping[str, Tensor]) -> None:
         """Take over the outputs of towers that another run has finished."""
         device = next(iter(self.batch.values())).device
         for tower in towers:
             passes: dict[int, dict[str, Tensor]] = {}
-            for key, value in found.items():
+            for key, value in tensors.items():
                 name, number, output = key.rsplit("/", 2)
                 if name == tower.name:
                     passes.setdefault(int(number), {})[output] = value.to(device)
@@ -277,10 +277,10 @@ def _flat(outputs: Mapping[int, Any]) -> dict[str, Tensor] | None:
     return found
 
 
-def _nested(found: Mapping[str, Tensor]) -> dict[int, Any]:
+def _nested(tensors: Mapping[str, Tensor]) -> dict[int, Any]:
     """What `_flat` was given."""
     outputs: dict[int, Any] = {}
-    for key, value in found.items():
+    for key, value in tensors.items():
         kind, *numbers = key.split(".")
         if kind == "kept":
             index, size, at = map(int, numbers)

@@ -11,7 +11,7 @@ from app.recipes.evaluation import EvaluationSpec, MetricName, MetricNotApplicab
 from tests.tiny_models import BERT, records, save, tokenizer
 from workers.pipeline.data.record import Record
 from workers.pipeline.evaluation.divergence import Divergence
-from workers.pipeline.evaluation.interval import Scores, compare, exponential
+from workers.pipeline.evaluation.interval import RecordScores, compare, exponential
 from workers.pipeline.evaluation.stage import Evaluation, choose
 from workers.pipeline.evaluation.subject import Subject
 from workers.pruning.models.families.registry import adapt
@@ -166,7 +166,7 @@ def test_an_answer_without_words_is_refused(subject, dataset):
 
 def test_records_with_nothing_to_measure_leave_the_interval_finite():
     weights = np.array([3.0, 0, 0, 0])
-    scores = Scores(np.array([1.0, 0, 0, 0]), weights, exponential)
+    scores = RecordScores(np.array([1.0, 0, 0, 0]), weights, exponential)
     found = compare(scores, scores, seed=0)
     assert found.samples == 1
     assert np.isfinite([found.after.low, found.after.high]).all()

@@ -5,14 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.pipeline.evaluation.interval import Scores, compare, exponential
+from workers.pipeline.evaluation.interval import RecordScores, compare, exponential
 
 VALUES = st.lists(st.floats(0, 10), min_size=2, max_size=30)
 
 
 def scores(values, weights=None, **options):
     values = np.array(values, dtype=float)
-    return Scores(values, np.ones_like(values) if weights is None else np.array(weights), **options)
+    return RecordScores(
+        values, np.ones_like(values) if weights is None else np.array(weights), **options
+    )
 
 
 def test_the_width_is_that_of_the_normal_approximation():
