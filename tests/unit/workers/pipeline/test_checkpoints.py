@@ -31,7 +31,7 @@ def same(one, other):
 
 def test_the_next_attempt_finds_what_was_put(open_, told):
     counted = []
-    first = open_(kept=lambda: counted.append(1))
+    first = open_(on_kept=lambda: counted.append(1))
     first.put("pruned/model.layers.0", ENTRY)
     first.put("pruned/model.layers.01", Entry({"other": None}))
     first.put("pruned/model.layers.0", Entry({"asked": 4}, ENTRY.tensors))
