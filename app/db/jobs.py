@@ -54,12 +54,24 @@ def to_job(row: RowMapping) -> Job:
     error = None
     if row["error_code"] is not None:
         error = JobError(FailureKind(row["error_kind"]), row["error_code"], row["error_message"])
-    plain = {name: row[name] for name in _PLAIN}
-    phase = Phase(row["phase"]) if row["phase"] else None
-    return Job(status=JobStatus(row["status"]), phase=phase, error=error, **plain)
+    plain = {name: row[column] for name, column in _COLUMNS.items()}
+    return Job(
+        status=JobStatus(row["status"]),
+        phase=Phase(row["phase"]) if row["phase"] else None,
+        error=error,
+        model=row["model"] or "",
+        method=row["method"] or "",
+        **plain,
+    )
 
 
-_PLAIN = {field.name for field in fields(Job)} - {"status", "phase", "error"}
+_READ = {"status", "phase", "error", "model", "method"}
+_COLUMNS = {
+    field.name: field.name.removeprefix("stored_")
+    for field in fields(Job)
+    if field.name not in _READ
+}
+"""The column of each field that is stored as it is."""
 
 
 _FIND = select(jobs).where(
@@ -239,9 +251,19 @@ def unfinished(connection: Connection, job_ids: Sequence[str]) -> set[str]:
 # stand or fall with its row, and one round trip instead of six is what a submit's time is made of.
 _EVENT = status_event(JobStatus.QUEUED)
 
+# Columns and the fields of `NewJob` that they are stored from.
+_OF_REQUEST = {
+    "priority": "priority",
+    "labels": "labels",
+    "metadata": "metadata",
+    "max_runtime": "max_runtime_seconds",
+    "max_pending": "max_pending_seconds",
+}
+_GIVEN = [field.name for field in fields(NewJob)]
+
 _job = (
     insert(jobs)
-    .values({field.name: bindparam(field.name) for field in fields(NewJob)})
+    .values({column: bindparam(column) for column in (*_OF_REQUEST, *_GIVEN)})
     .values(
         id=bindparam("id"),
         deadline=func.now()
@@ -314,11 +336,21 @@ def queue(
         key_id: who submits it.
         action: for the audit log; None where another entry speaks for the job.
     """
-    asked: dict[str, Any] = {field.name: getattr(new, field.name) for field in fields(new)}
-    job_id = new_id("job")
-    told = {"id": job_id, "pending_seconds": new.max_pending, "key_id": key_id, "action": action}
-    row = connection.execute(_ADD, asked | told).one()
-    job = Job(**asked, id=job_id, created_at=row.created_at)
+    values: dict[str, Any] = {name: getattr(new, name) for name in _GIVEN}
+    values |= {column: getattr(new.request, name) for column, name in _OF_REQUEST.items()}
+    values["spec"] = new.spec.model_dump(mode="json")
+    values["request"] = new.request.model_dump(mode="json", exclude_unset=True)
+    job_id, pending = new_id("job"), new.request.max_pending_seconds
+    others = {"id": job_id, "pending_seconds": pending, "key_id": key_id, "action": action}
+    row = connection.execute(_ADD, values | others).one()
+    stored = {name: values[column] for name, column in _COLUMNS.items() if column in values}
+    job = Job(
+        id=job_id,
+        created_at=row.created_at,
+        model=new.spec.model,
+        method=new.spec.method,
+        **stored,
+    )
     _add_labels(connection, job)
     return job, row.interested or ()
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from app.db import quarantine
 from app.db.jobs import NEXT_VERSION, to_job
 from app.db.tables import jobs
+from app.domain.job_result import JobResult
 from app.domain.jobs import (
     Job,
     JobError,
@@ -143,16 +144,16 @@ def _end_attempt(
     return connection.execute(query).scalar_one_or_none() is not None
 
 
-def succeed(connection: Connection, job_id: str, attempt: int, result: dict[str, Any]) -> bool:
+def succeed(connection: Connection, job_id: str, attempt: int, result: JobResult) -> bool:
     """End a running attempt well. False where the attempt no longer owns the job."""
-    values = _finish(JobStatus.SUCCEEDED, result=result, progress=1, phase=null())
+    values = _finish(JobStatus.SUCCEEDED, result=result.to_json(), progress=1, phase=null())
     return _end_attempt(connection, job_id, attempt, JobStatus.SUCCEEDED, **values)
 
 
-def _failed(error: JobError, result: dict[str, Any] | None = None) -> dict[str, Any]:
+def _failed(error: JobError, result: JobResult | None = None) -> dict[str, Any]:
     return _finish(
         JobStatus.FAILED,
-        result=null() if result is None else result,
+        result=null() if result is None else result.to_json(),
         error_kind=error.kind,
         error_code=error.code,
         error_message=scrub(error.message),
@@ -164,7 +165,7 @@ def fail(
     job_id: str,
     attempt: int,
     error: JobError,
-    result: dict[str, Any] | None = None,
+    result: JobResult | None = None,
 ) -> bool:
     """End a running attempt with its error. False where the attempt no longer owns the job."""
     values = _failed(error, result)

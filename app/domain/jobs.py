@@ -15,11 +15,19 @@ write of a worker names the attempt it was granted, and an outdated attempt writ
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
+from app.domain.job_result import JobResult
 from app.domain.projects import DEFAULT_PROJECT
+from app.domain.submission import JobRequest, JobSpec
+from app.errors import ConflictError
+from app.messages import in_words
 
 DEFAULT_CLASS = "cpu"
+M = TypeVar("M", bound=BaseModel)
 
 
 class JobStatus(StrEnum):
@@ -162,13 +170,20 @@ class JobError:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+class JobUnreadableError(ConflictError):
+    """The job was stored by another version of the service, in a form that this one cannot read."""
+
+    code = "job_unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
     """A job about to be stored, still without an id.
 
     Attributes:
-        max_attempts: how many attempts in a row that keep nothing end the job as failed.
         request: what the client sent, for clones.
+        spec: what it means, resolved.
+        max_attempts: how many attempts in a row that keep nothing end the job as failed.
         origin: id and W3C trace context of the request that made it, for logs and traces.
         source_id: the job this one retries or was cloned from.
         sweep_id: the sweep it is a member of.
@@ -177,10 +192,50 @@ class NewJob:
         memory_bytes: what it should take on its device; None while unknown.
     """
 
-    spec: dict[str, Any]
+    request: JobRequest
+    spec: JobSpec
     max_attempts: int
     project_id: str = DEFAULT_PROJECT
-    request: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
+    source_id: str | None = None
+    sweep_id: str | None = None
+    leader_id: str | None = None
+    worker_class: str = DEFAULT_CLASS
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One pruning job as stored; the defaults are those of a job that nobody has claimed.
+
+    `request`, `spec` and `result` are read from what is stored when they are first asked for, so
+    that a job whose stored form this version cannot read is listed, shown and deleted all the
+    same. They raise `JobUnreadableError`.
+
+    Attributes:
+        model: the model to prune, as the specification names it.
+        method: of the specification; a name, also where this version does not know it.
+        stored_request: JSON of the request.
+        stored_spec: JSON of the specification.
+        stored_result: JSON of the result; None while there is none.
+        max_runtime: seconds from the first start after which the job fails.
+        max_pending: seconds after which it fails where it has not started.
+        version: grows with the status and with what clients set, not with progress.
+        fruitless: attempts in a row, this one included, that kept nothing for the next.
+        eta: when the running attempt should end, judged by its pace; None while unknown.
+
+    The others are those of `NewJob`.
+    """
+
+    id: str
+    created_at: datetime
+    max_attempts: int
+    model: str
+    method: str
+    stored_request: dict[str, Any]
+    stored_spec: dict[str, Any]
+    stored_result: dict[str, Any] | None = None
+    project_id: str = DEFAULT_PROJECT
     origin: dict[str, str] = field(default_factory=dict)
     source_id: str | None = None
     sweep_id: str | None = None
@@ -192,20 +247,6 @@ class NewJob:
     max_pending: int | None = None
     worker_class: str = DEFAULT_CLASS
     memory_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job(NewJob):
-    """One pruning job as stored; the defaults are those of a job that nobody has claimed.
-
-    Attributes:
-        version: grows with the status and with what clients set, not with progress.
-        fruitless: attempts in a row, this one included, that kept nothing for the next.
-        eta: when the running attempt should end, judged by its pace; None while unknown.
-    """
-
-    id: str
-    created_at: datetime
     version: int = 1
     status: JobStatus = JobStatus.QUEUED
     phase: Phase | None = None
@@ -214,15 +255,46 @@ class Job(NewJob):
     attempt: int = 0
     fruitless: int = 0
     error: JobError | None = None
-    result: dict[str, Any] | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     files_expired_at: datetime | None = None
+
+    @cached_property
+    def request(self) -> JobRequest:
+        """What the client sent."""
+        return self._read(JobRequest, self.stored_request)
+
+    @cached_property
+    def spec(self) -> JobSpec:
+        """What to do, resolved."""
+        return self._read(JobSpec, self.stored_spec)
+
+    @cached_property
+    def result(self) -> JobResult | None:
+        """What its worker reported; None while there is none."""
+        return None if self.stored_result is None else self._read(JobResult, self.stored_result)
+
+    def _read(self, kind: type[M], stored: dict[str, Any]) -> M:
+        try:
+            return kind.model_validate(stored)
+        except ValidationError as error:
+            reason = in_words(error.errors()[0])
+            raise JobUnreadableError(
+                f"job {self.id!r} was stored by another version of the service, and this one "
+                f"cannot read its {_PARTS[kind]}: {reason}"
+            ) from error
 
     @property
     def etag(self) -> str:
         """The entity tag of this state."""
         return f'"{self.version}"'
+
+
+_PARTS: dict[type[BaseModel], str] = {
+    JobRequest: "request",
+    JobSpec: "specification",
+    JobResult: "result",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,6 +278,11 @@ class JobRequest(
                 {"pattern": self._pattern_name(), "implied": implied},
             )
 
+    def reproduced(self) -> dict[str, Any]:
+        """What was set of the fields that decide the result, as JSON."""
+        others = {*JobOptions.model_fields, *PublishOptions.model_fields}
+        return self.model_dump(mode="json", exclude_unset=True, exclude=others)
+
     def _pattern_name(self) -> str:
         pattern = self.recipe.pattern if self.recipe else None
         return f"{pattern.n}:{pattern.m}" if isinstance(pattern, NM) else self.pattern
@@ -392,9 +397,3 @@ def _recipe(request: JobRequest) -> Recipe:
     if request.recipe is not None:
         return complete(request.recipe, **common)
     return build_recipe(request.method, request.parameters, request.pattern, **common)
-
-
-REPRODUCED = frozenset(JobRequest.model_fields) - frozenset(
-    [*JobOptions.model_fields, *PublishOptions.model_fields]
-)
-"""The fields of a request that decide what comes of it."""

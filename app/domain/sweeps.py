@@ -20,7 +20,8 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.domain.job_options import JobOptions
-from app.domain.jobs import JobStatus
+from app.domain.job_result import JobResult
+from app.domain.jobs import Job, JobStatus
 from app.domain.submission import (
     AnySparsity,
     CalibrationSpec,
@@ -111,27 +112,26 @@ class MemberResult:
     """One member in the leaderboard; figures are None until they are measured.
 
     Attributes:
-        sparsity: the share of zeros in its exported files.
+        job: the member.
+        result: what its worker reported; None also where this version cannot read it.
         value: the metric after pruning.
         drop: how much worse the metric got.
-        bytes: of the packed download.
     """
 
-    job_id: str
-    status: JobStatus
-    method: str
-    recipe: dict[str, Any]
-    sparsity: float | None
+    job: Job
+    result: JobResult | None
     value: float | None
     drop: float | None
-    bytes: int | None
-    seconds: float | None
-    error_code: str | None
 
     @property
     def measured(self) -> bool:
         """Has it succeeded, with this metric measured?"""
-        return self.status is JobStatus.SUCCEEDED and self.drop is not None
+        return self.job.status is JobStatus.SUCCEEDED and self.drop is not None
+
+    @property
+    def sparsity(self) -> float | None:
+        """The share of zeros in its exported files."""
+        return None if self.result is None else self.result.sparsity
 
 
 def ranked(members: Sequence[MemberResult], objective: Objective) -> list[MemberResult]:

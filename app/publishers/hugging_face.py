@@ -18,6 +18,6 @@ def push(destination: HuggingFace, token: str, target: str, parcel: Parcel) -> s
     commit = api.create_commit(
         target,
         [CommitOperationAdd(path, file) for path, file in parcel.files.items()],
-        commit_message=f"Publish {parcel.job_id}",
+        commit_message=f"Publish {parcel.job.id}",
     )
     return commit.commit_url

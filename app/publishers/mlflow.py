@@ -55,7 +55,7 @@ def push(destination: MlFlow, secret: str, target: str, parcel: Parcel) -> str:
             if path.startswith(f"{PLOTS}/") or path.endswith(".html"):
                 put(f"{folder}/{path}", file)
         beside = mlflow_model.extras(
-            parcel.files, run_id=run["run_id"], model_name=str(parcel.spec["model"])
+            parcel.files, run_id=run["run_id"], model_name=parcel.job.model
         )
         for path, content in beside.items():
             put(f"{folder}/{MODEL}/{path}", content)
@@ -78,7 +78,7 @@ class _Server:
         return str(found.json()["experiment"]["experiment_id"])
 
     def run(self, experiment_id: str, parcel: Parcel) -> Json:
-        wanted = f"tags.`{JOB_TAG}` = '{parcel.job_id}'"
+        wanted = f"tags.`{JOB_TAG}` = '{parcel.job.id}'"
         search = {"experiment_ids": [experiment_id], "filter": wanted, "max_results": 1}
         found = self._post("runs/search", search).get("runs", [])
         if found:
@@ -86,9 +86,9 @@ class _Server:
             return info
         new = {
             "experiment_id": experiment_id,
-            "run_name": parcel.job_id,
+            "run_name": parcel.job.id,
             "start_time": _now(),
-            "tags": _pairs({JOB_TAG: parcel.job_id, "secateur.method": parcel.spec["method"]}),
+            "tags": _pairs({JOB_TAG: parcel.job.id, "secateur.method": parcel.job.method}),
         }
         made: Json = self._post("runs/create", new)["run"]["info"]
         return made
@@ -104,10 +104,10 @@ class _Server:
         answer.raise_for_status()
 
     def finish(self, run_id: str, parcel: Parcel) -> None:
-        params = dict(list(_flat(parcel.spec).items())[:MAX_PARAMS])
+        params = dict(list(_flat(parcel.job.stored_spec).items())[:MAX_PARAMS])
         metrics = {
             name: float(value)
-            for name, value in _flat(parcel.result).items()
+            for name, value in _flat(parcel.job.stored_result or {}).items()
             if isinstance(value, int | float)
         }
         told = {
@@ -129,7 +129,7 @@ class _Server:
         answer.raise_for_status()
         for found in answer.json().get("model_versions", []):
             return str(found["version"])
-        tags = _pairs({JOB_TAG: parcel.job_id})
+        tags = _pairs({JOB_TAG: parcel.job.id})
         new = {"name": name, "source": source, "run_id": run_id, "tags": tags}
         return str(self._post("model-versions/create", new)["model_version"]["version"])
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from app.domain.jobs import Artifact, Job
 from app.storage.store import ArtifactStore
@@ -18,15 +17,11 @@ class Parcel:
     """One job on its way.
 
     Attributes:
-        job_id: which job.
-        spec: what it was asked to do.
-        result: what came of it.
+        job: which job.
         files: by path; the manifest is the last one, so where it is, all is.
     """
 
-    job_id: str
-    spec: Mapping[str, Any]
-    result: Mapping[str, Any]
+    job: Job
     files: Mapping[str, Path]
 
 
@@ -45,7 +40,7 @@ def packed_up(store: ArtifactStore, job: Job, artifacts: Sequence[Artifact]) -> 
             files[artifact.path] = (
                 place if isinstance(place, Path) else _fetch(store, artifact, Path(name))
             )
-        yield Parcel(job.id, job.spec, job.result or {}, files)
+        yield Parcel(job, files)
 
 
 def _fetch(store: ArtifactStore, artifact: Artifact, directory: Path) -> Path:

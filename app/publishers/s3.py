@@ -30,7 +30,7 @@ def push(destination: S3Prefix, secret: str, target: str, parcel: Parcel) -> str
         config=config,
         client_options={"allow_http": destination.endpoint.startswith("http://")},
     )
-    folder = f"{target}/{parcel.job_id}"
+    folder = f"{target}/{parcel.job.id}"
     for path, file in parcel.files.items():
         obstore.put(bucket, f"{folder}/{path}", file, chunk_size=PART, max_concurrency=4)
     return f"{destination.url.rstrip('/')}/{folder}"

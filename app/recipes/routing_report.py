@@ -88,8 +88,8 @@ class RoutingGate(Strict):
         return not self.unbeaten and self.records >= self.needed
 
 
-class RoutingReport(Strict):
-    """The whole run.
+class RoutingFigures(Strict):
+    """What the run came to, in figures.
 
     Attributes:
         tokens: share of the image tokens kept at the budget.
@@ -99,24 +99,38 @@ class RoutingReport(Strict):
             the dense model's.
         typical_prompt: text and image tokens of that prompt.
         records: how many trained the router, chose among its rounds, and judged it.
-        influence: block influence per layer.
         chosen: number of the round that was taken, from 0.
         profiles: of the artifact, by name; `asked` is the job's own budget.
         policies: on the judging records; the first is the router.
-        evaluation: None where none was asked for.
     """
 
-    routing: Routing
     tokens: float
     layers: int
     of_layers: int
     flops_ratio: float
     typical_prompt: dict[str, int]
     records: dict[str, int]
-    influence: tuple[float, ...]
     rounds: tuple[RoundReport, ...]
     chosen: int
     profiles: dict[str, ProfileReport]
     policies: dict[str, PolicyReport]
     gate: RoutingGate
+
+
+class RoutingReport(RoutingFigures):
+    """The whole run.
+
+    Attributes:
+        influence: block influence per layer.
+        evaluation: None where none was asked for.
+    """
+
+    routing: Routing
+    influence: tuple[float, ...]
     evaluation: EvaluationReport | None = None
+
+    @property
+    def figures(self) -> RoutingFigures:
+        """The part that a job's result has."""
+        names = RoutingFigures.model_fields
+        return RoutingFigures(**{name: getattr(self, name) for name in names})

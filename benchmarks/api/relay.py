@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from app.db import jobs
 from app.domain.jobs import DEFAULT_CLASS, NewJob
+from app.domain.submission import JobRequest, resolve
 from app.queue import CeleryQueue, queue_of
 from app.services.jobs import relay
 from app.services.quarantine import Guard
@@ -34,7 +35,8 @@ def measure(servers: Servers, rows: int = ROWS) -> dict[str, Figure]:
     api, redis = servers.api("relay"), Redis.from_url(servers.queue_url)
     redis.flushall()
     with api.engine.begin() as connection:
-        new = NewJob({}, max_attempts=1)
+        request = JobRequest(model="tiny", method="magnitude", sparsity=0.5)
+        new = NewJob(request=request, spec=resolve(request), max_attempts=1)
         made = {jobs.queue(connection, new, key_id="", action=None)[0].id for _ in range(rows)}
     started = time.perf_counter()
     with ThreadPoolExecutor(RELAYS) as pool:

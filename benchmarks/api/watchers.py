@@ -4,6 +4,7 @@ import asyncio
 import time
 from datetime import timedelta
 
+from app.domain.job_result import JobResult
 from app.domain.jobs import EventType, Job, NewEvent, Phase
 from app.services.jobs import attempts
 from benchmarks.api.client import Connection, message
@@ -38,7 +39,7 @@ def _work(api: Api, job: Job) -> None:
                 connection, job, lease=LEASE, phase=Phase.PRUNING, progress=0.5, log=log
             )
     with api.engine.begin() as connection:
-        attempts.succeed(connection, job, result={}, files=(), log=())
+        attempts.succeed(connection, job, result=JobResult(), files=(), log=())
 
 
 def _connected(api: Api, watchers: int) -> None:

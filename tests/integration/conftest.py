@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from app.db import migrate, projects
 from app.db.engine import make_engine
+from app.domain.job_result import JobResult
 from app.domain.jobs import FailureKind, JobError
 from app.domain.projects import DEFAULT_PROJECT, Limits
 from app.local.valkey import free_port
@@ -109,7 +110,7 @@ class Worker:
 
     def succeed(self, job, files=(), result=None):
         with self.engine.begin() as connection:
-            result = result or {"sparsity": 0.5}
+            result = JobResult.model_validate(result or {"sparsity": 0.5})
             return attempts.succeed(connection, job, result=result, files=files, log=())
 
     def fail(self, job, error=None):

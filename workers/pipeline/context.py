@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from app.domain.jobs import Lease, NewEvent, Phase
 from app.domain.shards import Part, Shard
-from app.domain.submission import JobSpec
+from app.domain.submission import JobRequest, JobSpec
 from app.planning.machines import Machine
 from app.recipes.allocation_scores import AllocationScores
 
@@ -126,7 +126,7 @@ class RunContext:
         checkpoints: where the job's attempts leave what they have finished.
         activation_bytes: activations to hold in memory between blocks; others wait on disk.
         report: who listens.
-        request: what the client asked for; told in the manifest, so that it can be asked for again.
+        request: what the client asked for; in the manifest, so that it can be asked for again.
         shared: what other members of the sweep have measured, or need.
         device: what `auto` is here.
         machine: this one, measured; None while it is not.
@@ -140,7 +140,7 @@ class RunContext:
     checkpoints: CheckpointPlace
     activation_bytes: int
     report: Reporter
-    request: dict[str, Any] = field(default_factory=dict)
+    request: JobRequest | None = None
     shared: Shared = Shared()
     device: str = "auto"
     machine: Machine | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from app.domain.job_result import Sizes
 from app.domain.jobs import Artifact
 from app.errors import VerificationError
 from app.packed import unpack
@@ -127,23 +128,6 @@ def write_masks(directory: Path, adapter: Adapter, pruned: Iterable[MatrixReport
     shutil.copyfile(keep_sparse.__file__, directory / Path(keep_sparse.__file__).name)
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """What a checkpoint weighs.
-
-    Attributes:
-        dense: bytes of the safetensors files.
-        packed: bytes that a packed download sends in their place.
-        elements: of all tensors; types of less than a byte are counted in bytes.
-        nonzeros: elements with a bit that is set.
-    """
-
-    dense: int = 0
-    packed: int = 0
-    elements: int = 0
-    nonzeros: int = 0
-
-
 def weigh(directory: Path) -> Sizes:
     """Pack the checkpoint's files for their sizes alone: downloads pack what they send.
 
@@ -156,7 +140,7 @@ def weigh(directory: Path) -> Sizes:
         with (directory / name).open("rb") as source:
             packed += sum(map(len, compress(pack(source, counts=counts))))
         dense += (directory / name).stat().st_size
-    return Sizes(dense, packed, counts.elements, counts.nonzeros)
+    return Sizes(dense=dense, packed=packed, elements=counts.elements, nonzeros=counts.nonzeros)
 
 
 def write_decoder(folder: Path) -> None:

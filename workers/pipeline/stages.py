@@ -1,5 +1,6 @@
 """What every kind of job does: load the model, read its records, say where it all came from."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -9,8 +10,9 @@ from typing import Any, TypeVar
 
 import torch
 
+from app.domain.job_result import JobResult
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
-from app.domain.submission import REPRODUCED, JobSpec, with_default_set
+from app.domain.submission import JobSpec, with_default_set
 from app.errors import HubUnavailableError, UserError
 from app.planning.machines import Machine, estimate_seconds
 from app.planning.memory import ModelLayout
@@ -62,9 +64,14 @@ HUB_PATIENCE = 60.0  # seconds for which a hub that does not answer is asked aga
 class RunResult:
     """What a run leaves: the job's result, the staged files, and why the job fails nonetheless."""
 
-    result: dict[str, Any]
+    result: JobResult
     files: Sequence[OutputFile]
     refused: QualityGateError | None = None
+
+
+def timed(result: JobResult, started: float) -> JobResult:
+    """The result of a run that began at `started`, a reading of the monotonic clock."""
+    return result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
 
 def fetch_model(context: RunContext) -> ModelFiles:
@@ -231,7 +238,7 @@ def provenance(
     """What the manifest says about where a job's files come from."""
     libraries = ("secateur", "torch", "transformers", "safetensors")
     return {
-        "request": {k: v for k, v in context.request.items() if k in REPRODUCED},
+        "request": context.request.reproduced() if context.request else {},
         "job": context.spec.model_dump(mode="json"),
         "model_revision": source.revision,
         "datasets": {part: dataset.provenance for part, dataset in data.items()},

@@ -13,13 +13,14 @@ from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from opentelemetry import trace
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.transactions import transact
+from app.domain.job_result import JobResult
 from app.domain.jobs import Artifact, EventType, Job, JobError, Lease, NewEvent, Phase
 from app.services.jobs import attempts
 from app.telemetry.metrics import worker
@@ -36,7 +37,7 @@ class Observed:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._method = str(job.spec["method"])
+        self._method = job.method
         self._told = False
         self._phase: Phase | None = None
         self._phase_began = self._block_began = 0.0
@@ -217,7 +218,7 @@ class Attempt:
         else:
             self._kept = True
 
-    def succeed(self, result: dict[str, Any], files: Sequence[Artifact]) -> bool:
+    def succeed(self, result: JobResult, files: Sequence[Artifact]) -> bool:
         """Commit the result; False where the job was cancelled or lost meanwhile."""
         stored = self._close(partial(attempts.succeed, result=result, files=files))
         if stored:
@@ -227,7 +228,7 @@ class Attempt:
     def fail(
         self,
         error: JobError,
-        result: dict[str, Any] | None = None,
+        result: JobResult | None = None,
         files: Sequence[Artifact] = (),
     ) -> bool:
         """End the job with an error that would come again; True where it did end as failed.

@@ -203,7 +203,7 @@ class Runner:
 
         self._discard_earlier(job)
         staging = patiently(partial(self._store.stage, job.id, job.attempt))
-        spec = JobSpec.model_validate(job.spec)
+        spec, request = job.spec, job.request
         place = CheckpointPlace(self._checkpoints.directory(job.id), self._checkpoint_bytes)
         shared = patiently(partial(self._shared, job, spec))
         outcome = run_with_smaller_batches(
@@ -215,7 +215,7 @@ class Runner:
                 checkpoints=place,
                 activation_bytes=self._activation_bytes,
                 report=attempt,
-                request=job.request,
+                request=request,
                 shared=shared,
                 device=self._device,
                 machine=self._machine,

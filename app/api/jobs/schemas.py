@@ -5,7 +5,14 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from app.domain.jobs import (
     Artifact,
@@ -16,6 +23,7 @@ from app.domain.jobs import (
     Job,
     JobFilter,
     JobStatus,
+    JobUnreadableError,
     Phase,
 )
 from app.domain.submission import JobSpec
@@ -57,21 +65,37 @@ class JobOut(JobSpec):
     started_at: datetime | None
     finished_at: datetime | None
     files_expired_at: datetime | None = Field(description="when its files were removed for age")
+    _as_stored: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, job: Job) -> Self:
+    def of(cls, job: Job) -> "JobOut":
         """The wire form of a stored job: its specification and its state side by side."""
-        state = {name: getattr(job, name) for name in _SAME}
-        return cls(
-            **job.spec,
-            **state,
-            max_runtime_seconds=job.max_runtime,
-            max_pending_seconds=job.max_pending,
-            error=JobErrorOut(**asdict(job.error)) if job.error else None,
-        )
+        state = {name: getattr(job, name) for name in _SAME} | {
+            "max_runtime_seconds": job.max_runtime,
+            "max_pending_seconds": job.max_pending,
+            "error": JobErrorOut(**asdict(job.error)) if job.error else None,
+            "result": job.stored_result,
+        }
+        spec: dict[str, Any]
+        try:
+            spec = dict(job.spec)
+        except JobUnreadableError:
+            spec = {"_as_stored": job.stored_spec}
+        return cls.model_construct(**state, **spec)
+
+    @model_serializer(mode="wrap")
+    def _serialized(self, serialize: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202  what it returned would be the schema of the answer
+        """The fields; a specification that this version cannot read as it is stored."""
+        if self._as_stored is None:
+            return serialize(self)
+        spec = {name: part for name, part in self._as_stored.items() if name != "scores"}
+        return spec | serialize(self)
 
 
-_SAME = {field.name for field in fields(Job)} & set(JobOut.model_fields) - {"error"}
+_SAME = {field.name for field in fields(Job)} & set(JobOut.model_fields) - {
+    *JobSpec.model_fields,
+    "error",
+}
 
 
 class ArtifactOut(BaseModel):
@@ -103,7 +127,7 @@ class ResultOut(BaseModel):
         return cls(
             id=job.id,
             status=job.status,
-            result=job.result,
+            result=job.stored_result,
             error=JobErrorOut(**asdict(job.error)) if job.error else None,
             artifacts=[ArtifactOut.of(file) for file in files],
         )

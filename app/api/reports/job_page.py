@@ -35,14 +35,14 @@ def job_page(job: Job, events: Sequence[Event], files: Sequence[Artifact]) -> st
         events: its log, oldest first.
         files: what it has published.
     """
-    title = f"{job.spec.get('method', 'job')} on {job.spec.get('model', '?')}"
+    title = f"{job.method or 'job'} on {job.model or '?'}"
     parts = [
         f"<h1>{escape(str(title))}</h1>",
         f"<p>{_SENTENCES[job.status]}</p>",
         what_happened(job, events),
         _table("", "", _facts(job)),
         timeline(events),
-        *_result(job.result or {}),
+        *_result(job.stored_result or {}),
         *_files(job, files),
         f"<h2>Last events</h2>{_log(events[-LAST_EVENTS:])}",
     ]

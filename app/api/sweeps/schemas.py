@@ -2,13 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializeAsAny
 
-from app.domain.jobs import JobStatus
+from app.domain.jobs import JobStatus, JobUnreadableError
 from app.domain.submission import AnyRecipe
 from app.domain.sweeps import MemberResult, Sweep, SweepRequest, SweepStatus
 from app.recipes.evaluation import MetricName
@@ -65,13 +64,35 @@ class StandingOut(BaseModel):
     job_id: str
     status: JobStatus
     method: str
-    recipe: AnyRecipe
+    recipe: SerializeAsAny[AnyRecipe]
     sparsity: float | None = Field(description="share of zeros in the exported files")
     value: float | None = Field(description="the metric after pruning")
     drop: float | None = Field(description="how much worse the metric got")
     bytes: int | None = Field(description="of the packed download")
     seconds: float | None
     error_code: str | None
+
+    @classmethod
+    def of(cls, member: MemberResult) -> "StandingOut":
+        """The wire form of a member; a recipe that this version cannot read as it is stored."""
+        job, result = member.job, member.result
+        recipe: Any
+        try:
+            recipe = job.spec.recipe
+        except JobUnreadableError:
+            recipe = job.stored_spec.get("recipe")
+        return cls.model_construct(
+            job_id=job.id,
+            status=job.status,
+            method=job.method,
+            recipe=recipe,
+            sparsity=member.sparsity,
+            value=member.value,
+            drop=member.drop,
+            bytes=result.sizes.packed if result and result.sizes else None,
+            seconds=result.seconds if result else None,
+            error_code=job.error.code if job.error else None,
+        )
 
 
 class Leaderboard(BaseModel):
@@ -83,6 +104,5 @@ class Leaderboard(BaseModel):
     @classmethod
     def of(cls, leaderboard: tuple[MetricName | None, Sequence[MemberResult]]) -> Self:
         """The wire form of a leaderboard."""
-        metric, standings = leaderboard
-        out = [StandingOut.model_validate(asdict(each)) for each in standings]
-        return cls(metric=metric, standings=out)
+        metric, members = leaderboard
+        return cls(metric=metric, standings=[StandingOut.of(each) for each in members])

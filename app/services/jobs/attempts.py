@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import Connection
 
 from app.db import artifacts, leases, outbox, projects
 from app.db.engine import AWAY
+from app.domain.job_result import JobResult
 from app.domain.jobs import (
     DEFAULT_CLASS,
     Artifact,
@@ -108,7 +108,7 @@ def succeed(
     connection: Connection,
     job: Job,
     *,
-    result: dict[str, Any],
+    result: JobResult,
     files: Sequence[Artifact],
     log: Sequence[NewEvent],
 ) -> bool:
@@ -131,7 +131,7 @@ def fail(
     error: JobError,
     *,
     log: Sequence[NewEvent],
-    result: dict[str, Any] | None = None,
+    result: JobResult | None = None,
     files: Sequence[Artifact] = (),
 ) -> bool:
     """End the attempt with an error; an attempt asked to cancel ends as cancelled instead.

@@ -21,9 +21,9 @@ def find_scores(
     job = jobs.get(connection, project_id, job_id)
     if job is None:
         raise AllocationScoreError(f"scores_from: there is no job {job_id!r}")
-    if job.spec["model"] != model:
+    if job.model != model:
         raise AllocationScoreError(
-            f"scores_from: job {job_id!r} pruned {job.spec['model']!r}, not {model!r}"
+            f"scores_from: job {job_id!r} pruned {job.model!r}, not {model!r}"
         )
     artifact = artifacts.get(connection, job_id, REPORT_FILE)
     if artifact is None:
@@ -31,6 +31,6 @@ def find_scores(
     report = PruningReport.model_validate_json(b"".join(store.read(artifact)))
     if report.allocation is None:
         raise AllocationScoreError(
-            f"scores_from: job {job_id!r} measured no scores; its method was {job.spec['method']}"
+            f"scores_from: job {job_id!r} measured no scores; its method was {job.method}"
         )
     return report.allocation.scores

@@ -17,7 +17,6 @@ from app.domain.jobs import (
     status_event,
 )
 from app.domain.projects import Caller
-from app.domain.submission import JobRequest, JobSpec
 from app.errors import UserError
 from app.planning.machines import WorkerClass, WorkerClassNotFoundError, gigabytes
 from app.planning.model_files.files import parse_model_source
@@ -89,9 +88,8 @@ def retire(connection: Connection, caller: Caller, name: str, rules: Rules) -> R
 
 
 def _move(connection: Connection, job: Job, rules: Rules) -> None:
-    spec, request = JobSpec.model_validate(job.spec), JobRequest.model_validate(job.request)
-    outline = outline_of(parse_model_source(spec.model), rules.outlines, job.project_id)
-    placement = placed(connection, request, Checked(spec, outline), rules)
+    outline = outline_of(parse_model_source(job.spec.model), rules.outlines, job.project_id)
+    placement = placed(connection, job.request, Checked(job.spec, outline), rules)
     to = placement.worker_class
     jobs.move(connection, job.id, worker_class=to, memory_bytes=placement.memory_bytes)
     outbox.moved(connection, job.id)

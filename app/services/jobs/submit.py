@@ -212,16 +212,11 @@ def enqueue(
     """
     placement = placed(connection, request, checked, rules)
     new = NewJob(
-        spec=checked.spec.model_dump(mode="json"),
+        request=request,
+        spec=checked.spec,
         max_attempts=rules.max_attempts,
         project_id=caller.project_id,
-        request=request.model_dump(mode="json", exclude_unset=True),
         origin=origin(),
-        priority=request.priority,
-        labels=request.labels,
-        metadata=request.metadata,
-        max_runtime=request.max_runtime_seconds,
-        max_pending=request.max_pending_seconds,
         worker_class=placement.worker_class,
         memory_bytes=placement.memory_bytes,
         **kin,
@@ -261,7 +256,7 @@ def clone(
         UserError: as for a submit.
     """
     original = get(connection, caller, job_id)
-    merged = original.request | changes
+    merged = original.stored_request | changes  # they may mend what this version cannot read
     request = JobRequest.model_validate({k: v for k, v in merged.items() if v is not None})
     return submit(connection, caller, request, rules, source_id=job_id, action="job.clone")
 
@@ -274,13 +269,13 @@ def retry(connection: Connection, caller: Caller, job_id: str, rules: Rules) -> 
     Raises:
         JobNotFoundError: the project has no such job.
         JobNotRetryableError: it has not failed.
+        JobUnreadableError: this version cannot read its request.
         UserError: as for a submit.
     """
     original = get(connection, caller, job_id)
     if original.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
         raise JobNotRetryableError(f"job {job_id!r} is {original.status}; clone it instead")
-    request = JobRequest.model_validate(original.request)
-    return submit(connection, caller, request, rules, source_id=job_id, action="job.retry")
+    return submit(connection, caller, original.request, rules, source_id=job_id, action="job.retry")
 
 
 def placed(

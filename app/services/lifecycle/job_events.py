@@ -55,7 +55,7 @@ def follow_member(connection: Connection, job: Job, status: JobStatus) -> None:
     if job.sweep_id is None or (status is JobStatus.QUEUED and job.attempt == 0):
         return
     sweep = sweeps.lock(connection, job.sweep_id)
-    told = {"job_id": job.id, "status": status, "method": job.spec["method"]}
+    told = {"job_id": job.id, "status": status, "method": job.method}
     events.append(
         connection,
         sweep.id,
@@ -92,5 +92,5 @@ def update_best_member(connection: Connection, sweep: Sweep) -> None:
         return
     members = jobs.members(connection, sweep.id)
     found = best([member_result(job, objective.metric) for job in members], objective)
-    if (job_id := found.job_id if found else None) != sweep.best_id:
+    if (job_id := found.job.id if found else None) != sweep.best_id:
         sweeps.set_best(connection, sweep.id, job_id)

@@ -1,30 +1,32 @@
 """A sweep's leaderboard: what its members came to, side by side."""
 
+import logging
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
 from app.db import jobs
-from app.domain.jobs import Job
+from app.domain.job_result import JobResult
+from app.domain.jobs import Job, JobUnreadableError
 from app.domain.sweeps import MemberResult, Objective, Sweep, SweepRequest, ranked
 from app.recipes.evaluation import Measured, MetricName
 
+logger = logging.getLogger("secateur.leaderboard")
+
 
 def member_result(job: Job, metric: MetricName | None) -> MemberResult:
-    """One member by its result, as far as there is one."""
-    result = job.result or {}
-    measured = _measured(job, metric)
+    """One member by its result, as far as there is one that this version can read."""
+    try:
+        result = job.result
+    except JobUnreadableError as error:  # the other members have their places all the same
+        logger.warning("%s has no figures on the leaderboard: %s", job.id, error)
+        result = None
+    measured = _measured(result, metric)
     return MemberResult(
-        job_id=job.id,
-        status=job.status,
-        method=job.spec["method"],
-        recipe=job.spec["recipe"],
-        sparsity=result.get("sparsity"),
+        job=job,
+        result=result,
         value=None if measured is None else measured.after.value,
         drop=None if measured is None or metric is None else _drop(metric, measured),
-        bytes=result.get("sizes", {}).get("packed"),
-        seconds=result.get("seconds"),
-        error_code=job.error.code if job.error else None,
     )
 
 
@@ -40,9 +42,10 @@ def rank_members(
     return name, ranked(found, objective) if objective else found
 
 
-def _measured(job: Job, metric: MetricName | None) -> Measured | None:
-    found = (job.result or {}).get("evaluation", {}).get("metrics", {}).get(metric)
-    return Measured.model_validate(found) if found else None
+def _measured(result: JobResult | None, metric: MetricName | None) -> Measured | None:
+    if result is None or result.evaluation is None or metric is None:
+        return None
+    return result.evaluation.metrics.get(metric)
 
 
 def _drop(metric: MetricName, measured: Measured) -> float:

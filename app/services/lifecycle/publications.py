@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection
 
 from app.db import models, publications
-from app.domain.job_options import PublishOptions
 from app.domain.jobs import EventType, Job, NewEvent
 from app.domain.models import ModelVersion
 from app.domain.publications import Destination, DestinationUnknownError, PublishRequest
@@ -13,12 +12,11 @@ from app.domain.publications import Destination, DestinationUnknownError, Publis
 
 def begin(connection: Connection, job: Job) -> list[NewEvent]:
     """Do for a job that succeeds what its request asks for; returns what to log."""
-    given = {name: job.request[name] for name in PublishOptions.model_fields if name in job.request}
-    wanted = PublishOptions.model_validate(given)
-    publications.add(connection, job.id, wanted.publish)
-    if wanted.publish_as is None:
+    publications.add(connection, job.id, job.request.publish)
+    name = job.request.publish_as
+    if name is None:
         return []
-    return [_named(models.add_version(connection, job.project_id, wanted.publish_as, job.id))]
+    return [_named(models.add_version(connection, job.project_id, name, job.id))]
 
 
 def _named(version: ModelVersion) -> NewEvent:

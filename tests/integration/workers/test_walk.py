@@ -8,20 +8,11 @@ import sys
 import threading
 from contextlib import contextmanager
 
-import pytest
-
 from app.db import jobs
 from app.domain.jobs import JobStatus, NewJob
 from app.domain.projects import DEFAULT_PROJECT
 from app.domain.submission import JobRequest, resolve
-from app.planning.machines import Machine
-from app.storage.checkpoints import CheckpointStore
-from app.storage.store import open_store
-from tests.families import BY_NAME
 from tests.integration.documented_modules import documented_modules
-from workers.pipeline.context import ModelAccess
-from workers.runtime.runner import Runner
-from workers.runtime.watchdog.watch import Watch
 
 MOST = 45  # modules of `workers`
 REQUEST = JobRequest(
@@ -31,7 +22,6 @@ REQUEST = JobRequest(
     calibration={"set": "shapes", "samples": 4, "batch_size": 2},
     device="cpu",
 )
-MACHINE = Machine("cpu", 1 << 34, 1, "cpu", 0, None, gflops=50.0, disk_rate=1e9)
 
 
 @contextmanager
@@ -61,32 +51,10 @@ def modules_of(ran, package):
     )
 
 
-@pytest.fixture
-def runner(engine, queue, tmp_path):
-    BY_NAME["llava"].build(tmp_path / "models" / "llava")
-    watch = Watch()
-    yield Runner(
-        engine=engine,
-        store=open_store(tmp_path / "store", None, None),
-        models=ModelAccess((tmp_path / "models",), "http://127.0.0.1:1", tmp_path),
-        device="cpu",
-        datasets=tmp_path / "datasets",
-        checkpoints=CheckpointStore(tmp_path / "checkpoints"),
-        checkpoint_bytes=1 << 30,
-        activation_bytes=1 << 30,
-        lease_seconds=300,
-        heartbeat_seconds=60,
-        machine=MACHINE,
-        queue=queue,
-        watch=watch,
-    )
-    watch.close()
-
-
 def test_a_wanda_job_runs_through_few_modules(engine, runner):
-    spec = resolve(REQUEST).model_dump(mode="json")
+    new = NewJob(request=REQUEST, spec=resolve(REQUEST), max_attempts=1)
     with engine.begin() as connection:
-        job, _ = jobs.queue(connection, NewJob(spec, max_attempts=1), key_id="", action=None)
+        job, _ = jobs.queue(connection, new, key_id="", action=None)
     with functions_traced() as ran:
         assert runner.run(job.id)
     with engine.connect() as connection:

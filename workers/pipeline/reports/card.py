@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from app.domain.job_result import Sizes
 from app.domain.submission import JobSpec
 from app.planning.model_files.files import HubModel, parse_model_source
 from app.recipes.evaluation import EvaluationReport, Measured
 from app.recipes.pruning_report import PAGE_FILE, TIMELINE, MatrixReport, PruningReport, Tally
-from workers.pipeline.export import Sizes
 from workers.pipeline.reports.plots import colours
 
 CARD = "README.md"

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from app.domain.job_result import JobResult
 from app.recipes.evaluation import EvaluationReport, QualityGateError
 from app.recipes.routing import Routing
 from app.recipes.routing_report import PolicyReport, ProfileReport, RoutingGate, RoutingReport
@@ -129,15 +129,12 @@ def shortcoming(report: RoutingReport) -> str:
     return "the router does not pass: " + "; ".join(told)
 
 
-def result(report: RoutingReport) -> dict[str, Any]:
+def result(report: RoutingReport) -> JobResult:
     """The part of a job's result that says what came out."""
-    found: dict[str, Any] = {
-        "routing": report.model_dump(mode="json", exclude={"routing", "evaluation", "influence"}),
-        "warnings": warnings(report),
-    }
-    if report.evaluation is not None:
-        found["evaluation"] = report.evaluation.model_dump(mode="json")
-    return found
+    found = JobResult(routing=report.figures, warnings=tuple(warnings(report)))
+    if report.evaluation is None:
+        return found
+    return found.model_copy(update={"evaluation": report.evaluation})
 
 
 def refusal(report: RoutingReport) -> QualityGateError | None:

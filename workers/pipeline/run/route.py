@@ -34,6 +34,7 @@ from workers.pipeline.stages import (
     read_records,
     record_errors_of,
     settled,
+    timed,
 )
 from workers.pruning.engine.prune import evaluating
 from workers.pruning.models.adapter import Adapter
@@ -139,8 +140,7 @@ def route(context: RunContext, routing: Routing) -> RunResult:
         files = write_files(
             context, source, adapter, router=learned.router, report=report, left=left, origin=origin
         )
-    result = route_report.result(report)
-    result["seconds"] = round(time.monotonic() - started, 3)
+    result = timed(route_report.result(report), started)
     return RunResult(result, files, route_report.refusal(report))
 
 

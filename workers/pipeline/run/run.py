@@ -8,12 +8,12 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import psutil
 import torch
 
+from app.domain.job_result import JobResult, Sizes
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.submission import JobSpec
 from app.errors import OutOfMemoryError
@@ -31,7 +31,6 @@ from workers.pipeline.evaluation.subject import Subject
 from workers.pipeline.export import (
     FOLDER,
     OutputFile,
-    Sizes,
     close_run,
     verify_sparsity,
     verify_target,
@@ -55,6 +54,7 @@ from workers.pipeline.stages import (
     read_records,
     record_errors_of,
     settled,
+    timed,
 )
 from workers.pruning.engine.prune import prune
 from workers.pruning.engine.report_builder import Progress
@@ -131,9 +131,8 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
         if context.shared.keep:
             sharing.write_statistics(context.staging, source, pruned, known.digests)
         sizes, files_out = _export(context, source, adapter, pruned, data)
-        result["sizes"] = asdict(sizes)
-    result["seconds"] = round(time.monotonic() - started, 3)
-    return RunResult(result, files_out, _refusal(gate))
+        result = result.model_copy(update={"sizes": sizes})
+    return RunResult(timed(result, started), files_out, _refusal(gate))
 
 
 def _evaluation(
@@ -168,19 +167,19 @@ def _refusal(gate: GateReport | None) -> QualityGateError | None:
     )
 
 
-def _result(pruned: PruningReport) -> dict[str, Any]:
-    result: dict[str, Any] = {
-        "sparsity": pruned.model.sparsity,
-        "weights": pruned.model.weights,
-        "zeros": pruned.model.zeros,
-        "target": pruned.target,
-        "difference": pruned.difference,
-        "modalities": {name: tally.sparsity for name, tally in pruned.modalities.items()},
-        "warnings": list(pruned.warnings),
-    }
-    if pruned.evaluation is not None:
-        result["evaluation"] = pruned.evaluation.model_dump(mode="json")
-    return result
+def _result(pruned: PruningReport) -> JobResult:
+    found = JobResult(
+        sparsity=pruned.model.sparsity,
+        weights=pruned.model.weights,
+        zeros=pruned.model.zeros,
+        target=pruned.target,
+        difference=pruned.difference,
+        modalities={name: tally.sparsity for name, tally in pruned.modalities.items()},
+        warnings=pruned.warnings,
+    )
+    if pruned.evaluation is None:
+        return found
+    return found.model_copy(update={"evaluation": pruned.evaluation})
 
 
 def _export(

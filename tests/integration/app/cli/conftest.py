@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from app.cli.main import app
 from app.db import outbox
 from app.db.engine import make_engine
+from app.domain.job_result import JobResult
 from app.domain.jobs import FailureKind, JobError
 from app.local.installation import installation
 from app.local.valkey import free_port
@@ -84,7 +85,7 @@ class Hand:
         artifacts = self.store.describe(job.id, job.attempt)
         self.store.publish(job.id, job.attempt)
         with self.engine.begin() as connection:
-            attempts.succeed(connection, job, result=RESULT, files=artifacts, log=())
+            attempts.succeed(connection, job, result=JobResult(**RESULT), files=artifacts, log=())
 
     def fail(self, job):
         with self.engine.begin() as connection:

@@ -64,7 +64,13 @@ def test_a_job_is_shown_with_its_quality_and_warnings(secateur, job_id, hand, mo
         "sparsity": 0.5,
         "seconds": 1.0,
         "warnings": ["layer 3 lost all of its weights"],
-        "evaluation": {"set": "scenes", "metrics": {"accuracy": measured}, "gate": gate},
+        "evaluation": {
+            "set": "scenes",
+            "sha256": "0",
+            "samples": 64,
+            "metrics": {"accuracy": measured},
+            "gate": gate,
+        },
     }
     monkeypatch.setattr("tests.integration.app.cli.conftest.RESULT", result)
     hand.succeed(hand.claim(job_id))

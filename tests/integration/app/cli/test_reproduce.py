@@ -26,7 +26,7 @@ def run(secateur, hand, tmp_path):
             while not done.wait(0.1):
                 # Other tests leave jobs waiting; they end as well.
                 if (job := hand.next()) is not None:
-                    asked.append(job.request)
+                    asked.append(job.stored_request)
                     hand.succeed(job, {"manifest.json": json.dumps(second).encode()})
 
         worker = threading.Thread(target=work)

@@ -75,7 +75,7 @@ def job(connection):
     """Makes a job in a status, at its second attempt."""
 
     def make(status=JobStatus.RUNNING, **columns):
-        made = new_job(connection, max_attempts=3, max_runtime=600)
+        made = new_job(connection, max_attempts=3, max_runtime_seconds=600)
         for _ in range(2):
             put(connection, made.id, status=JobStatus.QUEUED)
             leases.claim(connection, made.id, worker="w", lease=timedelta(seconds=30))

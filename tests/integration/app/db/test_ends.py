@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 from app.db import artifacts, events, jobs, leases, outbox, projects
 from app.db.tables import outbox as messages
 from app.db.tables import quarantine
+from app.domain.job_result import JobResult
 from app.domain.jobs import (
     Artifact,
     EventLevel,
@@ -154,7 +155,7 @@ def test_a_heartbeat_logs_for_who_holds_the_job(connection, claim):
 
 def test_a_success_publishes_logs_and_counts(connection, claim):
     job = claim()
-    told = {"result": {"sparsity": 0.5}, "files": files(job, 30, 12), "log": LOG}
+    told = {"result": JobResult(sparsity=0.5), "files": files(job, 30, 12), "log": LOG}
     assert attempts.succeed(connection, job, **told)
     assert projects.get(connection, DEFAULT).artifact_bytes == 42
     assert len(artifacts.of_job(connection, job.id)) == 2
@@ -166,9 +167,9 @@ def test_a_success_publishes_logs_and_counts(connection, claim):
 
 def test_a_failure_logs_why_and_may_publish(connection, claim):
     job = claim()
-    told = {"log": LOG, "result": {"drop": 2}, "files": files(job, 5)}
+    told = {"log": LOG, "result": JobResult(drop=2), "files": files(job, 5)}
     assert attempts.fail(connection, job, ERROR, **told)
-    assert jobs.find(connection, job.id).result == {"drop": 2}
+    assert jobs.find(connection, job.id).result == JobResult(drop=2)
     assert projects.get(connection, DEFAULT).artifact_bytes == 5
     event = last(connection, job)
     assert (event.message, event.level) == ("failed: disk gone", EventLevel.ERROR)
@@ -258,7 +259,7 @@ def test_a_job_that_takes_too_long_fails(connection, rows, claim):
 
 
 def test_a_job_that_waits_too_long_fails(connection, rows):
-    job = new_job(connection, max_attempts=1, max_pending=60)
+    job = new_job(connection, max_attempts=1, max_pending_seconds=60)
     rows.set(job.id, deadline=func.now() - LEASE)
     assert attempts.end_overdue(connection, job.id)
     error = jobs.find(connection, job.id).error
@@ -277,6 +278,6 @@ def test_where_a_project_was_at_its_limit_its_next_job_is_told_again(
     projects.set_limits(connection, DEFAULT, Limits(running_jobs=2))
     rows.job()
     connection.execute(update(messages).values(sent_at=func.now()))
-    attempts.succeed(connection, job, result={}, files=(), log=())
+    attempts.succeed(connection, job, result=JobResult(), files=(), log=())
     sent = connection.execute(select(messages.c.sent_at)).scalars().all()
     assert (None in sent) is again

@@ -7,6 +7,7 @@ from sqlalchemy import func, select, text
 
 from app.db import jobs, leases
 from app.db.tables import jobs as table
+from app.domain.job_result import JobResult
 from app.domain.jobs import FailureKind, JobError, JobStatus, Lease, Phase
 from tests.integration.app.rows import new_job, put
 
@@ -30,7 +31,10 @@ def beat(connection, job_id, attempt=2, progress=0.5):
 
 
 ENDS = {
-    "succeed": (lambda c, i, a: leases.succeed(c, i, a, {"sparsity": 0.5}), JobStatus.SUCCEEDED),
+    "succeed": (
+        lambda c, i, a: leases.succeed(c, i, a, JobResult(sparsity=0.5)),
+        JobStatus.SUCCEEDED,
+    ),
     "fail": (lambda c, i, a: leases.fail(c, i, a, ERROR), JobStatus.FAILED),
     "requeue": (leases.requeue, JobStatus.QUEUED),
     "hand_back": (leases.hand_back, JobStatus.QUEUED),
@@ -61,7 +65,7 @@ def test_an_attempt_ends_what_it_holds(connection, job, status, end):
 
 def test_a_success_has_a_result_and_no_phase(connection, job):
     job_id = job(phase=Phase.EXPORTING, progress=0.9)
-    leases.succeed(connection, job_id, 2, {"sparsity": 0.5})
+    leases.succeed(connection, job_id, 2, JobResult(sparsity=0.5))
     after = row(connection, job_id)
     assert (after.result, after.progress, after.phase) == ({"sparsity": 0.5}, 1, None)
     assert after.finished_at == now(connection)
@@ -73,7 +77,7 @@ def test_a_failure_says_why(connection, job):
         FailureKind.USER, "hub_refused", "no access with hf_abcdefghijklmnopqrstuvwxyz"
     )
     leases.fail(connection, plain, 2, secret)
-    leases.fail(connection, refused, 2, ERROR, {"drop": 2})
+    leases.fail(connection, refused, 2, ERROR, JobResult(drop=2))
     after = row(connection, plain)
     assert (after.error_kind, after.error_code) == ("user_error", "hub_refused")
     assert after.error_message == "no access with ***"
@@ -120,7 +124,7 @@ def test_a_claim_takes_what_is_queued(connection, job, status):
 
 
 def test_the_time_of_a_job_counts_from_its_first_claim(connection):
-    made = new_job(connection, max_attempts=3, max_runtime=600, max_pending=60)
+    made = new_job(connection, max_attempts=3, max_runtime_seconds=600, max_pending_seconds=60)
     assert row(connection, made.id).deadline == now(connection) + timedelta(seconds=60)
     leases.claim(connection, made.id, worker="w", lease=LEASE)
     first = row(connection, made.id)

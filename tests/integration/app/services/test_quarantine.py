@@ -4,7 +4,7 @@ import os
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 
 from app import maintenance
 from app.db import outbox, projects, quarantine, tables
@@ -84,7 +84,6 @@ def running(engine, count):
 POISON = {
     "an unknown phase": {"phase": "no such phase"},
     "an unknown kind of error": {"error_code": "x", "error_kind": None},
-    "a sweep that is none any more": {"spec": {}},
 }
 
 
@@ -95,15 +94,6 @@ def test_a_poison_row_keeps_no_other_job_from_its_end(
 ):
     loop = Loop.REAP if column == "lease_expires_at" else Loop.OVERDUE
     bad, *good = running(engine, 3)
-    if poison == {"spec": {}}:
-        with engine.begin() as connection:
-            connection.execute(
-                text(
-                    "INSERT INTO sweeps (id, project_id, request) VALUES ('swp_1', 'prj_default', "
-                    "'{\"objective\": 7}')"
-                )
-            )
-        poison = poison | {"sweep_id": "swp_1"}
     change(engine, bad, **poison, **{column: PAST - timedelta(hours=1)})
     for each in good:
         change(engine, each, **{column: PAST})
@@ -125,7 +115,7 @@ def test_a_poison_row_keeps_no_other_job_from_its_end(
             select(tables.quarantine.c.next_at - tables.quarantine.c.failed_at)
         ).scalar_one()
     assert pause == timedelta(seconds=20), "5, 10, 20, ..."
-    change(engine, bad, phase=None, error_code=None, spec={"method": "magnitude"}, sweep_id=None)
+    change(engine, bad, phase=None, error_code=None)
     time_passes()
     maintenance.tick(engine, queue)
     assert aside() == {}
@@ -141,16 +131,13 @@ def test_a_job_that_cannot_be_claimed_keeps_no_worker_from_the_next(
     engine, queue, aside, time_passes
 ):
     bad, good = queued(engine, 2)
-    with engine.begin() as connection:
-        sweep = "INSERT INTO sweeps (id, project_id, request) VALUES ('swp_1', 'prj_default', '{}')"
-        connection.execute(text(sweep))
-    change(engine, bad, spec={}, sweep_id="swp_1")
+    change(engine, bad, error_code="x", error_kind=None)
     assert claim(engine).id == good
     assert claim(engine) is None
     assert aside()[Loop.CLAIM, bad].failures == 1
     maintenance.tick(engine, queue)
     assert statuses(engine, [bad]) == [JobStatus.QUEUED]
-    change(engine, bad, sweep_id=None)
+    change(engine, bad, error_code=None)
     time_passes()
     assert claim(engine).id == bad
 

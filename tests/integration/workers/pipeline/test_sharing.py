@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from app.db import jobs
+from app.domain.job_result import JobResult
 from app.domain.jobs import NewJob
 from app.domain.submission import JobRequest, resolve
 from app.maintenance import tick
@@ -36,9 +37,9 @@ def root(tmp_path):
 
 @pytest.fixture
 def claimed(engine):
-    spec = resolve(REQUEST).model_dump(mode="json")
+    new = NewJob(request=REQUEST, spec=resolve(REQUEST), max_attempts=3)
     with engine.begin() as connection:
-        jobs.queue(connection, NewJob(spec, max_attempts=3), key_id="", action=None)
+        jobs.queue(connection, new, key_id="", action=None)
         return attempts.claim(connection, worker="own", lease=LEASE)
 
 
@@ -179,7 +180,7 @@ def test_a_helper_has_nothing_to_do_once_the_job_has_ended(engine, queue, claime
     shard = helper_finds(engine, claimed.id)
     assert exchange.wanted(shard)
     with engine.begin() as connection:
-        attempts.succeed(connection, claimed, result={}, files=[], log=())
+        attempts.succeed(connection, claimed, result=JobResult(), files=[], log=())
     assert not exchange.wanted(shard)
     assert helper("late").run(claimed.id)
     tick(engine, queue)

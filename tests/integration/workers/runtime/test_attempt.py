@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import text
 
 from app.db import events, jobs
-from app.domain.jobs import EventType, FailureKind, JobError, JobStatus, NewEvent, NewJob, Phase
+from app.domain.job_result import JobResult
+from app.domain.jobs import EventType, FailureKind, JobError, JobStatus, NewEvent, Phase
 from app.domain.projects import DEFAULT_PROJECT
 from app.services.jobs import attempts
+from tests.integration.app.rows import new_job
 from tests.integration.workers.runtime.unwatched import Unwatched
 from workers.pipeline.context import StoppedError
 from workers.runtime.attempt import Attempt
@@ -18,7 +20,7 @@ from workers.runtime.attempt import Attempt
 FAULT = JobError(FailureKind.SYSTEM, "storage_unavailable", "the store is away")
 USERS = JobError(FailureKind.USER, "model_load_failed", "torn")
 CLOSINGS = {
-    "succeed": (lambda attempt: attempt.succeed({"sparsity": 0.5}, []), JobStatus.SUCCEEDED),
+    "succeed": (lambda attempt: attempt.succeed(JobResult(sparsity=0.5), []), JobStatus.SUCCEEDED),
     "fail": (lambda attempt: attempt.fail(USERS), JobStatus.FAILED),
     "retry": (lambda attempt: attempt.retry(FAULT), JobStatus.QUEUED),
     "hand_back": (lambda attempt: attempt.hand_back(), JobStatus.QUEUED),
@@ -29,8 +31,7 @@ CLOSINGS = {
 @pytest.fixture
 def claimed(engine):
     with engine.begin() as connection:
-        new = NewJob({"method": "wanda"}, max_attempts=3)
-        jobs.queue(connection, new, key_id="", action=None)
+        new_job(connection, max_attempts=3)
         return attempts.claim(connection, worker="w", lease=timedelta(minutes=5))
 
 
@@ -105,7 +106,7 @@ def test_an_end_waits_for_a_lock_and_a_server_that_ends_its_connections(
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         )
-    assert attempt.succeed({}, [])
+    assert attempt.succeed(JobResult(), [])
     assert look(engine, claimed.id).status is JobStatus.SUCCEEDED
 
 
@@ -114,7 +115,7 @@ def test_a_lost_attempt_writes_nothing(engine, lines, claimed, attempt):
         attempts.hand_back(connection, claimed, log=())
         attempts.claim(connection, worker="other", lease=timedelta(minutes=5))
     lines.cuts = ["after"]
-    assert not attempt.succeed({}, [])
+    assert not attempt.succeed(JobResult(), [])
     with pytest.raises(StoppedError):
         attempt.phase(Phase.PUBLISHING)
     job = look(engine, claimed.id)

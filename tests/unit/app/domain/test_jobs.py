@@ -84,7 +84,15 @@ def test_the_log_ends_with_a_status_that_nothing_follows(status):
 
 
 def test_a_job_begins_unclaimed():
-    job = Job(spec={}, max_attempts=3, id="job_1", created_at=datetime.now(UTC))
+    job = Job(
+        id="job_1",
+        created_at=datetime.now(UTC),
+        max_attempts=3,
+        model="tiny",
+        method="magnitude",
+        stored_request={},
+        stored_spec={},
+    )
     assert (job.status, job.attempt, job.fruitless) == (JobStatus.QUEUED, 0, 0)
     assert (job.progress, job.priority, job.worker_class) == (0, 0, DEFAULT_CLASS)
     assert job.etag == '"1"'

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app.domain.submission import REPRODUCED, CalibrationSpec, JobRequest, JobSpec, resolve
+from app.domain.submission import CalibrationSpec, JobRequest, JobSpec, resolve
 from app.errors import MethodParameterError, UnknownMethodError
 from app.recipes.allocation import Pooled
 from app.recipes.evaluation import EvaluationSpec, MetricName, MetricNotApplicableError, QualityGate
@@ -271,5 +271,8 @@ def test_recipes_stored_before_there_were_routes_are_of_weights():
 
 
 def test_what_is_reproduced_is_what_decides_the_result():
-    assert {"model", "method", "sparsity", "seed", "calibration", "device"} <= REPRODUCED
-    assert not {"priority", "labels", "publish", "publish_as"} & REPRODUCED
+    asked = {"seed": 3, "calibration": {"samples": 8}, "device": "cpu"}
+    others = {"priority": 3, "labels": {"a": "b"}, "publish_as": "captioner"}
+    found = request(**asked, **others).reproduced()
+    assert found == {"model": "m", "method": "magnitude", "sparsity": 0.5} | asked
+    assert JobRequest.model_validate(found).reproduced() == found

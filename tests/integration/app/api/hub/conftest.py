@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.job_result import JobResult
 from app.services.jobs import attempts
 from app.services.projects.service import create_key
 from app.storage.store import open_store
@@ -58,7 +59,7 @@ def publish(engine, settings):
         store.publish(job.id, job.attempt)
         published = [file.published(job.id, job.attempt) for file in files]
         with engine.begin() as connection:
-            attempts.succeed(connection, job, result={}, files=published, log=())
+            attempts.succeed(connection, job, result=JobResult(), files=published, log=())
         return job.id, {file.path: file.sha256 for file in files}["manifest.json"]
 
     return finish

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.db import events, jobs, leases, outbox, tables
+from app.domain.job_result import JobResult
 from app.domain.jobs import (
     Artifact,
     EventType,
@@ -121,7 +122,7 @@ def test_an_expired_lease_is_given_to_the_next_attempt(engine, claim, look, job_
     assert "from the past" not in messages(engine, job_id)
     artifact = Artifact(job_id, 1, "a", 1, "0", "text/plain")
     with engine.begin() as connection:
-        assert not attempts.succeed(connection, first, result={}, files=[artifact], log=())
+        assert not attempts.succeed(connection, first, result=JobResult(), files=[artifact], log=())
         attempts.fail(connection, first, ERROR, log=())
     assert (look().status, look().attempt) == (JobStatus.RUNNING, 2)
     with engine.begin() as connection:
@@ -164,7 +165,7 @@ def test_cancelling_a_running_job_reaches_its_worker(engine, claim, look, job_id
     assert cancel(engine, job_id).status is JobStatus.CANCELLING
     assert beat(engine, job) is Lease.CANCEL_REQUESTED
     with engine.begin() as connection:
-        assert not attempts.succeed(connection, job, result={}, files=[], log=())
+        assert not attempts.succeed(connection, job, result=JobResult(), files=[], log=())
         attempts.end_cancelled(connection, job)
     assert look().status is JobStatus.CANCELLED
 
@@ -190,10 +191,12 @@ def test_success_shows_status_result_and_files_together(engine, claim, look, job
     job = claim()
     files = [Artifact(job_id, 1, name, 1, "0", "text/plain") for name in ("b", "a")]
     with engine.begin() as connection:
-        assert attempts.succeed(connection, job, result={"sparsity": 0.5}, files=files, log=())
+        assert attempts.succeed(
+            connection, job, result=JobResult(sparsity=0.5), files=files, log=()
+        )
     stored = look()
     assert (stored.status, stored.progress, stored.phase) == (JobStatus.SUCCEEDED, 1, None)
-    assert stored.result == {"sparsity": 0.5}
+    assert stored.result == JobResult(sparsity=0.5)
     with engine.begin() as connection:
         assert [a.path for a in artifacts.listing(connection, CALLER, job_id)] == ["a", "b"]
 
@@ -216,7 +219,11 @@ def test_files_are_swept_once_no_attempt_owns_them(engine, claim, job_id, tmp_pa
     store.publish(job_id, second.attempt)
     with engine.begin() as connection:
         attempts.succeed(
-            connection, second, result={}, files=[Artifact(job_id, 2, "a", 1, "0", "t")], log=()
+            connection,
+            second,
+            result=JobResult(),
+            files=[Artifact(job_id, 2, "a", 1, "0", "t")],
+            log=(),
         )
     assert swept() == 0
     assert store.attempts().ours == {(job_id, 2)}
@@ -230,7 +237,7 @@ def test_files_of_a_job_that_did_succeed_are_never_discarded(engine, claim, job_
     store.publish(job_id, job.attempt)
     file = Artifact(job_id, 1, "a", 1, "0", "text/plain")
     with engine.begin() as connection:
-        attempts.succeed(connection, job, result={}, files=[file], log=())
+        attempts.succeed(connection, job, result=JobResult(), files=[file], log=())
     with engine.begin() as connection:
         assert not attempts.fail(connection, job, ERROR, log=())
         assert discard_unowned(connection, store, [(job_id, job.attempt)]) == 0

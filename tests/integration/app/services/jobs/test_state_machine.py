@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import func, text, update
 
 from app.db import events, tables
+from app.domain.job_result import JobResult
 from app.domain.jobs import FailureKind, JobError, JobStatus, Lease, Phase
 from app.domain.projects import DEFAULT_PROJECT, Caller, Limits, Scope
 from app.errors import JobFinishedError, JobNotFinishedError
@@ -85,7 +86,9 @@ class Life(RuleBasedStateMachine):
     )
     def end(self, data, how):
         job = data.draw(st.sampled_from(self.held))
-        options = {"succeed": {"result": {}, "files": ()}, "fail": {}, "retry": {}}.get(how, {})
+        options = {"succeed": {"result": JobResult(), "files": ()}, "fail": {}, "retry": {}}.get(
+            how, {}
+        )
         error = (ERROR,) if how in {"fail", "retry"} else ()
         self.do(getattr(attempts, how), job, *error, log=(), **options)
         if not self.owns(job):

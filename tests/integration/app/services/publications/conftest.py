@@ -18,7 +18,8 @@ FILES = {
     "plots/sparsity.svg": b"<svg/>",
     "manifest.json": b'{"format": 1}',
 }
-RESULT = {"sparsity": 0.5, "sizes": {"dense": 256000}, "warnings": []}
+SIZES = {"dense": 256000, "packed": 140000, "elements": 64000, "nonzeros": 32000}
+RESULT = {"sparsity": 0.5, "sizes": SIZES, "warnings": []}
 
 
 @pytest.fixture

@@ -14,10 +14,11 @@ from sqlalchemy import func, update
 
 from app.db import jobs
 from app.db.tables import jobs as table
-from app.domain.jobs import JobStatus, NewJob
+from app.domain.jobs import JobStatus
 from app.domain.projects import DEFAULT_PROJECT
 from app.services.jobs import attempts
 from app.storage.local import LocalStore
+from tests.integration.app.rows import new_job
 
 HANGING = Path(__file__).with_name("hanging.py")
 HANGS = ["gil", "fifo", "stopped", "busy"]
@@ -26,7 +27,7 @@ HANGS = ["gil", "fifo", "stopped", "busy"]
 @pytest.fixture
 def claimed(engine):
     with engine.begin() as connection:
-        jobs.queue(connection, NewJob({}, max_attempts=3), key_id="", action=None)
+        new_job(connection, max_attempts=3)
         return attempts.claim(connection, worker="w", lease=timedelta(minutes=5))
 
 

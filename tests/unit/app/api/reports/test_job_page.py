@@ -11,7 +11,10 @@ from docs._ext.reference import OTHER_CODES
 
 def job(status, error=None):
     return Job(
-        spec={},
+        model="tiny",
+        method="magnitude",
+        stored_request={},
+        stored_spec={},
         max_attempts=3,
         id="job_1",
         created_at=datetime(2026, 1, 1, tzinfo=UTC),

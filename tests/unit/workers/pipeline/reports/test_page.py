@@ -4,11 +4,11 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from app.domain.job_result import Sizes
 from app.recipes.evaluation import Estimate, EvaluationReport, Measured, MetricName
 from app.recipes.modality import Modality
 from app.recipes.pruning_report import PAGE_FILE, MatrixReport, PruningReport, tally
 from app.recipes.recipe import build_recipe
-from workers.pipeline.export import Sizes
 from workers.pipeline.reports.card import write_page
 from workers.pipeline.reports.plots import plots
 
@@ -48,7 +48,7 @@ def written(directory):
             set="scenes", sha256="0", samples=8, metrics={MetricName.ACCURACY: measured}
         ),
     )
-    write_page(directory, f"model {EVIL}", report, Sizes(1000, 600), plots(report))
+    write_page(directory, f"model {EVIL}", report, Sizes(dense=1000, packed=600), plots(report))
     return (directory / PAGE_FILE).read_text()
 
 

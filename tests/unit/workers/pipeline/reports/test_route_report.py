@@ -89,12 +89,12 @@ def test_a_job_may_allow_no_improvement():
     found = report(gap=0.0, allow=True)
     assert route_report.refusal(found) is None
     assert route_report.wanted(found)
-    assert any("not shown to beat" in text for text in route_report.result(found)["warnings"])
+    assert any("not shown to beat" in text for text in route_report.result(found).warnings)
 
 
 def test_profiles_that_save_nothing_are_told(tmp_path):
     found = report(gap=1.0)
-    told = route_report.result(found)["warnings"]
+    told = route_report.result(found).warnings
     assert [text for text in told if "quality" in text and "119%" in text]
     text = card(found, tmp_path)
     assert "Profile quality: no fewer operations" in text

@@ -83,7 +83,7 @@ def test_the_batch_is_halved_until_it_fits(context, error):
     (context.staging / "left-over").write_text("of the first try")
     with room_for(3, error):
         outcome = run_with_smaller_batches(context)
-    assert outcome.result["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert outcome.result.sparsity == pytest.approx(0.5, abs=0.01)
     assert not (context.staging / "left-over").exists()
     halvings = [event.data["batch_size"] for event in context.report.warnings]
     assert halvings == [4, 2]

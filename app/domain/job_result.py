@@ -1,0 +1,69 @@
+"""What came of a job, as its worker reported it."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.recipes.evaluation import EvaluationReport
+from app.recipes.routing_report import RoutingFigures
+from app.strict import Strict
+
+
+class Sizes(Strict):
+    """What a checkpoint weighs.
+
+    Attributes:
+        dense: bytes of the safetensors files.
+        packed: bytes that a packed download sends in their place.
+        elements: of all tensors; types of less than a byte are counted in bytes.
+        nonzeros: elements with a bit that is set.
+    """
+
+    dense: int = 0
+    packed: int = 0
+    elements: int = 0
+    nonzeros: int = 0
+
+
+class EarlierFigures(BaseModel):
+    """Figures in the form of an earlier version, kept as they are."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class JobResult(BaseModel):
+    """The figures of a job; those that its worker did not report are None, unknown ones are kept.
+
+    Attributes:
+        sparsity: share of zeros among the weights of the matrices that were pruned.
+        weights: how many these are.
+        zeros: how many of them are zero.
+        target: weights that were to be zero.
+        difference: zeros - target.
+        modalities: sparsity of each modality.
+        warnings: what whoever takes the model should know.
+        routing: of a job that trained a router.
+        evaluation: None where none was asked for.
+        sizes: of the files; None where a quality gate kept them from being made.
+        seconds: from the start of the last attempt to its end.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    sparsity: float | None = None
+    weights: int | None = None
+    zeros: int | None = None
+    target: int | None = None
+    difference: int | None = None
+    modalities: dict[str, float] | None = None
+    warnings: tuple[str, ...] = ()
+    routing: RoutingFigures | EarlierFigures | None = Field(
+        default=None, union_mode="left_to_right"
+    )
+    evaluation: EvaluationReport | None = None
+    sizes: Sizes | None = None
+    seconds: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What is stored and shown: the figures that were reported, and no others."""
+        return self.model_dump(mode="json", include=set(self.model_fields_set))
