@@ -95,7 +95,8 @@ class Shared:
 class MeasurementExchange(Protocol):
     """Offers the shards of a measurement and collects their scores, in the database.
 
-    Every call may raise an error of the database.
+    Every call may raise an error of the database. A protocol because the pipeline knows no
+    database: `workers.runtime.measurement` has the one that it is given.
     """
 
     def post(self, spec: JobSpec, parts: list[Part]) -> None:
@@ -154,14 +155,7 @@ _LOOK = 0.05  # seconds between two looks at whether it is done
 _GRACE = 5.0  # seconds for work that was stopped to end by itself
 
 
-class Waiting(Protocol):
-    """What `interruptible` needs of a reporter."""
-
-    def wait(self, seconds: float) -> None:
-        """Wait, or raise `StoppedError`."""
-
-
-def interruptible(work: Callable[[], T], report: Waiting) -> T:
+def interruptible(work: Callable[[], T], report: Reporter) -> T:
     """Run `work` in a thread and wait for it; returns or raises what `work` does.
 
     When the wait is stopped, the thread gets a few seconds to end and is then left to itself.

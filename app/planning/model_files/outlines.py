@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from app.errors import HubUnavailableError, ModelFilesError, ModelLoadError, SecateurError
 from app.planning.model_files.files import (
@@ -218,19 +218,7 @@ _EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|shared)\.weight$")
 _WIDTHS = ("hidden_size", "d_model", "n_embd", "dim", "embedding_size", "word_embed_proj_dim")
 
 
-class Stored(Protocol):
-    """What is looked at of a tensor."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As stored."""
-
-    @property
-    def dtype(self) -> str:
-        """The format's name, such as BF16."""
-
-
-def check_form(config: Mapping[str, Any], tensors: Mapping[str, Stored]) -> None:
+def check_form(config: Mapping[str, Any], tensors: Mapping[str, StoredTensor]) -> None:
     """Refuse a checkpoint whose weights are not plain floating-point matrices of the right size.
 
     Args:
@@ -270,7 +258,7 @@ def _refuse_said(config: Mapping[str, Any]) -> None:
             raise ModelLoadError(f"the checkpoint is quantised ({named}); {_INSTEAD}")
 
 
-def _refuse_other_sizes(config: Mapping[str, Any], tensors: Mapping[str, Stored]) -> None:
+def _refuse_other_sizes(config: Mapping[str, Any], tensors: Mapping[str, StoredTensor]) -> None:
     """Of plain language models; composite ones have tables of their own sizes (Mllama's)."""
     if "text_config" in config:
         return

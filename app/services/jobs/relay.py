@@ -1,14 +1,13 @@
 """The relay: carries outbox messages to the broker, and again when the broker has lost them."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Protocol
 
 from opentelemetry.trace import SpanKind
 
 from app.db import outbox, projects
 from app.domain.quarantine import Loop
+from app.queue import CeleryQueue
 from app.services.quarantine import Guard
 from app.telemetry.traces import carrier_of, context_of, tracer
 
@@ -18,20 +17,7 @@ BATCH = 200
 GRACE = timedelta(seconds=5)
 
 
-class MessageQueue(Protocol):
-    """The broker as the relay sees it."""
-
-    def send(self, job_id: str, worker_class: str, headers: Mapping[str, str]) -> None:
-        """Hand over one message or raise."""
-
-    def depth(self, worker_class: str) -> int:
-        """How many messages wait for a worker of the class."""
-
-    def ping(self) -> None:
-        """Raise where the broker does not answer."""
-
-
-def relay(guard: Guard, queue: MessageQueue) -> int:
+def relay(guard: Guard, queue: CeleryQueue) -> int:
     """Send what is due, in one transaction that holds the rows. Returns how many were sent.
 
     A crash after the broker took a message and before the commit sends it twice; the second claim
@@ -50,7 +36,7 @@ def _job_id(message: outbox.Message) -> str:
     return message.job_id
 
 
-def _send(queue: MessageQueue, message: outbox.Message) -> str:
+def _send(queue: CeleryQueue, message: outbox.Message) -> str:
     with tracer.start_as_current_span(
         "send message",
         context=context_of(message.origin),
@@ -61,7 +47,7 @@ def _send(queue: MessageQueue, message: outbox.Message) -> str:
     return message.job_id
 
 
-def recover_lost(guard: Guard, queue: MessageQueue) -> int:
+def recover_lost(guard: Guard, queue: CeleryQueue) -> int:
     """Mark messages as unsent when their queue is empty although jobs are unclaimed.
 
     The depth is asked only when some message is overdue, so an idle system costs one query.

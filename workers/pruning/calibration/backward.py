@@ -8,8 +8,9 @@ from typing import TypeAlias
 import torch
 
 from app.errors import NonFiniteError
-from workers.pruning.calibration.gradients import Differentiable, each_gradient
+from workers.pruning.calibration.gradients import each_gradient
 from workers.pruning.calibration.walk import samples_of
+from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Matrix
 
@@ -27,7 +28,7 @@ class Backward:
         done: told the number of the batch that is done, and how many there are.
     """
 
-    adapter: Differentiable
+    adapter: Adapter
     batches: Sequence[Batch]
     done: Callable[[int, int], None]
 

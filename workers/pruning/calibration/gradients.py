@@ -13,7 +13,7 @@ gradients wait for the last contribution.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +22,11 @@ from torch.utils.checkpoint import checkpoint
 
 from app.errors import NonFiniteError
 from workers.pruning.memory import Converted, Memory, stored
+from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.forwards import Forward, replaced, without_cache
 from workers.pruning.models.layout.precision import computing_in_float32, in_float32
 from workers.pruning.models.layout.replay import Batch
-from workers.pruning.models.layout.structure import Matrix, Tower
+from workers.pruning.models.layout.structure import Matrix
 
 # Bytes of activations and converted weights; little beside the libraries, all of a small model's.
 KEPT = 64 << 20
@@ -36,28 +37,7 @@ Take: TypeAlias = Callable[[Matrix, Tensor], None]
 """Given a matrix and its gradient (out_features, in_features); must not keep the gradient."""
 
 
-class Differentiable(Protocol):
-    """What a gradient needs of an adapter."""
-
-    @property
-    def memory(self) -> Memory:
-        """What of it is in memory."""
-
-    @property
-    def model(self) -> nn.Module:
-        """The model, in evaluation mode."""
-
-    @property
-    def towers(self) -> Sequence[Tower]:
-        """Its towers."""
-
-    def loss(self, batch: Batch) -> Tensor:
-        """Scalar loss of one batch."""
-
-
-def each_gradient(
-    adapter: Differentiable, batch: Batch, matrices: Iterable[Matrix], take: Take
-) -> float:
+def each_gradient(adapter: Adapter, batch: Batch, matrices: Iterable[Matrix], take: Take) -> float:
     """Differentiate the loss of one batch; `take` sees the gradient of every matrix it depends on.
 
     A matrix that the loss does not depend on is not shown. Gradients that parameters hold and
@@ -73,9 +53,7 @@ def each_gradient(
         return _differentiate(adapter, in_float32(batch), matrices, take)
 
 
-def _differentiate(
-    adapter: Differentiable, batch: Batch, matrices: Iterable[Matrix], take: Take
-) -> float:
+def _differentiate(adapter: Adapter, batch: Batch, matrices: Iterable[Matrix], take: Take) -> float:
     shown = {stored(parameter): parameter for parameter in adapter.model.parameters()}
     owners: dict[nn.Parameter, list[Matrix]] = defaultdict(list)
     for matrix in matrices:

@@ -16,7 +16,7 @@ _TEMPERATURE = 0.05
 
 
 class Trainable(Protocol):
-    """What a loss needs of an adapter."""
+    """What a loss needs of an adapter, which is built upon losses and so not imported here."""
 
     model: PreTrainedModel
 

@@ -3,14 +3,14 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from app.domain.projects import Limits, LimitsChange, Project, Scope
+from app.domain.projects import INCLUDED, Limits, LimitsChange, Project, Scope
 
 
 @pytest.mark.parametrize("scope", Scope)
 @pytest.mark.parametrize("other", Scope)
 def test_each_scope_includes_those_before_it(scope, other):
     order = [Scope.READ, Scope.SUBMIT, Scope.ADMIN]
-    assert scope.includes(other) is (order.index(scope) >= order.index(other))
+    assert (other in INCLUDED[scope]) is (order.index(scope) >= order.index(other))
 
 
 @pytest.mark.parametrize("kind", [Limits, LimitsChange])

@@ -6,7 +6,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from workers.pruning.calibration.gradients import Differentiable, each_gradient
+from workers.pruning.calibration.gradients import each_gradient
+from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Matrix
 
@@ -24,7 +25,7 @@ class BackwardEstimator:
     code keeps a second copy of the weights.
     """
 
-    def __init__(self, adapter: Differentiable, reduce: Reduce) -> None:
+    def __init__(self, adapter: Adapter, reduce: Reduce) -> None:
         self._adapter = adapter
         self._reduce = reduce
 

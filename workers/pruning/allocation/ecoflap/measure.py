@@ -8,7 +8,7 @@ from app.recipes.allocation import FirstOrder, GradientNorm, ZerothOrder
 from app.recipes.allocation_scores import AllocationScores
 from workers.pruning.allocation.ecoflap.backward import SUMS, BackwardEstimator, norm
 from workers.pruning.allocation.ecoflap.zeroth_order import ZerothOrderEstimator
-from workers.pruning.calibration.gradients import Differentiable
+from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.precision import computing_in_float32, in_float32
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Matrix
@@ -35,7 +35,7 @@ class BatchEstimator(Protocol):
 
 
 def measure(
-    adapter: Differentiable,
+    adapter: Adapter,
     settings: GradientNorm | ZerothOrder | FirstOrder,
     batches: Iterable[tuple[int, Batch]],
     matrices: Sequence[Matrix],
@@ -91,7 +91,7 @@ def measure(
 
 
 def _find(
-    adapter: Differentiable, settings: GradientNorm | ZerothOrder | FirstOrder, seed: int
+    adapter: Adapter, settings: GradientNorm | ZerothOrder | FirstOrder, seed: int
 ) -> BatchEstimator:
     match settings:
         case GradientNorm():

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from workers.pruning.calibration.gradients import Differentiable
+from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch
 
 
@@ -22,7 +22,7 @@ def stacked(batch: Batch, replicas: int) -> dict[str, Tensor]:
     }
 
 
-def losses_of(adapter: Differentiable, batch: Batch, replicas: int) -> list[float] | None:
+def losses_of(adapter: Adapter, batch: Batch, replicas: int) -> list[float] | None:
     """Loss of each replica in a stacked batch.
 
     Models average one cross-entropy over the whole batch; it is caught and taken apart. A loss

@@ -27,7 +27,7 @@ from workers.pruning.allocation.ecoflap.perturbation import (
     swapped,
 )
 from workers.pruning.allocation.ecoflap.replicas import losses_of, stacked
-from workers.pruning.calibration.gradients import Differentiable
+from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.discovery import find_stacks
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Matrix
@@ -39,7 +39,7 @@ _HARDER = 1e3
 class ZerothOrderEstimator:
     """Forward passes only."""
 
-    def __init__(self, adapter: Differentiable, settings: ZerothOrder, seed: int) -> None:
+    def __init__(self, adapter: Adapter, settings: ZerothOrder, seed: int) -> None:
         self._adapter = adapter
         self._settings = settings
         self._seed = seed
@@ -118,7 +118,7 @@ class _Dense:
     """
 
     def __init__(
-        self, adapter: Differentiable, batch: Batch, blocks: Sequence[nn.Module], replicas: int
+        self, adapter: Adapter, batch: Batch, blocks: Sequence[nn.Module], replicas: int
     ) -> None:
         self._adapter = adapter
         for count in (replicas, 1):

@@ -38,7 +38,7 @@ Batch = Mapping[str, Tensor]
 
 
 class ReplayableModel(Protocol):
-    """What replay needs of an adapter.
+    """What replay needs of an adapter, which is built upon replay and so not imported here.
 
     Attributes:
         forms: per tower, the form of a block's output where it holds hidden states and nothing
