@@ -2,39 +2,48 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, null, select, update
 
 from app.db.tables import jobs, shards
 from app.domain.jobs import Job, JobStatus
-from app.domain.shards import Part, Shard
+from app.domain.shards import Part, Shard, merge
+from app.domain.submission import JobSpec
+from app.recipes.allocation_scores import AllocationScores
 
 
-def post(connection: Connection, job: Job, spec: dict[str, Any], parts: Sequence[Part]) -> None:
-    """Offer the parts; what an earlier attempt has of the very same ones stays."""
+def post(connection: Connection, job: Job, spec: JobSpec, parts: Sequence[Part]) -> None:
+    """Offer the parts that the job's attempt begins; scores of the very same ones stay.
+
+    Args:
+        connection: a transaction.
+        job: as it was claimed.
+        spec: the job as it is carried out.
+        parts: of its measurement.
+    """
+    content = spec.model_dump(mode="json")
     mine = shards.c.job_id == job.id
     query = select(shards.c.spec, shards.c.part).where(mine).order_by(shards.c.number)
     known = [(row.spec, row.part) for row in connection.execute(query)]
-    wanted = [(spec, asdict(part)) for part in parts]
+    wanted = [(content, asdict(part)) for part in parts]
     if known == wanted:
         again = update(shards).where(mine).values(attempt=job.attempt, taken_at=null())
         connection.execute(again)
         return
     connection.execute(delete(shards).where(mine))
-    common = {"job_id": job.id, "attempt": job.attempt, "spec": spec}
+    common = {"job_id": job.id, "attempt": job.attempt, "spec": content}
     rows = [common | {"number": n, "part": asdict(part)} for n, part in enumerate(parts)]
     connection.execute(insert(shards), rows)
 
 
-def take(connection: Connection, job_id: str, worker: str, *, fresh: bool) -> Shard | None:
+def take(connection: Connection, job_id: str, worker: str, *, own: bool) -> Shard | None:
     """The next part of a running job without a result; of those taken, the longest out.
 
     Args:
         connection: a transaction.
         job_id: of the job.
         worker: who takes it.
-        fresh: only one that nobody has taken.
+        own: whether it is the job's own worker, which also measures what others have taken.
     """
     running = (jobs.c.status == JobStatus.RUNNING) & (jobs.c.attempt == shards.c.attempt)
     query = (
@@ -45,7 +54,7 @@ def take(connection: Connection, job_id: str, worker: str, *, fresh: bool) -> Sh
         .limit(1)
         .with_for_update(skip_locked=True, of=shards)
     )
-    if fresh:
+    if not own:
         query = query.where(shards.c.taken_at.is_(None))
     number = connection.execute(query).scalar_one_or_none()
     if number is None:
@@ -57,7 +66,8 @@ def take(connection: Connection, job_id: str, worker: str, *, fresh: bool) -> Sh
         .returning(shards)
     )
     row = connection.execute(taken).one()
-    return Shard(job_id, number, row.attempt, row.spec, Part(**row.part))
+    spec = JobSpec.model_validate(row.spec)
+    return Shard(job_id, number, row.attempt, spec, Part(**row.part))
 
 
 def wanted(connection: Connection, shard: Shard) -> bool:
@@ -77,8 +87,8 @@ def wanted(connection: Connection, shard: Shard) -> bool:
     return connection.execute(query).first() is not None
 
 
-def put(connection: Connection, shard: Shard, scores: dict[str, Any]) -> None:
-    """Store a result; a second one, or one for another attempt, changes nothing."""
+def hand_in(connection: Connection, shard: Shard, scores: AllocationScores) -> None:
+    """Store the scores of a shard; second ones, or those of another attempt, change nothing."""
     connection.execute(
         update(shards)
         .where(
@@ -87,15 +97,15 @@ def put(connection: Connection, shard: Shard, scores: dict[str, Any]) -> None:
             shards.c.attempt == shard.attempt,
             shards.c.scores.is_(None),
         )
-        .values(scores=scores)
+        .values(scores=scores.model_dump(mode="json"))
     )
 
 
-def results(connection: Connection, job_id: str) -> list[dict[str, Any]] | None:
-    """All results by number; None where one is missing."""
+def merged(connection: Connection, job_id: str) -> AllocationScores | None:
+    """The scores of the whole measurement; None while a shard has none."""
     query = select(shards.c.scores).where(shards.c.job_id == job_id).order_by(shards.c.number)
     found = list(connection.execute(query).scalars())
-    return None if None in found else found
+    return None if None in found else merge(map(AllocationScores.model_validate, found))
 
 
 def forget_ended(connection: Connection) -> None:

@@ -6,10 +6,12 @@ is still out itself, and the first result counts. So a helper that is lost costs
 worker alone does all of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
+
+from app.domain.submission import JobSpec
+from app.recipes.allocation_scores import AllocationScores
 
 WANTED = 16  # parts, so that several workers end at about the same time
 MOST_HELPERS = 8  # messages sent for one job
@@ -39,7 +41,7 @@ class Shard:
     job_id: str
     number: int
     attempt: int
-    spec: dict[str, Any]
+    spec: JobSpec
     part: Part
 
 
@@ -54,3 +56,15 @@ def cut(batches: int, blocks: Sequence[int]) -> list[Part]:
     edges = [0, *accumulate(blocks)]
     marks = [edges[len(blocks) * i // pieces] for i in range(pieces + 1)]
     return [Part(batch, a, b) for batch in range(batches) for a, b in pairwise(marks)]
+
+
+def merge(parts: Iterable[AllocationScores]) -> AllocationScores:
+    """The scores of the whole measurement, from those of all its parts in their order."""
+    by_batch: dict[tuple[int, ...], AllocationScores] = {}
+    for part in parts:
+        known = by_batch.get(part.batches)
+        by_batch[part.batches] = part if known is None else known.merged(part)
+    whole, *others = by_batch.values()
+    for other in others:
+        whole = whole.merged(other)
+    return whole

@@ -92,27 +92,31 @@ class Shared:
         return None if self.statistics is None else hashlib.sha256(self.statistics).hexdigest()
 
 
-class MeasurementExchange(Protocol):
-    """Offers the shards of a measurement and collects their scores, in the database.
+class JobShards(Protocol):
+    """The shards of a job's measurement as a worker sees them, in the database.
 
-    Every call may raise an error of the database. A protocol because the pipeline knows no
-    database: `workers.runtime.measurement` has the one that it is given.
+    Every call may raise an error of the database. A protocol, as the next one, because the
+    pipeline knows no database: `workers.runtime.measurement` has what it is given.
     """
 
-    def post(self, spec: JobSpec, parts: list[Part]) -> None:
-        """Offer the parts."""
-
     def take(self) -> Shard | None:
-        """The next part without a result; None where all have one."""
+        """The next shard to measure; None where there is none."""
 
     def wanted(self, shard: Shard) -> bool:
         """Whether nobody has handed it in yet."""
 
     def hand_in(self, shard: Shard, scores: AllocationScores) -> None:
-        """Store a result."""
+        """Store its scores."""
+
+
+class MeasurementExchange(JobShards, Protocol):
+    """The same as the job's own worker sees them, which offers them and collects the scores."""
+
+    def post(self, spec: JobSpec, parts: list[Part]) -> None:
+        """Offer the parts."""
 
     def merged(self) -> AllocationScores | None:
-        """All results together; None while one is missing."""
+        """All scores together; None while some are missing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -26,7 +27,7 @@ from app.recipes.allocation import ZerothOrder
 from app.recipes.allocation_scores import AllocationScores
 from app.recipes.pruning_report import STATISTICS_FILE, PruningReport
 from app.recipes.recipe import Recipe
-from workers.pipeline.context import RunContext
+from workers.pipeline.context import JobShards, RunContext
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import (
     calibration_batches,
@@ -90,11 +91,11 @@ def _metadata(content: bytes) -> dict[str, str]:
     return found
 
 
-_PAUSE = 0.2  # seconds between two looks at a exchange with nothing to take
+_PAUSE = 0.2  # seconds between two looks at an exchange with nothing to take
 
 
-class NotWanted(Exception):  # noqa: N818 - control flow: somebody else was faster
-    """The result of a part has come from elsewhere, or its job has ended."""
+class _NotWantedError(Exception):
+    """The scores of a shard have come from elsewhere, or its job has ended."""
 
 
 def measure_in_shards(
@@ -118,11 +119,7 @@ def measure_in_shards(
         if shard is None:  # the last ones are out, or the job is no longer ours
             context.report.wait(_PAUSE)
             continue
-        try:
-            scores = work.measure(shard.part, _checks(context, exchange.wanted, shard))
-        except NotWanted:
-            continue
-        exchange.hand_in(shard, scores)
+        measure_shard(work, shard, exchange, context.report.check)
     return found
 
 
@@ -175,15 +172,25 @@ def _pinned(spec: JobSpec, source: ModelFiles) -> JobSpec:
     return measured.model_copy(update={"model": f"hf:{model.repo_id}@{source.revision}"})
 
 
-def _checks(
-    context: RunContext, wanted: Callable[[Shard], bool], shard: Shard
-) -> Callable[[], None]:
-    def check() -> None:
-        context.report.check()
-        if not wanted(shard):
-            raise NotWanted
+def measure_shard(
+    work: ShardMeasurer, shard: Shard, exchange: JobShards, check: Callable[[], None]
+) -> None:
+    """Measure a shard and hand it in, unless somebody else is faster.
 
-    return check
+    Args:
+        work: the model and the batches.
+        shard: that was taken.
+        exchange: where it came from.
+        check: called after every block; what it raises ends the measurement.
+    """
+
+    def check_wanted() -> None:
+        check()
+        if not exchange.wanted(shard):
+            raise _NotWantedError
+
+    with suppress(_NotWantedError):
+        exchange.hand_in(shard, work.measure(shard.part, check_wanted))
 
 
 class Quiet:

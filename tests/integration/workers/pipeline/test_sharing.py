@@ -5,18 +5,18 @@ from datetime import timedelta
 
 import pytest
 
-from app.db import jobs
+from app.db import jobs, shards
 from app.domain.job_result import JobResult
 from app.domain.jobs import NewJob
 from app.domain.submission import JobRequest, resolve
 from app.maintenance import tick
-from app.services.jobs import attempts, shards
+from app.services.jobs import attempts
 from tests.families import BY_NAME
 from tests.integration.workers.runtime.unwatched import Unwatched
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
 from workers.pipeline.run import run
-from workers.pipeline.sharing import Quiet, ShardMeasurer, open_work
-from workers.runtime.measurement import Helper, MeasurementExchange
+from workers.pipeline.sharing import Quiet, ShardMeasurer, measure_shard, open_work
+from workers.runtime.measurement import Helper, JobShards, MeasurementExchange
 
 REQUEST = JobRequest(
     model="llama",
@@ -75,9 +75,7 @@ def report(root, name):
     return (root / name / "pruning_report.json").read_bytes()
 
 
-def test_with_a_helper_without_and_alone_it_is_the_same(
-    root, engine, queue, claimed, context, helper
-):
+def test_with_a_helper_without_and_alone_it_is_the_same(root, engine, queue, claimed, context):
     run.run(context("alone"))
 
     class Meanwhile(MeasurementExchange):
@@ -85,13 +83,13 @@ def test_with_a_helper_without_and_alone_it_is_the_same(
 
         def take(self):
             for _ in range(2):
-                shard = help_out._take(claimed.id)
+                shard = others.take()
                 if shard is not None:
-                    help_out._measure(work, shard)
+                    measure_shard(work, shard, others, lambda: None)
                     done.append(shard.number)
             return super().take()
 
-    help_out, done = helper("helper"), []
+    others, done = JobShards(engine, claimed.id, "helper"), []
     work = open_work(context("helping"))
     run.run(context("together", Meanwhile(engine, queue, claimed, "own")))
     assert done, "the helper had something to do"
@@ -99,7 +97,7 @@ def test_with_a_helper_without_and_alone_it_is_the_same(
     assert report(root, "together") == report(root, "alone")
 
 
-def test_nobody_waits_for_a_helper_that_is_lost(root, engine, queue, claimed, context, helper):
+def test_nobody_waits_for_a_helper_that_is_lost(root, engine, queue, claimed, context):
     run.run(context("alone"))
 
     class Lost(MeasurementExchange):
@@ -108,7 +106,7 @@ def test_nobody_waits_for_a_helper_that_is_lost(root, engine, queue, claimed, co
         def post(self, spec, parts):
             super().post(spec, parts)
             for _ in range(len(parts) // 2):
-                assert helper("lost")._take(claimed.id)
+                assert JobShards(engine, claimed.id, "lost").take()
 
     run.run(context("deserted", Lost(engine, queue, claimed, "own")))
     assert report(root, "deserted") == report(root, "alone")
