@@ -90,12 +90,11 @@ def needed(connection: Connection, project_id: str, job_ids: Sequence[str]) -> d
 
 def _sources(connection: Connection) -> list[tuple[str, str, str]]:
     """The (project id, job id, id of the job whose files it starts from) of unfinished jobs."""
-    model = jobs.c.spec["model"].astext
     live = jobs.c.status.in_([status for status in JobStatus if not status.terminal])
-    query = select(jobs.c.project_id, jobs.c.id, model.label("model"))
+    query = select(jobs.c.project_id, jobs.c.id, jobs.c.model)
     return [
         (row.project_id, row.id, row.model.removeprefix(SOURCE).partition("@")[0])
-        for row in connection.execute(query.where(live, model.startswith(SOURCE)))
+        for row in connection.execute(query.where(live, jobs.c.model.startswith(SOURCE)))
     ]
 
 

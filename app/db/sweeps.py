@@ -6,27 +6,31 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select, upd
 
 from app.db import events
 from app.db.tables import sweeps
-from app.domain.sweeps import Sweep, SweepStatus
+from app.domain.sweeps import Sweep, SweepRequest, SweepStatus
 from app.ids import new_id
 
 
 def _sweep(row: RowMapping) -> Sweep:
     values: dict[str, Any] = dict(row)
     values["status"] = SweepStatus(row["status"])
+    values["stored_request"] = values.pop("request")
     return Sweep(**values)
 
 
 def create(
     connection: Connection,
     project_id: str,
-    *,
-    request: dict[str, Any],
-    labels: dict[str, str],
-    metadata: dict[str, Any],
+    request: SweepRequest,
 ) -> Sweep:
     """Store a queued sweep."""
-    values = {"id": new_id("swp"), "project_id": project_id, "request": request}
-    query = insert(sweeps).values(**values, labels=labels, metadata=metadata).returning(sweeps)
+    values = {
+        "id": new_id("swp"),
+        "project_id": project_id,
+        "request": request.model_dump(mode="json", exclude_unset=True),
+        "labels": request.labels,
+        "metadata": request.metadata,
+    }
+    query = insert(sweeps).values(**values).returning(sweeps)
     return _sweep(connection.execute(query).mappings().one())
 
 

@@ -71,9 +71,8 @@ class Load:
 
 def load(connection: Connection) -> Load:
     """The figures of now."""
-    method = jobs.c.spec["method"].astext
-    counted = select(jobs.c.status, method.label("method"), func.count().label("jobs"))
-    rows = connection.execute(counted.group_by(jobs.c.status, method))
+    counted = select(jobs.c.status, jobs.c.method, func.count().label("jobs"))
+    rows = connection.execute(counted.group_by(jobs.c.status, jobs.c.method))
     found = {(row.status, row.method or ""): row.jobs for row in rows}
     known = dict.fromkeys(connection.execute(select(worker_classes.c.worker_class)).scalars(), 0)
     oldest = func.extract("epoch", func.now() - func.min(outbox.c.due_at)).label("oldest")

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from itertools import product
 from typing import Annotated, Any, Self, TypeVar
 
@@ -87,24 +88,39 @@ class Objective(Strict):
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sweep:
-    """One sweep as stored.
+    """One sweep as stored; `request` is read when it is first asked for, as that of a job is.
 
     Attributes:
-        request: what the client sent.
+        stored_request: JSON of what the client sent.
         best_id: the member that meets the objective best so far.
     """
 
     id: str
     project_id: str
     status: SweepStatus
-    request: dict[str, Any]
+    stored_request: dict[str, Any]
     labels: dict[str, str]
     metadata: dict[str, Any]
     best_id: str | None
     created_at: datetime
     finished_at: datetime | None
+
+    @cached_property
+    def request(self) -> "SweepRequest":
+        """What the client sent.
+
+        Raises:
+            SweepUnreadableError: another version stored it, in a form that this one cannot read.
+        """
+        try:
+            return SweepRequest.model_validate(self.stored_request)
+        except ValidationError as error:
+            raise SweepUnreadableError(
+                f"sweep {self.id!r} was stored by another version of the service, and this one "
+                f"cannot read its request: {in_words(error.errors()[0])}"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +195,12 @@ class SweepFinishedError(ConflictError):
     """The sweep has ended; what was asked is no longer possible."""
 
     code = "sweep_already_finished"
+
+
+class SweepUnreadableError(ConflictError):
+    """Another version of the service stored the sweep in a form that this one cannot read."""
+
+    code = "sweep_unreadable"
 
 
 class SweepNotFinishedError(ConflictError):

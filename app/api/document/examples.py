@@ -81,7 +81,7 @@ _sweep = sweeps.SweepOut.of(
         id=_SWEEP,
         project_id="prj_default",
         status=SweepStatus.RUNNING,
-        request=_sweep_request.model_dump(mode="json", exclude_unset=True),
+        stored_request=_sweep_request.model_dump(mode="json", exclude_unset=True),
         labels=_LABELS,
         metadata={},
         best_id=_JOB,

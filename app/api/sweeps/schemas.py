@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, SerializeAsAny
 
 from app.domain.jobs import JobStatus, JobUnreadableError
 from app.domain.submission import AnyRecipe
-from app.domain.sweeps import MemberResult, Sweep, SweepRequest, SweepStatus
+from app.domain.sweeps import MemberResult, Sweep, SweepRequest, SweepStatus, SweepUnreadableError
 from app.recipes.evaluation import MetricName
 
 
@@ -20,7 +20,7 @@ class SweepOut(BaseModel):
     status: SweepStatus = Field(
         description="succeeded: all jobs have ended, and one at least has succeeded"
     )
-    request: SweepRequest = Field(description="as it was sent")
+    request: SerializeAsAny[SweepRequest] = Field(description="as it was sent")
     jobs: dict[JobStatus, int] = Field(
         description="how many have which status", examples=[{"succeeded": 5, "running": 1}]
     )
@@ -34,13 +34,18 @@ class SweepOut(BaseModel):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, sweep: Sweep, counts: Counter[JobStatus]) -> Self:
-        """The wire form of a sweep."""
+    def of(cls, sweep: Sweep, counts: Counter[JobStatus]) -> "SweepOut":
+        """The wire form of a sweep; a request that this version cannot read as it is stored."""
+        request: Any
+        try:
+            request = sweep.request
+        except SweepUnreadableError:
+            request = sweep.stored_request
         ended = sum(count for status, count in counts.items() if status.terminal)
-        return cls(
+        return cls.model_construct(
             id=sweep.id,
             status=sweep.status,
-            request=SweepRequest.model_validate(sweep.request),
+            request=request,
             jobs=dict(counts),
             progress=ended / max(counts.total(), 1),
             best_job_id=sweep.best_id,

@@ -1,5 +1,6 @@
 """Writes a job's events: to its log, to its sweep's, and as messages to the webhooks."""
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -8,10 +9,12 @@ from sqlalchemy import Connection
 
 from app.db import artifacts, events, jobs, outbox, sweeps, webhooks
 from app.domain.jobs import Artifact, EventType, Job, JobStatus, NewEvent, status_event
-from app.domain.sweeps import Sweep, SweepRequest, SweepStatus, best, next_status
+from app.domain.sweeps import Sweep, SweepStatus, SweepUnreadableError, best, next_status
 from app.domain.webhooks import WebhookEvent
 from app.recipes.pruning_report import STATISTICS_FILE
 from app.services.lifecycle.leaderboard import member_result
+
+logger = logging.getLogger("secateur.sweeps")
 
 
 def write(connection: Connection, job: Job, log: Sequence[NewEvent]) -> None:
@@ -87,7 +90,11 @@ def leader_statistics(connection: Connection, leader_id: str) -> Artifact | None
 
 def update_best_member(connection: Connection, sweep: Sweep) -> None:
     """Point a locked sweep to the best of its members, if it has an objective."""
-    objective = SweepRequest.model_validate(sweep.request).objective
+    try:
+        objective = sweep.request.objective
+    except SweepUnreadableError as error:  # its members end all the same
+        logger.warning("the best member of %s stays as it is: %s", sweep.id, error)
+        return
     if objective is None:
         return
     members = jobs.members(connection, sweep.id)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from app.db import jobs
 from app.domain.job_result import JobResult
 from app.domain.jobs import Job, JobUnreadableError
-from app.domain.sweeps import MemberResult, Objective, Sweep, SweepRequest, ranked
+from app.domain.sweeps import MemberResult, Objective, Sweep, ranked
 from app.recipes.evaluation import Measured, MetricName
 
 logger = logging.getLogger("secateur.leaderboard")
@@ -34,7 +34,7 @@ def rank_members(
     connection: Connection, sweep: Sweep, metric: MetricName | None
 ) -> tuple[MetricName | None, Sequence[MemberResult]]:
     """The metric and the members, the best first by it, by the objective, or else as made."""
-    objective = SweepRequest.model_validate(sweep.request).objective
+    objective = sweep.request.objective
     if metric is not None:
         objective = Objective(metric=metric)
     name = objective.metric if objective else None

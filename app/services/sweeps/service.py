@@ -38,13 +38,7 @@ def submit(connection: Connection, caller: Caller, request: SweepRequest, rules:
     members = request.members()
     checked = [submissions.check(connection, caller, each, rules) for each in members]
     check_quotas(connection, caller, rules.quotas, jobs=len(members))
-    sweep = sweeps.create(
-        connection,
-        caller.project_id,
-        request=request.model_dump(mode="json", exclude_unset=True),
-        labels=request.labels,
-        metadata=request.metadata,
-    )
+    sweep = sweeps.create(connection, caller.project_id, request)
     events.append(connection, sweep.id, 0, [status_event(SweepStatus.QUEUED)])
     leaders: dict[str, str] = {}
     for each, found in zip(members, checked, strict=True):

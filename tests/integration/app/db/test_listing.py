@@ -121,7 +121,7 @@ def test_a_change_makes_a_new_version(rows, three):
 
 
 def test_deleting_takes_these_jobs_and_no_other(rows, three):
-    jobs.delete(rows.connection, three[:2])
+    jobs.remove(rows.connection, three[:2])
     assert listed(rows) == [three[2]]
 
 

@@ -86,6 +86,7 @@ PINNED = {
     "sweep_already_finished": 409,
     "sweep_not_finished": 409,
     "sweep_not_found": 404,
+    "sweep_unreadable": 409,
     "text_not_storable": 422,
     "unknown_method": 422,
     "unsupported_architecture": 422,
