@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationError,
     model_serializer,
 )
 
@@ -23,7 +24,6 @@ from app.domain.jobs import (
     Job,
     JobFilter,
     JobStatus,
-    JobUnreadableError,
     Phase,
 )
 from app.domain.submission import JobSpec
@@ -76,12 +76,11 @@ class JobOut(JobSpec):
             "error": JobErrorOut(**asdict(job.error)) if job.error else None,
             "result": job.stored_result,
         }
-        spec: dict[str, Any]
         try:
-            spec = dict(job.spec)
-        except JobUnreadableError:
-            spec = {"_as_stored": job.stored_spec}
-        return cls.model_construct(**state, **spec)
+            return cls.model_validate(job.stored_spec | state)
+        except ValidationError:  # of another version
+            shown: dict[str, Any] = state | {"_as_stored": job.stored_spec}
+            return cls.model_construct(**shown)
 
     @model_serializer(mode="wrap")
     def _serialized(self, serialize: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202  what it returned would be the schema of the answer
