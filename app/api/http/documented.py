@@ -52,6 +52,19 @@ CODES = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "take_anyway is the former name of allow_no_improvement; give one",
     ),
+    "pattern_given_twice": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The recipe has a pattern of its own; leave pattern out.",
+    ),
+    "method_and_recipe": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "Give a method or a recipe, not both.",
+    ),
+    "parameters_without_method": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "Parameters belong to a named method; a recipe's parts have their own settings.",
+    ),
+    "missing": (HTTPStatus.UNPROCESSABLE_ENTITY, "Name a method, or give a recipe."),
     "pattern_not_a_regex": (
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "re:(a is no regular expression that is understood: missing ): (a",

@@ -79,7 +79,7 @@ def test_chita(sparsity):
     theirs = torch.tensor(fixed[f"w_flat/{sparsity}"])
     pruned = int((theirs == 0).sum())  # they keep floor((1 - s) P), we prune floor(s P)
 
-    digests = criterion.digests(backward, matrices, pruned)
+    digests = criterion.gradient_digests(backward, matrices, pruned)
     ranks = {m: Rank(m, criterion, digests[m]) for m in matrices}
     recipe = Recipe(allocation=Pooled(), sparsity=(pruned + 0.5) / len(flat))
     counts = allocate(recipe, ranks)

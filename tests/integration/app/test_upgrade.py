@@ -20,7 +20,7 @@ from app.main import create_app
 from app.storage.local import LocalStore
 
 JOB = {"model": "tiny", "method": "magnitude", "sparsity": 0.5}
-BOOK = Path(__file__).parents[4] / "docs/how-to/back-up.md"
+BOOK = Path(__file__).parents[3] / "docs/how-to/back-up.md"
 REVISIONS = [each.revision for each in ScriptDirectory(str(migrate.SCRIPTS)).walk_revisions()]
 # What a worker of the version before sends with every heartbeat.
 HEARTBEAT = text(
