@@ -11,7 +11,11 @@ Model = Annotated[
     str, typer.Argument(help="Path under an allowed root, or hf:organisation/name@revision.")
 ]
 Sparsity = Annotated[
-    float | None, typer.Option(help="Share of weights set to zero.", show_default=False)
+    float | None,
+    typer.Option(
+        help="Share of weights set to zero; by modality: --set sparsity.vision=0.3.",
+        show_default=False,
+    ),
 ]
 Pattern = Annotated[str, typer.Option(help="unstructured or N:M, e.g. 2:4.")]
 Parameters = Annotated[
@@ -20,6 +24,9 @@ Parameters = Annotated[
 Targets = Annotated[list[str] | None, typer.Option(help="Pattern of modules to prune; repeatable.")]
 Ignore = Annotated[
     list[str] | None, typer.Option(help="Pattern of modules to leave alone; repeatable.")
+]
+AllowUnmatched = Annotated[
+    bool, typer.Option("--allow-unmatched", help="Accept patterns of --ignore that match nothing.")
 ]
 Seed = Annotated[int | None, typer.Option(show_default=False)]
 Calibration = Annotated[
@@ -31,6 +38,13 @@ Calibration = Annotated[
 Samples = Annotated[
     int | None, typer.Option(help="Rows of the calibration set used.", show_default=False)
 ]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Any other field of the request, name=value; name.part=value inside one; repeatable.",
+    ),
+]
 
 
 def given(**values: Any) -> Json:
@@ -39,14 +53,36 @@ def given(**values: Any) -> Json:
 
 
 def job_request(
-    *, param: list[str] | None, calibration: str | None, samples: int | None, **fields: Any
+    *,
+    param: list[str] | None,
+    calibration: str | None,
+    samples: int | None,
+    allow_unmatched: bool,
+    fields: list[str] | None,
+    **named: Any,
 ) -> Json:
-    """What is asked of a job; `fields` are the request's own."""
-    return given(
-        **fields,
+    """What is asked of a job; `named` are the request's own fields, `fields` those of `--set`."""
+    request = given(
+        **named,
         parameters=assignments(param),
         calibration=given(set=calibration, samples=samples) or None,
+        allow_unmatched=allow_unmatched or None,
     )
+    return with_fields(request, fields)
+
+
+def with_fields(request: Json, texts: list[str] | None) -> Json:
+    """The request with fields set as `--set` has them: `name=value`, or `name.part=value`."""
+    made = dict(request)
+    for path, value in assignments(texts, "--set").items():
+        *outer, last = path.split(".")
+        inside = made
+        for name in outer:
+            known = inside.get(name)
+            inside[name] = dict(known) if isinstance(known, dict) else {}
+            inside = inside[name]
+        inside[last] = value
+    return made
 
 
 def assignments(texts: list[str] | None, option: str = "--param") -> Json:

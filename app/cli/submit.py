@@ -8,7 +8,9 @@ from app.cli.client import AsJson, Json, Key, Url, connected
 from app.cli.completion import JobId, MethodName
 from app.cli.console import err, out, show_table, table
 from app.cli.recipe import (
+    AllowUnmatched,
     Calibration,
+    Fields,
     Ignore,
     Model,
     Parameters,
@@ -32,9 +34,11 @@ def submit(
     param: Parameters = None,
     target: Targets = None,
     ignore: Ignore = None,
+    allow_unmatched: AllowUnmatched = False,
     seed: Seed = None,
     calibration: Calibration = None,
     samples: Samples = None,
+    fields: Fields = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
     url: Url = None,
     key: Key = None,
@@ -52,9 +56,11 @@ def submit(
         param=param,
         targets=target,
         ignore=ignore,
+        allow_unmatched=allow_unmatched,
         seed=seed,
         calibration=calibration,
         samples=samples,
+        fields=fields,
     )
     with connected(url, key) as client:
         job = client.submit(request)
@@ -77,9 +83,11 @@ def plan(
     param: Parameters = None,
     target: Targets = None,
     ignore: Ignore = None,
+    allow_unmatched: AllowUnmatched = False,
     seed: Seed = None,
     calibration: Calibration = None,
     samples: Samples = None,
+    fields: Fields = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -93,9 +101,11 @@ def plan(
         param=param,
         targets=target,
         ignore=ignore,
+        allow_unmatched=allow_unmatched,
         seed=seed,
         calibration=calibration,
         samples=samples,
+        fields=fields,
     )
     with connected(url, key) as client:
         found = client.ask("POST", "plans", json=request)

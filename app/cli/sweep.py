@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from app.cli.client import TERMINAL, AsJson, Client, Json, Key, Url, connected
 from app.cli.console import Exit, err, fail, interruptible, out, show_table, table
-from app.cli.recipe import Calibration, Model, Samples, given
+from app.cli.recipe import Calibration, Fields, Model, Samples, given, with_fields
 
 sweep = typer.Typer(
     help="Try methods at sparsities on one model, and compare.", no_args_is_help=True
@@ -40,6 +40,7 @@ def submit(
     ] = None,
     calibration: Calibration = None,
     samples: Samples = None,
+    fields: Fields = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
     url: Url = None,
     key: Key = None,
@@ -55,6 +56,7 @@ def submit(
         objective=given(metric=metric, max_drop=max_drop) or None,
         calibration=given(set=calibration, samples=samples) or None,
     )
+    request = with_fields(request, fields)
     with connected(url, key) as client:
         made = client.ask("POST", "sweeps", json=request)
         if watch:

@@ -11,6 +11,7 @@ import pytest
 
 from app.domain.jobs import Phase
 from app.local.valkey import free_port
+from tests.integration.app.headers import write_header
 
 
 def test_submit_prints_the_id_alone(job_id):
@@ -35,9 +36,48 @@ def test_submit_sends_what_was_given(secateur):
     assert (job["calibration"]["set"], job["calibration"]["samples"]) == ("sentences", 16)
 
 
+def test_any_field_of_a_request_can_be_given(secateur):
+    ran = secateur(
+        *("submit", "tiny", "--method", "wanda", "--samples", 16, "--json"),
+        *("--set", "sparsity.text=0.5", "--set", "calibration.batch_size=4"),
+        *("--set", 'labels={"team": "search"}', "--set", "labels.stage=trial"),
+        *("--set", "evaluation.set=sentences", "--set", "evaluation.metrics=[\"similarity\"]"),
+        *("--set", "quality_gate.metric=similarity", "--set", "quality_gate.max_drop=0.1"),
+        *("--set", "include_bridge=true", "--set", "max_runtime_seconds=600"),
+    )
+    assert ran.exit_code == 0, ran.output
+    job = json.loads(ran.stdout)
+    assert job["recipe"]["sparsity"] == {"text": 0.5}
+    assert job["recipe"]["include_bridge"] is True
+    assert (job["calibration"]["samples"], job["calibration"]["batch_size"]) == (16, 4)
+    assert job["labels"] == {"team": "search", "stage": "trial"}
+    assert job["evaluation"]["metrics"] == ["similarity"]
+    assert job["quality_gate"] == {
+        "metric": "similarity",
+        "max_drop": 0.1,
+        "keep_artifacts": False,
+    }
+    assert job["max_runtime_seconds"] == 600
+
+
+def test_a_pattern_of_nothing_is_accepted_where_that_is_said(secateur, house):
+    model = house.settings.data_dir / "models" / "llama"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "llama"}')
+    write_header(model / "model.safetensors", {"model.layers.0.mlp.up_proj.weight": (8, 8)})
+    asked = ("llama", "--method", "magnitude", "--sparsity", 0.5, "--ignore", "*.nothing")
+    for command in ("plan", "submit"):
+        refused = secateur(command, *asked)
+        assert (refused.exit_code, "pattern_matches_nothing: " in refused.stderr) == (3, True)
+        accepted = secateur(command, *asked, "--allow-unmatched")
+        assert accepted.exit_code == 0, accepted.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "says"),
     [
+        (("tiny", "--method", "wanda", "--set", "sparsity"), 2, "is not name=value"),
+        (("tiny", "--method", "wanda", "--set", "sparsities=[0.5]"), 3, "sparsities"),
         (("tiny", "--method", "wnada", "--sparsity", 0.5), 3, "unknown_method: "),
         (("tiny", "--method", "wanda", "--sparsity", 1.5), 3, "sparsity_out_of_range: "),
         (("../tiny", "--method", "wanda", "--sparsity", 0.5), 3, "model_path_not_allowed: "),

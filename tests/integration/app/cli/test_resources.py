@@ -49,6 +49,17 @@ def test_the_best_of_a_sweep_is_named(secateur, hand):
     assert secateur("sweep", "cancel", sweep["id"]).exit_code == 0
 
 
+def test_any_field_of_a_sweep_can_be_given(secateur):
+    ran = secateur(
+        *("sweep", "submit", "tiny", "--method", "magnitude", "--json"),
+        *("--set", 'sparsities=[{"text": 0.5}]', "--set", 'recipes=[{"include_bridge": true}]'),
+    )
+    assert ran.exit_code == 0, ran.output
+    asked = json.loads(ran.stdout)["request"]
+    assert asked["sparsities"] == [{"text": 0.5}]
+    assert asked["recipes"][0]["include_bridge"] is True
+
+
 def test_a_wrong_sweep_is_refused_in_words(secateur):
     ran = secateur("sweep", "submit", "tiny", "--method", "wnada", "--sparsity", 0.5)
     assert (ran.exit_code, "unknown_method: " in ran.stderr) == (3, True)
