@@ -82,8 +82,8 @@ def page(
 def remove(connection: Connection, caller: Caller, store: DatasetStore, dataset_id: str) -> None:
     """Take the data set from the project: no new job can name it.
 
-    Its files go with the next round of maintenance after the last job that names it has ended,
-    unless another project has it too.
+    The caller discards its files once this is committed. Where a job still reads it, they go with
+    the next round of maintenance after that; where another project has it too, they stay.
 
     Raises:
         DatasetNotFoundError: the project has none of that id.

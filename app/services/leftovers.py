@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from app.db import datasets, jobs
 from app.domain.quarantine import Loop
@@ -98,13 +98,22 @@ def sweep_datasets(guard: Guard, store: DatasetStore, found: Found[str]) -> int:
         unowned += [each for each in batch if each not in owned]
 
     def discard(dataset_id: str) -> bool:
-        with guard.engine.begin() as connection:
-            datasets.lock(connection, dataset_id)
-            kept = datasets.owned(connection, [dataset_id])
-            if kept or datasets.is_read(connection, dataset_id):
-                return False
-            store.discard(dataset_id)
-            return True
+        return discard_dataset(guard.engine, store, dataset_id)
 
     guard.each(Loop.DATASETS, store.abandoned(), store.drop)
     return sum(guard.each(Loop.DATASETS, unowned, discard))
+
+
+def discard_dataset(engine: Engine, store: DatasetStore, dataset_id: str) -> bool:
+    """Discard a data set that no project has and no unfinished job reads; False where one does.
+
+    Raises:
+        StorageUnavailableError: something of it cannot be removed.
+    """
+    with engine.begin() as connection:
+        datasets.lock(connection, dataset_id)
+        kept = datasets.owned(connection, [dataset_id])
+        if kept or datasets.is_read(connection, dataset_id):
+            return False
+        store.discard(dataset_id)
+        return True

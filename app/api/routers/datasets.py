@@ -7,7 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
 
 from app.api.deps import Reader, Submitter, Uploader, WithResources
 from app.api.documented import LOCATION
@@ -15,6 +15,7 @@ from app.api.schemas.datasets import DatasetOut, DatasetPage
 from app.api.transactions import Transaction, TransactionRoute
 from app.domain.dataset_errors import DatasetTooLargeError
 from app.services import datasets
+from app.services.leftovers import discard_dataset
 from app.storage.datasets import DatasetStore
 from app.uploads.limits import UploadLimits
 
@@ -114,6 +115,15 @@ def get(dataset_id: str, caller: Reader, transaction: Transaction, store: Store)
 
 
 @router.delete("/{dataset_id}", status_code=HTTPStatus.NO_CONTENT)
-def remove(dataset_id: str, caller: Submitter, transaction: Transaction, store: Store) -> None:
+def remove(
+    dataset_id: str,
+    resources: WithResources,
+    caller: Submitter,
+    transaction: Transaction,
+    store: Store,
+    after: BackgroundTasks,
+) -> None:
     """Delete a data set; jobs that name it already still run, and its files go after them."""
     datasets.remove(transaction, caller, store, dataset_id)
+    # Runs after the commit; where it does not come to that, maintenance finds the files.
+    after.add_task(discard_dataset, resources.engine, store, dataset_id)

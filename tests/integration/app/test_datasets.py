@@ -10,8 +10,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from app.main import create_app
+from app.services import keys
 from app.services.leftovers import sweep_datasets
 from app.services.quarantine import Guard
+from app.settings import Storage
 from app.storage.datasets import DatasetStore
 from tests.integration.app.test_api import JOB, assert_problem
 
@@ -122,14 +124,49 @@ def test_deleted_sets_leave_the_disk_after_the_jobs_that_read_them(client, setti
     assert client.post("/v1/jobs", json=JOB | part).status_code == 202
     for each in ids[:2]:
         assert client.delete(f"/v1/datasets/{each}").status_code == 204
-    assert sweep() == 1, "the first: nothing reads it"
-    assert stored(settings) == set(ids[1:])
+    assert stored(settings) == set(ids[1:]), "nothing reads the first"
+    assert sweep() == 0
     assert worker.succeed(worker.claim())
     assert (sweep(), sweep()) == (1, 0)
     assert stored(settings) == {ids[2]}
     assert client.post("/v1/datasets", content=ROWS + b'{"text": "0"}\n').status_code == 201
     assert sweep() == 0
     assert client.get(f"/v1/datasets/{ids[0]}").status_code == 200
+
+
+@pytest.fixture
+def on_s3(settings, weed, credentials, tmp_path):
+    """A service that keeps its artifacts on S3; data sets lie on the shared disk all the same."""
+    prefix = f"{weed.bucket_url}/{tmp_path.name}"
+    storage = Storage(dir=tmp_path / "artifacts", url=prefix, endpoint=weed.url)
+    return settings.model_copy(update={"storage": storage})
+
+
+@pytest.mark.parametrize("kept", ["settings", "on_s3"])
+def test_a_deleted_set_is_gone_at_once_and_can_come_back(request, engine, kept):
+    settings = request.getfixturevalue(kept)
+    with engine.begin() as connection:
+        key = {"Authorization": f"Bearer {keys.create(connection, 'test')}"}
+    with TestClient(create_app(settings), headers=key) as client:
+        for _ in range(2):
+            made = client.post("/v1/datasets", content=ROWS)
+            assert made.status_code == 201
+            assert stored(settings) == {made.json()["id"]}
+            assert client.delete(made.headers["location"]).status_code == 204
+            assert files(settings) == []
+
+
+def test_a_set_of_two_projects_stays_until_both_have_deleted_it(client, settings):
+    other = client.post("/v1/projects", json={"name": "other"}).json()["secret"]
+    theirs = {"Authorization": f"Bearer {other}"}
+    mine = client.post("/v1/datasets", content=ROWS).json()["id"]
+    path = f"/v1/datasets/{mine}"
+    assert client.post("/v1/datasets", content=ROWS, headers=theirs).json()["id"] == mine
+    assert client.delete(path).status_code == 204
+    assert client.get(path, headers=theirs).status_code == 200
+    assert stored(settings) == {mine}
+    assert client.delete(path, headers=theirs).status_code == 204
+    assert files(settings) == []
 
 
 def test_what_uploads_left_behind_goes_after_a_day(client, settings, sweep):

@@ -41,7 +41,7 @@ def test_any_field_of_a_request_can_be_given(secateur):
         *("submit", "tiny", "--method", "wanda", "--samples", 16, "--json"),
         *("--set", "sparsity.text=0.5", "--set", "calibration.batch_size=4"),
         *("--set", 'labels={"team": "search"}', "--set", "labels.stage=trial"),
-        *("--set", "evaluation.set=sentences", "--set", "evaluation.metrics=[\"similarity\"]"),
+        *("--set", "evaluation.set=sentences", "--set", 'evaluation.metrics=["similarity"]'),
         *("--set", "quality_gate.metric=similarity", "--set", "quality_gate.max_drop=0.1"),
         *("--set", "include_bridge=true", "--set", "max_runtime_seconds=600"),
     )
