@@ -25,7 +25,8 @@ _UNJUDGED = (
 )
 _BATCHES = (
     "One set of layers serves a whole batch, so an answer can depend on the prompts beside it. "
-    "Where it must not, run prompts one at a time, or a profile that skips no layer."
+    "With `attach(..., per_row=True)` every row runs its own layers and answers as it does alone; "
+    "a batch then reads every layer that any of its rows needs."
 )
 _JUDGED = (
     "Judged on {} records it was not trained on, whose images it had not seen, against the answers "

@@ -14,6 +14,7 @@ from workers.pruning.par.runtime.errors import ParError
 from workers.pruning.par.runtime.passing import Pass
 from workers.pruning.par.runtime.plan import Plan, pick, plan_of
 from workers.pruning.par.runtime.refusals import check, refuse_cache, refuse_modes
+from workers.pruning.par.runtime.rows import on_rows
 from workers.pruning.par.runtime.wrapping import MARK, wrapped
 
 _PACKED = ("cache", "cu_seq_lens_q", "cu_seq_lens_k")
@@ -192,6 +193,8 @@ class Attachment:
                     hidden = pick(hidden, now.positions, -2)
                 if index in now.plan.layers:
                     now.shorten(self.subject.text.config, index, hidden, kwargs)
+        if index in now.plan.partly:
+            return on_rows(dense, hidden, now.plan.partly[index], kwargs)
         return dense(hidden, **kwargs) if index in now.plan.layers else hidden
 
 

@@ -21,11 +21,14 @@ class Decision:
     Attributes:
         keep: (B, T) positions of the image tokens that stay, ascending; -1 fills up rows that keep
             fewer. None keeps all.
-        layers: indices of the layers that run, ascending; one set per batch.
+        layers: indices of the layers that run, ascending; for any row where `rows` is given.
+        rows: (B, N) bool, which layers run for each row; None where all rows have those of
+            `layers`.
     """
 
     keep: Tensor | None
     layers: tuple[int, ...]
+    rows: Tensor | None = None
 
 
 DecideFn = Callable[[Tensor, Tensor], Decision]
@@ -48,8 +51,9 @@ def decide(
     layers: int,
     candidates: tuple[int, ...] | None = None,
     coverage_floor: float = 0.1,
+    per_row: bool = False,
 ) -> Decision:
-    """Hard top-k by budget: T image tokens per row, L layers for the batch.
+    """Hard top-k by budget: T image tokens per row, L layers for the batch or for each row.
 
     Args:
         scores: of a router.
@@ -59,6 +63,8 @@ def decide(
         candidates: layers that may be skipped; `layer_candidates(N)` where not given. The lowest
             mean scores over the rows that hold an image are skipped.
         coverage_floor: share of T spread evenly over the row's image tokens, whatever they score.
+        per_row: each row skips its own layers, and none without an image; else all rows skip the
+            same.
 
     Raises:
         ParError: fewer candidates than layers to skip, or a budget below 1.
@@ -69,10 +75,14 @@ def decide(
     if bool((budget[counts > 0] < 1).any()):
         raise ParError("PAR keeps at least one image token.")
     budget = torch.minimum(budget, counts)
-    return Decision(
-        keep=None if torch.equal(budget, counts) else _top(scores, vision, budget, coverage_floor),
-        layers=running_layers(scores.layers[counts > 0], layers, candidates),
-    )
+    keep = None if torch.equal(budget, counts) else _top(scores, vision, budget, coverage_floor)
+    if not per_row:
+        return Decision(keep, running_layers(scores.layers[counts > 0], layers, candidates))
+    rows = torch.zeros_like(scores.layers, dtype=torch.bool)
+    for index, count in enumerate(counts.tolist()):
+        own = scores.layers[index : index + bool(count)]  # without an image none: all layers run
+        rows[index, list(running_layers(own, layers, candidates))] = True
+    return Decision(keep, tuple(rows.any(0).nonzero().squeeze(1).tolist()), rows)
 
 
 def _top(scores: Scores, vision: Tensor, budget: Tensor, floor: float) -> Tensor:

@@ -1,6 +1,6 @@
 """A decision made physical: which positions are left, and what is padding among them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ class Plan:
         drop_layer: image tokens leave before this one.
         positions: (B, S'), ascending, of what is left; None where nothing leaves.
         valid: (B, S'), False where padding, or a dropped token that fills up a shorter row, stands.
+        partly: by layer the rows that run it, of layers that only some of them run.
     """
 
     length: int
@@ -27,6 +28,7 @@ class Plan:
     drop_layer: int
     positions: Tensor | None = None
     valid: Tensor | None = None
+    partly: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def dropped(self) -> int:
@@ -50,6 +52,13 @@ def plan_of(decision: Decision, segments: Tensor, drop_layer: int) -> Plan:
     """
     length = segments.shape[1]
     plan = Plan(length, frozenset(decision.layers), drop_layer)
+    if decision.rows is not None:
+        counts = decision.rows.sum(0).tolist()
+        plan.partly = {
+            index: decision.rows[:, index].nonzero().squeeze(1)
+            for index, count in enumerate(counts)
+            if 0 < count < len(decision.rows)
+        }
     if decision.keep is None:
         return plan
     kept = torch.zeros_like(segments).scatter_(1, decision.keep.clamp(min=0), 1).bool()
@@ -59,7 +68,7 @@ def plan_of(decision: Decision, segments: Tensor, drop_layer: int) -> Plan:
     # Rows of different lengths are filled up, with padding first, and what fills up is masked.
     stays = kept | (segments == TEXT)
     width = int(stays.sum(1).max())
-    if width < length:
+    if width < length or bool((~kept & (segments == VISION)).any()):
         rank = 2 * stays.long() + (segments == PADDING)
         order = rank.sort(dim=1, descending=True, stable=True).indices[:, :width]
         plan.positions = order.sort(1).values

@@ -22,15 +22,22 @@ class Pruned:
         model: of the family, sizes and config the artifact names.
         artifact: its directory.
         profile: one of the artifact's profiles.
+        per_row: see `attach`.
+
+    Attributes:
+        per_row: may be set; prompts that have begun keep the layers they began with.
     """
 
-    def __init__(self, model: Any, artifact: str | Path, profile: str) -> None:
+    def __init__(
+        self, model: Any, artifact: str | Path, profile: str, *, per_row: bool = False
+    ) -> None:
         directory, subject = Path(artifact), anatomy(model)
         self.config = read_config(directory)
         self._router = read_router(directory, self.config, subject)
         self.profiles = {
             name: Profile(**budget) for name, budget in self.config["profiles"].items()
         }
+        self.per_row = per_row
         self._attachment = Attachment(subject, self._decide, 0)
         self.profile = profile
         self._stack = ExitStack()
@@ -66,6 +73,7 @@ class Pruned:
             layers=budget.layers,
             candidates=tuple(self.config["layer_candidates"]),
             coverage_floor=self.config["coverage_floor"],
+            per_row=self.per_row,
         )
 
     def detach(self) -> None:
@@ -81,12 +89,22 @@ class Pruned:
         self.detach()
 
 
-def attach(model: Any, artifact: str | Path, profile: str = "balanced") -> Pruned:
+def attach(
+    model: Any, artifact: str | Path, profile: str = "balanced", *, per_row: bool = False
+) -> Pruned:
     """Prune `model` with a trained artifact until `detach()` or the end of the `with` block.
+
+    Args:
+        model: of the family, sizes and config the artifact names.
+        artifact: its directory.
+        profile: one of the artifact's profiles.
+        per_row: every row of a batch runs the layers chosen for it, so that its answer does not
+            depend on the others; a batch then runs every layer that any of its rows needs. Without,
+            all rows run the same layers, by the mean of their scores.
 
     Raises:
         UnsupportedModelError: see `anatomy`.
         ArtifactError: files missing or damaged, or made for another model.
         ParError: no such profile, or the model is pruned already.
     """
-    return Pruned(model, artifact, profile)
+    return Pruned(model, artifact, profile, per_row=per_row)

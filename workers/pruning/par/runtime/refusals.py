@@ -25,6 +25,13 @@ def check(decision: Decision, subject: Anatomy) -> None:
             "A decision's layers are ascending, of the model, and hold layer 0, whose cache tells "
             "the length of the text."
         )
+    rows = decision.rows
+    if rows is not None and (
+        not bool(rows[:, 0].all()) or rows.any(0).nonzero().squeeze(1).tolist() != list(layers)
+    ):
+        raise ParError(
+            "A decision's layers are those that any of its rows runs, and every row runs layer 0."
+        )
 
 
 def refuse_cache(cache: Any) -> None:
