@@ -1,5 +1,7 @@
 """Secrets by form, name and value are masked; what is none stays; no text takes long."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +42,19 @@ HOLDING = [
     f"celery --hub-token {SECRET} --x",
     f"Cookie: theme=dark; session={SECRET}",
     f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----",
+    f"-----BEGIN ENCRYPTED PRIVATE KEY-----\nDEK-Info: A-B\n\n{SECRET}\n-----END PRIVATE KEY-----",
+    json.dumps({"password": f'with "quotes" {SECRET}', "x": 1}),
+    json.dumps(json.dumps({"password": f'with "quotes" {SECRET}', "x": 1})),
+    repr({"password": f"""with 'both" {SECRET}"""}),
+    f"<Credentials><SecretAccessKey>{SECRET}</SecretAccessKey></Credentials>",
+    f"<saml:password>{SECRET}</saml:password>",
+    f"to=https%253A%252F%252Fb%253Fpassword%253D{SECRET}%2526x",
+    f"to=https%3A%2F%2Fuser%3A{SECRET}%40host%2Fx",
+    f'Authorization: Digest username="a", nonce="b", response="{SECRET}"',
+    f"<RequestsCookieJar[<Cookie session={SECRET} for example.org/>]>",
+    f"curl -u user:{SECRET} https://example.org",
+    f"npm_{SECRET.replace('-', '_')}kRt0vQ9xZ3",
+    f"sk_live_{SECRET.replace('-', '_')}",
 ]
 
 
@@ -73,6 +88,8 @@ def test_our_own_secrets_are_known_by_their_prefix(secret):
         "16 tokens, max_new_tokens=16, tokenizer=x",
         "there is no live API key 'key_0192f3a0'",
         "the password is wrong",
+        "<tokens>16</tokens> and <b>bold</b>, docker run -u 1000 x, a digest of 32 bytes",
+        "HTTP cookie jar, cookies are not sent",
         "perplexity per token: 12.5 (before: 11.0), pad_token=0",
     ],
 )
