@@ -70,8 +70,8 @@ class Feed:
 
     async def renew(self) -> None:
         """Have every watcher look again."""
+        self.version += 1  # before anything that waits: who reads right now has to read again
         async with self.changed:
-            self.version += 1
             self.changed.notify_all()
 
 
@@ -136,7 +136,8 @@ class Hub:
                 found = feed.after(cursor)
                 if found is None:
                     found = await self._read(job_id, cursor)
-                    if not found and feed.start is None:
+                    # What was told meanwhile may have come after the read.
+                    if not found and feed.start is None and feed.version == version:
                         feed.start = cursor
                 for message in found:
                     yield message.text
@@ -159,13 +160,21 @@ class Hub:
             task.add_done_callback(self._updates.discard)
 
     async def _update(self, job_id: str, feed: Feed) -> None:
-        async with feed.reading:
-            if feed.start is not None:
-                while found := await self._read(job_id, feed.end):
-                    feed.messages += found
-                    if len(found) < PAGE:
-                        break
-                if len(feed.messages) > KEPT:
-                    feed.start = feed.messages[-KEPT - 1].id
-                    del feed.messages[:-KEPT]
+        try:
+            async with feed.reading:
+                await self._read_on(job_id, feed)
+        except Exception as error:  # noqa: BLE001  whatever it is, every watcher reads for itself
+            logger.warning("events cannot be read on: %s", error)
+            feed.messages, feed.start = [], None
         await feed.renew()
+
+    async def _read_on(self, job_id: str, feed: Feed) -> None:
+        if feed.start is None:
+            return
+        while found := await self._read(job_id, feed.end):
+            feed.messages += found
+            if len(found) < PAGE:
+                break
+        if len(feed.messages) > KEPT:
+            feed.start = feed.messages[-KEPT - 1].id
+            del feed.messages[:-KEPT]
