@@ -136,9 +136,11 @@ async def _run(
 async def _begin(deliverer: Deliverer) -> int:
     try:
         return await deliverer.begin_due()
-    except SQLAlchemyError as error:
+    except AWAY as error:
         logger.warning("the database is not reachable: %s", error)
-        return 0
+    except Exception:  # whatever it is, webhooks go on with the next look
+        logger.exception("deliveries cannot be looked up")
+    return 0
 
 
 def run(deliverer: Deliverer, sender: Sender, stop: threading.Event, interval: float) -> None:

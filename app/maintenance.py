@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, make_url
 
 from app import deliver, publish
-from app.db import idempotency, jobs, needs, outbox, quarantine, shards
+from app.db import deliveries, idempotency, jobs, needs, outbox, quarantine, shards
 from app.db.engine import AWAY as DATABASE_AWAY
 from app.db.engine import make_engine
 from app.domain.errors import StorageUnavailableError
@@ -42,6 +42,7 @@ logger = logging.getLogger("secateur.maintenance")
 
 TIDY_SECONDS = 600.0
 BATCH = 100
+FORGET_BATCH = 5000
 # What a database, a broker or an artifact store that is not reachable looks like.
 AWAY = (
     *DATABASE_AWAY,
@@ -125,16 +126,26 @@ def tidy(
     datasets: DatasetStore,
     *,
     age: timedelta | None = None,
+    message_age: timedelta = timedelta(days=30),
     stop: threading.Event | None = None,
 ) -> None:
-    """Discard files that have become too old or belong to no job, and answers kept for replays.
+    """Discard what has become too old or belongs to no job.
+
+    Args:
+        engine: the database.
+        store: of artifacts.
+        kept: checkpoints of running jobs.
+        datasets: the uploaded ones.
+        age: of jobs' files that are discarded; None keeps them.
+        message_age: of messages to webhooks that are forgotten.
+        stop: once it is set, no further item is begun.
 
     Raises:
         Exception: one of `AWAY`.
     """
     guard = Guard(engine, stop, AWAY)
     steps: dict[Loop, Step] = {
-        Loop.TIDY: _forget,
+        Loop.TIDY: partial(_forget, message_age=message_age),
         Loop.EXPIRE: partial(_expire, age=age),
         Loop.FILES: partial(_discard_files, store=store),
         Loop.CHECKPOINTS: partial(_discard_checkpoints, kept=kept),
@@ -143,10 +154,14 @@ def tidy(
     _rounds(guard, steps)
 
 
-def _forget(guard: Guard) -> None:
+def _forget(guard: Guard, message_age: timedelta) -> None:
     for forget in (idempotency.forget_old, shards.forget_ended, quarantine.forget_gone):
         with guard.engine.begin() as connection:
             forget(connection)
+    forgotten = FORGET_BATCH
+    while forgotten == FORGET_BATCH:
+        with guard.engine.begin() as connection:
+            forgotten = deliveries.forget_old(connection, message_age, limit=FORGET_BATCH)
 
 
 def _expire(guard: Guard, age: timedelta | None) -> None:
@@ -213,6 +228,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     hooks = settings.webhooks
     sender = Sender(hooks.networks, hooks.deadline_seconds)
     patience = timedelta(hours=hooks.disable_after_hours)
+    message_age = timedelta(days=hooks.keep_days)
     deliverer = deliver.Deliverer(engine, sender, patience=patience)
     interval = settings.maintenance.interval_seconds
     delivering = threading.Thread(
@@ -234,7 +250,11 @@ def run(settings: Settings, stop: threading.Event) -> None:
         while not stop.is_set():
             _guarded(lambda: tick(engine, queue, stop))
             if time.monotonic() >= next_tidy:
-                _guarded(lambda: tidy(engine, store, kept, datasets, age=age, stop=stop))
+                _guarded(
+                    lambda: tidy(
+                        engine, store, kept, datasets, age=age, message_age=message_age, stop=stop
+                    )
+                )
                 next_tidy = time.monotonic() + TIDY_SECONDS
             if not _guarded(lambda: wake.wait(interval)):
                 stop.wait(interval)

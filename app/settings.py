@@ -297,6 +297,12 @@ class Webhooks(Section):
     disable_after_hours: PositiveSeconds = Field(
         default=120, description="a webhook whose every attempt failed for this long is disabled"
     )
+    keep_days: float = Field(
+        default=30,
+        ge=7,
+        description="days after which a message is forgotten, delivered or not; attempts at one "
+        "end sooner, but what a disabled webhook missed waits",
+    )
 
     @field_validator("allow_networks", mode="before")
     @classmethod

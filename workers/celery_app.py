@@ -18,6 +18,7 @@ from celery.signals import (
     worker_process_shutdown,
     worker_shutting_down,
 )
+from celery.worker import WorkController
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from app.process import prepare
@@ -61,6 +62,12 @@ celery.steps["consumer"].add(Gate)
 def _configure_logging(**_: object) -> None:
     prepare(settings)
     logs.configure(SERVICE, settings.telemetry.log_format, settings.telemetry.log_level)
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]  # celery has no types
+def _listen_to_queues_alone(sender: WorkController, **_: object) -> None:
+    """Hear and tell nothing of other workers: a broadcast can come from anybody."""
+    sender.options |= dict.fromkeys(("without_gossip", "without_mingle", "without_heartbeat"), True)
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]  # celery has no types

@@ -16,12 +16,11 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 
-from app.queue import HELP, TASK, queue_of
+from app.queue import HELP, TASK
 
 logger = logging.getLogger("secateur.worker")
 
 LONGEST = 1 << 16  # characters of a body; ours have about two hundred
-OURS = queue_of("")  # what names of our queues begin with; the others are Celery's own
 _JOB = re.compile(r"job_[0-9a-f]{32}")
 
 
@@ -42,16 +41,10 @@ class Transport(kombu_redis.Transport):
     Channel = Channel
 
     def _deliver(self, message: Any, queue: str) -> None:
-        if queue.startswith(OURS):
-            if fault := fault_of(message):
-                _drop(fault)
-            else:
-                super()._deliver(message, queue)  # type: ignore[no-untyped-call]
-            return
-        try:  # a broadcast of Celery's, which nobody acknowledges
+        if fault := fault_of(message):
+            _drop(fault)
+        else:
             super()._deliver(message, queue)  # type: ignore[no-untyped-call]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            _drop(type(error).__name__)
 
 
 def install() -> None:

@@ -12,6 +12,8 @@ from celery import bootsteps
 from celery.worker.consumer import Consumer
 from kombu.asynchronous import Hub
 
+from app.telemetry.redaction import scrub
+
 logger = logging.getLogger("secateur.worker")
 
 _FIRST, _LONGEST = 1.0, 60.0  # seconds between two tries
@@ -61,7 +63,7 @@ def start_until_it_works(
             start()
         except Exception as error:  # noqa: BLE001  whatever it is, a worker without it is none
             lines = str(error).strip().splitlines() or [""]
-            problem = f"this worker cannot start: {type(error).__name__}: {lines[0]}"
+            problem = scrub(f"this worker cannot start: {type(error).__name__}: {lines[0]}")
             _guarded(undo)
         else:
             break

@@ -1,7 +1,7 @@
 """Rows of webhook deliveries: the queue and the log in one."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -9,6 +9,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     case,
+    delete,
     func,
     insert,
     null,
@@ -19,7 +20,7 @@ from sqlalchemy import (
 
 from app.db import quarantine
 from app.db.tables import deliveries, webhooks
-from app.domain.ids import new_id
+from app.domain.ids import id_at, new_id
 from app.domain.quarantine import Loop
 from app.domain.shares import Candidate, Shares
 from app.domain.webhooks import Delivery, DeliveryState, Dispatch, Receipt, WebhookEvent
@@ -154,6 +155,14 @@ def page(
     if before is not None:
         query = query.where(_table.id < before)
     return [_delivery(row) for row in connection.execute(query).mappings()]
+
+
+def forget_old(connection: Connection, age: timedelta, *, limit: int) -> int:
+    """Remove up to `limit` deliveries made longer ago, delivered or not; returns how many."""
+    oldest = id_at("msg", datetime.now(UTC), -age)  # ids are in the order of the primary key
+    old = select(_table.id).where(_table.id < oldest).order_by(_table.id).limit(limit)
+    query = delete(deliveries).where(_table.id.in_(old.scalar_subquery()))
+    return connection.execute(query).rowcount
 
 
 def replay(connection: Connection, endpoint_id: str, delivery_id: str) -> Delivery | None:

@@ -95,7 +95,7 @@ class DatasetStore:
         Raises:
             OSError: it cannot be removed.
         """
-        if place.is_dir():
+        if place.is_dir() and not place.is_symlink():
             remove(place)
         else:
             place.unlink(missing_ok=True)
@@ -110,6 +110,6 @@ def _id_of(name: str) -> str | None:
 
 def _changed(place: Path) -> float:
     try:
-        return place.stat().st_mtime
+        return place.lstat().st_mtime
     except FileNotFoundError:  # its upload has ended meanwhile
         return time.time()

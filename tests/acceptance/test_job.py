@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 import transformers
+from redis import Redis
 
 MAGNITUDE = {"model": "minilm", "method": "magnitude", "sparsity": 0.5}
 WANDA = MAGNITUDE | {"method": "wanda", "calibration": {"samples": 16}}
@@ -111,3 +112,10 @@ def test_a_model_that_does_not_load_ends_as_a_user_error(service, models, change
     assert job["error"]["message"]
     assert job["attempt"] == 1, "trying again would not help"
     assert service.artifacts(job["id"]) == []
+
+
+def test_workers_listen_to_nothing_but_queues(service, done):
+    with Redis.from_url(service.running.settings.queue.url) as broker:
+        assert broker.pubsub_channels() == []
+        assert broker.pubsub_numpat() == 0
+        assert not [key for key in broker.keys("*") if b"celeryev" in key or b"pidbox" in key]

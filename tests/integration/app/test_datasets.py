@@ -182,6 +182,30 @@ def test_what_uploads_left_behind_goes_after_a_day(client, settings, sweep):
     assert (settings.storage.dir / "datasets" / "lost+found").exists()
 
 
+def test_links_among_what_uploads_left_behind_go_and_what_they_name_stays(
+    settings, client, sweep, tmp_path
+):
+    incoming = settings.storage.dir / "datasets" / "incoming"
+    incoming.mkdir(parents=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").touch()
+    links = {
+        "loop": "loop",
+        "nowhere": "gone",
+        "directory": elsewhere,
+        "\udcff": elsewhere / "file",
+    }
+    for name, target in links.items():
+        (incoming / name).symlink_to(target)
+        os.utime(incoming / name, (0, 0), follow_symlinks=False)
+    os.mkfifo(incoming / "pipe")
+    os.utime(incoming / "pipe", (0, 0))
+    sweep()
+    assert list(incoming.iterdir()) == []
+    assert (elsewhere / "file").exists()
+
+
 def stored(settings):
     found = DatasetStore(settings.storage.dir).stored()
     return set(found.ours)

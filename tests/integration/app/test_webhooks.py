@@ -7,21 +7,26 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import psycopg
 import pytest
 from sqlalchemy import func, select, update
 from standardwebhooks.webhooks import Webhook
 from starlette.testclient import TestClient
 
-from app.db import quarantine, tables
+from app import maintenance
+from app.db import deliveries, quarantine, tables
 from app.deliver import Deliverer, run
+from app.domain.ids import id_at
 from app.domain.quarantine import Loop
 from app.domain.shares import Shares
 from app.main import create_app
 from app.services import keys, projects
+from app.services.quarantine import Guard
 from app.settings import Webhooks
 from app.webhooks.guard import LOOPBACK
 from app.webhooks.sender import Sender
@@ -461,6 +466,50 @@ def test_maintenance_that_is_asked_to_end_ends_within_its_grace(
     assert "did not end within" not in said
     (entry,) = log(client, webhook)
     assert (entry["state"], entry["attempts"]) == ("pending", 0)
+
+
+def test_messages_are_forgotten_after_their_time(client, engine, webhook, deliver, monkeypatch):
+    monkeypatch.setattr(maintenance, "FORGET_BATCH", 2)
+    for _ in range(5):
+        end_a_job(client)
+    deliver()
+    old, young = [each["id"] for each in log(client, webhook)][:5], end_a_job(client)
+    long_ago = datetime.now(UTC) - timedelta(days=31)
+    with engine.begin() as connection:
+        for number, each in enumerate(old):
+            made_then = f"{id_at('msg', long_ago)}{number:020x}"
+            query = update(tables.deliveries).where(tables.deliveries.c.id == each)
+            connection.execute(query.values(id=made_then))
+    guard = Guard(engine)
+    maintenance._forget(guard, timedelta(days=32))
+    assert len(log(client, webhook)) == 6
+    maintenance._forget(guard, timedelta(days=30))
+    [left] = log(client, webhook)
+    assert young in str(left["payload"])
+
+
+def test_deliveries_go_on_after_a_look_that_fails(client, engine, receiver, webhook, monkeypatch):
+    real, faults = deliveries.all_due, [psycopg.OperationalError("away"), KeyError("odd")]
+
+    def all_due(*given):
+        if faults:
+            raise faults.pop(0)
+        return real(*given)
+
+    monkeypatch.setattr(deliveries, "all_due", all_due)
+    monkeypatch.setattr(quarantine, "FIRST", timedelta(0))
+    end_a_job(client)
+    stop, sender = threading.Event(), Sender(LOOPBACK)
+    thread = threading.Thread(target=run, args=(Deliverer(engine, sender), sender, stop, 0.05))
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not receiver.received and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        stop.set()
+        thread.join()
+    assert len(receiver.received) == 1
 
 
 def test_secrets_are_shown_once_and_endpoints_are_a_projects_own(client, settings, engine, webhook):

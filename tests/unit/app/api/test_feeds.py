@@ -18,20 +18,16 @@ class Log:
         self.faults = 0
         self.answering = asyncio.Event()
         self.answering.set()
-        self.reads = 0
+        self.asked = asyncio.Event()
 
     async def read(self, _job_id, after):
         found = [message for message in self.messages if message.id > after]
-        self.reads += 1
+        self.asked.set()
         await self.answering.wait()
         if self.faults:
             self.faults -= 1
             raise ConnectionError("the database is away")
         return found
-
-    async def wait_for_read(self, number):
-        while self.reads < number:
-            await asyncio.sleep(0)
 
 
 async def watched(hub):
@@ -52,7 +48,7 @@ def test_what_comes_while_the_log_is_read_is_not_missed():
         log.answering.clear()
         hub = Hub("postgresql://", log.read)
         watching = asyncio.create_task(watched(hub))
-        await log.wait_for_read(1)  # it will say that there is nothing
+        await log.asked.wait()  # it will say that there is nothing
         log.messages += [FIRST, LAST]
         told(hub)
         await asyncio.sleep(0.05)
