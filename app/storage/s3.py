@@ -10,7 +10,7 @@ Credentials and region come from the environment (`AWS_ACCESS_KEY_ID`, ...) or t
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,10 @@ logger = logging.getLogger("secateur.storage")
 
 # A folder that has nothing in it, to ask whether the bucket answers.
 _PROBE = "secateur-check"
+# Sorts before every key of ours, and after nearly all that the client cannot read.
+_FIRST = "job_"
+# Stands for foreign keys whose names the client cannot read.
+UNREADABLE = "a key that cannot be read"
 PART = 16 << 20  # bytes; 10,000 parts at most make a file of 160 GB
 PIECE = 1 << 20
 PARTS_AT_ONCE = 4
@@ -124,13 +128,23 @@ class S3ArtifactStore:
         """The first part of every key, with its slash where more follows."""
         try:
             # Not by common prefixes: some servers list those that have become empty.
-            return {"".join(key.partition("/")[:2]) for key in self._sizes("")}
+            return {_top(key) for key in self._sizes("")}
         except InvalidPathError as error:
             # The client cannot read every key that S3 may hold, but what lies deeper is no matter.
             logger.warning("a foreign key among the artifacts: %s", _first_line(error))
+        with suppress(InvalidPathError):
             found = obstore.list_with_delimiter(self._bucket)
             keys = {entry["path"] for entry in found["objects"]}
             return keys | {f"{prefix}/" for prefix in found["common_prefixes"]}
+        return self._readable_top_names()
+
+    def _readable_top_names(self) -> set[str]:
+        """As above, where a name at the top cannot be read: from our first key on, up to it."""
+        names = {UNREADABLE}
+        with suppress(InvalidPathError):
+            for page in obstore.list(self._bucket, offset=_FIRST, chunk_size=1):
+                names |= {_top(entry["path"]) for entry in page}
+        return names
 
     def read(self, artifact: Artifact) -> Iterator[bytes]:
         """The content of a published artifact, piece by piece."""
@@ -162,6 +176,10 @@ def _told() -> Iterator[None]:
     except (BaseError, OSError) as error:
         # The first line says what happened; what follows may quote the request.
         raise StorageUnavailableError(f"the artifact store failed: {_first_line(error)}") from error
+
+
+def _top(key: str) -> str:
+    return "".join(key.partition("/")[:2])
 
 
 def _parse_folder(name: str) -> tuple[str, int] | None:

@@ -130,24 +130,33 @@ def test_foreign_keys_on_s3_are_told_and_left_alone(on_s3):
     assert found.foreign == {".DS_Store", "backup-2024/", f"{JOB}-0/", "job_notes-1/", f"{JOB}-2"}
 
 
+def escaped(key):
+    return "".join(c if c.isprintable() else f"&#{ord(c)};" for c in key)
+
+
 class Listing(BaseHTTPRequestHandler):
-    """A bucket with keys that no client of ours can write, as S3 would list them."""
+    """A bucket with keys that no client of ours can write, as S3 would list them: two a page."""
 
     def do_GET(self):
         asked = parse_qs(urlsplit(self.path).query)
         start = asked.get("prefix", [""])[0]
-        keys = [key for key in self.server.keys if key.startswith(start)]
+        after = asked.get("continuation-token", asked.get("start-after", [""]))[0]
+        keys = sorted(key for key in self.server.keys if key.startswith(start) and key > after)
         entry = (
             "<Contents><Key>{}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
             '<ETag>"x"</ETag><Size>1</Size></Contents>'
         )
         common = "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>"
+        more = "<IsTruncated>false</IsTruncated>"
         if "delimiter" in asked:
             deep = {start + key.removeprefix(start).partition("/")[0] + "/" for key in keys}
-            inside = "".join(map(common.format, sorted(deep)))
+            inside = "".join(common.format(escaped(key)) for key in sorted(deep))
         else:
-            inside = "".join(map(entry.format, keys))
-        whole = f"<IsTruncated>false</IsTruncated>{inside}"
+            if len(keys) > 2:
+                token = f"<NextContinuationToken>{escaped(keys[1])}</NextContinuationToken>"
+                more = f"<IsTruncated>true</IsTruncated>{token}"
+            inside = "".join(entry.format(escaped(key)) for key in keys[:2])
+        whole = f"{more}{inside}"
         body = f"<ListBucketResult>{whole}</ListBucketResult>".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -167,18 +176,20 @@ def listing(credentials, tmp_path):
         server.shutdown()
 
 
-@pytest.mark.parametrize("odd", ["p/zeta//b", "p/a/../b", "p/a/&#9;", f"p/{JOB}-2//x"])
+@pytest.mark.parametrize("odd", ["p/zeta//b", "p/a/../b", "p/a/\t", f"p/{JOB}-2//x"])
 def test_keys_that_cannot_be_read_hide_nothing_else(listing, odd):
     listing.keys = [f"p/{JOB}-1/config.json", odd]
     listing.store.check()
     assert (JOB, 1) in listing.store.attempts().ours
 
 
-def test_a_key_that_cannot_be_read_at_the_top_is_told(listing):
-    listing.keys = [f"p/{JOB}-1/config.json", "p/&#9;/x"]
+@pytest.mark.parametrize("odd", ["p/\t/x", "p//x", "p/../x", "p/./x", "p/zeta\x7f", "p/z\t/x"])
+def test_a_key_that_cannot_be_read_at_the_top_is_told_and_ends_nothing(listing, odd):
+    listing.keys = [odd, "p/backup/x", *(f"p/{JOB}-{number}/x" for number in range(1, 6)), "p/k/x"]
     listing.store.check()
-    with pytest.raises(StorageUnavailableError, match="whilst parsing"):
-        listing.store.attempts()
+    found = listing.store.attempts()
+    assert {(JOB, number) for number in range(1, 5)} <= found.ours
+    assert s3.UNREADABLE in found.foreign
 
 
 def test_staging_again_starts_empty(store):
