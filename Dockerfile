@@ -14,36 +14,25 @@ COPY pyproject.toml README.md LICENSE ./
 # Every package has its hash; torch alone is what its index has (its builds differ by index).
 COPY deploy/requirements requirements
 RUN /opt/tools/bin/pip install --require-hashes --no-deps -r requirements/tools.lock
+COPY deploy/install /usr/local/bin/install-image
 COPY app app
 COPY migrations migrations
 
 FROM builder AS api-builder
-RUN /opt/secateur/bin/pip install --require-hashes --no-deps -r requirements/api.lock && \
-    /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . && \
-    /opt/secateur/bin/pip install --no-deps /wheels/*.whl && \
-    /opt/secateur/bin/pip uninstall --yes pip && \
-    /opt/tools/bin/cyclonedx-py environment -o /opt/secateur/sbom.cdx.json /opt/secateur/bin/python
+RUN /usr/local/bin/install-image api
 
 FROM builder AS worker-builder
 # An index that has builds for CPUs only; empty for what pip is set up with.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY workers workers
 RUN /opt/secateur/bin/pip install ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} 'torch>=2.13,<2.14' && \
-    /opt/secateur/bin/pip install --require-hashes --no-deps -r requirements/worker.lock && \
-    /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . && \
-    /opt/secateur/bin/pip install --no-deps /wheels/*.whl && \
-    /opt/secateur/bin/pip uninstall --yes pip && \
-    /opt/tools/bin/cyclonedx-py environment -o /opt/secateur/sbom.cdx.json /opt/secateur/bin/python
+    /usr/local/bin/install-image worker
 
 FROM builder AS worker-cuda-builder
 COPY workers workers
 # What PyPI has for Linux carries CUDA.
 RUN /opt/secateur/bin/pip install 'torch>=2.13,<2.14' && \
-    /opt/secateur/bin/pip install --require-hashes --no-deps -r requirements/worker.lock && \
-    /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . && \
-    /opt/secateur/bin/pip install --no-deps /wheels/*.whl && \
-    /opt/secateur/bin/pip uninstall --yes pip && \
-    /opt/tools/bin/cyclonedx-py environment -o /opt/secateur/sbom.cdx.json /opt/secateur/bin/python
+    /usr/local/bin/install-image worker
 
 FROM ${BASE} AS runtime
 RUN groupadd --gid 10001 secateur && \
