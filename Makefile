@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .DEFAULT_GOAL := help
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
-.PHONY: bench-memory bench-plans bench-workers bench-soak chaos
+.PHONY: bench-memory bench-plans bench-workers bench-soak chaos mutation
 .PHONY: bench-7b
 .PHONY: lock audit sbom
 
@@ -103,6 +103,9 @@ bench-soak: install ## ten minutes of mixed load with 200 watchers; MINUTES=2 fo
 
 chaos: install ## faults of every kind on real processes, about an hour; SEED=, ROUNDS= and ONLY= choose
 	$(BIN)/python -m benchmarks.chaos $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only "$(ONLY)")
+
+mutation: install ## break every module that guards something, see whether tests notice; MUTANTS=, SEED= and ONLY= choose
+	$(BIN)/python -m benchmarks.mutation $(if $(MUTANTS),--mutants $(MUTANTS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
 
 bench-ecoflap: install ## what ECoFLaP's first stage costs
 	$(BIN)/python -m benchmarks.ecoflap
