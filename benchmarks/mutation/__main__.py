@@ -69,7 +69,7 @@ def sample(found: Sequence[Break], number: int, seed: str) -> list[Break]:
         by_kind[each.kind].append(each)
     turns = [(turn, kind) for kind, breaks in by_kind.items() for turn in range(len(breaks))]
     drawn = [by_kind[kind][turn] for turn, kind in sorted(turns, key=lambda each: each[0])]
-    return sorted(drawn[:number], key=lambda each: each.start)
+    return sorted(drawn[:number], key=found.index)
 
 
 def _stale(module: str, found: Sequence[Break], reasons: Sequence[str]) -> dict[str, int]:
