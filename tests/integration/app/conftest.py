@@ -1,12 +1,17 @@
-"""A real S3 server, with one user; a checkpoint to plan with."""
+"""A real S3 server, with one user; a real HTTP server; a checkpoint to plan with."""
 
 import shutil
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from app.local.process import running
+from app.local.valkey import free_port
+from app.main import create_app
 from tests.integration.app.headers import SHAPES, write_header
 from tests.seaweedfs import ACCESS, SECRET, Weed
 
@@ -31,3 +36,18 @@ def checkpoint(model_root):
     file = model_root / "tiny" / "model.safetensors"
     write_header(file, SHAPES)
     return file
+
+
+@pytest.fixture
+def serving(settings):
+    """The address of the API over HTTP."""
+    port = free_port()
+    config = uvicorn.Config(create_app(settings), port=port, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()

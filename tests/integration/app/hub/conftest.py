@@ -2,17 +2,12 @@
 
 import os
 import shutil
-import threading
-import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import uvicorn
 
-from app.local.valkey import free_port
-from app.main import create_app
 from app.services import attempts, keys
 from app.storage.store import open_store
 from tests.families import BY_NAME
@@ -72,20 +67,6 @@ def publish(engine, settings):
 def unfinished(engine):
     with engine.begin() as connection:
         return new_job(connection, max_attempts=1).id
-
-
-@pytest.fixture
-def serving(settings):
-    port = free_port()
-    config = uvicorn.Config(create_app(settings), port=port, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ def matrix(block, modality, zeros):
     )
 
 
-@pytest.fixture
-def page(tmp_path):
+def written(directory):
+    """A page whose names are hostile."""
     matrices = (
         matrix("vision.0", Modality.VISION, 50),
         matrix(EVIL, Modality.LANGUAGE, 75),
@@ -48,8 +48,13 @@ def page(tmp_path):
             set="scenes", sha256="0", samples=8, metrics={MetricName.ACCURACY: measured}
         ),
     )
-    write_page(tmp_path, f"model {EVIL}", report, Sizes(1000, 600), plots(report))
-    return (tmp_path / PAGE_FILE).read_text()
+    write_page(directory, f"model {EVIL}", report, Sizes(1000, 600), plots(report))
+    return (directory / PAGE_FILE).read_text()
+
+
+@pytest.fixture
+def page(tmp_path):
+    return written(tmp_path)
 
 
 def test_the_plot_has_a_bar_per_block(page):

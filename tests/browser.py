@@ -1,0 +1,47 @@
+"""A real browser without a window, which reaches this machine only.
+
+It is Debian's `chromium` or any Chrome on the path; nothing is downloaded. Playwright drives it.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
+# As on a machine without the internet: no other name leads anywhere.
+_ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """The browser, started."""
+    with sync_playwright() as driver:
+        # Without its sandbox, which a container's root cannot have.
+        options = ["--no-sandbox", "--disable-dev-shm-usage", _ALONE]
+        started = driver.chromium.launch(executable_path=BROWSER, args=options)
+        try:
+            yield started
+        finally:
+            started.close()
+
+
+def complaints(page: Page) -> list[str]:
+    """A list that fills with what goes wrong on the page from now on.
+
+    It holds errors and warnings of the console (the content policy's refusals are among them),
+    exceptions of scripts, requests that failed, and requests to anywhere but this machine.
+    """
+    found: list[str] = []
+    page.on("console", lambda m: m.type in {"error", "warning"} and found.append(m.text))
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("requestfailed", lambda request: found.append(f"{request.url}: {request.failure}"))
+    page.on(
+        "request",
+        lambda request: (
+            request.url.startswith(("http://127.0.0.1:", "data:")) or found.append(request.url)
+        ),
+    )
+    return found
