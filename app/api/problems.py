@@ -181,8 +181,12 @@ def _system(request: Request, error: Exception) -> JSONResponse:
     return _secateur(request, errors.StorageUnavailableError(text))
 
 
-def _unstorable(request: Request, _: Exception) -> JSONResponse:
-    text = "a text holds a NUL character or half of a surrogate pair, which cannot be stored"
+def _unstorable(request: Request, error: Exception) -> JSONResponse:
+    logger.warning("a value cannot be stored: %s", error)
+    text = (
+        "a text holds a NUL character or half of a surrogate pair, or a number is NaN or infinite; "
+        "these cannot be stored"
+    )
     return _secateur(request, errors.StorableTextError(text))
 
 

@@ -65,6 +65,7 @@ def add_artifact_bytes(connection: Connection, project_id: str, size: int) -> No
     connection.execute(query.values(artifact_bytes=total))
 
 
+_LARGEST = 2**63 - 1  # that the database counts to; limits may be larger
 _SOME = (
     select(outbox.c.job_id)
     .where(outbox.c.project_id == bindparam("project_id"))
@@ -75,7 +76,7 @@ _QUEUED = select(func.count()).select_from(_SOME.subquery())
 
 def queued(connection: Connection, project_id: str, *, up_to: int) -> int:
     """How many jobs of the project wait for a worker; counting stops at `up_to`."""
-    told = {"project_id": project_id, "up_to": up_to}
+    told = {"project_id": project_id, "up_to": min(up_to, _LARGEST)}
     return int(connection.execute(_QUEUED, told).scalar_one())
 
 
@@ -87,7 +88,7 @@ _ROOM = select(
 
 def used(connection: Connection, project_id: str, *, up_to: int) -> tuple[int, int]:
     """Jobs that wait for a worker, counted up to `up_to`, and bytes of published files."""
-    told = {"project_id": project_id, "up_to": up_to}
+    told = {"project_id": project_id, "up_to": min(up_to, _LARGEST)}
     queued_jobs, artifact_bytes = connection.execute(_ROOM, told).one()
     return queued_jobs, artifact_bytes
 

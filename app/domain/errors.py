@@ -408,7 +408,7 @@ class JobTooLargeError(UserError):
 
 
 class StorableTextError(UserError):
-    """A text holds characters that cannot be stored: NUL or half of a surrogate pair."""
+    """A text or number that cannot be stored: NUL, half of a surrogate pair, NaN, infinity."""
 
     code = "text_not_storable"
 

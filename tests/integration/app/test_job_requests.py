@@ -209,10 +209,9 @@ class TestChanges:
     def test_labels_and_metadata_are_bounded(self, client, change):
         assert client.post("/v1/jobs", json=JOB | change).status_code in {413, 422}
 
-    @pytest.mark.parametrize("value", ["\0", "\ud800"])
+    @pytest.mark.parametrize("value", ['"\\u0000"', '"\\ud800"', "NaN", "-Infinity", "1e999"])
     def test_what_cannot_be_stored_is_refused(self, client, value):
-        content = f'{{"metadata": {{"a": "{value.encode("unicode_escape").decode()}"}}}}'
-        content = content.replace("\\x00", "\\u0000")
+        content = f'{{"metadata": {{"a": {value}}}}}'
         headers = {"Content-Type": "application/json"}
         answer = client.patch(f"/v1/jobs/{submit(client)}", content=content, headers=headers)
         assert_problem(answer, 422, "text_not_storable")

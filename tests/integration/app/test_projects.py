@@ -201,6 +201,12 @@ def test_rotation_replaces_the_secret(client, grace, status):
         assert client.get("/v1/jobs", headers=headers).status_code == expected
 
 
+def test_a_limit_beyond_what_the_database_counts_refuses_nobody(client, engine):
+    set_limits(engine, queued_jobs=10**30, artifact_bytes=10**30, requests_per_minute=10**30)
+    assert client.post("/v1/jobs", json=JOB).status_code == 202
+    assert client.get("/v1/project").json()["limits"]["queued_jobs"] == 10**30
+
+
 def test_queued_jobs_are_limited_exactly(client, engine):
     set_limits(engine, queued_jobs=5)
     with ThreadPoolExecutor(8) as pool:
