@@ -42,6 +42,7 @@ from app.api.routers import (
     webhooks,
     workers,
 )
+from app.api.turns import Turns
 from app.db.engine import make_engine
 from app.process import prepare
 from app.queue import CeleryQueue
@@ -83,7 +84,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             stop = private_metrics.serve(telemetry.metrics_host, telemetry.metrics_port, probes)
             ending.push_async_callback(asyncio.to_thread, stop)
             resources = Resources(
-                settings, engine, queue, store, rates, hub, rules, announcer, Breaker(), probes
+                settings=settings,
+                engine=engine,
+                queue=queue,
+                store=store,
+                rates=rates,
+                hub=hub,
+                rules=rules,
+                announcer=announcer,
+                breaker=Breaker(),
+                probes=probes,
+                uploads=Turns(),
             )
             yield {"resources": resources}
         finally:

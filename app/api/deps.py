@@ -12,6 +12,7 @@ from app.api.announcer import Announcer
 from app.api.breaker import Breaker
 from app.api.feeds import Hub
 from app.api.readiness import Probes
+from app.api.turns import Turns
 from app.domain.access import DEFAULT_PROJECT, Caller, Scope
 from app.domain.errors import KeyMissingError, RateLimitError, ScopeError
 from app.queue import CeleryQueue
@@ -36,6 +37,7 @@ class Resources:
     announcer: Announcer
     breaker: Breaker
     probes: Probes
+    uploads: Turns
 
 
 class State(TypedDict):

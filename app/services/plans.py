@@ -67,7 +67,7 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
     """
     spec = check(connection, caller, request, rules).spec
     projects.check_quotas(connection, caller, rules.room)
-    outline = rules.outlines.of(parse_model_source(spec.model))
+    outline = rules.outlines.of(parse_model_source(spec.model), caller.project_id)
     placement = placed(connection, request, Checked(spec, outline), rules)
     recipe = spec.recipe
     matrices = []

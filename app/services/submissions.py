@@ -73,7 +73,7 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
         UserError: the model, a data set, the method or its parameters cannot be accepted.
     """
     source = parse_model_source(request.model)
-    outline = outline_of(source, rules.outlines)
+    outline = outline_of(source, rules.outlines, caller.project_id)
     if outline is not None:
         check_form(outline.config, outline.tensors)
     publishing.check_destinations(request.publish, rules.destinations, caller.project_id)
@@ -166,7 +166,7 @@ def placed(
     )
 
 
-def outline_of(source: ModelSource, outlines: Outlines) -> Outline | None:
+def outline_of(source: ModelSource, outlines: Outlines, project_id: str) -> Outline | None:
     """The model's outline; None where the hub does not give it to this process now.
 
     That refuses no job: workers may have another token or another way to the hub, and try again.
@@ -175,7 +175,7 @@ def outline_of(source: ModelSource, outlines: Outlines) -> Outline | None:
         UserError: the model's files are not ones we load.
     """
     try:
-        return outlines.of(source)
+        return outlines.of(source, project_id)
     except (ModelFilesError, ModelLoadError, UnsafeWeightsError):
         raise
     except SecateurError:

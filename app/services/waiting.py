@@ -91,7 +91,7 @@ def retire(connection: Connection, caller: Caller, name: str, rules: Rules) -> R
 
 def _move(connection: Connection, job: Job, rules: Rules) -> None:
     spec, request = JobSpec.model_validate(job.spec), JobRequest.model_validate(job.request)
-    outline = outline_of(parse_model_source(spec.model), rules.outlines)
+    outline = outline_of(parse_model_source(spec.model), rules.outlines, job.project_id)
     placement = placed(connection, request, Checked(spec, outline), rules)
     to = placement.worker_class
     jobs.move(connection, job.id, worker_class=to, memory_bytes=placement.memory_bytes)

@@ -6,15 +6,21 @@ a range of bytes. Only the files that a job would load are looked at.
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.domain.errors import ModelFilesError, ModelLoadError, SecateurError
+from app.domain.errors import (
+    HubUnavailableError,
+    ModelFilesError,
+    ModelLoadError,
+    SecateurError,
+)
 from app.domain.model_source import HubModel, ModelSource
 from app.domain.tensors import StoredTensor
 from app.sources.directory import (
@@ -43,6 +49,7 @@ _FIRST = 100_000  # bytes of a file that are asked for first: most headers are s
 _KEPT, _FRESH = 64, 60.0  # answers held in memory, and the seconds for which they are
 _KEPT_TENSORS = 400_000  # of all these answers
 _AT_ONCE = 8
+_ASKING, _ASKING_EACH = 12, 4  # models that the hub is asked for at a time, and those of a project
 
 Headers = Callable[[str], dict[str, StoredTensor]]
 
@@ -79,31 +86,51 @@ class Outlines:
         self._max_header = max_header
         self._hub = HubFiles(hub_endpoint)
         self._known: OrderedDict[HubModel, tuple[float, Outline | SecateurError]] = OrderedDict()
+        self._asking = Counter[str]()
         self._lock = threading.Lock()
         self._parsing = threading.Lock()  # one header at a time: parsing takes many times its bytes
 
-    def of(self, source: ModelSource) -> Outline:
+    def of(self, source: ModelSource, asker: str) -> Outline:
         """The outline of a model.
 
         Answers of the hub, refusals too, count for a minute.
 
+        Args:
+            source: the model's name.
+            asker: whose project wants to know; the hub is asked little at a time for one.
+
         Raises:
             UserError: the model does not exist, may not be had, or is not one we load.
-            HubUnavailableError: the hub does not answer.
+            HubUnavailableError: the hub does not answer, or has been asked for much already.
         """
         if not isinstance(source, HubModel):
             return self._on_disk(resolve_local_model(source.path, self.roots))
         with self._lock:
             until, found = self._known.get(source, (0.0, None))
         if found is None or time.monotonic() > until:
-            try:
-                found = self._ask(source)
-            except SecateurError as error:
-                found = error
+            with self._turn(asker):
+                try:
+                    found = self._ask(source)
+                except SecateurError as error:
+                    found = error
             self._keep(source, found)
         if isinstance(found, SecateurError):
             raise type(found)(str(found))
         return found
+
+    @contextmanager
+    def _turn(self, asker: str) -> Iterator[None]:
+        """Whoever asks a slow hub holds a thread and a connection; nobody waits for that here."""
+        with self._lock:
+            if self._asking.total() >= _ASKING or self._asking[asker] >= _ASKING_EACH:
+                raise HubUnavailableError("the hub is being asked for other models; try again")
+            self._asking[asker] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._asking[asker] -= 1
+                self._asking += Counter()  # without those who ask nothing
 
     def _keep(self, source: HubModel, found: Outline | SecateurError) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ from app.uploads.picture import as_rgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _SCAN, _MAX_SCANS = b"\xff\xda", 200  # of a JPEG; each goes over all of its pixels
+_RUN_LENGTHS = {1, 2}  # kinds of compression of a BMP; Pillow unpacks them byte by byte in Python
 
 
 def check_image(content: bytes, row: int, max_pixels: int) -> int:
@@ -24,8 +25,8 @@ def check_image(content: bytes, row: int, max_pixels: int) -> int:
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         width, height = image.size
-        scans = content.count(_SCAN) if image.format in {"JPEG", "MPO"} else 0
-        if width * height <= max_pixels and scans <= _MAX_SCANS:
+        costly = _costly(image, content)
+        if width * height <= max_pixels and not costly:
             as_rgb(image)
             return width * height
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -36,5 +37,17 @@ def check_image(content: bytes, row: int, max_pixels: int) -> int:
     except Exception as error:  # whatever a foreign file made a decoder raise
         raise ImageInvalidError(row, f"the image does not decode: {words_of(error)}") from error
     if width * height <= max_pixels:
-        raise ImageInvalidError(row, f"a JPEG of {scans} scans; {_MAX_SCANS} are accepted")
+        raise ImageInvalidError(row, costly)
     raise ImageTooLargeError(row, f"{width} x {height} is more than {max_pixels} pixels")
+
+
+def _costly(image: Image.Image, content: bytes) -> str:
+    """Why decoding would take much longer than its pixels account for; empty where it would not."""
+    match image.format:
+        case "JPEG" | "MPO":
+            scans = content.count(_SCAN)
+            return f"a JPEG of {scans} scans; {_MAX_SCANS} are accepted" * (scans > _MAX_SCANS)
+        case "BMP" if image.info.get("compression") in _RUN_LENGTHS:
+            return "a BMP packed by run lengths is not accepted; save it as PNG"
+        case _:
+            return ""

@@ -1,7 +1,13 @@
 """Pictures of any mode as people see them: what checks uploads is what reads them later."""
 
+import warnings
+
 import numpy as np
 from PIL import Image, ImageOps
+
+# What Pillow has to say of a foreign file is that file's own business: one can bring as many
+# different warnings as it has bytes, which would all be logged and remembered.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _DEEP = ("I;16", "I;16L", "I;16B", "I")  # 16 bits of grey; Pillow would turn them all white
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
@@ -75,7 +76,7 @@ _BODY = {"schema": {"type": "string", "format": "binary"}}
         }
     },
 )
-def upload(
+async def upload(
     caller: Uploader,
     resources: WithResources,
     file: Annotated[Path, Depends(_received)],
@@ -88,7 +89,8 @@ def upload(
     A row has `text`, or `prompt` and `answer`; `image`, a path in the archive; `label`. All rows
     have the same fields. Everything is checked before anything is stored.
     """
-    found, new = datasets.upload(resources.engine, caller, store, file, limits)
+    work = partial(datasets.upload, resources.engine, caller, store, file, limits)
+    found, new = await resources.uploads.run(caller.project_id, work)
     response.headers["Location"] = f"{PATH}/{found.id}"
     if not new:
         response.status_code = HTTPStatus.OK

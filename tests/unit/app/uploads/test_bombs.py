@@ -176,6 +176,39 @@ def test_images_are_measured_before_they_are_decoded(refused, content, code):
     assert refused(archive({"rows.jsonl": ROW, "a.png": content})) == code
 
 
+def packed_bmp(kind, bits, content):
+    side, colours = 64, 4 << bits
+    begin = 54 + colours
+    head = struct.pack("<2sI2HI", b"BM", begin + len(content), 0, 0, begin)
+    size = struct.pack("<I2i2H6I", 40, side, side, 1, bits, kind, len(content), 1, 1, 1 << bits, 0)
+    return head + size + bytes(colours) + content
+
+
+@pytest.mark.parametrize(("kind", "bits"), [(1, 8), (2, 4)])
+def test_run_lengths_are_refused_since_their_decoder_takes_long(refused, kind, bits):
+    image = packed_bmp(kind, bits, b"\x01\x01\0\0" * 64)
+    assert refused(archive({"rows.jsonl": ROW, "a.png": image})) == "dataset_image_invalid"
+
+
+WARN = """
+import sys
+from app.uploads.images import check_image
+check_image(sys.stdin.buffer.read(), 1, 100)
+"""
+
+
+def test_no_image_fills_the_log_with_warnings():
+    entry = struct.Struct("<2H2I")
+    entries = b"".join(entry.pack(tag, 2, 0xFFFF, 0xFFFF0000) for tag in range(900, 1900))
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 1000) + entries
+    plain = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(plain, "JPEG", exif=exif)
+    ended = subprocess.run(
+        [sys.executable, "-c", WARN], input=plain.getvalue(), capture_output=True, check=True
+    )
+    assert ended.stderr == b""
+
+
 def test_all_images_together_are_bounded(refused):
     rows = b"".join(b'{"text": "a", "image": "%d.png"}\n' % n for n in range(4))
     files = {f"{n}.png": png(99, (n, 0, 0)) for n in range(4)}
