@@ -96,7 +96,7 @@ def _reason(error: ValidationError) -> str:
             return f"unknown field {name!r}; a row has {', '.join(Row.model_fields)}"
         case "string_type":
             return f"{name} is not a text"
-        case "string_too_long":
+        case "too_long":
             return f"{name} is longer than {MAX_TEXT} characters"
         case "value_error":
             reason = str(issue["ctx"]["error"])

@@ -4,15 +4,16 @@ Those that need a database name the quickest of its tests; all share one server.
 """
 
 _APP, _API = "tests/unit/app", "tests/integration/app"
+_UPLOADS = f"{_APP}/uploads"
 _PRUNING, _WORKERS = "tests/unit/pruning", "tests/unit/workers"
 
 # What comes from outside: uploads, archives, images, JSON, headers, patterns, URLs.
 _FOREIGN = {
-    "app/uploads/archive.py": (f"{_APP}/uploads",),
-    "app/uploads/images.py": (f"{_APP}/uploads",),
-    "app/uploads/ingest.py": (f"{_APP}/uploads",),
-    "app/uploads/limits.py": (f"{_APP}/uploads",),
-    "app/uploads/rows.py": (f"{_APP}/uploads",),
+    "app/uploads/archive.py": (f"{_UPLOADS}/test_archive.py", f"{_UPLOADS}/test_ingest.py"),
+    "app/uploads/images.py": (f"{_UPLOADS}/test_limits.py", f"{_UPLOADS}/test_ingest.py"),
+    "app/uploads/ingest.py": (f"{_UPLOADS}/test_limits.py", f"{_UPLOADS}/test_ingest.py"),
+    "app/uploads/limits.py": (f"{_UPLOADS}/test_limits.py",),
+    "app/uploads/rows.py": (f"{_UPLOADS}/test_limits.py", f"{_UPLOADS}/test_ingest.py"),
     "app/domain/bounded_json.py": (f"{_APP}/domain/test_bounded_json.py",),
     "app/domain/patterns.py": (f"{_APP}/domain/test_patterns.py",),
     "app/domain/urls.py": (f"{_APP}/domain/test_urls.py",),
@@ -28,6 +29,8 @@ _ACCESS = {
     "app/domain/shares.py": (f"{_APP}/domain/test_shares.py",),
     "app/telemetry/redaction.py": (f"{_APP}/telemetry/test_redaction.py",),
     "app/telemetry/tracebacks.py": (f"{_APP}/telemetry/test_logs.py",),
+    "app/domain/access.py": (f"{_APP}/domain/test_access.py",),
+    "app/services/room.py": (f"{_APP}/services/test_room.py",),
     "app/services/keys.py": (f"{_API}/test_projects.py",),
     "app/db/keys.py": (f"{_API}/test_projects.py",),
 }
@@ -47,6 +50,7 @@ _FILES = {
     "app/packed/pack.py": (f"{_APP}/packed/test_pack.py",),
     "app/packed/unpack.py": (f"{_APP}/packed/test_pack.py",),
     "app/storage/local.py": (f"{_APP}/storage/test_local.py",),
+    "app/storage/names.py": (f"{_APP}/storage/test_names.py",),
     "app/storage/tar.py": (f"{_APP}/storage/test_tar.py",),
     "workers/pipeline/verify.py": (f"{_WORKERS}/pipeline/test_verify.py",),
 }

@@ -74,3 +74,47 @@ def test_nothing_but_a_value_or_our_error(content):
     given_ = content.encode() if isinstance(content, str) else content
     with suppress(JsonError):
         json.dumps(parse_json(given_, LIMITS))
+
+
+@pytest.mark.parametrize(
+    ("within", "beyond"),
+    [
+        (b'"' + b"x" * 1998 + b'"', b'"' + b"x" * 1999 + b'"'),
+        (b"[" + b"1," * 99 + b"1]", b"[" + b"1," * 100 + b"1]"),
+        (b'"' + b"[" * 100 + b'"', b'"' + b"[" * 101 + b'"'),
+        (b'"' + b"{" * 100 + b'"', b'"' + b"{" * 101 + b'"'),
+        (b"[" * 5 + b"]" * 5, b"[" * 6 + b"]" * 6),
+        (b'[[[[{"a": 1}]]]]', b'[[[[{"a": []}]]]]'),
+        (b'[1, {"a": [[[]]]}]', b'[1, {"a": [[[[]]]]}]'),
+        (b"1" * 20, b"1" * 21),
+        (b"[-" + b"1" * 19 + b"]", b"[-" + b"1" * 20 + b"]"),
+    ],
+)
+def test_a_bound_itself_is_accepted(within, beyond):
+    assert parse_json(within, LIMITS) == json.loads(within)
+    with pytest.raises(JsonError):
+        parse_json(beyond, LIMITS)
+
+
+def test_bounds_that_are_not_given():
+    assert JsonLimits(bytes=1) == JsonLimits(bytes=1, values=200_000, depth=32, unique=True)
+
+
+def test_what_is_told_of_foreign_names_and_places_is_short_and_counts_from_one():
+    name = b'"' + b"n" * 150 + b'"'
+    with pytest.raises(JsonError) as error:
+        parse_json(b'{"a": 0, ' + name + b": 1, " + name + b": 2}", LIMITS)
+    assert str(error.value) == f"an object has {'n' * 100!r} twice"
+    with pytest.raises(JsonError, match=r"not JSON \(expecting value: line 2, column 3\)"):
+        parse_json(b"[\n1,]", LIMITS)
+    with pytest.raises(JsonError, match=r"not UTF-8 \(byte 3\)"):
+        parse_json(b'"ab\xff"', LIMITS)
+
+
+def test_nesting_that_the_interpreter_cannot_follow_is_told_alike(monkeypatch):
+    def too_deep(*_, **__):
+        raise RecursionError
+
+    monkeypatch.setattr(json, "loads", too_deep)
+    with pytest.raises(JsonError, match="nested more than 5 deep"):
+        parse_json(b"[]", LIMITS)

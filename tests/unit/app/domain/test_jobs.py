@@ -1,7 +1,22 @@
+from datetime import UTC, datetime
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.jobs import TRANSITIONS, JobStatus, sources
+from app.domain.jobs import (
+    DEFAULT_CLASS,
+    TRANSITIONS,
+    Event,
+    EventLevel,
+    EventType,
+    Job,
+    JobFilter,
+    JobStatus,
+    NewEvent,
+    sources,
+    status_event,
+)
 
 statuses = st.sampled_from(JobStatus)
 
@@ -31,3 +46,46 @@ def test_every_status_can_reach_an_end(start):
 
 def test_nothing_but_a_claim_starts_a_job():
     assert sources(JobStatus.RUNNING) == (JobStatus.QUEUED,)
+
+
+def test_the_transitions_are_those_of_the_drawing():
+    drawn = {
+        ("queued", "running"),
+        ("queued", "cancelled"),
+        ("queued", "failed"),  # its time to wait is over
+        ("running", "queued"),
+        ("running", "cancelling"),
+        ("running", "succeeded"),
+        ("running", "failed"),
+        ("cancelling", "cancelled"),
+    }
+    assert {(start, end) for start, ends in TRANSITIONS.items() for end in ends} == drawn
+    assert sources(JobStatus.FAILED) == (JobStatus.QUEUED, JobStatus.RUNNING)
+    assert sources(JobStatus.CANCELLED) == (JobStatus.QUEUED, JobStatus.CANCELLING)
+
+
+def test_a_status_event_says_the_status_in_words_and_in_data():
+    assert status_event(JobStatus.QUEUED) == NewEvent(
+        EventType.STATUS, "queued", EventLevel.INFO, {"status": "queued"}
+    )
+    told = status_event(JobStatus.FAILED, "no disk", EventLevel.ERROR, code="storage_failed")
+    assert (told.message, told.level) == ("no disk", EventLevel.ERROR)
+    assert told.data == {"status": "failed", "code": "storage_failed"}
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_the_log_ends_with_a_status_that_nothing_follows(status):
+    def event(kind, data):
+        return Event(1, 1, datetime.now(UTC), EventLevel.INFO, kind, "", data)
+
+    assert event(EventType.STATUS, {"status": status}).last is status.terminal
+    assert not event(EventType.MEMBER, {"status": status}).last
+    assert not event(EventType.STATUS, {}).last
+
+
+def test_a_job_begins_unclaimed():
+    job = Job(spec={}, max_attempts=3, id="job_1", created_at=datetime.now(UTC))
+    assert (job.status, job.attempt, job.fruitless) == (JobStatus.QUEUED, 0, 0)
+    assert (job.progress, job.priority, job.worker_class) == (0, 0, DEFAULT_CLASS)
+    assert job.etag == '"1"'
+    assert not JobFilter().oldest_first

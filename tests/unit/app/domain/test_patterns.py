@@ -78,3 +78,40 @@ def test_any_text_is_a_pattern_or_refused(text):
 
 def test_patterns_that_match_nothing_are_told():
     assert Patterns(["a*", "b*", "c"]).unmatched(["ab", "ac"]) == ["b*", "c"]
+
+
+def accepted(patterns):
+    try:
+        TypeAdapter(ModulePatterns).validate_python(patterns)
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("patterns", "fits"),
+    [
+        ((), True),
+        (("a",) * 100, True),
+        (("a",) * 101, False),
+        (("a" * 256,), True),
+        (("a" * 257,), False),
+        (("",), False),
+        (("a", "re:("), False),
+    ],
+)
+def test_number_and_length_are_bounded(patterns, fits):
+    assert accepted(patterns) is fits
+
+
+def test_memory_of_an_expression_is_bounded():
+    """A mebibyte holds about 55 times the letters of all scripts."""
+    assert matcher("re:" + r"\pL" * 45)("\u00e4" * 45)
+    with pytest.raises(PydanticCustomError, match="pattern too large"):
+        matcher("re:" + r"\pL" * 70)
+
+
+def test_an_expression_that_is_refused_is_told_to_its_sender_alone(capfd):
+    with pytest.raises(PydanticCustomError, match=r"missing \)"):
+        matcher("re:(")
+    assert capfd.readouterr() == ("", "")

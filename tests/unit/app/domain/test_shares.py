@@ -45,3 +45,21 @@ def test_the_project_with_the_fewest_under_way_comes_first():
 def test_of_one_endpoint_the_longest_due_comes_first():
     due = candidates([("a", "a-0")] * 3, "due")
     assert [each.id for each in choose(due, [], SHARES)] == ["due0", "due1"]
+
+
+def test_what_is_under_way_counts_against_the_total():
+    held = candidates([("a", "a-0"), ("b", "b-0"), ("c", "c-0")], "held")
+    due = candidates([("d", f"d-{n % 3}") for n in range(9)] + [("a", "a-1")] * 9, "due")
+    assert len(choose(due, held, Shares(total=5, project=9, endpoint=9))) == 2
+    assert choose(due, held, Shares(total=3, project=9, endpoint=9)) == []
+    assert choose(due, held, Shares(total=2, project=9, endpoint=9)) == []
+
+
+def test_projects_take_turns_in_the_order_in_which_they_are_due():
+    due = candidates([("b", "b-0"), ("b", "b-1"), ("a", "a-0"), ("a", "a-1")], "due")
+    chosen = choose(due, [], Shares(total=9, project=9, endpoint=9))
+    assert [each.endpoint_id for each in chosen] == ["b-0", "a-0", "b-1", "a-1"]
+
+
+def test_the_shares_that_the_documentation_tells():
+    assert Shares() == Shares(total=256, project=8, endpoint=4)

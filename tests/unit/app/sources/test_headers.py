@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from app.domain.errors import ModelLoadError
 from app.domain.tensors import BITS
-from app.sources.headers import read_header
+from app.sources.headers import header_length, parse_header, read_header
 
 
 def write(file, header, data=b"", length=None):
@@ -159,3 +159,88 @@ def test_the_largest_header_takes_bounded_memory(tmp_path):
     # Of this program alone: what getrusage tells was the parent's once.
     [peak] = [line for line in ran.stdout.splitlines() if line.startswith("VmHWM")]
     assert int(peak.split()[1]) * 1024 < limit
+
+
+def parsed(header, size=0, length=None):
+    content = header if isinstance(header, bytes) else json.dumps(header).encode()
+    length = len(content) if length is None else length
+    return parse_header(content, length, "x", 8 + length + size)
+
+
+def refused(header, says, size=0):
+    with pytest.raises(ModelLoadError, match=says):
+        parsed(header, size)
+
+
+def test_lengths_of_headers():
+    for length in (2, 16 << 20):
+        assert header_length(length.to_bytes(8, "little"), "x") == length
+    for length, says in ((1, "no header"), ((16 << 20) + 1, "16777216 are accepted")):
+        with pytest.raises(ModelLoadError, match=says):
+            header_length(length.to_bytes(8, "little"), "x")
+    with pytest.raises(ModelLoadError, match="no header"):
+        header_length(bytes([9, 0, 0, 0, 0, 0, 0]), "x")
+    assert header_length((10).to_bytes(8, "little"), "x", 10) == 10
+    with pytest.raises(ModelLoadError, match="11 bytes long; 10 are accepted"):
+        header_length((11).to_bytes(8, "little"), "x", 10)
+
+
+def test_a_pointer_of_git_is_told_as_one(tmp_path):
+    (tmp_path / "x").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ModelLoadError, match="run git lfs pull"):
+        read_header(tmp_path / "x")
+
+
+def test_a_header_may_have_so_many_values():
+    def noted(values):
+        return {"__metadata__": {"a": "," * (values - 2)}}
+
+    assert parsed(noted(1 << 19)) == {}
+    refused(noted((1 << 19) + 1), "more than 524288 values")
+
+
+def test_a_header_may_be_so_deep():
+    refused({"a": entry() | {"shape": [[]]}}, "nested more than 3 deep")
+
+
+def test_bounds_of_one_tensor():
+    assert set(parsed({"a" * 1024: entry()}, 24)) == {"a" * 1024}
+    refused({"a" * 1025: entry()}, "a name of 1025 characters", 24)
+    assert parsed({"a": entry(shape=(1,) * 15 + (6,))}, 24)["a"].numel == 6
+    refused({"a": entry(shape=(1,) * 16 + (6,))}, "has no shape", 24)
+    assert parsed({"a": entry(shape=(1 << 48, 0), offsets=(0, 0))})["a"].numel == 0
+    refused({"a": entry(shape=((1 << 48) + 1, 0), offsets=(0, 0))}, "has no shape")
+
+
+def test_places_count_from_the_end_of_the_header():
+    found = parsed({"a": entry(), "b": entry("U8", (3,), (24, 27))}, 27)
+    header = len(json.dumps({"a": entry(), "b": entry("U8", (3,), (24, 27))}))
+    assert (found["a"].begin, found["a"].end) == (8 + header, 8 + header + 24)
+    assert (found["b"].begin, found["b"].end) == (8 + header + 24, 8 + header + 27)
+    assert {(each.file, each.dtype) for each in found.values()} == {("x", "F32"), ("x", "U8")}
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [(23, r"cut off: \d+ of \d+ bytes are there"), (25, "1 bytes follow its last tensor")],
+)
+def test_what_is_missing_or_too_much_is_told(size, says):
+    refused({"a": entry()}, says, size)
+
+
+def test_empty_tensors_may_lie_anywhere_between_the_others():
+    nothing = entry("F32", (0, 4), (24, 24))
+    tensors = {"b": entry(offsets=(24, 48)), "z": nothing, "a": entry(), "y": nothing}
+    assert set(parsed(tensors, 48)) == {"a", "b", "y", "z"}
+
+
+def test_a_header_that_is_cut_off():
+    with pytest.raises(ModelLoadError, match="cut off in the header"):
+        parsed(b"{}", length=3)
+    assert parsed(b"{}") == {}
+
+
+def test_types_of_less_than_a_byte():
+    assert parsed({"a": entry("F4", (3, 2), (0, 3))}, 3)["a"].bytes == 3
+    refused({"a": entry("F4", (3, 1), (0, 2))}, "other data_offsets", 2)
+    refused({"a": entry("F4", (3, 1), (0, 1))}, "other data_offsets", 1)

@@ -1,3 +1,6 @@
+import asyncio
+import gc
+import threading
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from threading import Event
 
@@ -6,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import WebhookAddressError
-from app.webhooks.guard import LOOPBACK, is_allowed, refuse_known, resolve
+from app.webhooks.guard import LOOPBACK, is_allowed, lookup, refuse_known, resolve
 
 REFUSED = [
     "10.0.0.1",
@@ -184,3 +187,95 @@ def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: ended.wait(30) and [])
     refuse_known("slow.example", 80, (), 0.05)
     ended.set()
+
+
+def looked_up(use):
+    """What `use` makes of a lookup, and what the loop was told of as an error."""
+    errors = []
+
+    async def run():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        found = await use()
+        gc.collect()
+        await asyncio.sleep(0)
+        return found
+
+    return asyncio.run(run()), errors
+
+
+def test_a_lookup_gives_the_addresses_or_the_reason():
+    async def given_addresses():
+        return await lookup("127.0.0.1", 80, LOOPBACK)
+
+    assert looked_up(given_addresses) == ([ip_address("127.0.0.1")], [])
+
+    async def refused():
+        with pytest.raises(WebhookAddressError, match="not public"):
+            await lookup("127.0.0.1", 80, ())
+
+    assert looked_up(refused) == (None, [])
+
+
+def test_a_lookup_that_nobody_waits_for_any_more_is_no_error(monkeypatch):
+    answered = Event()
+
+    def answer(*_, **__):
+        answered.wait(10)
+        return [(2, 1, 6, "", ("10.0.0.1", 80))]
+
+    monkeypatch.setattr("socket.getaddrinfo", answer)
+
+    async def leave(cancel):
+        future = lookup("slow.example", 80, ())
+        [thread] = [each for each in threading.enumerate() if each.name == "webhook lookup"]
+        assert thread.daemon, "a resolver that hangs must not keep the process"
+        if cancel:
+            future.cancel()
+        answered.set()
+        await asyncio.to_thread(thread.join, 10)
+        await asyncio.sleep(0.01)
+        assert future.done()
+
+    assert looked_up(lambda: leave(cancel=True)) == (None, [])
+    answered.clear()
+    assert looked_up(lambda: leave(cancel=False)) == (None, [])
+
+
+def test_a_loop_may_end_before_its_lookup(monkeypatch):
+    answered, failed = Event(), []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: answered.wait(10) and [])
+    monkeypatch.setattr("threading.excepthook", failed.append)
+
+    async def leave():
+        lookup("slow.example", 80, ())
+        return [each for each in threading.enumerate() if each.name == "webhook lookup"]
+
+    ([thread], errors) = looked_up(leave)
+    answered.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert (errors, failed) == ([], [])
+
+
+def test_refusing_waits_for_the_resolver_and_leaves_a_thread_that_ends_with_the_process(
+    monkeypatch,
+):
+    ended = Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: ended.wait(30) and [])
+    refuse_known("slow.example", 80, (), 0.05)
+    [thread] = [each for each in threading.enumerate() if each.name == "webhook lookup"]
+    assert thread.daemon
+    ended.set()
+    thread.join(10)
+
+
+def test_an_address_may_have_a_zone_and_names_are_asked_of_the_resolver_for_streams(monkeypatch):
+    asked = []
+
+    def found(*arguments, **options):
+        asked.append((arguments, options))
+        return [(10, 1, 6, "", ("2606:4700::1%eth0", 80, 0, 2))]
+
+    monkeypatch.setattr("socket.getaddrinfo", found)
+    assert resolve("zone.example", 80) == [ip_address("2606:4700::1")]
+    assert asked == [(("zone.example", 80), {"type": 1})]
