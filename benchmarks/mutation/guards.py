@@ -4,7 +4,7 @@ Those that need a database name the quickest of its tests; all share one server.
 """
 
 _APP, _API = "tests/unit/app", "tests/integration/app"
-_UPLOADS = f"{_APP}/uploads"
+_DB, _UPLOADS = f"{_API}/db", f"{_APP}/uploads"
 _PRUNING, _WORKERS = "tests/unit/pruning", "tests/unit/workers"
 
 # What comes from outside: uploads, archives, images, JSON, headers, patterns, URLs.
@@ -38,7 +38,10 @@ _ACCESS = {
 _JOBS = {
     "app/domain/submission.py": (f"{_APP}/domain/test_submission.py",),
     "app/domain/jobs.py": (f"{_APP}/domain/test_jobs.py",),
-    "app/db/jobs.py": (f"{_API}/test_attempts.py", f"{_API}/test_state_machine.py"),
+    "app/db/jobs.py": (f"{_DB}/test_jobs.py", f"{_DB}/test_listing.py"),
+    "app/db/leases.py": (f"{_DB}/test_jobs.py",),
+    "app/db/needs.py": (f"{_DB}/test_needs.py",),
+    "app/services/keeping.py": (f"{_DB}/test_needs.py",),
     "app/services/attempts.py": (f"{_API}/test_attempts.py", f"{_API}/test_state_machine.py"),
     "app/services/leftovers.py": (f"{_API}/test_attempts.py",),
     "workers/rights.py": (f"{_WORKERS}/test_rights.py",),

@@ -61,3 +61,35 @@ def test_what_is_no_weight_may_be_an_integer():
     }
     check_form(LLAMA, PLAIN | tensors)
     check_form({"quantization_config": None, **LLAMA}, PLAIN)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"vocab_size": None, "hidden_size": None},
+        {"vocab_size": "33", "hidden_size": "9"},
+        {"vocab_size": 32},
+        {"hidden_size": 8},
+        {"hidden_size": 16, "word_embed_proj_dim": 8},
+        {"vocab_size": 33, "hidden_size": 9, "text_config": {}},
+    ],
+)
+def test_sizes_that_the_configuration_does_not_tell_are_not_looked_at(config):
+    tensors = {EMBEDDING: StoredTensor((32, 8), "F16"), "wte.weight": StoredTensor((5,), "F32")}
+    check_form(config, tensors)
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "d_model", "n_embd", "dim", "embedding_size"])
+@pytest.mark.parametrize("name", [EMBEDDING, "shared.weight", "transformer.wte.weight"])
+def test_widths_by_any_name(key, name):
+    with pytest.raises(ModelLoadError, match="is 8 wide, and config.json says 9"):
+        check_form({key: 9}, {name: StoredTensor((32, 8), "F16")})
+    with pytest.raises(ModelLoadError, match="has 32 rows, and config.json says vocab_size 31"):
+        check_form({"vocab_size": 31}, {name: StoredTensor((32, 8), "F16")})
+
+
+@pytest.mark.parametrize("dtype", ["F64", "F32", "F16", "BF16"])
+def test_floating_point_weights_are_plain(dtype):
+    check_form({}, {f"{Q}.weight": StoredTensor((8, 8), dtype)})
+    check_form({}, {f"{Q}.weight": StoredTensor((8,), "I8")})

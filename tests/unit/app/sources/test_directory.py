@@ -1,5 +1,10 @@
 """Which model directories are accepted, and what each refusal is called."""
 
+import os
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
 import pytest
 
 from app.domain.errors import (
@@ -8,7 +13,13 @@ from app.domain.errors import (
     ModelPathError,
     UnsafeWeightsError,
 )
-from app.sources.directory import resolve_local_model
+from app.sources.directory import (
+    file_names,
+    parse_config,
+    read_config,
+    read_file,
+    resolve_local_model,
+)
 
 
 @pytest.fixture
@@ -127,3 +138,105 @@ def test_a_model_that_is_not_there_is_answered_with_those_that_are(root, tmp_pat
 def test_without_roots_nothing_is_allowed(root):
     with pytest.raises(ModelPathError):
         resolve_local_model(str(root / "org/tiny"), ())
+
+
+def test_links_that_lead_nowhere_or_around_are_refused(root):
+    for name, target in (("a", "b"), ("b", "a")):
+        (root / name).symlink_to(root / target)
+    with pytest.raises((ModelPathError, ModelNotFoundError)):
+        resolve_local_model("a", (root,))
+    for path in ("x" * 300, "a\0b"):
+        with pytest.raises((ModelPathError, ModelNotFoundError)):
+            resolve_local_model(path, (root,))
+
+
+def test_files_in_folders_belong_to_the_model_and_deeper_ones_do_not(root):
+    tiny = root / "org" / "tiny"
+    make(tiny / "onnx" / "deep", "x")
+    (tiny / "onnx" / "y").touch()
+    assert file_names(tiny) == {"config.json", "model.safetensors", "onnx/y"}
+
+
+def test_a_link_in_a_folder_out_of_the_roots_is_refused(root, tmp_path):
+    make(root / "org" / "tiny" / "onnx", "y")
+    (tmp_path / "secret").touch()
+    (root / "org/tiny/onnx/z").symlink_to(tmp_path / "secret")
+    with pytest.raises(ModelPathError, match="z in 'org/tiny' is a link"):
+        resolve_local_model("org/tiny", (root,))
+
+
+class Entry:
+    def __init__(self, name, *, folder=False):
+        self.name = self.path = name
+        self.is_dir = lambda: folder
+        self.is_file = lambda: not folder
+
+
+@pytest.fixture
+def files(monkeypatch):
+    """Has folders hold so many files, by name."""
+
+    def pretend(**numbers):
+        @contextmanager
+        def scandir(directory):
+            name = Path(directory).name
+            folders = [Entry(each, folder=True) for each in numbers if each != "model"]
+            taken = folders if name == "model" else []
+            yield iter([*taken, *(Entry(f"{name}{n}") for n in range(numbers.get(name, 0)))])
+
+        monkeypatch.setattr(os, "scandir", scandir)
+        return file_names(Path("model"))
+
+    return pretend
+
+
+def test_a_model_has_fewer_than_20_000_files(files):
+    assert len(files(model=19_999)) == 19_999
+    with pytest.raises(ModelFilesError, match="has 20000 files or more"):
+        files(model=20_000)
+    assert len(files(model=9_999, a=9_998)) == 19_997
+    for numbers in ({"model": 9_999, "a": 10_000}, {"a": 30_000}, {"a": 15_000, "b": 15_000}):
+        with pytest.raises(ModelFilesError):
+            files(**numbers)
+
+
+def test_folders_are_not_read_on_once_there_are_too_many_files(files, monkeypatch):
+    with pytest.raises(ModelFilesError):
+        files(**{f"f{n}": 15_000 for n in range(2000)})
+
+
+def test_a_message_names_ten_models(root):
+    for number in range(9):
+        make(root / f"m{number}")
+    with pytest.raises(ModelNotFoundError, match=r"m8, org/tiny$"):
+        resolve_local_model("zzz", (root,))
+    make(root / "m9")
+    with pytest.raises(ModelNotFoundError, match=r"m9 and 1 more$"):
+        resolve_local_model("zzz", (root,))
+
+
+def test_a_thousand_models_are_looked_for(root, monkeypatch):
+    seen = []
+
+    def glob(self, _):
+        for number in count():
+            seen.append(number)
+            yield self / f"m{number}" / "config.json"
+
+    monkeypatch.setattr(Path, "glob", glob)
+    with pytest.raises(ModelNotFoundError, match="and 990 more"):
+        resolve_local_model("nowhere", (root,))
+    assert len(seen) == 2000, "at both depths"
+
+
+def test_a_configuration_is_bounded(tmp_path):
+    file = tmp_path / "config.json"
+    file.write_bytes(b'{"a": 1}' + b" " * ((4 << 20) - 8))
+    assert read_config(tmp_path) == {"a": 1}
+    file.write_bytes(b'{"a": 1}' + b" " * ((4 << 20) - 7))
+    with pytest.raises(ModelFilesError, match="config.json cannot be read: longer than 4194304"):
+        read_config(tmp_path)
+    with pytest.raises(ModelFilesError, match="not a JSON object"):
+        parse_config(b"[]")
+    assert parse_config(b'{"a": 1, "a": 2}') == {"a": 2}
+    assert read_file(file, 3) == b'{"a"'

@@ -1,0 +1,67 @@
+"""One database for each module: every test's transaction is undone, and its clock stands still."""
+
+import pytest
+from sqlalchemy import func, insert, select, update
+
+from app.db import jobs
+from app.db.engine import make_engine
+from app.db.tables import jobs as table
+from app.db.tables import projects
+from tests.integration.app.rows import new_job
+
+
+@pytest.fixture(scope="module")
+def engine(postgres_server, template_database):
+    engine = make_engine(postgres_server.create_database("rows", template=template_database))
+    yield engine
+    engine.dispose()
+    postgres_server.drop_database("rows")
+
+
+DEFAULT = "prj_default"
+
+
+class Rows:
+    """A transaction, and rows as they are stored."""
+
+    def __init__(self, connection):
+        self.connection = connection
+
+    @property
+    def now(self):
+        return self.connection.execute(select(func.now())).scalar_one()
+
+    def job(self, **columns):
+        """A job with these columns, whatever way it could have come by them."""
+        made = new_job(self.connection, max_attempts=3, project_id=columns.pop("project", DEFAULT))
+        if columns:
+            self.set(made.id, **columns)
+        return made.id
+
+    def set(self, job_id, **columns):
+        self.connection.execute(update(table).where(table.c.id == job_id).values(**columns))
+
+    def of(self, job_id):
+        return self.connection.execute(select(table).where(table.c.id == job_id)).one()
+
+    def get(self, job_id):
+        return jobs.find(self.connection, job_id)
+
+    def add(self, table, **values):
+        self.connection.execute(insert(table).values(**values))
+
+    def project(self, name):
+        self.add(projects, id=f"prj_{name}", name=name, limits={})
+        return f"prj_{name}"
+
+
+@pytest.fixture
+def connection(engine):
+    with engine.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def rows(connection):
+    return Rows(connection)

@@ -1,0 +1,158 @@
+"""Files that somebody counts on stay: never shorter than they are needed, never longer."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from app.db import artifacts, needs
+from app.db.tables import model_versions, models, publications
+from app.db.tables import projects as project_table
+from app.domain.errors import JobInUseError
+from app.domain.jobs import Artifact, JobStatus
+from app.domain.publications import PublicationState
+from app.services import keeping
+
+DEFAULT, AGE = "prj_default", timedelta(days=1)
+LIVE = [status for status in JobStatus if not status.terminal]
+ENDED = [status for status in JobStatus if status.terminal]
+
+
+@pytest.fixture
+def ended(rows):
+    """Makes an ended job with a file of ten bytes, which ended so long ago."""
+
+    def make(ago=2 * AGE, *, files=("a",), **columns):
+        columns = {"status": JobStatus.SUCCEEDED, "finished_at": rows.now - ago} | columns
+        job_id = rows.job(**columns)
+        artifacts.add(
+            rows.connection, [Artifact(job_id, 1, name, 10, "0", "text/plain") for name in files]
+        )
+        return job_id
+
+    return make
+
+
+def starts_from(rows, job_id, status=JobStatus.QUEUED, revision="", **columns):
+    return rows.job(spec={"model": f"hf:jobs/{job_id}{revision}"}, status=status, **columns)
+
+
+def publish(rows, job_id, state=PublicationState.PENDING):
+    rows.add(
+        publications, id=f"pub_{job_id}", job_id=job_id, destination="hub", target="t", state=state
+    )
+
+
+def name(rows, job_id):
+    rows.add(models, project_id=DEFAULT, name="best")
+    rows.add(model_versions, project_id=DEFAULT, name="best", version=3, job_id=job_id)
+
+
+def needed(rows, *job_ids, project=DEFAULT):
+    return needs.needed(rows.connection, project, job_ids)
+
+
+def old(rows, limit=9):
+    return needs.all_outlived(rows.connection, AGE, limit=limit)
+
+
+def test_files_that_nobody_needs_go_after_their_time(rows, ended):
+    ended(AGE)
+    ended(AGE / 2)
+    assert old(rows) == []
+    oldest, older = ended(3 * AGE), ended(2 * AGE)
+    assert old(rows) == [oldest, older]
+    assert old(rows, limit=1) == [oldest]
+    assert needed(rows, oldest, older) == {}
+
+
+@pytest.mark.parametrize("status", JobStatus)
+@pytest.mark.parametrize("revision", ["", "@main"])
+def test_a_job_that_starts_from_them_keeps_them_until_it_ends(rows, ended, status, revision):
+    job_id, other = ended(), ended()
+    follower = starts_from(rows, job_id, status, revision)
+    live = status in LIVE
+    assert needed(rows, job_id, other) == ({job_id: f"{follower} starts from it"} if live else {})
+    assert needed(rows, other) == {}
+    assert (job_id in old(rows)) is not live
+    assert other in old(rows)
+
+
+def test_jobs_of_other_projects_keep_nothing(rows, ended):
+    job_id = ended()
+    starts_from(rows, job_id, project=rows.project("other"))
+    assert needed(rows, job_id) == {}
+    assert set(needed(rows, job_id, project="prj_other")) == {job_id}
+    assert old(rows) == [job_id]
+
+
+@pytest.mark.parametrize("state", PublicationState)
+def test_a_publication_on_its_way_keeps_them(rows, ended, state):
+    job_id, other = ended(), ended()
+    publish(rows, job_id, state)
+    pending = state is PublicationState.PENDING
+    assert needed(rows, job_id, other) == ({job_id: "it is on its way to hub"} if pending else {})
+    assert needed(rows, other) == {}
+    assert (job_id in old(rows)) is not pending
+
+
+def test_a_version_of_a_model_keeps_them(rows, ended):
+    job_id, other = ended(), ended()
+    name(rows, job_id)
+    assert needed(rows, job_id, other) == {job_id: "it is version 3 of the model best"}
+    assert needed(rows, other) == {}
+    assert old(rows) == [other]
+
+
+def test_a_job_without_files_has_none_to_lose(rows, ended):
+    ended(files=())
+    assert old(rows) == []
+
+
+def test_files_are_given_up_and_the_job_stays(rows, ended):
+    used = select(project_table.c.artifact_bytes).where(project_table.c.id == DEFAULT)
+    rows.connection.execute(project_table.update().values(artifact_bytes=100))
+    job_id, other, young = ended(files=("a", "b")), ended(), ended(AGE / 2)
+    assert not keeping.expire(rows.connection, AGE, young)
+    assert rows.connection.execute(used).scalar_one() == 100
+    assert keeping.expire(rows.connection, AGE, job_id)
+    assert rows.connection.execute(used).scalar_one() == 80
+    assert rows.of(job_id).files_expired_at == rows.now
+    assert artifacts.of_job(rows.connection, job_id) == []
+    assert len(artifacts.of_job(rows.connection, other)) == 1
+    assert not keeping.expire(rows.connection, AGE, job_id), "once"
+
+
+@pytest.mark.parametrize("how", [starts_from, publish, name])
+def test_what_is_needed_cannot_be_removed(rows, ended, how):
+    job_id, other = ended(), ended()
+    how(rows, job_id)
+    for function in (keeping.refuse_needed, keeping.remove):
+        with pytest.raises(JobInUseError, match=f"the files of job '{job_id}' are needed: "):
+            function(rows.connection, DEFAULT, [other, job_id])
+    assert rows.get(other)
+    keeping.refuse_needed(rows.connection, DEFAULT, [other])
+    assert not keeping.expire(rows.connection, AGE, job_id)
+
+
+def test_removed_jobs_give_their_bytes_back(rows, ended):
+    used = select(project_table.c.artifact_bytes).where(project_table.c.id == DEFAULT)
+    rows.connection.execute(project_table.update().values(artifact_bytes=100))
+    first, second, stays = ended(files=("a", "b")), ended(), ended()
+    keeping.remove(rows.connection, DEFAULT, [first, second])
+    assert rows.connection.execute(used).scalar_one() == 70
+    assert (rows.get(first), rows.get(second)) == (None, None)
+    assert rows.get(stays)
+
+
+def test_a_row_that_another_process_holds_is_left_to_it(rows, ended, engine):
+    job_id = ended()
+    rows.connection.commit()
+    try:
+        with engine.connect() as other:
+            assert needs.outlived(other, AGE, job_id) == DEFAULT
+            assert needs.outlived(rows.connection, AGE, job_id) is None
+    finally:
+        rows.connection.rollback()
+        keeping.remove(rows.connection, DEFAULT, [job_id])
+        rows.connection.commit()
