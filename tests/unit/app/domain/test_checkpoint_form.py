@@ -83,9 +83,9 @@ def test_sizes_that_the_configuration_does_not_tell_are_not_looked_at(config):
 @pytest.mark.parametrize("key", ["hidden_size", "d_model", "n_embd", "dim", "embedding_size"])
 @pytest.mark.parametrize("name", [EMBEDDING, "shared.weight", "transformer.wte.weight"])
 def test_widths_by_any_name(key, name):
-    with pytest.raises(ModelLoadError, match="is 8 wide, and config.json says 9"):
+    with pytest.raises(ModelLoadError, match=r"is 8 wide, and config\.json says 9"):
         check_form({key: 9}, {name: StoredTensor((32, 8), "F16")})
-    with pytest.raises(ModelLoadError, match="has 32 rows, and config.json says vocab_size 31"):
+    with pytest.raises(ModelLoadError, match=r"has 32 rows, and config\.json says vocab_size 31"):
         check_form({"vocab_size": 31}, {name: StoredTensor((32, 8), "F16")})
 
 

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from app.domain.errors import ModelFilesError, ModelLoadError, UnsafeWeightsError
 from app.domain.tensors import StoredTensor
-from app.sources.model_files import companions, entry_file, parse_index, select
+from app.sources.model_files import (
+    MOST_TENSORS,
+    companions,
+    entry_file,
+    is_pickled,
+    parse_index,
+    select,
+)
 
 MODEL = {"config.json", "model.safetensors"}
 
@@ -91,3 +98,68 @@ def test_tensors_come_in_the_order_of_the_index_and_all_of_them_must():
 def test_any_bytes_are_an_index_or_our_error(content):
     with pytest.raises(ModelLoadError):
         parse_index(content)
+
+
+@pytest.mark.parametrize("suffix", ["bin", "pt", "pth", "pkl", "ckpt"])
+def test_pickles_are_told_by_their_names(suffix):
+    assert is_pickled(f"model.{suffix}")
+    assert not is_pickled(f"model.{suffix}.safetensors")
+    with pytest.raises(UnsafeWeightsError, match="'x' has pickled weights only"):
+        entry_file({"config.json", f"model.{suffix}", "README.md"}, "x")
+    with pytest.raises(ModelFilesError, match=r"no \*\.safetensors file that loads"):
+        entry_file({"config.json", f"model.{suffix}", "other.safetensors"}, "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("adapter_config.json", "it is an adapter"),
+        ("model.gguf", "GGUF files are quantised"),
+        ("tf_model.h5", "another framework"),
+        ("flax_model.msgpack", "another framework"),
+        ("model.onnx", "another framework"),
+        ("model.tflite", "another framework"),
+        ("notes.txt", r"neither model\.safetensors nor model\.safetensors\.index\.json"),
+    ],
+)
+def test_what_there_is_instead_is_told(name, says):
+    with pytest.raises(ModelFilesError, match=says):
+        entry_file({"config.json", name}, "x")
+
+
+def index(places, **more):
+    return json.dumps({"weight_map": places, **more}).encode()
+
+
+def test_bounds_of_an_index():
+    places = {str(n): f"{n}.safetensors" for n in range(2000)}
+    assert parse_index(index(places)) == places
+    with pytest.raises(ModelLoadError, match="names 2001 files; 2000 are accepted"):
+        parse_index(index(places | {"more": "more.safetensors"}))
+    one = {"a": "1.safetensors"}
+    full = index(one) + b" " * ((16 << 20) - len(index(one)))
+    assert parse_index(full) == one
+    with pytest.raises(ModelLoadError, match="longer than 16777216 bytes"):
+        parse_index(full + b" ")
+    commas = (1 << 20) - index(one, note="").count(b",") - 2
+    assert parse_index(index(one, note="," * commas)) == one
+    with pytest.raises(ModelLoadError, match="more than 1048576 values"):
+        parse_index(index(one, note="," * (commas + 1)))
+    assert parse_index(index(one, note=[[[[[[[]]]]]]])) == one
+    with pytest.raises(ModelLoadError, match="nested more than 8 deep"):
+        parse_index(index(one, note=[[[[[[[[]]]]]]]]))
+    with pytest.raises(ModelLoadError, match=f"gives {'n' * 100!r} no "):
+        parse_index(index({"n" * 200: "x.bin"}))
+
+
+def test_tensors_of_a_checkpoint_are_bounded(monkeypatch):
+    monkeypatch.setattr("app.sources.model_files.MOST_TENSORS", 2)
+    places = dict.fromkeys("abc", "1.safetensors")
+    headers = [{name: StoredTensor((1,))} for name in "abc"]
+    assert len(select({"a": "", "b": ""}, headers)) == 2
+    with pytest.raises(ModelLoadError, match="more than 2 tensors"):
+        select(places, headers)
+    assert MOST_TENSORS == 300_000
+    many = dict.fromkeys("abcdefg", "1.safetensors")
+    with pytest.raises(ModelLoadError, match=r"do not hold: b, c, d, e, f\."):
+        select(many, headers[:1])
