@@ -28,7 +28,7 @@ _ACCESS = {
     "app/webhooks/signing.py": (f"{_APP}/webhooks/test_signing.py",),
     "app/domain/shares.py": (f"{_APP}/domain/test_shares.py",),
     "app/telemetry/redaction.py": (f"{_APP}/telemetry/test_redaction.py",),
-    "app/telemetry/tracebacks.py": (f"{_APP}/telemetry/test_logs.py",),
+    "app/telemetry/tracebacks.py": (f"{_APP}/telemetry/test_tracebacks.py",),
     "app/domain/access.py": (f"{_APP}/domain/test_access.py",),
     "app/services/room.py": (f"{_APP}/services/test_room.py",),
     "app/services/keys.py": (f"{_API}/test_projects.py",),
@@ -60,7 +60,7 @@ _FILES = {
 # How many weights go, which ones, and whether the result may be published.
 _PRUNED = {
     "app/domain/budgets.py": (f"{_APP}/domain/test_budgets.py",),
-    "app/domain/evaluation.py": (f"{_WORKERS}/pipeline/evaluation/test_stage.py",),
+    "app/domain/evaluation.py": (f"{_APP}/domain/test_submission.py",),
     "workers/pruning/selection.py": (f"{_PRUNING}/test_selection.py",),
     "workers/pruning/kth.py": (f"{_PRUNING}/test_selection.py",),
     "workers/pruning/keep_sparse.py": (f"{_PRUNING}/test_keep_sparse.py",),

@@ -1,9 +1,14 @@
 import pytest
 from pydantic import ValidationError
 
-from app.domain.errors import MethodParameterError, UnknownMethodError
+from app.domain.errors import (
+    MethodParameterError,
+    MetricNotApplicableError,
+    UnknownMethodError,
+)
+from app.domain.evaluation import EvaluationSpec, MetricName, QualityGate
 from app.domain.recipe import NM, Modality, Pooled, Unstructured
-from app.domain.submission import JobRequest, JobSpec, resolve
+from app.domain.submission import REPRODUCED, CalibrationSpec, JobRequest, JobSpec, resolve
 
 
 def request(**fields):
@@ -95,3 +100,176 @@ def test_calibration_is_kept_only_where_the_method_reads_data():
 def test_the_stored_form_reads_back():
     spec = resolve(request(method="wanda", sparsity={"vision": 0.3}))
     assert JobSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+NUMBERS = [
+    (CalibrationSpec, {}, "samples", 1, 4096),
+    (CalibrationSpec, {}, "max_length", 4, 8192),
+    (CalibrationSpec, {}, "batch_size", 1, 256),
+    (EvaluationSpec, {"set": "sentences"}, "samples", 1, 10_000),
+    (EvaluationSpec, {"set": "sentences"}, "max_length", 4, 8192),
+    (EvaluationSpec, {"set": "sentences"}, "max_new_tokens", 1, 1024),
+    (EvaluationSpec, {"set": "sentences"}, "batch_size", 1, 256),
+    (EvaluationSpec, {"set": "sentences"}, "seed", 0, 2**32 - 1),
+    (JobRequest, {"model": "m", "method": "magnitude", "sparsity": 0.5}, "seed", 0, 2**32 - 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "given", "name", "least", "most"), NUMBERS)
+def test_numbers_are_bounded(kind, given, name, least, most):
+    for value in (least, most):
+        assert getattr(kind(**given | {name: value}), name) == value
+    for value in (least - 1, most + 1):
+        with pytest.raises(ValidationError):
+            kind(**given | {name: value})
+
+
+def test_what_is_taken_where_nothing_is_said():
+    asked = request()
+    assert asked.calibration == CalibrationSpec(samples=64, max_length=128, batch_size=8)
+    assert (asked.seed, asked.targets, asked.ignore) == (0, ("*",), ())
+    assert (asked.allow_unmatched, asked.split_qkv, asked.include_bridge) == (False,) * 3
+    assert EvaluationSpec(set="sentences") == EvaluationSpec(
+        set="sentences", samples=256, max_length=128, max_new_tokens=48, batch_size=16, seed=0
+    )
+    assert QualityGate(metric="kl", max_drop=0).keep_artifacts is False
+
+
+@pytest.mark.parametrize(
+    ("pattern", "implied"),
+    [("unstructured", None), ("1:2", 0.5), ("63:64", 1 / 64), ("1:64", 63 / 64), ("2:4", 0.5)],
+)
+def test_what_a_pattern_implies(pattern, implied):
+    assert request(sparsity=None if implied else 0.5, pattern=pattern).implied_sparsity() == implied
+
+
+@pytest.mark.parametrize("pattern", ["64:65", "64:64", "2:1"])
+def test_patterns_beyond_the_largest_group(pattern):
+    with pytest.raises(ValidationError) as error:
+        request(sparsity=None, pattern=pattern)
+    assert codes(error) == ["pattern_invalid"]
+
+
+@pytest.mark.parametrize("pattern", ["0:4", "4:0", "100:4", "2:4 ", "x", "2-4", ""])
+def test_what_is_no_pattern(pattern):
+    with pytest.raises(ValidationError) as error:
+        request(sparsity=None, pattern=pattern)
+    assert codes(error) == ["string_pattern_mismatch"]
+
+
+def test_the_ends_of_the_range_of_sparsities():
+    assert request(sparsity={"vision": 0, "language": 0.999}).sparsity["language"] == 0.999
+    for sparsity in (-1e-9, 1.0):
+        with pytest.raises(ValidationError):
+            request(sparsity={"vision": 0.5, "language": sparsity})
+
+
+def test_a_pattern_and_the_sparsity_it_means_agree():
+    assert request(sparsity=0.5, pattern="2:4").sparsity == 0.5
+    assert request(sparsity={"vision": 0.5, "language": 0}, pattern="2:4")
+    with pytest.raises(ValidationError) as error:
+        request(sparsity={"vision": 0.5, "language": 0.6}, pattern="2:4")
+    assert codes(error) == ["sparsity_contradicts_pattern"]
+
+
+@pytest.mark.parametrize(("name", "most"), [("model", 512), ("method", 64)])
+def test_names_are_bounded(name, most):
+    assert getattr(request(**{name: "x" * most}), name) == "x" * most
+    with pytest.raises(ValidationError):
+        request(**{name: "x" * (most + 1)})
+
+
+def test_a_model_has_a_name():
+    with pytest.raises(ValidationError):
+        request(model="")
+
+
+def routed(**fields):
+    calibration = {"set": "scenes"}
+    return JobRequest(**{"model": "m", "method": "par", "calibration": calibration} | fields)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"sparsity": 0.5},
+        {"pattern": "2:4"},
+        {"targets": ["a"]},
+        {"ignore": ["a"]},
+        {"allow_unmatched": True},
+        {"split_qkv": True},
+        {"include_bridge": True},
+    ],
+)
+def test_a_method_that_prunes_routes_is_asked_nothing_of_weights(field):
+    assert routed().sparsity is None
+    with pytest.raises(ValidationError, match=f"leave out {next(iter(field))}") as error:
+        routed(**field)
+    assert codes(error) == ["weights_stay_dense"]
+
+
+def test_a_method_that_prunes_routes_takes_a_seed_and_needs_images():
+    assert resolve(routed(seed=3)).recipe.kind == "routing"
+    with pytest.raises(ValidationError) as error:
+        routed(calibration={"set": "sentences"})
+    assert codes(error) == ["calibration_set_has_no_images"]
+
+
+def test_what_a_router_makes_is_judged_by_accuracy():
+    evaluation = {"set": "scenes"}
+    gate = {"metric": "accuracy", "max_drop": 0.1}
+    assert resolve(routed()).evaluation is None
+    for metrics in ((), ("accuracy",)):
+        asked = routed(evaluation=evaluation | {"metrics": metrics}, quality_gate=gate)
+        assert resolve(asked).evaluation.metrics == ("accuracy",)
+    for metrics, gated in ((("perplexity",), None), ((), gate | {"metric": "kl"})):
+        asked = routed(evaluation=evaluation | {"metrics": metrics}, quality_gate=gated)
+        with pytest.raises(MetricNotApplicableError):
+            resolve(asked)
+
+
+def test_a_calibration_set_that_fits_the_model_is_taken_where_none_is_named():
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    asked = request(method="wanda")
+    assert resolve(asked).calibration.set is None
+    assert resolve(asked, config).calibration.set == "sentences"
+    named = request(method="wanda", calibration={"set": "shapes", "samples": 3})
+    assert resolve(named, config).calibration == named.calibration
+    assert resolve(request(), config).calibration is None
+
+
+def test_a_gate_is_measured():
+    gate = {"metric": "kl", "max_drop": 0.1}
+    with pytest.raises(ValidationError) as error:
+        request(quality_gate=gate)
+    assert codes(error) == ["quality_gate_without_evaluation"]
+    with pytest.raises(ValidationError) as error:
+        request(quality_gate=gate, evaluation={"set": "sentences", "metrics": ["perplexity"]})
+    assert codes(error) == ["quality_gate_not_measured"]
+    for metrics in ((), ("kl", "perplexity")):
+        evaluation = {"set": "sentences", "metrics": metrics}
+        assert request(quality_gate=gate, evaluation=evaluation).quality_gate.metric == "kl"
+
+
+@pytest.mark.parametrize("drop", [-0.1, float("inf"), float("nan")])
+def test_a_gate_allows_a_drop_that_is_a_number(drop):
+    with pytest.raises(ValidationError):
+        QualityGate(metric="kl", max_drop=drop)
+
+
+@pytest.mark.parametrize("metric", MetricName)
+def test_which_metrics_are_better_when_lower(metric):
+    assert metric.lower_is_better is (metric in {"perplexity", "kl"})
+
+
+def test_recipes_stored_before_there_were_routes_are_of_weights():
+    stored = resolve(request()).model_dump(mode="json")
+    stored["recipe"].pop("kind")
+    assert JobSpec.model_validate(stored) == resolve(request())
+    routes = resolve(routed()).model_dump(mode="json")
+    assert JobSpec.model_validate(routes).recipe.kind == "routing"
+
+
+def test_what_is_reproduced_is_what_decides_the_result():
+    assert {"model", "method", "sparsity", "seed", "calibration", "device"} <= REPRODUCED
+    assert not {"priority", "labels", "publish", "publish_as"} & REPRODUCED

@@ -1,6 +1,7 @@
 """Packed files: bit for bit for every dtype, within the bound, and damage is noticed."""
 
 import io
+import json
 import subprocess
 import sys
 import tracemalloc
@@ -176,3 +177,144 @@ def test_a_reader_that_stalls_holds_little_more_than_what_it_is_sent(tmp_path, c
         held = [tracemalloc.get_traced_memory()[0] for _ in stream]
         tracemalloc.stop()
     assert max(held) < 1.2 * chunk + (1 << 20 if compressed else 1 << 16)
+
+
+HEADER = b'{"w":{"dtype":"F16","shape":[20],"data_offsets":[0,40]}}'
+VALUES = np.array([0, 0x0102, 0, 0x0304] + [0] * 14 + [0x0506, 0x8000], "<u2")
+GOLDEN = (
+    b"SCTPACK1"
+    + len(HEADER).to_bytes(8, "little")
+    + HEADER
+    + (8 + len(HEADER)).to_bytes(8, "little")
+    + b"\4\0\0\0"  # stored
+    + b"\x0a\0\x0c"  # mask
+    + b"\2\4\6\0"  # first bytes
+    + b"\1\3\5\x80"  # second bytes
+)
+
+
+def stored(header, data):
+    return len(header).to_bytes(8, "little") + header + data
+
+
+def test_the_form_is_the_one_that_is_documented():
+    content = stored(HEADER, VALUES.tobytes())
+    assert packed_of(content) == (GOLDEN, (20, 4))
+    assert unpacked_of(GOLDEN) == content
+
+
+def test_a_mask_is_written_where_it_saves_bytes():
+    """Of 16 elements of a byte, 2 bytes of mask: three zeros pay, two do not."""
+    header = b'{"w":{"dtype":"U8","shape":[16],"data_offsets":[0,16]}}'
+    whole = len(header) + 8 + 8 + 8 + 4 + 16
+    for zeros, size in ((0, whole), (1, whole), (2, whole), (3, whole + 2 - 3)):
+        content = stored(header, bytes(zeros) + b"\1" * (16 - zeros))
+        assert len(packed_of(content)[0]) == size
+        assert unpacked_of(packed_of(content)[0]) == content
+
+
+def test_a_chunk_has_a_mebi_of_elements():
+    assert unpack.CHUNK == 1 << 20
+    header = json.dumps({"w": {"dtype": "U8", "shape": [0], "data_offsets": [0, 3 << 20]}}).encode()
+    assert list(unpack.chunks(header)) == [(1 << 20, 1)] * 3
+    header = header.replace(b"3145728", b"3145729")
+    assert list(unpack.chunks(header)) == [(1 << 20, 1)] * 3 + [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "item"),
+    [
+        *((name, 8) for name in ("F64", "I64", "U64", "C64")),
+        *((name, 4) for name in ("F32", "I32", "U32")),
+        *((name, 2) for name in ("F16", "BF16", "I16", "U16")),
+        *((name, 1) for name in ("U8", "I8", "BOOL", "F8_E4M3", "F4", "X")),
+    ],
+)
+def test_bytes_of_an_element(dtype, item):
+    header = json.dumps(
+        {
+            "__metadata__": {"a": "b"},
+            "z": {"dtype": dtype, "shape": [2], "data_offsets": [0, 16]},
+            "a": {"dtype": dtype, "shape": [1], "data_offsets": [16, 24]},
+        }
+    ).encode()
+    assert list(unpack.chunks(header)) == [(16 // item, item), (8 // item, item)]
+
+
+def test_headers_beyond_the_limit_of_safetensors_are_not_read():
+    assert unpack.MAX_HEADER == 100_000_000
+    at, beyond = (size.to_bytes(8, "little") for size in (10**8, 10**8 + 1))
+    for length, says in ((at, "cut off"), (beyond, "header is too long")):
+        with pytest.raises(unpack.DamagedError, match=says):
+            packed_of(length)
+        with pytest.raises(unpack.DamagedError, match=says):
+            unpacked_of(unpack.MAGIC + length)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda packed: b"X" + packed[1:], "not a packed checkpoint"),
+        (lambda packed: packed.replace(b"\4\0\0\0\x0a", b"\x15\0\0\0\x0a"), "more elements"),
+        (lambda packed: packed.replace(b"\x0a\0\x0c", b"\x0a\0\x04"), "do not belong together"),
+        (lambda packed: packed.replace(b"\x0a\0\x0c", b"\x0e\0\x0c"), "do not belong together"),
+        (lambda packed: packed + b"\0", "bytes follow"),
+        (lambda packed: packed[:-1], "cut off"),
+    ],
+)
+def test_each_kind_of_damage_is_told(change, says):
+    with pytest.raises(unpack.DamagedError, match=says):
+        unpacked_of(change(GOLDEN))
+
+
+def test_bits_behind_the_last_element_of_a_mask_say_nothing():
+    assert unpacked_of(GOLDEN.replace(b"\x0a\0\x0c", b"\x0a\0\xfc")) == unpacked_of(GOLDEN)
+
+
+def test_what_the_reader_has_is_cut_at_the_first_chunk_that_is_sent():
+    content = stored(HEADER, VALUES.tobytes())
+    whole, last = 8 + len(HEADER), len(content)
+    for have, first in ((0, whole), (whole, whole), (last - 1, whole), (last, last)):
+        packed, (elements, _) = packed_of(content, have)
+        assert int.from_bytes(packed[8 + whole : 16 + whole], "little") == first
+        assert elements == (20 if first == whole else 0)
+        assert (
+            unpacked_of(packed, content[:have] + b"left over from before" * (have == last))
+            == content
+        )
+
+
+class Slow(io.BytesIO):
+    """Gives a byte at a time, as a connection may."""
+
+    def read(self, size=-1, /):
+        return super().read(min(size, 1))
+
+
+def test_packed_files_may_come_in_small_pieces():
+    target = io.BytesIO()
+    unpack.unpack(Slow(GOLDEN), target)
+    assert target.getvalue() == unpacked_of(GOLDEN)
+
+
+def test_what_was_packed_is_counted_together():
+    counts = Counts(elements=1, nonzeros=1)
+    content = stored(HEADER, VALUES.tobytes())
+    for _ in pack(io.BytesIO(content), 0, counts):
+        pass
+    assert counts == Counts(21, 5)
+    assert Counts() == Counts(0, 0)
+    assert b"".join(pack(io.BytesIO(content))) == GOLDEN
+
+
+def test_compressed_pieces_are_one_frame():
+    whole = b"".join(compress([b"abc" * 1000, memoryview(b"def" * 1000), b""]))
+    answer = httpx2.Response(200, headers={"Content-Encoding": "zstd"}, content=whole)
+    assert answer.content == b"abc" * 1000 + b"def" * 1000
+
+
+def test_the_decoder_takes_its_files_from_the_command_line(tmp_path, monkeypatch):
+    (tmp_path / "packed").write_bytes(GOLDEN)
+    monkeypatch.setattr(sys, "argv", ["unpack.py", str(tmp_path / "packed"), str(tmp_path / "out")])
+    unpack.main()
+    assert (tmp_path / "out").read_bytes() == unpacked_of(GOLDEN)

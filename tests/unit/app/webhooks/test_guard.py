@@ -200,7 +200,7 @@ def looked_up(use):
         await asyncio.sleep(0)
         return found
 
-    return asyncio.run(run()), errors
+    return asyncio.run(asyncio.wait_for(run(), 20)), errors
 
 
 def test_a_lookup_gives_the_addresses_or_the_reason():

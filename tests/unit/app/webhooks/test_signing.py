@@ -1,3 +1,4 @@
+import base64
 import json
 import time
 
@@ -42,3 +43,9 @@ def test_the_schedule_is_the_standards_and_ends():
     for attempts in range(1, len(SCHEDULE)):
         assert SCHEDULE[attempts] <= pause_after(attempts) <= SCHEDULE[attempts] * 1.1
     assert pause_after(len(SCHEDULE)) is None
+
+
+def test_a_secret_has_256_bits_and_is_another_one_every_time():
+    secret = signing.new_secret()
+    assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
+    assert secret != signing.new_secret()

@@ -48,3 +48,37 @@ def test_a_mean_lies_in_the_range_of_its_values_and_repeats_with_its_seed(values
     assert min(values) - 1e-9 <= found.before.low <= found.before.high <= max(values) + 1e-9
     assert found == compare(scores(values), scores(values[::-1]), seed)
     assert found.samples == len(values)
+
+
+def test_the_interval_leaves_two_and_a_half_per_cent_on_either_side():
+    """Of one record in ten: the share of resamples with so many of it is binomial."""
+    values = [1.0] + [0.0] * 9
+    found = compare(scores(values), scores(values), 7).before
+    rng = np.random.default_rng(7)
+    drawn = np.concatenate(
+        [rng.multinomial(10, np.full(10, 0.1), size=100)[:, 0] / 10 for _ in range(20)]
+    )
+    assert (found.low, found.high) == tuple(np.percentile(drawn, [2.5, 97.5]))
+    smooth = np.random.default_rng(3).normal(size=50)
+    found = compare(scores(smooth), scores(smooth + 1), 11)
+    rng = np.random.default_rng(11)
+    drawn = np.concatenate(
+        [rng.multinomial(50, np.full(50, 0.02), size=100) @ smooth / 50 for _ in range(20)]
+    )
+    assert found.before.low == pytest.approx(np.percentile(drawn, 2.5))
+    assert found.before.high == pytest.approx(np.percentile(drawn, 97.5))
+    assert found.after.low == pytest.approx(np.percentile(drawn, 2.5) + 1)
+    assert found.change.value == pytest.approx(1)
+
+
+def test_records_that_one_side_lacks_count_on_neither():
+    before = scores([1.0, 5.0, 3.0], [1.0, 0.0, 1.0])
+    after = scores([2.0, 9.0, 9.0], [1.0, 1.0, 0.0])
+    found = compare(before, after, 0)
+    assert (found.samples, found.before.value, found.after.value) == (1, 1.0, 2.0)
+    assert found.change.value == 1.0
+
+
+def test_a_perplexity_is_cut_at_exp_of_700():
+    assert exponential(np.array([1.0])) == pytest.approx(np.e)
+    assert exponential(np.array([1e9])) == np.exp(700.0)

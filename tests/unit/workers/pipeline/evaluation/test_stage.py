@@ -13,8 +13,9 @@ from app.domain.errors import (
     MetricNotApplicableError,
     NonFiniteError,
 )
-from app.domain.evaluation import MetricName, QualityGate
+from app.domain.evaluation import Measured, MetricName, QualityGate
 from workers.pipeline.datasets.source import Dataset
+from workers.pipeline.evaluation import stage
 from workers.pipeline.evaluation.stage import Evaluation, refuse_overlap
 
 
@@ -88,3 +89,53 @@ def test_overlap_is_refused_exactly_where_there_is_one(left, right):
             refuse_overlap(calibration, evaluation)
     else:
         refuse_overlap(calibration, evaluation)
+
+
+def measured(change, samples=2):
+    estimate = {"value": 1.0, "low": 1.0, "high": 1.0}
+    return Measured(
+        samples=samples, before=estimate, after=estimate, change=estimate | {"value": change}
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "change", "drop"),
+    [
+        (MetricName.PERPLEXITY, 0.5, 0.5),
+        (MetricName.PERPLEXITY, -0.5, -0.5),
+        (MetricName.ACCURACY, -0.5, 0.5),
+        (MetricName.ACCURACY, 0.5, -0.5),
+    ],
+)
+@pytest.mark.parametrize(("most", "fails"), [(0.25, True), (0.5, False), (0.75, False)])
+def test_a_drop_that_is_just_allowed_passes(metric, change, drop, most, fails):
+    gate = QualityGate(metric=metric, max_drop=most)
+    found = stage._judged(gate, {metric: measured(change)})
+    assert (found.drop, found.passed) == (drop, not (fails and drop > 0))
+    assert (found.metric, found.max_drop) == (metric, most)
+
+
+def test_metrics_that_say_little_are_told():
+    metrics = {MetricName.KL: measured(0, samples=1), MetricName.ACCURACY: measured(0)}
+    doubts = {MetricName.ACCURACY: "every answer is wrong", MetricName.AGREEMENT: "not asked"}
+    assert list(stage._warnings(metrics, doubts)) == [
+        "accuracy: every answer is wrong",
+        "kl: measured on one record, whose interval says nothing",
+    ]
+
+
+def test_overlap_is_told_with_its_first_record():
+    calibration = Dataset("c", (), ("x", "y"))
+    evaluation = Dataset("e", (), ("a", "x", "y"))
+    with pytest.raises(EvaluationOverlapError, match=r"2 of 3 .* the first is number 2 of e"):
+        refuse_overlap(calibration, evaluation)
+
+
+def test_only_what_was_asked_for_is_reported(subject, dataset):
+    made = subject("llama", metrics=("kl",))
+    report = evaluate(made, dataset, None)
+    assert set(report.metrics) == {MetricName.KL}
+    everything = evaluate(subject("llama"), dataset, None)
+    assert {MetricName.KL, MetricName.PERPLEXITY} <= set(everything.metrics)
+    assert (report.set, report.samples) == ("test", len(made.records))
+    assert report.gate is None
