@@ -31,8 +31,11 @@ _ACCESS = {
     "app/telemetry/tracebacks.py": (f"{_APP}/telemetry/test_tracebacks.py",),
     "app/domain/access.py": (f"{_APP}/domain/test_access.py",),
     "app/services/room.py": (f"{_APP}/services/test_room.py",),
-    "app/services/keys.py": (f"{_API}/test_projects.py",),
-    "app/db/keys.py": (f"{_API}/test_projects.py",),
+    "app/services/keys.py": (f"{_DB}/test_keys.py",),
+    "app/db/keys.py": (f"{_DB}/test_keys.py",),
+    "app/services/projects.py": (f"{_DB}/test_quotas.py",),
+    "app/db/projects.py": (f"{_DB}/test_quotas.py",),
+    "app/db/deliveries.py": (f"{_DB}/test_deliveries.py",),
 }
 # What is asked, and the right to a job.
 _JOBS = {

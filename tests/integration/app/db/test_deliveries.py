@@ -1,0 +1,228 @@
+"""Deliveries: which are due, who makes them, and what comes of them."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+
+from app.db import deliveries
+from app.db.deliveries import LEASE
+from app.db.tables import deliveries as table
+from app.db.tables import quarantine, webhooks
+from app.domain.ids import id_at
+from app.domain.shares import Candidate, Shares
+from app.domain.webhooks import DeliveryState, Receipt, WebhookEvent
+
+DEFAULT, SECOND = "prj_default", timedelta(seconds=1)
+
+
+@pytest.fixture
+def endpoint(rows):
+    def make(name, project=DEFAULT, **columns):
+        told = {"url": f"https://{name}", "events": [], "secret": f"whsec_{name}"} | columns
+        rows.add(webhooks, id=name, project_id=project, **told)
+        return name
+
+    return make
+
+
+@pytest.fixture
+def message(connection):
+    """Makes a message to an endpoint that is due since so many seconds."""
+
+    def make(endpoint_id, since=1, **columns):
+        before = set(ids(connection))
+        deliveries.add(connection, [endpoint_id], WebhookEvent.FAILED, {"n": 1})
+        [made] = set(ids(connection)) - before
+        put(connection, made, **{"next_at": func.now() - since * SECOND} | columns)
+        return made
+
+    return make
+
+
+def ids(connection):
+    return connection.execute(select(table.c.id)).scalars().all()
+
+
+def put(connection, message_id, **columns):
+    connection.execute(update(table).where(table.c.id == message_id).values(**columns))
+
+
+def of(connection, message_id):
+    return connection.execute(select(table).where(table.c.id == message_id)).one()
+
+
+def due(connection, **shares):
+    wide = {"total": 99, "project": 99, "endpoint": 99}
+    return [each.id for each in deliveries.all_due(connection, Shares(**wide | shares))]
+
+
+def test_a_message_is_queued_to_each_endpoint_at_once(connection, rows, endpoint):
+    endpoint("a")
+    endpoint("b")
+    deliveries.add(connection, ["a", "b"], WebhookEvent.FAILED, {"n": 1})
+    stored = connection.execute(select(table).order_by(table.c.endpoint_id)).all()
+    assert [row.endpoint_id for row in stored] == ["a", "b"]
+    assert {(row.event, row.state, row.attempts) for row in stored} == {
+        ("job.failed", "pending", 0)
+    }
+    assert {row.next_at for row in stored} == {rows.now}
+    assert set(due(connection)) == {row.id for row in stored}
+
+
+def test_what_is_due_is_the_longest_due_first(connection, endpoint, message):
+    endpoint("a")
+    second, first, now = message("a", 5), message("a", 9), message("a", 0)
+    message("a", -1)
+    message("a", next_at=None)
+    assert due(connection) == [first, second, now]
+    [candidate, *_] = deliveries.all_due(connection, Shares())
+    assert candidate == Candidate(first, "a", DEFAULT)
+
+
+def test_nobodys_backlog_hides_what_is_due_for_others(connection, rows, endpoint, message):
+    for name in ("a", "b"):
+        endpoint(name)
+    endpoint("theirs", rows.project("other"))
+    a = [message("a", 90 - n) for n in range(4)]
+    b = [message("b", 50 - n) for n in range(4)]
+    other = [message("theirs", 9 - n) for n in range(2)]
+    assert due(connection, endpoint=2) == [*a[:2], *b[:2], *other]
+    assert due(connection, endpoint=2, project=3) == [*a[:2], b[0], *other]
+    assert due(connection, project=1) == [a[0], other[0]]
+
+
+def test_disabled_endpoints_and_what_is_set_aside_get_nothing(connection, rows, endpoint, message):
+    endpoint("off", enabled=False)
+    endpoint("on")
+    message("off")
+    waits, again = message("on", 3), message("on", 2)
+    for item, pause in ((waits, SECOND), (again, -SECOND)):
+        told = {"failures": 1, "reason": "x", "next_at": rows.now + pause}
+        rows.add(quarantine, loop="deliver", item=item, **told)
+    assert due(connection) == [again]
+
+
+def test_a_message_is_taken_by_one(connection, rows, endpoint, message):
+    endpoint("a")
+    first, other = message("a"), message("a")
+    late, done = message("a", -1), message("a", next_at=None)
+    assert deliveries.take(connection, []) == []
+    [taken] = deliveries.take(connection, [first, late, done])
+    assert (taken.id, taken.endpoint_id, taken.attempts) == (first, "a", 1)
+    assert (taken.url, taken.payload) == ("https://a", {"n": 1})
+    assert of(connection, first).next_at == rows.now + LEASE
+    assert (of(connection, other).attempts, of(connection, late).attempts) == (0, 0)
+    assert deliveries.take(connection, [first]) == []
+    assert timedelta(seconds=60) == LEASE
+
+
+def test_what_another_process_takes_is_passed_over(connection, engine, endpoint, message):
+    endpoint("a")
+    first, second = message("a"), message("a")
+    connection.commit()
+    try:
+        with engine.connect() as other:
+            assert [each.id for each in deliveries.take(other, [first])] == [first]
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+            found = deliveries.take(connection, [first, second])
+            assert [each.id for each in found] == [second]
+    finally:
+        connection.rollback()
+        connection.execute(webhooks.delete())
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    ("until", "secrets"),
+    [(SECOND, ("whsec_a", "old")), (timedelta(0), ("whsec_a",)), (-SECOND, ("whsec_a",))],
+)
+def test_an_old_secret_signs_along_until_its_end(
+    connection, rows, endpoint, message, until, secrets
+):
+    endpoint("a", old_secret="old", old_secret_until=rows.now + until)
+    [taken] = deliveries.take(connection, [message("a")])
+    assert taken.secrets == secrets
+
+
+def test_an_attempt_that_was_broken_off_did_not_count(connection, rows, endpoint, message):
+    endpoint("a")
+    first, other = message("a"), message("a")
+    [taken] = deliveries.take(connection, [first])
+    [untouched] = deliveries.take(connection, [other])
+    deliveries.give_back(connection, [taken])
+    assert (of(connection, first).attempts, of(connection, first).next_at) == (0, rows.now)
+    assert of(connection, other).attempts == untouched.attempts == 1
+    deliveries.give_back(connection, [taken])
+    assert of(connection, first).attempts == 0, "it is another attempt's by now"
+
+
+@pytest.mark.parametrize("pause", [None, timedelta(seconds=30)])
+def test_what_came_of_an_attempt_is_noted(connection, rows, endpoint, message, pause):
+    endpoint("a")
+    first, other = message("a"), message("a")
+    [taken] = deliveries.take(connection, [first])
+    state = DeliveryState.PENDING if pause else DeliveryState.FAILED
+    assert deliveries.settle(connection, taken, Receipt(500, "oops"), state, pause)
+    row = of(connection, first)
+    assert (row.state, row.last_status, row.last_error) == (state, 500, "oops")
+    assert row.next_at == (rows.now + pause if pause else None)
+    assert of(connection, other).last_status is None
+
+
+def test_the_outcome_of_an_earlier_attempt_comes_too_late(connection, endpoint, message):
+    endpoint("a")
+    first = message("a")
+    [stale] = deliveries.take(connection, [first])
+    put(connection, first, next_at=func.now())
+    [taken] = deliveries.take(connection, [first])
+    receipt = Receipt(204)
+    assert not deliveries.settle(connection, stale, receipt, DeliveryState.DELIVERED, None)
+    assert of(connection, first).state == "pending"
+    assert deliveries.settle(connection, taken, receipt, DeliveryState.DELIVERED, None)
+    assert not deliveries.settle(connection, taken, receipt, DeliveryState.FAILED, None)
+    assert of(connection, first).state == "delivered"
+
+
+def test_deliveries_are_listed_newest_first(connection, endpoint, message):
+    endpoint("a")
+    endpoint("b")
+    made = [message("a") for _ in range(3)]
+    message("b")
+
+    def page(limit=9, before=None):
+        return [each.id for each in deliveries.page(connection, "a", limit=limit, before=before)]
+
+    assert page() == made[::-1]
+    assert page(limit=2) == [made[2], made[1]]
+    assert page(before=made[1]) == [made[0]]
+    [newest, *_] = deliveries.page(connection, "a", limit=1, before=None)
+    assert (newest.event, newest.state) == (WebhookEvent.FAILED, DeliveryState.PENDING)
+
+
+def test_old_messages_are_forgotten_the_oldest_first(connection, rows, endpoint, message):
+    endpoint("a")
+    day = timedelta(days=1)
+    old = []
+    for days in (5, 4, 3):
+        old.append(message("a"))
+        new = id_at("msg", rows.now, -days * day)
+        put(connection, old[-1], id=new)
+        old[-1] = new
+    young = message("a")
+    assert deliveries.forget_old(connection, 3.5 * day, limit=1) == 1
+    assert set(ids(connection)) == {old[1], old[2], young}
+    assert deliveries.forget_old(connection, 3.5 * day, limit=9) == 1
+    assert deliveries.forget_old(connection, 3.5 * day, limit=9) == 0
+    assert set(ids(connection)) == {old[2], young}
+
+
+def test_a_delivery_may_be_started_over(connection, rows, endpoint, message):
+    endpoint("a")
+    first = message("a", next_at=None, state="failed", attempts=10)
+    other = message("a", next_at=None, state="failed", attempts=10)
+    assert deliveries.replay(connection, "b", first) is None
+    again = deliveries.replay(connection, "a", first)
+    assert (again.state, again.attempts) == (DeliveryState.PENDING, 0)
+    assert of(connection, first).next_at == rows.now
+    assert of(connection, other).state == "failed"
