@@ -6,8 +6,9 @@ import threading
 from asyncio import FIRST_COMPLETED
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import deliveries
@@ -16,7 +17,7 @@ from app.domain.quarantine import Loop
 from app.domain.shares import Candidate, Shares, choose
 from app.domain.webhooks import Dispatch, Receipt
 from app.services import webhooks
-from app.services.quarantine import Guard
+from app.services.quarantine import Guard, guarded
 from app.telemetry.metrics import maintenance as metrics
 from app.webhooks.sender import Sender
 
@@ -82,12 +83,15 @@ class Deliverer:
     def _take(self, held: Sequence[Candidate]) -> list[tuple[Candidate, Dispatch]]:
         def take() -> list[tuple[Candidate, Dispatch]]:
             with self._engine.begin() as connection:
-                due = deliveries.all_due(connection, self._shares)
-                chosen = {each.id: each for each in choose(due, held, self._shares)}
-                taken = deliveries.take(connection, list(chosen))
-            return [(chosen[dispatch.id], dispatch) for dispatch in taken]
+                due = choose(deliveries.all_due(connection, self._shares), held, self._shares)
+                taken = [(each, self._taken(connection, each.id)) for each in due]
+            return [(each, dispatch) for each, dispatch in taken if dispatch is not None]
 
         return self._guard.round(Loop.DELIVER, take) or []
+
+    def _taken(self, connection: Connection, delivery_id: str) -> Dispatch | None:
+        take = partial(deliveries.take, connection, delivery_id)
+        return guarded(connection, Loop.DELIVER, delivery_id, take, AWAY)
 
     async def _attempt(self, dispatch: Dispatch) -> None:
         addresses = self._sender.look_up(dispatch.url)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,7 +19,7 @@ from app.domain.quarantine import Loop
 from app.publishers.parcel import packed_up
 from app.publishers.send import send
 from app.services import publishing
-from app.services.quarantine import Guard
+from app.services.quarantine import Guard, guarded
 from app.storage.store import ArtifactStore
 
 logger = logging.getLogger("secateur.publishing")
@@ -45,13 +46,16 @@ class Publisher:
     def publish_due(self) -> bool:
         """Attempt the publication that is due, if one is; returns whether there was one."""
         with self._lock, self._engine.begin() as connection:
-            due = publications.take_due(connection, LEASE, self._busy)
+            due = publications.next_due(connection, self._busy)
             if due is None:
                 return False
-            publication, project_id = due
+            publication_id, project_id = due
+            take = partial(publications.take, connection, publication_id, LEASE)
+            publication = guarded(connection, Loop.PUBLISH, publication_id, take, AWAY)
             self._busy.add(project_id)
         try:
-            self._guard.each(Loop.PUBLISH, [publication], self._publish, name=_id_of)
+            if publication is not None:
+                self._guard.each(Loop.PUBLISH, [publication], self._publish, name=_id_of)
         finally:
             self._busy.discard(project_id)
         return True

@@ -80,21 +80,16 @@ def all_due(connection: Connection, shares: Shares) -> list[Candidate]:
     return [Candidate(*row) for row in connection.execute(query)]
 
 
-def take(connection: Connection, ids: Sequence[str]) -> list[Dispatch]:
-    """Those of the deliveries that are still due, counted as attempted.
-
-    Rows that another process holds are passed over.
-    """
-    if not ids:
-        return []
+def take(connection: Connection, delivery_id: str) -> Dispatch | None:
+    """The delivery, counted as attempted; None where it is not due or another process has it."""
     due = (
         select(_table.id)
-        .where(_table.id.in_(ids), _table.next_at <= func.now())
+        .where(_table.id == delivery_id, _table.next_at <= func.now())
         .with_for_update(skip_locked=True)
     )
     query = (
         update(deliveries)
-        .where(_table.id.in_(due.scalar_subquery()), webhooks.c.id == _table.endpoint_id)
+        .where(_table.id == due.scalar_subquery(), webhooks.c.id == _table.endpoint_id)
         .values(attempts=_table.attempts + 1, next_at=func.now() + LEASE)
         .returning(
             _table.id,
@@ -106,17 +101,17 @@ def take(connection: Connection, ids: Sequence[str]) -> list[Dispatch]:
             case((webhooks.c.old_secret_until > func.now(), webhooks.c.old_secret)).label("old"),
         )
     )
-    return [
-        Dispatch(
-            id=row.id,
-            endpoint_id=row.endpoint_id,
-            attempts=row.attempts,
-            url=row.url,
-            payload=row.payload,
-            secrets=(row.secret, row.old) if row.old else (row.secret,),
-        )
-        for row in connection.execute(query)
-    ]
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    return Dispatch(
+        id=row.id,
+        endpoint_id=row.endpoint_id,
+        attempts=row.attempts,
+        url=row.url,
+        payload=row.payload,
+        secrets=(row.secret, row.old) if row.old else (row.secret,),
+    )
 
 
 def _attempt(dispatch: Dispatch) -> ColumnElement[bool]:

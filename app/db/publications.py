@@ -27,17 +27,14 @@ def add(connection: Connection, job_id: str, wanted: Sequence[PublishRequest]) -
         connection.execute(insert(publications), rows)
 
 
-def take_due(
-    connection: Connection, lease: timedelta, busy: Collection[str] = ()
-) -> tuple[Publication, str] | None:
-    """The publication to attempt now, counted as attempted, and its project.
+def next_due(connection: Connection, busy: Collection[str] = ()) -> tuple[str, str] | None:
+    """The (publication id, project id) to attempt now, locked; None where there is none.
 
     Args:
         connection: a transaction.
-        lease: nobody else takes it for so long.
         busy: projects whose publications are passed over.
     """
-    due = (
+    query = (
         select(_table.id, jobs.c.project_id)
         .join(jobs, jobs.c.id == _table.job_id)
         .where(_table.next_at <= func.now(), jobs.c.project_id.not_in(busy))
@@ -46,16 +43,19 @@ def take_due(
         .limit(1)
         .with_for_update(skip_locked=True, of=publications)
     )
-    found = connection.execute(due).one_or_none()
-    if found is None:
-        return None
+    row = connection.execute(query).one_or_none()
+    return (row.id, row.project_id) if row else None
+
+
+def take(connection: Connection, publication_id: str, lease: timedelta) -> Publication:
+    """The publication, counted as attempted; nobody else takes it for so long."""
     query = (
         update(publications)
-        .where(_table.id == found.id)
+        .where(_table.id == publication_id)
         .values(attempts=_table.attempts + 1, next_at=func.now() + lease)
         .returning(publications)
     )
-    return _publication(connection.execute(query).mappings().one()), found.project_id
+    return _publication(connection.execute(query).mappings().one())
 
 
 def extend(connection: Connection, publication: Publication, lease: timedelta) -> None:

@@ -15,6 +15,7 @@ _table = quarantine.c
 FIRST, LAST = timedelta(seconds=5), timedelta(minutes=10)
 # What was due for this long without being tried again does not exist any more.
 FORGOTTEN = timedelta(hours=1)
+_COUNTED = 10**9
 _DOUBLINGS = 10  # more are never needed, and would overflow
 
 
@@ -26,7 +27,7 @@ def put(connection: Connection, loop: Loop, item: str, reason: str) -> None:
     doubled = FIRST.total_seconds() * func.power(2, func.least(_table.failures, _DOUBLINGS))
     seconds = func.least(doubled, LAST.total_seconds())
     again = {
-        "failures": _table.failures + 1,
+        "failures": func.least(_table.failures, _COUNTED) + 1,
         "reason": new.excluded.reason,
         "failed_at": func.now(),
         "next_at": func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),

@@ -128,6 +128,28 @@ class Guard:
         logger.info("%s: %s succeeded again", loop, key)
 
 
+def guarded(
+    connection: Connection,
+    loop: Loop,
+    key: str,
+    work: Callable[[], Done],
+    passing: tuple[type[Exception], ...],
+) -> Done | None:
+    """Do the work in a savepoint; None where it fails, and the item of that key is set aside.
+
+    Raises:
+        Exception: one of `passing`.
+    """
+    try:
+        with connection.begin_nested():
+            return work()
+    except passing:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever it is, the others go on
+        set_aside(connection, loop, key, error)
+        return None
+
+
 def set_aside(connection: Connection, loop: Loop, key: str, error: Exception) -> None:
     """Note in a transaction that the loop failed on the item of that key."""
     told = f"{type(error).__name__}: {error}".partition("\n")[0]

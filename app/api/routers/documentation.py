@@ -75,9 +75,12 @@ async def page() -> HTMLResponse:
 
 
 @_guarded.get(OPENAPI)
-async def document(request: Request) -> JSONResponse:
-    """The OpenAPI document."""
-    return JSONResponse(request.app.openapi())
+async def document(request: Request) -> Response:
+    """The OpenAPI document; written once, since that takes long and everything else waits."""
+    state = request.app.state
+    if not hasattr(state, "document"):
+        state.document = JSONResponse(request.app.openapi()).body
+    return Response(state.document, media_type="application/json")
 
 
 @router.get(f"{DOCS}/start.js")

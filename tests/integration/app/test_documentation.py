@@ -105,3 +105,10 @@ def test_a_private_port_tells_the_same_without_a_key(settings):
     time.sleep(0.1)
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
+
+
+def test_the_document_is_written_once(anonymous, monkeypatch):
+    first = anonymous.get("/openapi.json")
+    assert first.headers["content-type"] == "application/json"
+    monkeypatch.setattr(anonymous.app, "openapi", None)
+    assert anonymous.get("/openapi.json").json() == first.json()

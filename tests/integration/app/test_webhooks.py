@@ -315,6 +315,17 @@ def test_a_poison_row_is_set_aside_and_tried_again(client, engine, receiver, del
     assert log(client, bad)[0]["state"] == "delivered"
 
 
+def test_a_row_that_cannot_be_taken_keeps_no_other(client, engine, receiver, deliver):
+    bad, good = (client.post("/v1/webhooks", json={"url": receiver.url}).json() for _ in range(2))
+    end_a_job(client)
+    change(engine, tables.deliveries, bad["webhook"]["id"], attempts=2**31 - 1)
+    assert deliver() == 1
+    assert log(client, good)[0]["state"] == "delivered"
+    with engine.connect() as connection:
+        (found,) = quarantine.newest(connection, limit=9)
+    assert (found.loop, found.item) == (Loop.DELIVER, log(client, bad)[0]["id"])
+
+
 def test_an_endpoint_that_fails_for_long_is_disabled_and_told(client, engine, receiver, deliver):
     patience = timedelta(hours=1)
     webhook = client.post("/v1/webhooks", json={"url": receiver.url}).json()

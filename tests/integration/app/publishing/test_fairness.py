@@ -1,6 +1,7 @@
 """A push that hangs, or fails in a way nobody foresaw, keeps no other publication from its own."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select, update
@@ -91,3 +92,17 @@ def test_what_nobody_foresaw_is_set_aside_and_tried_again(engine, publisher, wai
     while publisher.publish_due():
         pass
     assert states(engine)[poison] == "published"
+
+
+def test_a_row_that_cannot_be_taken_keeps_no_other(engine, publisher, waiting, monkeypatch):
+    poison, good = waiting("prj_default"), waiting("prj_default")
+    with engine.begin() as connection:
+        odd = update(tables.publications).where(tables.publications.c.id == poison)
+        connection.execute(odd.values(attempts=2**31 - 1, next_at=func.now() - timedelta(1)))
+    monkeypatch.setattr(publish, "_attempt", lambda *_: "s3://nowhere")
+    assert publisher.publish_due()
+    assert publisher.publish_due()
+    assert states(engine) == {poison: "pending", good: "published"}
+    with engine.connect() as connection:
+        (found,) = quarantine.newest(connection, limit=9)
+    assert (found.loop, found.item) == (Loop.PUBLISH, poison)
