@@ -21,6 +21,7 @@ from workers.pruning.selection import (
     smallest_of_group,
     smallest_per_row,
     zero,
+    zeros,
 )
 
 # Few distinct values, so that ties are the rule; tiny, huge and zero among them.
@@ -172,3 +173,61 @@ def test_zeroing_leaves_the_rest_bit_for_bit_and_no_negative_zero(dtype, transpo
     assert not weight[mask].any()
     original = before.T if transposed else before
     assert torch.equal(weight[~mask], original[~mask])
+
+
+def test_groups_are_compared_part_by_part_and_may_be_as_large_as_a_pattern():
+    values = torch.randint(0, 5, (2, 3 * 4099), generator=torch.Generator().manual_seed(0)).float()
+    for size, count in ((3, 1), (3, 2)):
+        found = smallest_of_group(values, count, size).numpy().reshape(-1, size)
+        groups = values.numpy().reshape(-1, size)
+        assert np.array_equal(found, np.stack([stable(group, count) for group in groups]))
+    wide = torch.rand(3, 64, generator=torch.Generator().manual_seed(1))
+    for count in (1, 32, 63):
+        found = smallest_of_group(wide, count, 64).numpy()
+        assert np.array_equal(found, np.stack([stable(row, count) for row in wide.numpy()]))
+
+
+def test_zeros_of_either_sign_are_counted():
+    weight = torch.tensor([[0.0, -0.0, 1.0], [float("nan"), 2.0, 0.0]])
+    assert zeros(weight) == 3
+    assert zeros(weight.bfloat16().T) == 3
+
+
+def test_a_mask_is_made_by_the_pattern():
+    scores = torch.tensor([[4.0, 3.0, 2.0, 1.0], [8.0, 7.0, 6.0, 5.0]])
+    by_matrix = Selection(Unstructured(group="matrix"), 4).mask(scores)
+    assert by_matrix.tolist() == [[True] * 4, [False] * 4]
+    by_row = Selection(Unstructured(group="row"), 4).mask(scores)
+    assert by_row.tolist() == [[False, False, True, True]] * 2
+    by_group = Selection(NM(n=3, m=4), 2).mask(scores)
+    assert by_group.tolist() == [[False, False, False, True]] * 2
+
+
+def test_parts_of_a_pattern_of_groups_are_those_of_its_columns():
+    whole = Selection(NM(n=2, m=4), 12)
+    assert [whole.columns(a, b, (3, 8)).count for a, b in ((0, 4), (4, 8))] == [6, 6]
+    rows = Selection(Unstructured(group="row"), 8)  # of 3 rows of 4: two rows lose a third
+    assert [rows.columns(a, b, (3, 4)).count for a, b in ((0, 2), (2, 4))] == [5, 3]
+
+
+def test_the_largest_finite_scores_have_a_place_and_infinity_has_none():
+    largest = float(np.finfo(np.float32).max)
+    pool = [torch.tensor([[largest, 0.0]]), torch.tensor([[1e-45, largest]])]
+    assert kth_smallest([lambda m=m: m for m in pool], 4) == largest
+    assert pool_counts([lambda m=m: m for m in pool], 3) == [2, 1]
+    for bad in (float("inf"), -1e-45, -0.0):
+        with pytest.raises(NonFiniteError, match=r"^a score is NaN, infinite or negative$"):
+            kth_smallest([lambda bad=bad: torch.tensor([[1.0, bad]])], 1)
+
+
+def test_a_pool_of_nothing_to_prune_is_not_looked_at():
+    assert pool_counts([lambda: 1 / 0, lambda: 1 / 0], 0) == [0, 0]
+
+
+def test_leading_bits_decide_before_the_rest():
+    """Values on both sides of a bucket's ends, a unit in the last place apart."""
+    edge = np.array([0x3F7FFFFF, 0x3F800000, 0x3F800001, 0x3F80FFFF, 0x3F810000], np.int32)
+    values = torch.from_numpy(edge.view(np.float32).copy())
+    for k in range(1, 6):
+        assert kth_smallest([lambda: values.flip(0)[None]], k) == float(values[k - 1])
+    assert pool_counts([lambda: values[:2][None], lambda: values[2:][None]], 3) == [2, 1]

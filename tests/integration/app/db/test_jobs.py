@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, text, update
 
-from app.db import jobs, leases
+from app.db import jobs
 from app.db.tables import jobs as table
 from app.domain.jobs import FailureKind, JobError, JobStatus, Lease, Phase
 from tests.integration.app.rows import new_job
@@ -248,27 +248,6 @@ def test_a_row_that_another_process_holds_is_passed_over(connection, job, engine
         connection.rollback()
         other.execute(text("TRUNCATE jobs CASCADE"))
         other.commit()
-
-
-@pytest.mark.parametrize("status", JobStatus)
-def test_the_state_of_a_lease(connection, job, status):
-    job_id, other = job(status), job(JobStatus.FAILED)
-    expected = {RUNNING: Lease.HELD, CANCELLING: Lease.CANCEL_REQUESTED}.get(status, Lease.LOST)
-    put(connection, job_id, lease_expires_at=func.now() + LEASE, deadline=None)
-    assert leases.state(connection, job_id, 2) is expected
-    assert leases.state(connection, job_id, 1) is Lease.LOST
-    assert leases.state(connection, job_id, 3) is Lease.LOST
-    assert leases.state(connection, other, 2) is Lease.LOST
-    put(connection, job_id, deadline=func.now() + LEASE)
-    assert leases.state(connection, job_id, 2) is expected
-
-
-@pytest.mark.parametrize("column", ["lease_expires_at", "deadline"])
-@pytest.mark.parametrize("seconds", [0, -1])
-def test_a_lease_ends_with_its_time_and_with_the_jobs(connection, job, column, seconds):
-    job_id = job(lease_expires_at=func.now() + LEASE)
-    put(connection, job_id, **{column: func.now() + timedelta(seconds=seconds)})
-    assert leases.state(connection, job_id, 2) is Lease.LOST
 
 
 def test_progress_that_was_kept_counts_for_its_attempt_alone(connection, job):
