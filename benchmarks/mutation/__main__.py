@@ -6,6 +6,7 @@
 
 import argparse
 import random
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--seed", default="0")
     parser.add_argument("--only", nargs="*", default=[""])
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaving no server and no copy behind
     reasons, shares = explained(), dict[str, float]()
     counted: Counter[str] = Counter(stale=len(reasons.keys() - GUARDS.keys()))
     with Bench() as bench:

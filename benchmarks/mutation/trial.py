@@ -150,6 +150,7 @@ class Bench:
         status: int = pytest.ExitCode.INTERNAL_ERROR
         try:
             os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
             resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE, _FILE))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

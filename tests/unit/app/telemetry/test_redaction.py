@@ -124,3 +124,51 @@ def test_any_text_is_bounded(text, longest):
 def test_names_of_secrets(name):
     assert is_secret(name)
     assert not is_secret(f"{name}s_left")
+
+
+def test_a_text_is_kept_to_its_longest():
+    words = "word " * 1638 + "ab"  # 8192 characters
+    assert scrub(words) == words
+    assert scrub(words + "c") == "word " * 1638 + " [cut]"
+    assert scrub("one two", 7) == "one two"
+    assert scrub("one two", 6) == "one  [cut]"
+    assert scrub(" " * 9, 5) == " " * 5 + " [cut]"
+
+
+def test_of_what_has_no_spaces_a_piece_is_dropped():
+    """Half a secret may be all that is left of it, and would not be known."""
+    assert scrub("x" * 9000) == "x" * (8192 - 512) + " [cut]"
+    assert scrub("a " + "x" * 9000) == "a " + "x" * (8190 - 512) + " [cut]"
+    assert scrub("a " + "x" * 900, 512) == "a  [cut]"
+
+
+def test_a_text_that_is_cut_is_scrubbed_too():
+    assert scrub("password=hunter22 " + "word " * 9, 30) == "password=*** word word  [cut]"
+
+
+def test_values_that_are_too_short_to_be_secrets_are_left(monkeypatch):
+    redaction.given.cache_clear()
+    monkeypatch.setenv("SOME_TOKEN", "elevenchars")
+    monkeypatch.setenv("OTHER_TOKEN", "twelve-chars")
+    try:
+        assert scrub("elevenchars twelve-chars") == "elevenchars ***"
+    finally:
+        redaction.given.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [("password", True), ("x" * 60 + "token", True), ("set-cookie", True), ("tokens", False)],
+)
+def test_names_whose_values_are_not_shown(name, secret):
+    assert is_secret(name) is secret
+
+
+def test_the_longest_secrets_are_masked_first(monkeypatch):
+    redaction.given.cache_clear()
+    monkeypatch.setenv("SOME_TOKEN", "twelve-chars")
+    monkeypatch.setenv("OTHER_TOKEN", "twelve-chars-and-more")
+    try:
+        assert scrub("twelve-chars-and-more") == "***"
+    finally:
+        redaction.given.cache_clear()
