@@ -113,3 +113,52 @@ def test_an_unexpected_error_tells_the_client_nothing_of_its_text():
     assert outcome.error.code == "internal"
     assert "secret" not in outcome.error.message
     assert not outcome.expected
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "no space left", "/srv/secret/place"), "no space left"),
+        (OSError("the pipe is broken"), "the pipe is broken"),
+    ],
+)
+def test_what_is_told_of_the_system_has_no_paths(error, message):
+    outcome = outcome_of(error)
+    assert outcome.error.message == message
+    assert (outcome.error.kind, outcome.error.code) == (FailureKind.SYSTEM, "storage_failed")
+    assert not outcome.expected
+
+
+def test_a_database_that_is_away_is_told_in_one_sentence():
+    outcome = outcome_of(PoolTimeoutError("all in use"))
+    assert outcome.error.code == "database_unavailable"
+    assert outcome.error.message == "the database was away for too long"
+    assert (outcome.expected, outcome.damaged) == (True, False)
+
+
+def test_what_nobody_foresaw_is_internal_and_damages_the_process():
+    outcome = outcome_of(LookupError("secret"))
+    assert (outcome.end, outcome.error.code) == (End.FAILED, "internal")
+    assert "secret" not in outcome.error.message
+    assert (outcome.damaged, outcome.expected) == (True, False)
+    memory = outcome_of(OutOfMemoryError("too large"))
+    assert (memory.end, memory.damaged, memory.expected) == (End.FAILED, True, True)
+
+
+@pytest.mark.parametrize(
+    ("cause", "damaged"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError(), True),
+        (RuntimeError("CUDA error: an illegal access"), True),
+        (RuntimeError("shapes differ"), False),
+        (ValueError("CUDA"), False),
+    ],
+)
+@pytest.mark.parametrize("attribute", ["__cause__", "__context__"])
+def test_damage_is_looked_for_along_the_whole_chain(cause, damaged, attribute):
+    error, middle = ModelLoadError("broken"), ValueError("between")
+    setattr(error, attribute, middle)
+    setattr(middle, attribute, cause)
+    setattr(cause, attribute, error)  # a circle ends as well
+    assert outcome_of(error).damaged is damaged

@@ -95,3 +95,9 @@ def test_a_drain_has_its_grace_and_counts_from_the_first_signal(rights, busy):
     rights.asked_to_end(14)
     assert rights.due(14.9) is None
     assert rights.due(15) is Reason.DRAINED
+
+
+def test_a_task_is_the_childs_own_unless_it_helps():
+    assert Task("job_1", 1).own
+    assert not Task("job_1", 1, own=False).own
+    assert (Task().job_id, Task().attempt) == (None, 0)

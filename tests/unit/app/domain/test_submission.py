@@ -210,7 +210,9 @@ def test_a_method_that_prunes_routes_is_asked_nothing_of_weights(field):
 
 def test_a_method_that_prunes_routes_takes_a_seed_and_needs_images():
     assert resolve(routed(seed=3)).recipe.kind == "routing"
-    with pytest.raises(ValidationError) as error:
+    with pytest.raises(
+        ValidationError, match=r"par learns .* and sentences has texts only"
+    ) as error:
         routed(calibration={"set": "sentences"})
     assert codes(error) == ["calibration_set_has_no_images"]
 
