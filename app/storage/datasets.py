@@ -50,21 +50,23 @@ class DatasetStore:
     def add(self, dataset_id: str, directory: Path, info: dict[str, Any]) -> bool:
         """Move a checked data set into place; False where it was there already."""
         (directory / INFO).write_text(json.dumps(info))
+        place = self._place(dataset_id)
         try:
-            directory.rename(self._place(dataset_id))
+            directory.rename(place)
         except OSError:
-            if self.info(dataset_id) is None:
-                raise
-            return False
+            if self.info(dataset_id) is not None:
+                return False
+            self.drop(place)  # what is there is not whole
+            directory.rename(place)
         return True
 
     def info(self, dataset_id: str) -> dict[str, Any] | None:
-        """What the data set holds; None where there is none of that id."""
+        """What the data set holds; None where there is none of that id, or it is not whole."""
         try:
             content = (self._place(dataset_id) / INFO).read_text()
-        except FileNotFoundError:
+            found: dict[str, Any] = json.loads(content)
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # a power cut leaves odd files
             return None
-        found: dict[str, Any] = json.loads(content)
         return found
 
     def stored(self) -> Found[str]:
@@ -90,7 +92,7 @@ class DatasetStore:
         return [place for place in self.receiving().iterdir() if _changed(place) < oldest]
 
     def drop(self, place: Path) -> None:
-        """Remove what an upload left behind.
+        """Remove whatever lies there.
 
         Raises:
             OSError: it cannot be removed.

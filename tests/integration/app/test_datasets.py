@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import zipfile
 
 import pytest
@@ -180,6 +181,33 @@ def test_what_uploads_left_behind_goes_after_a_day(client, settings, sweep):
     sweep()
     assert {each.name for each in incoming.iterdir()} == {"new", "new.zip"}
     assert (settings.storage.dir / "datasets" / "lost+found").exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "none", "cut", "file", "link"])
+def test_a_damaged_set_hides_no_other_and_is_mended_by_its_next_upload(client, settings, damage):
+    uploads = (ROWS, b'{"text": "other"}')
+    damaged, other = (client.post("/v1/datasets", content=rows).json() for rows in uploads)
+        client.post("/v1/datasets", content=rows).json() for rows in (ROWS, b'{"text": "other"}')
+    )
+    place = settings.storage.dir / "datasets" / damaged["id"].removeprefix("sha256:")
+    match damage:
+        case "empty":
+            (place / "info.json").write_bytes(b"")
+        case "none":
+            (place / "info.json").unlink()
+        case "cut":
+            (place / "info.json").write_bytes(b'{"id": "sha')
+        case "file":
+            shutil.rmtree(place)
+            place.write_bytes(b"")
+        case "link":
+            shutil.rmtree(place)
+            place.symlink_to("nowhere")
+    assert [each["id"] for each in client.get("/v1/datasets").json()["datasets"]] == [other["id"]]
+    assert client.get(f"/v1/datasets/{damaged['id']}").status_code == 404
+    again = client.post("/v1/datasets", content=ROWS)
+    assert (again.status_code, again.json()) == (200, damaged)
+    assert client.get(f"/v1/datasets/{damaged['id']}").json() == damaged
 
 
 def test_links_among_what_uploads_left_behind_go_and_what_they_name_stays(
