@@ -187,8 +187,6 @@ def test_what_uploads_left_behind_goes_after_a_day(client, settings, sweep):
 def test_a_damaged_set_hides_no_other_and_is_mended_by_its_next_upload(client, settings, damage):
     uploads = (ROWS, b'{"text": "other"}')
     damaged, other = (client.post("/v1/datasets", content=rows).json() for rows in uploads)
-        client.post("/v1/datasets", content=rows).json() for rows in (ROWS, b'{"text": "other"}')
-    )
     place = settings.storage.dir / "datasets" / damaged["id"].removeprefix("sha256:")
     match damage:
         case "empty":
