@@ -27,6 +27,7 @@ from app.settings import Settings
 from app.telemetry import exposition, logs
 from workers import messages
 from workers.starting import Gate, health, start_until_it_works
+from workers.unwatched import guard
 
 SERVICE = "secateur-worker"
 
@@ -55,7 +56,7 @@ celery.conf.update(
 )
 
 
-celery.steps["consumer"].add(Gate)
+celery.steps["consumer"].update({Gate, guard(settings.worker.kill_seconds)})
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]  # celery has no types

@@ -47,6 +47,19 @@ def test_a_cancelled_job_whose_child_is_stopped_makes_room_for_the_next(service)
     assert list(left) == []
 
 
+def test_a_child_that_hangs_without_its_watchdog_makes_room_for_the_next(service):
+    hung = service.submit(**SLOW)
+    service.wait(hung, pruning, LONG)
+    following = service.submit(**TINY)
+    child, watchdog = below(service)
+    child.send_signal(signal.SIGSTOP)
+    watchdog.kill()
+    service.http.post(f"/v1/jobs/{hung}/cancel")
+    assert service.finish(hung, LONG)["status"] == "cancelled"
+    assert service.finish(following, LONG)["status"] == "succeeded"
+    assert gone(child)
+
+
 def test_a_worker_whose_child_is_stopped_goes_on_with_another(service):
     job_id = service.submit(**SLOW)
     service.wait(job_id, pruning, LONG)
