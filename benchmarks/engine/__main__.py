@@ -2,6 +2,7 @@
 
     make bench-engine                 # builds llm-compressor's environment, then runs this
     python -m benchmarks.engine --rounds 5 --peer .venv-llmcompressor/bin/python
+    python -m benchmarks.engine --only bf16    # some parts only
 
 Times are CPU seconds of one thread. Sides take turns, every run of ours is bracketed by two dense
 forwards of the same calibration set, and medians are quoted: machines drift by several per cent.
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -35,6 +37,7 @@ from workers.pruning.kth import pool_counts
 from workers.pruning.models.precision import suitable_dtype
 from workers.pruning.selection import smallest, zero
 
+PARTS = ("float32", "bf16", "memory", "selection")
 RUNS = [(method, p) for method in ("wanda", "sparsegpt") for p in ("unstructured", "2:4")]
 
 
@@ -83,6 +86,25 @@ def speed(ours: Ours, peer: Peer | None, rounds: int) -> dict[str, list[float]]:
             pair = [seen[f"{method} {p} / forward"][-1] for p in ("2:4", "unstructured")]
             seen[f"{method} 2:4 / unstructured"].append(pair[0] / pair[1])
     return seen
+
+
+def full(ours: Ours, peer: Peer | None, rounds: int) -> dict[str, Figure]:
+    """The model in float32, beside its dense forward and llm-compressor."""
+    weights = sum(matrix.numel for matrix in ours.adapter.matrices)
+    print(f"{weights / 1e6:.1f}M prunable weights, {SAMPLES} x {LENGTH} tokens", flush=True)
+    seen = {name: statistics.median(v) for name, v in speed(ours, peer, rounds).items()}
+    figures = {
+        "wanda / forward": Figure(seen["wanda unstructured / forward"], most=1.85),
+        "sparsegpt / forward": Figure(seen["sparsegpt unstructured / forward"]),
+    }
+    for method in ("wanda", "sparsegpt"):
+        if peer:
+            name = f"{method} speed-up"
+            figures[name] = Figure(seen[f"{method} unstructured speed-up"], least=1.7)
+            figures[f"{method} 2:4 speed-up"] = Figure(seen[f"{method} 2:4 speed-up"])
+        ratio = seen[f"{method} 2:4 / unstructured"]
+        figures[f"{method} 2:4 / unstructured"] = Figure(ratio, most=1.0)
+    return figures
 
 
 def half(ours: Ours, wide: Ours, peer: Peer | None, rounds: int) -> dict[str, Figure]:
@@ -156,10 +178,25 @@ def memory(directory: Path, method: str, samples: int) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def peaks(models: Mapping[str, Path]) -> dict[str, Figure]:
+    """Peak memory of each model by method, and how it grows with the calibration set."""
+    figures = {}
+    for name, model in models.items():
+        for method in ("wanda", "sparsegpt"):
+            few, many = (memory(model, method, count) for count in (8, 32))
+            share = few["peak"] / few["allowed"]
+            figures[f"{name} {method} peak MiB"] = Figure(few["peak"])
+            figures[f"{name} {method} peak / block + statistics"] = Figure(share, most=1.0)
+            growth = (many["peak"] - few["peak"]) / (many["inputs"] - few["inputs"])
+            figures[f"{name} {method} growth / cached inputs"] = Figure(growth, most=1.1)
+    return figures
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", type=Path, help="python of llm-compressor's environment")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="by default all")
     options = parser.parse_args()
     torch.set_num_threads(1)
     figures: dict[str, Figure] = {}
@@ -168,33 +205,18 @@ def main() -> int:
             Path(scratch, name) for name in ("llama", "llava", "llama-bf16", "ids.pt")
         )
         build_llama(llama)
-        build_llava(llava)
         torch.save(token_ids(SAMPLES), ids)
-        peer = Peer(options.peer, llama, ids) if options.peer else None
-        ours = Ours(llama)
-        weights = sum(matrix.numel for matrix in ours.adapter.matrices)
-        print(f"{weights / 1e6:.1f}M prunable weights, {SAMPLES} x {LENGTH} tokens", flush=True)
-        seen = {name: statistics.median(v) for name, v in speed(ours, peer, options.rounds).items()}
-        figures["wanda / forward"] = Figure(seen["wanda unstructured / forward"], most=1.85)
-        figures["sparsegpt / forward"] = Figure(seen["sparsegpt unstructured / forward"])
-        for method in ("wanda", "sparsegpt"):
-            if peer:
-                name = f"{method} speed-up"
-                figures[name] = Figure(seen[f"{method} unstructured speed-up"], least=1.7)
-                figures[f"{method} 2:4 speed-up"] = Figure(seen[f"{method} 2:4 speed-up"])
-            ratio = seen[f"{method} 2:4 / unstructured"]
-            figures[f"{method} 2:4 / unstructured"] = Figure(ratio, most=1.0)
-        build_llama(narrow, torch.bfloat16)
-        peer = Peer(options.peer, narrow, ids) if options.peer else None
-        figures |= half(Ours(narrow), ours, peer, options.rounds)
-        for name, model in (("llama", llama), ("llava", llava)):
-            for method in ("wanda", "sparsegpt"):
-                few, many = (memory(model, method, count) for count in (8, 32))
-                share = few["peak"] / few["allowed"]
-                figures[f"{name} {method} peak MiB"] = Figure(few["peak"])
-                figures[f"{name} {method} peak / block + statistics"] = Figure(share, most=1.0)
-                growth = (many["peak"] - few["peak"]) / (many["inputs"] - few["inputs"])
-                figures[f"{name} {method} growth / cached inputs"] = Figure(growth, most=1.1)
+        if "float32" in options.only:
+            peer = Peer(options.peer, llama, ids) if options.peer else None
+            figures |= full(Ours(llama), peer, options.rounds)
+        if "bf16" in options.only:
+            build_llama(narrow, torch.bfloat16)
+            peer = Peer(options.peer, narrow, ids) if options.peer else None
+            figures |= half(Ours(narrow), Ours(llama), peer, options.rounds)
+        if "memory" in options.only:
+            build_llava(llava)
+            figures |= peaks({"llama": llama, "llava": llava})
+    if "selection" in options.only:
         chosen = selection()
         figures |= {name: Figure(value) for name, value in chosen.items()}
         name = "selection of 1e8 / (abs + histc)"

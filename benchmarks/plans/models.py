@@ -1,4 +1,7 @@
-"""Random models of four families, 0.1 to 1.3 GB of float32, and what feeds them."""
+"""Random models of four families, 0.1 to 1.3 GB of float32, and what feeds them.
+
+A name that ends in 16 is that model stored in bfloat16.
+"""
 
 from pathlib import Path
 
@@ -32,7 +35,8 @@ LLAMAS = {
 def build(directory: Path, name: str) -> None:
     """Write the model of that name, and its tokenizer or processor, into a directory."""
     torch.manual_seed(0)
-    match name:
+    kind = name.removesuffix("16")
+    match kind:
         case "llava":
             model, processor = _llava()
         case "opt":
@@ -40,7 +44,9 @@ def build(directory: Path, name: str) -> None:
         case "t5":
             model, processor = _t5(), build_tokenizer(end=True)
         case _:
-            model, processor = LlamaForCausalLM(_llama(*LLAMAS[name])), build_tokenizer(end=True)
+            model, processor = LlamaForCausalLM(_llama(*LLAMAS[kind])), build_tokenizer(end=True)
+    if kind != name:
+        model = model.to(torch.bfloat16)
     model.save_pretrained(directory)
     processor.save_pretrained(directory)
 
