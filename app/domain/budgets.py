@@ -58,12 +58,14 @@ def scope_of(recipe: Recipe, modality: Modality) -> str:
 def total(recipe: Recipe, weights: int, sparsity: float) -> int:
     """Weights of a scope that are to be zero.
 
-    floor(s N), but ECoFLaP rounds what stays down, as the paper does, and an n:m pattern fixes it.
+    floor(s N); ECoFLaP may be told to round what stays down, as its paper does, and an n:m pattern
+    fixes it.
     """
     if isinstance(recipe.pattern, NM):
         return weights // recipe.pattern.m * (recipe.pattern.m - recipe.pattern.n)
-    rounded = share_by_keeping if isinstance(recipe.allocation, ECoFLaP) else share
-    return rounded(weights, sparsity)
+    allocation = recipe.allocation
+    keeping = isinstance(allocation, ECoFLaP) and allocation.rounding == "paper"
+    return (share_by_keeping if keeping else share)(weights, sparsity)
 
 
 def total_of(recipe: Recipe, weights: Mapping[Modality, int]) -> int:

@@ -56,6 +56,16 @@ def module_name(key: str, config: Mapping[str, Any]) -> str:
     return name
 
 
+def given_as(name: str, *keys: str) -> tuple[str, ...]:
+    """Names that a matrix may be given by: its module's, and its tensor's in the files.
+
+    Args:
+        name: of the module.
+        keys: of the tensor; several where the files hold it more than once.
+    """
+    return name, f"{name}.weight", *keys, *(key.removesuffix(".weight") for key in keys)
+
+
 def _kind(config: Mapping[str, Any]) -> str:
     found = config.get("model_type")
     return found if isinstance(found, str) else ""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.domain.errors import PatternUnmatchedError, RecipeError
-from app.domain.module_names import is_known, module_name
+from app.domain.module_names import given_as, is_known, module_name
 from app.domain.patterns import Patterns
 from app.domain.plans import candidates, split_names
 from app.domain.recipe import Recipe
@@ -91,5 +91,5 @@ def _listed(patterns: list[str]) -> str:
 def _variants(name: str, key: str, config: Mapping[str, Any]) -> Iterator[str]:
     """Names a module may have: files of a base model lack the prefix of those with a head."""
     plain = name.removesuffix(".bias")
-    yield from (plain, key, key.removesuffix(".weight").removesuffix(".bias"))
+    yield from (*given_as(plain, key), name, key.removesuffix(".bias"))
     yield from (plain.partition(".")[2], f"model.{plain}", f"{config.get('model_type')}.{plain}")

@@ -40,9 +40,9 @@ class Patterns:
     def __init__(self, patterns: Sequence[str]) -> None:
         self._matchers = {pattern: matcher(pattern) for pattern in patterns}
 
-    def match(self, name: str) -> bool:
-        """Whether one of them matches."""
-        return any(matches(name) for matches in self._matchers.values())
+    def match(self, *names: str) -> bool:
+        """Whether one of them matches one of the names."""
+        return any(matches(name) for matches in self._matchers.values() for name in names)
 
     def unmatched(self, names: Iterable[str]) -> list[str]:
         """Those that match none of the names."""

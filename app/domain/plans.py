@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.domain.module_names import module_name
+from app.domain.module_names import given_as, module_name
 from app.domain.patterns import Patterns
 from app.domain.recipe import NM, Modality, Recipe, Uniform
 from app.domain.tensors import BITS, StoredTensor
@@ -69,7 +69,8 @@ def prunable(
     found = []
     for matrix in candidates(tensors, config, recipe):
         names = split_names(matrix, recipe)
-        meant = [name for name in names if targets.match(name) and not ignore.match(name)]
+        known = {name: given_as(name, matrix.file_key) for name in names}
+        meant = [n for n in names if targets.match(*known[n]) and not ignore.match(*known[n])]
         if meant and recipe.sparsity_of(matrix.modality) > 0:
             part = _part(matrix.shape, len(meant)) if len(meant) < len(names) else matrix.shape
             found.append(replace(matrix, shape=part))

@@ -114,6 +114,11 @@ class ECoFLaP(Strict):
     budget: Literal["model", "modality"] = Field(
         default="model", description="all groups compete, or those of each modality"
     )
+    rounding: Literal["total", "paper"] = Field(
+        default="total",
+        description="total: floor(sparsity x weights) of a budget's weights go; paper: "
+        "floor((1 - sparsity) x weights) stay, which is one less where that is no whole number",
+    )
     max_sparsity: float | None = Field(
         default=None,
         gt=0,

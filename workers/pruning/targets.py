@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from app.domain.errors import RecipeError
+from app.domain.module_names import given_as
 from app.domain.pattern_check import refuse_ignored, refuse_targets
 from app.domain.patterns import Patterns
 from app.domain.recipe import Recipe
@@ -49,8 +50,8 @@ def find_targets(towers: Sequence[Tower], recipe: Recipe) -> Targets:
         for block in blocks
         for matrix in block.matrices
         if recipe.sparsity_of(matrix.modality) > 0
-        and targets.match(matrix.name)
-        and not ignore.match(matrix.name)
+        and targets.match(*_names(matrix))
+        and not ignore.match(*_names(matrix))
     }
     if not found and not any(_sparsities(recipe)):
         raise RecipeError("sparsity is 0 for the whole model, so nothing would be pruned")
@@ -75,6 +76,10 @@ def find_targets(towers: Sequence[Tower], recipe: Recipe) -> Targets:
     return Targets(found, position, dict(due), seams)
 
 
+def _names(matrix: Matrix) -> tuple[str, ...]:
+    return given_as(matrix.name, matrix.file_key, *matrix.copies)
+
+
 def _sparsities(recipe: Recipe) -> Iterable[float]:
     return recipe.sparsity.values() if isinstance(recipe.sparsity, dict) else [recipe.sparsity]
 
@@ -93,11 +98,13 @@ def check_patterns(model: nn.Module, towers: Sequence[Tower], recipe: Recipe) ->
     Raises:
         PatternUnmatchedError: a pattern matches nothing.
     """
-    matrices = {m.name for tower in towers for block in tower.blocks for m in block.matrices}
-    unmatched = Patterns(recipe.targets).unmatched(matrices)
+    found = [m for tower in towers for block in tower.blocks for m in block.matrices]
+    matrices = {m.name for m in found}
+    known = {name for matrix in found for name in _names(matrix)}
+    unmatched = Patterns(recipe.targets).unmatched(known)
     refuse_targets(unmatched, near_names(unmatched[0], matrices) if unmatched else "")
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
-    modules = {*names, *(name.rpartition(".")[0] for name in names), *matrices}
+    modules = {*names, *(name.rpartition(".")[0] for name in names), *known}
     unmatched = Patterns(recipe.ignore).unmatched(modules)
     if recipe.allow_unmatched:
         return [f"ignore: {pattern!r} matches no module." for pattern in unmatched]

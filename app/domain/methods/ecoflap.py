@@ -52,6 +52,11 @@ class ECoFLaPMethod(WeightMethod):
     per_modality: bool = Field(
         default=False, description="a budget for each modality instead of one for the model"
     )
+    rounding: Literal["total", "paper"] = Field(
+        default="total",
+        description="total: floor(sparsity x weights) go; paper: floor((1 - sparsity) x weights) "
+        "stay",
+    )
     max_sparsity: float | None = Field(
         default=None, gt=0, le=1, description="no group loses more; by default the target + 0.1"
     )
@@ -63,6 +68,7 @@ class ECoFLaPMethod(WeightMethod):
             granularity=self.granularity,
             aggregate=self.aggregate,
             budget="modality" if self.per_modality else "model",
+            rounding=self.rounding,
             max_sparsity=self.max_sparsity,
         )
 

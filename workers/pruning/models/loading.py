@@ -83,7 +83,7 @@ def load_model(
     """
     saved = read_json(path, "config.json")
     model_class: Any = _model_class(saved)  # transformers' class methods carry no annotations
-    _refuse_indirections(path, saved)
+    _refuse_indirections(saved)
     checkpoint = open_checkpoint(path)
     check_form(saved, checkpoint.tensors)
     memory = memory or Memory()
@@ -98,6 +98,12 @@ def load_model(
         except ModelLoadError:
             raise
         except Exception as error:  # whatever a foreign file made transformers raise
+            if "Padding_idx must be" in str(error):
+                raise ModelLoadError(
+                    f"config.json says pad_token_id {_pad_ids(saved)}, and the vocabulary has "
+                    "no such token, so transformers does not load the model; set it to null, or to "
+                    "the number of a token"
+                ) from error
             raise ModelLoadError(
                 f"{model_class.__name__} does not load: {words_of(error, plain, path.name)}"
             ) from error
@@ -152,11 +158,15 @@ def _model_class_names() -> tuple[str, ...]:
     return tuple(name for name in dir(transformers) if "Model" in name or "For" in name)
 
 
-def _refuse_indirections(path: Path, config: dict[str, Any]) -> None:
+def _refuse_indirections(config: dict[str, Any]) -> None:
     if config.get("transformers_weights"):
         raise ModelLoadError("config.json redirects to other weight files (transformers_weights).")
-    if (path / "adapter_config.json").exists():
-        raise ModelLoadError("This is a PEFT adapter. Merge it into its base model first.")
+
+
+def _pad_ids(config: dict[str, Any]) -> str:
+    parts = (config, *(part for part in config.values() if isinstance(part, dict)))
+    said = {str(part["pad_token_id"]) for part in parts if "pad_token_id" in part}
+    return " and ".join(sorted(said))
 
 
 def _undo_casts(

@@ -34,6 +34,7 @@ def test_rounding_every_row_falls_short_by_less_than_a_weight_a_row(rows, column
     assert 0 <= gap < rows
 
 
+PAPER = ECoFLaP(rounding="paper")
 WEIGHTS = {Modality.VISION: 1001, Modality.LANGUAGE: 503}
 
 
@@ -45,8 +46,9 @@ WEIGHTS = {Modality.VISION: 1001, Modality.LANGUAGE: 503}
         ({"sparsity": {"vision": 0.3, "language": 0}}, 300),
         ({"sparsity": {"vision": 0.3, "language": 0.3}}, 300 + 150),
         ({"sparsity": 0.3, "allocation": Pooled(pool="modality")}, 300 + 150),
-        ({"sparsity": 0.3, "allocation": ECoFLaP()}, 1504 - floor(Decimal("0.7") * 1504)),
-        ({"sparsity": 0.3, "allocation": ECoFLaP(budget="modality")}, 1504 - 700 - 352),
+        ({"sparsity": 0.3, "allocation": ECoFLaP()}, floor(Decimal("0.3") * 1504)),
+        ({"sparsity": 0.3, "allocation": PAPER}, 1504 - floor(Decimal("0.7") * 1504)),
+        ({"sparsity": 0.3, "allocation": ECoFLaP(budget="modality")}, 300 + 150),
         ({"sparsity": 0.5, "pattern": NM(n=2, m=4)}, 1504 // 2),
     ],
 )

@@ -1,6 +1,7 @@
 """ECoFLaP as a recipe: any importance, any granularity, scores given back, words where it fails."""
 
 import math
+from decimal import Decimal
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ def run(pair, parameters=None, *, pattern="unstructured", sparsity=0.5, scores=N
 def test_any_importance_spends_the_budget_exactly(llava, local, granularity):
     report = run(llava, {"local": local, "granularity": granularity, "samples": 4}, sparsity=0.6)
     model = report.model
-    assert model.weights - model.zeros == math.floor(model.weights * 0.4 + 1e-9)
+    assert model.zeros == model.weights * 6 // 10
     assert all(group.pruned <= group.weights * 0.7 for group in report.allocation.groups)
     assert len({round(group.sparsity, 3) for group in report.allocation.groups}) > 1
     for group in report.allocation.groups:
@@ -45,6 +46,15 @@ def test_any_importance_spends_the_budget_exactly(llava, local, granularity):
         assert sum(m.zeros for m in members if m.module in report.allocation.scores.values) == (
             group.pruned
         )
+
+
+@pytest.mark.parametrize("sparsity", [0.999, 0.333, 0.01, 0.0001])
+def test_the_papers_rounding_keeps_one_weight_less(family_directory, sparsity):
+    for rounding, more in (("total", 0), ("paper", 1)):
+        model = run(
+            loaded(family_directory("llama"), "llama"), {"rounding": rounding}, sparsity=sparsity
+        ).model
+        assert model.zeros == int(Decimal(str(sparsity)) * model.weights) + more
 
 
 def test_matrices_of_a_block_share_its_sparsity(llava):
@@ -61,7 +71,7 @@ def test_each_modality_can_have_its_own_budget(llava):
     report = run(llava, {"per_modality": True}, sparsity={"vision": 0.3, "language": 0.6})
     for modality, share in (("vision", 0.3), ("language", 0.6)):
         tally = report.modalities[modality]
-        assert tally.weights - tally.zeros == math.floor(tally.weights * (1 - share) + 1e-9)
+        assert tally.zeros == math.floor(tally.weights * share + 1e-9)
     with pytest.raises(RecipeError, match="budget per modality"):
         run(llava, sparsity={"vision": 0.3, "language": 0.6})
 

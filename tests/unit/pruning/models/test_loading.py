@@ -198,12 +198,22 @@ def test_no_usable_architecture_is_refused(directory, names):
         ({"quantization_config": {"quant_method": "gptq"}}, "quantised"),
         ({"transformers_weights": "../x.safetensors"}, "redirects"),
         ({"hidden_size": "many"}, "does not load"),
+        ({"pad_token_id": 64}, "pad_token_id 64, and the vocabulary has no such token"),
     ],
 )
 def test_configs_that_cannot_be_pruned_are_refused(directory, change, words):
     edit_config(directory, **change)
     with pytest.raises(ModelLoadError, match=words):
         load_model(directory)
+
+
+def test_an_adapter_and_another_copy_beside_the_model_are_not_read(directory):
+    (directory / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    for name in ("adapter_model.safetensors", "consolidated.safetensors"):
+        save_file({"layers.0.wq.weight": torch.zeros(2, 16)}, directory / name)
+    found = load_model(directory).checkpoint.tensors
+    assert "model.layers.0.self_attn.q_proj.weight" in found
+    assert "layers.0.wq.weight" not in found
 
 
 def test_a_config_that_is_no_json_is_refused(directory):

@@ -13,6 +13,7 @@ from tests.families import FAMILIES
 from tests.tiny import DECODER, save, tokenizer
 from workers.pruning.models.loading import load_model
 from workers.pruning.models.registry import adapt
+from workers.pruning.prune import prune
 
 RECIPE = Recipe(sparsity=0.5)
 
@@ -48,6 +49,26 @@ def test_parts_of_a_fused_projection_are_planned_by_the_names_that_are_printed(
     check_patterns(tensors, config, recipe)
     first = prunable(tensors, config, recipe.model_copy(update={"targets": (parts[1],)}))
     assert [3 * m.numel for m in first] == [tensors[first[0].file_key].numel]
+
+
+@pytest.mark.parametrize("name", ["llama", "llava", "qwen2_vl", "blip_retrieval", "vit", "t5"])
+@pytest.mark.parametrize("form", ["{key}", "{stem}", "{name}", "{name}.weight", "re:{key}$"])
+@pytest.mark.parametrize("field", ["targets", "ignore"])
+def test_a_matrix_may_be_given_by_any_name_that_is_printed(name, form, field, family_directory):
+    """As the files have it, or the model: plan and job take the same."""
+    directory = family_directory(name)
+    loaded = load_model(directory)
+    adapter = adapt(loaded)
+    matrix = adapter.matrices[3]
+    key = matrix.file_key
+    given = form.format(key=key, stem=key.removesuffix(".weight"), name=matrix.name)
+    recipe = Recipe(sparsity=0.5, **{field: (given,)})
+    config = json.loads((directory / "config.json").read_text())
+    check_patterns(loaded.checkpoint.tensors, config, recipe)
+    planned = {m.name for m in prunable(loaded.checkpoint.tensors, config, recipe)}
+    assert {m.module for m in prune(adapter, recipe).matrices} == planned
+    others = {each.name for each in adapter.matrices} - {matrix.name}
+    assert planned == ({matrix.name} if field == "targets" else others)
 
 
 MOE = {

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Literal
 
 from app.domain.allocation_scores import AllocationScores
-from app.domain.budgets import share_by_keeping
+from app.domain.budgets import total
 from app.domain.errors import RecipeError
 from app.domain.recipe import NM, ECoFLaP, Recipe, Unstructured
 from app.domain.report import AllocationReport, GroupReport
@@ -39,7 +39,7 @@ def share_out(
 ) -> SharedOut:
     """Share the budget out over the matrices.
 
-    Every pool (the model, or each modality) keeps exactly floor(weights * (1 - sparsity)).
+    Every pool (the model, or each modality) loses exactly what `budgets.total` says.
     Matrices the loss does not depend on stay at the target; the others compete.
 
     Args:
@@ -81,7 +81,7 @@ class _Pool:
     def __init__(
         self, recipe: Recipe, allocation: ECoFLaP, members: Sequence[Matrix], groups: list[Scored]
     ) -> None:
-        self._pattern = recipe.pattern
+        self._recipe, self._pattern = recipe, recipe.pattern
         self._sparsity = recipe.sparsity_of(members[0].modality)
         step = 1 / self._pattern.m if isinstance(self._pattern, NM) else 0.0
         self._cap = allocation.cap(self._sparsity, step)
@@ -95,11 +95,11 @@ class _Pool:
         inside = {matrix for group in self._scored for matrix in group.matrices}
         outside = [matrix for matrix in self._members if matrix not in inside]
         alone = sum(m.numel for m in outside)
-        lost_alone = share_by_keeping(alone, self._sparsity)
+        lost_alone = total(self._recipe, alone, self._sparsity)
         lost = _split(outside, lost_alone)
         if self._groups:
             weights = sum(m.numel for m in self._members)
-            lose = share_by_keeping(weights, self._sparsity) - lost_alone
+            lose = total(self._recipe, weights, self._sparsity) - lost_alone
             kept = keep_counts(self._groups, weights - alone - lose, self._cap)
             for group, count in zip(self._scored, kept, strict=True):
                 lost |= _split(group.matrices, group.weights - count)
@@ -150,8 +150,8 @@ def _named(
 
 def _split(matrices: Sequence[Matrix], count: int) -> dict[Matrix, int]:
     """A group's count over its matrices: the same sparsity, the rest by largest remainder."""
-    total = sum(matrix.numel for matrix in matrices)
-    exact = [Fraction(count * matrix.numel, total) for matrix in matrices]
+    weights = sum(matrix.numel for matrix in matrices)
+    exact = [Fraction(count * matrix.numel, weights) for matrix in matrices]
     counts = [math.floor(value) for value in exact]
     order = sorted(range(len(matrices)), key=lambda i: (counts[i] - exact[i], i))
     for index in order[: count - sum(counts)]:
