@@ -57,6 +57,7 @@ class Anatomy:
     Attributes:
         blocks: by name.
         numel: all values.
+        table: values of the largest tensor outside of blocks, such as an embedding.
         width: bytes of a value, that of the widest matrix.
         stored: bytes in the files.
         vocabulary: entries of the language model's output; 0 where there is none.
@@ -67,6 +68,7 @@ class Anatomy:
 
     blocks: tuple[BlockSize, ...]
     numel: int
+    table: int
     width: int
     stored: int
     vocabulary: int
@@ -83,6 +85,7 @@ class Anatomy:
         return cls(
             blocks=tuple(_blocks(tensors)),
             numel=sum(tensor.numel for tensor in tensors.values()),
+            table=max((t.numel for key, t in tensors.items() if not _BLOCK.match(key)), default=0),
             width=max((tensor.width for tensor in matrices), default=4),
             stored=sum(tensor.bytes for tensor in tensors.values()),
             vocabulary=number(text, "vocab_size"),

@@ -101,8 +101,9 @@ def _converted(anatomy: Anatomy, spec: JobSpec) -> int:
     """Values in memory a second time, in the type that is computed in."""
     if not isinstance(spec.recipe, Recipe):
         return anatomy.numel  # a model that runs often is converted once
-    runs = spec.calibration is not None or spec.evaluation is not None
-    return _resident(anatomy, spec) if runs else 0
+    if spec.calibration is None and spec.evaluation is None:
+        return 0
+    return max(anatomy.table, *(block.numel for block in anatomy.blocks), 0)  # one after the other
 
 
 def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
