@@ -55,6 +55,8 @@ def test_a_key_is_stored_as_its_digest_alone(connection):
     assert secret.startswith("sct_")
     assert len(secret) == 4 + 43, "256 bits"
     assert (key.scope, key.project_id, key.expires_at) == (Scope.ADMIN, DEFAULT, None)
+    assert isinstance(key.scope, Scope)
+    assert stored.get_live(connection, DEFAULT, key.id).scope.includes(Scope.READ)
 
 
 @pytest.mark.parametrize(

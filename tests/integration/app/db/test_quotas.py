@@ -17,6 +17,7 @@ from app.domain.errors import (
     QueueQuotaError,
 )
 from app.domain.jobs import JobStatus
+from app.services import keys
 from app.services import projects as service
 from app.services.room import Room
 
@@ -151,6 +152,13 @@ def test_limits_are_changed_one_by_one_by_who_has_seen_them(connection, rows):
     entries, more = service.audit_page(connection, caller(), limit=9, cursor=None)
     assert [(each.action, each.target) for each in entries] == [("project.change", other)]
     assert more is None
+
+
+def test_a_project_comes_with_an_admins_key(connection):
+    made, (key, secret) = service.found(connection, caller(), "vision", Limits(queued_jobs=3))
+    assert service.find(connection, made.id).limits.queued_jobs == 3
+    assert (key.name, key.project_id, key.scope) == ("first", made.id, Scope.ADMIN)
+    assert keys.authenticate(connection, secret).project_id == made.id
 
 
 def test_changes_are_listed_page_by_page(connection):

@@ -5,13 +5,13 @@ import torch
 from safetensors.torch import save_file
 
 from app.domain.errors import VerificationError
-from app.domain.recipe import Recipe, Uniform
+from app.domain.recipe import ECoFLaP, Pooled, Recipe, Uniform
 from app.domain.report import MatrixReport, PruningReport, Tally, Target
 from workers.pipeline import verify
 from workers.pipeline.verify import verify_sparsity, verify_target
 
 
-def report(difference, rounding="total"):
+def report(difference, rounding="total", allocation=None):
     target = Target(
         scope="model",
         weights=1000,
@@ -21,7 +21,7 @@ def report(difference, rounding="total"):
         difference=difference,
     )
     return PruningReport(
-        recipe=Recipe(allocation=Uniform(rounding=rounding), sparsity=0.5),
+        recipe=Recipe(allocation=allocation or Uniform(rounding=rounding), sparsity=0.5),
         targets=(target,),
         matrices=(),
         blocks={},
@@ -95,3 +95,10 @@ def test_a_tensor_that_was_not_exported_or_cannot_be_counted_fails(tmp_path):
     directory = exported(tmp_path, w=tensor(50))
     with pytest.raises(VerificationError, match="x was exported with None zeros"):
         verify_sparsity(directory, [pruned("x", 0, 0)])
+
+
+@pytest.mark.parametrize("allocation", [Pooled(), ECoFLaP()])
+def test_other_allocations_reach_their_total(allocation):
+    verify_target(report(0, allocation=allocation))
+    with pytest.raises(VerificationError, match="499 weights"):
+        verify_target(report(-1, allocation=allocation))
