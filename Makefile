@@ -26,14 +26,22 @@ install: .venv/installed ## build .venv with everything
 demo: install ## prune a sentence encoder and a small VLM several ways, end to end
 	$(BIN)/secateur demo
 
-check: install ## lint, types, import contracts
+check: install ## lint, types, import contracts, documents; two at a time
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-types check-lint check-documents
+
+.PHONY: check-lint check-types check-documents
+check-types:
+	$(BIN)/mypy
+
+check-lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m app.openapi --check openapi.json
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+check-documents:
+	$(BIN)/python -m app.openapi --check openapi.json
 	$(BIN)/sphinx-build -W --keep-going -q -b html -d .docs/doctrees docs .docs/html
 
 docs: check ## build the documentation into .docs/html
@@ -52,7 +60,7 @@ openapi: install ## write openapi.json anew
 	touch $@
 
 test: check .venv-mlflow/installed .venv-client/installed ## everything that must pass
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 .venv-llmcompressor/installed:
 	$(PYTHON) -m venv .venv-llmcompressor

@@ -24,6 +24,18 @@ def pytest_runtest_makereport():
     return report
 
 
+WHOLE = ("tests/acceptance", "tests/chaos")  # folders whose tests share one installation
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of a file go to one process, and those of a folder that shares an installation too."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        group = next((folder for folder in WHOLE if file.startswith(folder)), file)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def server_dir():
     # Short and outside pytest's own directories: as root, PostgreSQL runs as another account.

@@ -75,7 +75,7 @@ class Service:
         return directory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def models(tmp_path_factory):
     """Tiny random models of every vision-language family and of BERT, and the real MiniLM."""
     root = tmp_path_factory.mktemp("models")
@@ -116,7 +116,7 @@ class Receiver(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def collector():
     with Collector() as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -126,7 +126,7 @@ def collector():
         thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(models, collector):
     # Short, and outside pytest's own directories: as root, PostgreSQL runs as another account.
     directory = Path(tempfile.mkdtemp(prefix="secateur-test-"))

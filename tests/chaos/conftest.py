@@ -57,7 +57,7 @@ def long(rounds):
         pytest.skip("takes minutes: `make chaos` runs it")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def models():
     # Outside pytest's own directories, of which it keeps three: workers need it to the end.
     with tempfile.TemporaryDirectory(prefix="secateur-models-") as directory:
@@ -65,7 +65,7 @@ def models():
         yield Path(directory)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world(models):
     # Short, and outside pytest's own directories: as root, PostgreSQL runs as another account.
     directory = Path(tempfile.mkdtemp(prefix="secateur-chaos-"))
@@ -77,7 +77,7 @@ def world(models):
         shutil.rmtree(directory)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def references(world):
     """SHA-256 of the files of every kind of job, undisturbed."""
     ledger = Ledger(world)
