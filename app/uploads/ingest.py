@@ -101,6 +101,8 @@ class _Writer:
             for number, row in parse_rows(lines):
                 if row is None:
                     self._blank += 1
+                    if self._blank > self._limits.rows:
+                        raise DatasetTooLargeError(f"more than {self._limits.rows} blank rows")
                     continue
                 stored = self._stored(number, row)
                 digest.update(stored)

@@ -176,6 +176,13 @@ def test_images_are_measured_before_they_are_decoded(refused, content, code):
     assert refused(archive({"rows.jsonl": ROW, "a.png": content})) == code
 
 
+@pytest.mark.parametrize("blank", [b"\n", b" \r\n", b"{}\n", b'{"text": " "}\n'])
+def test_rows_that_say_nothing_are_bounded_too(refused, blank):
+    rows = blank * (LIMITS.rows + 1) + b'{"text": "a"}\n'
+    assert refused(rows) == "dataset_too_large"
+    assert refused(archive({"rows.jsonl": rows})) == "dataset_too_large"
+
+
 def packed_bmp(kind, bits, content):
     side, colours = 64, 4 << bits
     begin = 54 + colours
