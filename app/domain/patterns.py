@@ -17,6 +17,9 @@ MOST = 100
 MAX_LENGTH = 256
 REGEX = "re:"
 _REGEX_MEMORY = 1 << 20  # bytes
+# Instructions of a compiled expression: each may be tried at each character. 256 plain characters
+# have about as many; repetitions multiply.
+_REGEX_SIZE = 400
 
 Matches = Callable[[str], bool]
 
@@ -87,4 +90,10 @@ def _regex(expression: str) -> Matches:
             "{pattern} is no regular expression that is understood: {reason}",
             {"pattern": REGEX + expression, "reason": str(reason)},
         ) from error
+    if compiled.programsize > _REGEX_SIZE:
+        raise PydanticCustomError(
+            "pattern_not_a_regex",
+            "{pattern} repeats too much: it has {size} steps; {most} are accepted",
+            {"pattern": REGEX + expression, "size": compiled.programsize, "most": _REGEX_SIZE},
+        )
     return lambda name: compiled.match(name) is not None

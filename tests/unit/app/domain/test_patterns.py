@@ -115,3 +115,13 @@ def test_an_expression_that_is_refused_is_told_to_its_sender_alone(capfd):
     with pytest.raises(PydanticCustomError, match=r"missing \)"):
         matcher("re:(")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("expression", ["(.?){50}" * 20, "(a?){50}" * 20, "(.{0,30}x){20}"])
+def test_an_expression_of_many_repetitions_is_refused(expression):
+    with pytest.raises(PydanticCustomError, match="repeats too much"):
+        matcher(f"re:{expression}")
+
+
+def test_as_many_characters_as_a_pattern_may_have_are_no_repetitions():
+    assert matcher("re:" + "a" * (MAX_LENGTH - 3))("a" * MAX_LENGTH)
