@@ -18,8 +18,8 @@ MAX_LENGTH = 256
 REGEX = "re:"
 _REGEX_MEMORY = 1 << 20  # bytes
 # Instructions of a compiled expression: each may be tried at each character. 256 plain characters
-# have about as many; repetitions multiply.
-_REGEX_SIZE = 400
+# have about as many, the letters of all scripts 1,200; repetitions multiply.
+_REGEX_SIZE = 1500
 
 Matches = Callable[[str], bool]
 

@@ -106,7 +106,7 @@ def test_number_and_length_are_bounded(patterns, fits):
 
 def test_memory_of_an_expression_is_bounded():
     """A mebibyte holds about 55 times the letters of all scripts."""
-    assert matcher("re:" + r"\pL" * 45)("\u00e4" * 45)
+    assert matcher(r"re:\pL+")("\u00e4" * 45)
     with pytest.raises(PydanticCustomError, match="pattern too large"):
         matcher("re:" + r"\pL" * 70)
 
