@@ -231,3 +231,11 @@ def test_leading_bits_decide_before_the_rest():
     for k in range(1, 6):
         assert kth_smallest([lambda: values.flip(0)[None]], k) == float(values[k - 1])
     assert pool_counts([lambda: values[:2][None], lambda: values[2:][None]], 3) == [2, 1]
+
+
+@given(MATRICES, st.data())
+def test_scores_may_lie_in_any_order_in_memory(values, data):
+    count = data.draw(st.integers(0, values.size))
+    turned = torch.from_numpy(values).T
+    expected = stable(np.ascontiguousarray(values.T), count)
+    assert np.array_equal(smallest(turned, count).numpy(), expected)

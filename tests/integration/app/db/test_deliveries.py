@@ -107,13 +107,14 @@ def test_a_message_is_taken_by_one(connection, rows, endpoint, message):
     endpoint("a")
     first, other = message("a"), message("a")
     late, done = message("a", -1), message("a", next_at=None)
-    assert deliveries.take(connection, []) == []
-    [taken] = deliveries.take(connection, [first, late, done])
+    assert deliveries.take(connection, late) is None
+    assert deliveries.take(connection, done) is None
+    taken = deliveries.take(connection, first)
     assert (taken.id, taken.endpoint_id, taken.attempts) == (first, "a", 1)
     assert (taken.url, taken.payload) == ("https://a", {"n": 1})
     assert of(connection, first).next_at == rows.now + LEASE
     assert (of(connection, other).attempts, of(connection, late).attempts) == (0, 0)
-    assert deliveries.take(connection, [first]) == []
+    assert deliveries.take(connection, first) is None
     assert timedelta(seconds=60) == LEASE
 
 
@@ -123,10 +124,10 @@ def test_what_another_process_takes_is_passed_over(connection, engine, endpoint,
     connection.commit()
     try:
         with engine.connect() as other:
-            assert [each.id for each in deliveries.take(other, [first])] == [first]
+            assert deliveries.take(other, first).id == first
             connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
-            found = deliveries.take(connection, [first, second])
-            assert [each.id for each in found] == [second]
+            assert deliveries.take(connection, first) is None
+            assert deliveries.take(connection, second).id == second
     finally:
         connection.rollback()
         connection.execute(webhooks.delete())
@@ -141,15 +142,15 @@ def test_an_old_secret_signs_along_until_its_end(
     connection, rows, endpoint, message, until, secrets
 ):
     endpoint("a", old_secret="old", old_secret_until=rows.now + until)
-    [taken] = deliveries.take(connection, [message("a")])
+    taken = deliveries.take(connection, message("a"))
     assert taken.secrets == secrets
 
 
 def test_an_attempt_that_was_broken_off_did_not_count(connection, rows, endpoint, message):
     endpoint("a")
     first, other = message("a"), message("a")
-    [taken] = deliveries.take(connection, [first])
-    [untouched] = deliveries.take(connection, [other])
+    taken = deliveries.take(connection, first)
+    untouched = deliveries.take(connection, other)
     deliveries.give_back(connection, [taken])
     assert (of(connection, first).attempts, of(connection, first).next_at) == (0, rows.now)
     assert of(connection, other).attempts == untouched.attempts == 1
@@ -161,7 +162,7 @@ def test_an_attempt_that_was_broken_off_did_not_count(connection, rows, endpoint
 def test_what_came_of_an_attempt_is_noted(connection, rows, endpoint, message, pause):
     endpoint("a")
     first, other = message("a"), message("a")
-    [taken] = deliveries.take(connection, [first])
+    taken = deliveries.take(connection, first)
     state = DeliveryState.PENDING if pause else DeliveryState.FAILED
     assert deliveries.settle(connection, taken, Receipt(500, "oops"), state, pause)
     row = of(connection, first)
@@ -173,9 +174,9 @@ def test_what_came_of_an_attempt_is_noted(connection, rows, endpoint, message, p
 def test_the_outcome_of_an_earlier_attempt_comes_too_late(connection, endpoint, message):
     endpoint("a")
     first = message("a")
-    [stale] = deliveries.take(connection, [first])
+    stale = deliveries.take(connection, first)
     put(connection, first, next_at=func.now())
-    [taken] = deliveries.take(connection, [first])
+    taken = deliveries.take(connection, first)
     receipt = Receipt(204)
     assert not deliveries.settle(connection, stale, receipt, DeliveryState.DELIVERED, None)
     assert of(connection, first).state == "pending"

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, update
+from sqlalchemy.exc import OperationalError
 
 from app.db import outbox, projects
 from app.db.tables import outbox as messages
@@ -52,6 +53,7 @@ def test_counting_stops_where_it_tells_nothing_more(connection, rows):
     assert projects.queued(connection, DEFAULT, up_to=2**70) == 3
     assert projects.used(connection, DEFAULT, up_to=2) == (2, 0)
     assert projects.used(connection, DEFAULT, up_to=2**70) == (3, 0)
+    assert projects._LARGEST == 2**63 - 1, "as far as the database counts"
 
 
 def test_published_bytes_may_reach_their_limit(connection, rows):
@@ -121,6 +123,15 @@ def test_a_project_without_limits_of_its_own_has_the_usual_ones(connection, rows
         assert projects.full(connection) == []
         rows.job(project=other, status=JobStatus.RUNNING, lease_expires_at=func.now())
     assert projects.full(connection) == [other]
+
+
+def test_who_locks_a_project_keeps_nobody_from_submitting(connection, rows, engine):
+    with engine.begin() as other:
+        projects.lock(other, DEFAULT)
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+        rows.job()
+        with pytest.raises(OperationalError, match="lock timeout"):
+            projects.lock(connection, DEFAULT)
 
 
 def test_a_name_is_given_once(connection):
