@@ -130,3 +130,11 @@ def test_a_directory_that_cannot_be_used_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
     with pytest.raises(StorageUnavailableError, match="cannot be written to"):
         LocalStore(tmp_path).check()
+
+
+def test_one_attempt_is_published_after_another(tmp_path):
+    store = LocalStore(tmp_path)
+    for attempt in (1, 2):
+        store.stage(JOB, attempt)
+        store.publish(JOB, attempt)
+    assert store.attempts().ours == {(JOB, 1), (JOB, 2)}
