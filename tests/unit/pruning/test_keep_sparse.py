@@ -186,3 +186,10 @@ def test_the_file_needs_torch_and_safetensors_alone():
     modules |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     roots = {name.partition(".")[0] for name in modules if name}
     assert roots - sys.stdlib_module_names == {"torch", "safetensors"}
+
+
+@pytest.mark.parametrize("known", ["encoder.weight", "bert.encoder.weight", "weight"])
+def test_names_may_lack_leading_words_or_have_more_of_them(known):
+    model = nn.ModuleDict({"encoder": nn.Linear(3, 2)})
+    kept = torch.ones(2, 3, dtype=torch.bool)
+    assert keep_sparse._find(model, keep_sparse.Mask((known,), kept)) is model["encoder"].weight
