@@ -60,7 +60,7 @@ openapi: install ## write openapi.json anew
 	touch $@
 
 test: check .venv-mlflow/installed .venv-client/installed ## everything that must pass
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 .venv-llmcompressor/installed:
 	$(PYTHON) -m venv .venv-llmcompressor

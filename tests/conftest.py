@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from app.local.postgres import Postgres
 from app.local.process import running
@@ -27,13 +28,16 @@ def pytest_runtest_makereport():
 WHOLE = ("tests/acceptance", "tests/chaos")  # folders whose tests share one installation
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+class Scheduler(LoadScopeScheduling):
     """Tests of a file go to one process, and those of a folder that shares an installation too."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        group = next((folder for folder in WHOLE if file.startswith(folder)), file)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in WHOLE if file.startswith(folder)), file)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")
