@@ -26,6 +26,7 @@ from app.queue import queue_of
 from app.settings import Settings
 from app.telemetry import exposition, logs
 from workers import messages
+from workers.inherited import release_sockets
 from workers.starting import Gate, health, start_until_it_works
 from workers.unwatched import guard
 
@@ -88,6 +89,7 @@ def _name_task(task_id: str, **_: object) -> None:
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # celery has no types
 def _start_child(**_: object) -> None:
+    release_sockets()
     start_until_it_works(_make_runner, _stop_child, health)
 
 

@@ -90,4 +90,6 @@ def test_roundings_of_one_share():
     assert share_by_row(10, 13, 0.29) == 30
     recipe = Recipe(sparsity=0.29)
     assert total(recipe, 103, 0.29) == 29
-    assert total(Recipe(sparsity=0.29, allocation=ECoFLaP()), 103, 0.29) == 30
+    assert total(Recipe(sparsity=0.29, allocation=ECoFLaP()), 103, 0.29) == 29
+    paper = ECoFLaP(rounding="paper")
+    assert total(Recipe(sparsity=0.29, allocation=paper), 103, 0.29) == 30
