@@ -94,4 +94,5 @@ def _look(unwatched: Unwatched) -> None:
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             for each in (*process.children(recursive=True), process):
-                each.kill()
+                with suppress(psutil.NoSuchProcess):  # it may end meanwhile; the others go too
+                    each.kill()
