@@ -32,10 +32,15 @@ def until(service, done):
         service.running.tend(0.05)
 
 
+def working_and_queued(service):
+    """A job in the middle of its work, and one behind it."""
+    working = service.submit(**SLOW)
+    service.wait(working, pruning, LONG)
+    return working, service.submit(**TINY)
+
+
 def test_a_cancelled_job_whose_child_is_stopped_makes_room_for_the_next(service):
-    hung = service.submit(**SLOW)
-    service.wait(hung, pruning, LONG)
-    following = service.submit(**TINY)
+    hung, following = working_and_queued(service)
     child, watchdog = below(service)
     child.send_signal(signal.SIGSTOP)
     service.http.post(f"/v1/jobs/{hung}/cancel")
@@ -48,9 +53,7 @@ def test_a_cancelled_job_whose_child_is_stopped_makes_room_for_the_next(service)
 
 
 def test_a_child_that_hangs_without_its_watchdog_makes_room_for_the_next(service):
-    hung = service.submit(**SLOW)
-    service.wait(hung, pruning, LONG)
-    following = service.submit(**TINY)
+    hung, following = working_and_queued(service)
     child, watchdog = below(service)
     child.send_signal(signal.SIGSTOP)
     watchdog.kill()

@@ -1,9 +1,9 @@
 """What a disturbance has left: jobs, files, processes, memory."""
 
 import hashlib
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -99,10 +99,13 @@ def orphans(directory: Path, known: Iterable[int]) -> list[str]:
 
 def _left_running(world: World) -> list[str]:
     """Orphans that do not end by themselves: a watchdog needs seconds to start, and to see it."""
-    deadline = time.monotonic() + LEAVING
-    while (left := orphans(world.directory, living(world))) and time.monotonic() < deadline:
-        world.tend(0.2)
-    return left
+
+    def left() -> list[str]:
+        return orphans(world.directory, living(world))
+
+    with suppress(AssertionError):
+        world.until(lambda: not left(), LEAVING)
+    return left()
 
 
 def resident(world: World) -> dict[str, float]:
@@ -120,10 +123,8 @@ def _settle(ledger: Ledger) -> None:
             rows = connection.execute(JOBS).mappings().all()
         return not any(row["id"] in ids and row["status"] not in ENDS for row in rows)
 
-    try:
+    with suppress(AssertionError):
         ledger.world.until(ended)
-    except AssertionError:
-        return
 
 
 def _jobs(connection: Connection, asked: list[Sent], found: Findings) -> None:

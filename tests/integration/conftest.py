@@ -1,8 +1,6 @@
 """A migrated database for each test, and the API over it."""
 
 import itertools
-import threading
-import time
 from datetime import timedelta
 
 import httpx2
@@ -20,6 +18,7 @@ from app.services import attempts, keys
 from app.settings import Settings
 from tests.integration.app.headers import write_header
 from tests.integration.cut_lines import cut_lines
+from tests.integration.in_thread import in_thread
 
 _numbers = itertools.count()
 
@@ -77,13 +76,8 @@ def server(settings):
     port = free_port()
     api = settings.api.model_copy(update={"port": port, "drain_seconds": 1})
     server = make_server(settings.model_copy(update={"api": api}))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with in_thread(server):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

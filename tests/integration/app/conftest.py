@@ -2,8 +2,6 @@
 
 import shutil
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from app.local.process import running
 from app.local.valkey import free_port
 from app.main import create_app
 from tests.integration.app.headers import SHAPES, write_header
+from tests.integration.in_thread import in_thread
 from tests.seaweedfs import ACCESS, SECRET, Weed
 
 
@@ -44,10 +43,5 @@ def serving(settings):
     port = free_port()
     config = uvicorn.Config(create_app(settings), port=port, log_level="warning")
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with in_thread(server):
+        yield f"http://127.0.0.1:{port}"

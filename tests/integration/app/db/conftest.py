@@ -1,13 +1,16 @@
 """One database for each module: every test's transaction is undone, and its clock stands still."""
 
+from datetime import timedelta
+
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select
 
 from app.db import jobs
 from app.db.engine import make_engine
 from app.db.tables import jobs as table
 from app.db.tables import projects
-from tests.integration.app.rows import new_job
+from app.domain.jobs import JobStatus
+from tests.integration.app.rows import new_job, put
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ class Rows:
         return made.id
 
     def set(self, job_id, **columns):
-        self.connection.execute(update(table).where(table.c.id == job_id).values(**columns))
+        put(self.connection, job_id, **columns)
 
     def of(self, job_id):
         return self.connection.execute(select(table).where(table.c.id == job_id)).one()
@@ -65,3 +68,18 @@ def connection(engine):
 @pytest.fixture
 def rows(connection):
     return Rows(connection)
+
+
+@pytest.fixture
+def job(connection):
+    """Makes a job in a status, at its second attempt."""
+
+    def make(status=JobStatus.RUNNING, **columns):
+        made = new_job(connection, max_attempts=3, max_runtime=600)
+        for _ in range(2):
+            put(connection, made.id, status=JobStatus.QUEUED)
+            jobs.claim(connection, made.id, worker="w", lease=timedelta(seconds=30))
+        put(connection, made.id, status=status, **columns)
+        return made.id
+
+    return make

@@ -3,35 +3,16 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, text
 
 from app.db import jobs
 from app.db.tables import jobs as table
 from app.domain.jobs import FailureKind, JobError, JobStatus, Lease, Phase
-from tests.integration.app.rows import new_job
+from tests.integration.app.rows import new_job, put
 
 LEASE = timedelta(seconds=30)
 ERROR = JobError(FailureKind.SYSTEM, "storage_failed", "disk gone")
 RUNNING, CANCELLING = JobStatus.RUNNING, JobStatus.CANCELLING
-
-
-@pytest.fixture
-def job(connection):
-    """Makes a job in a status, at its second attempt."""
-
-    def make(status=RUNNING, **columns):
-        made = new_job(connection, max_attempts=3, max_runtime=600)
-        for _ in range(2):
-            put(connection, made.id, status=JobStatus.QUEUED)
-            jobs.claim(connection, made.id, worker="w", lease=LEASE)
-        put(connection, made.id, status=status, **columns)
-        return made.id
-
-    return make
-
-
-def put(connection, job_id, **columns):
-    connection.execute(update(table).where(table.c.id == job_id).values(**columns))
 
 
 def row(connection, job_id):

@@ -1,8 +1,5 @@
 """A job that has succeeded and is to be published; destinations; one round of the publisher."""
 
-import threading
-import time
-
 import pytest
 import uvicorn
 
@@ -11,6 +8,7 @@ from app.local.valkey import free_port
 from app.settings import Publishing
 from app.storage.store import open_store
 from tests.integration.app.publishing.hub_server import HubServer
+from tests.integration.in_thread import in_thread
 from tests.seaweedfs import ACCESS, SECRET
 
 JOB = {"model": "tiny", "method": "magnitude", "sparsity": 0.5}
@@ -28,14 +26,9 @@ def hub():
     """A hub and its address."""
     hub, port = HubServer(), free_port()
     server = uvicorn.Server(uvicorn.Config(hub.app(), port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
     hub.url = f"http://127.0.0.1:{port}"
-    yield hub
-    server.should_exit = True
-    thread.join()
+    with in_thread(server):
+        yield hub
 
 
 @pytest.fixture

@@ -146,14 +146,22 @@ def test_a_text_that_is_cut_is_scrubbed_too():
     assert scrub("password=hunter22 " + "word " * 9, 30) == "password=*** word word  [cut]"
 
 
-def test_values_that_are_too_short_to_be_secrets_are_left(monkeypatch):
-    redaction.given.cache_clear()
-    monkeypatch.setenv("SOME_TOKEN", "elevenchars")
-    monkeypatch.setenv("OTHER_TOKEN", "twelve-chars")
-    try:
-        assert scrub("elevenchars twelve-chars") == "elevenchars ***"
-    finally:
+@pytest.fixture
+def environment(monkeypatch):
+    """Sets variables, which are read anew."""
+
+    def set_all(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
         redaction.given.cache_clear()
+
+    yield set_all
+    redaction.given.cache_clear()
+
+
+def test_values_that_are_too_short_to_be_secrets_are_left(environment):
+    environment(SOME_TOKEN="elevenchars", OTHER_TOKEN="twelve-chars")
+    assert scrub("elevenchars twelve-chars") == "elevenchars ***"
 
 
 @pytest.mark.parametrize(
@@ -164,11 +172,6 @@ def test_names_whose_values_are_not_shown(name, secret):
     assert is_secret(name) is secret
 
 
-def test_the_longest_secrets_are_masked_first(monkeypatch):
-    redaction.given.cache_clear()
-    monkeypatch.setenv("SOME_TOKEN", "twelve-chars")
-    monkeypatch.setenv("OTHER_TOKEN", "twelve-chars-and-more")
-    try:
-        assert scrub("twelve-chars-and-more") == "***"
-    finally:
-        redaction.given.cache_clear()
+def test_the_longest_secrets_are_masked_first(environment):
+    environment(SOME_TOKEN="twelve-chars", OTHER_TOKEN="twelve-chars-and-more")
+    assert scrub("twelve-chars-and-more") == "***"
