@@ -121,10 +121,15 @@ def _attempt(dispatch: Dispatch) -> ColumnElement[bool]:
 
 
 def give_back(connection: Connection, left: Sequence[Dispatch]) -> None:
-    """Have attempts that were broken off made again at once, as if they had not been begun."""
+    """Have attempts that were broken off made again at once, as if they had not been begun.
+
+    A delivery whose row another transaction holds is being removed with its endpoint.
+    """
     again = {"attempts": _table.attempts - 1, "next_at": func.now()}
     for dispatch in left:
-        connection.execute(update(deliveries).where(_attempt(dispatch)).values(again))
+        free = select(_table.id).where(_attempt(dispatch)).with_for_update(skip_locked=True)
+        query = update(deliveries).where(_table.id == free.scalar_subquery())
+        connection.execute(query.values(again))
 
 
 def settle(
@@ -156,6 +161,7 @@ def forget_old(connection: Connection, age: timedelta, *, limit: int) -> int:
     """Remove up to `limit` deliveries made longer ago, delivered or not; returns how many."""
     oldest = id_at("msg", datetime.now(UTC), -age)  # ids are in the order of the primary key
     old = select(_table.id).where(_table.id < oldest).order_by(_table.id).limit(limit)
+    old = old.with_for_update(skip_locked=True)  # what is held is removed with its endpoint
     query = delete(deliveries).where(_table.id.in_(old.scalar_subquery()))
     return connection.execute(query).rowcount
 

@@ -65,6 +65,16 @@ def get(connection: Connection, project_id: str, endpoint_id: str) -> Endpoint |
     return _endpoint(row) if row else None
 
 
+def lock(connection: Connection, endpoint_id: str) -> None:
+    """Let nobody else change or remove the endpoint until this transaction ends.
+
+    Whoever changes an endpoint and its deliveries locks the endpoint first, as its removal does:
+    two transactions that begin at different ends would wait for each other.
+    """
+    query = select(_table.id).where(_table.id == endpoint_id).with_for_update(key_share=True)
+    connection.execute(query)
+
+
 _INTERESTED = select(_table.id).where(
     _table.project_id == bindparam("project_id"),
     _table.enabled,

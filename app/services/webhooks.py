@@ -172,6 +172,7 @@ def settle(
     A receiver that is gone is not told again, nor is one that has failed for longer than
     `patience`; until it is enabled again, what is not delivered waits.
     """
+    webhooks.lock(connection, dispatch.endpoint_id)
     if receipt.accepted:
         deliveries.settle(connection, dispatch, receipt, DeliveryState.DELIVERED, None)
         webhooks.succeeded(connection, dispatch.endpoint_id)

@@ -1,6 +1,5 @@
 """A worker is asked to end: its job goes back at once, and costs no attempt."""
 
-import time
 from contextlib import suppress
 
 import psutil
@@ -17,14 +16,21 @@ def gone(worker, seconds):
     return True
 
 
-def successor(service, worker):
-    """The next worker and its child."""
+def importing_torch(service, ended):
+    """The worker after that one, once a child of it imports torch."""
     while True:
-        service.running.tend(0.05)
+        service.running.tend(0.01)
         with suppress(psutil.NoSuchProcess):
-            fresh = process(service, "worker")
-            if fresh.pid != worker.pid and (children := fresh.children()):
-                return fresh, children[0]
+            worker = process(service, "worker")
+            if worker.pid != ended.pid and any(map(maps_torch, worker.children())):
+                return worker
+
+
+def maps_torch(child):
+    try:
+        return any("libtorch" in each.path for each in child.memory_maps())
+    except psutil.NoSuchProcess:  # a tool that some import asked has ended already
+        return False
 
 
 # Docker's SIGTERM reaches the first process alone, systemd's all of them.
@@ -49,9 +55,7 @@ def test_a_worker_that_still_imports_torch_ends_at_once(service):
     assert service.finish(service.submit(**TINY))["status"] == "succeeded"
     worker = process(service, "worker")
     worker.kill()
-    fresh, child = successor(service, worker)
-    while not any("libtorch" in each.path for each in child.memory_maps()):
-        time.sleep(0.01)
+    fresh = importing_torch(service, worker)
     fresh.terminate()
     assert gone(fresh, 30)
     assert service.finish(service.submit(**TINY))["status"] == "succeeded"

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psycopg
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from standardwebhooks.webhooks import Webhook
 from starlette.testclient import TestClient
 
@@ -521,6 +522,39 @@ def test_deliveries_go_on_after_a_look_that_fails(client, engine, receiver, webh
         stop.set()
         thread.join()
     assert len(receiver.received) == 1
+
+
+def wait_for_locks(engine, transactions):
+    """Until so many transactions wait for another's lock."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    while True:
+        with engine.connect() as connection:
+            if connection.execute(waiting).scalar_one() == transactions:
+                return
+        time.sleep(0.02)
+
+
+def test_an_endpoint_may_be_removed_while_a_delivery_to_it_is_settled(
+    client, engine, receiver, webhook, deliver
+):
+    receiver.answers = [500]
+    end_a_job(client)
+    endpoint_id = webhook["webhook"]["id"]
+    row = select(tables.webhooks.c.id).where(tables.webhooks.c.id == endpoint_id)
+    with engine.connect() as holder, ThreadPoolExecutor(2) as threads:
+        holder.execute(row.with_for_update())
+        removal = threads.submit(client.delete, f"/v1/webhooks/{endpoint_id}")
+        wait_for_locks(engine, 1)
+        delivery = threads.submit(deliver)
+        wait_for_locks(engine, 2)
+        holder.rollback()
+        assert removal.result().status_code == 204
+        assert delivery.result() == 1
+    with engine.connect() as connection:
+        assert quarantine.newest(connection, limit=1) == [], "no deadlock was broken up"
 
 
 def test_secrets_are_shown_once_and_endpoints_are_a_projects_own(client, settings, engine, webhook):
