@@ -10,11 +10,11 @@ from app.recipes.budgets import decimal, scope_of, total
 from app.recipes.pattern import NM
 from app.recipes.recipe import Recipe
 from workers.pruning.models.layout.structure import Matrix
-from workers.pruning.selection.kth import Scores, pool_counts
+from workers.pruning.selection.kth import MakeScores, pool_counts
 from workers.pruning.selection.selection import budget
 
 
-def allocate(recipe: Recipe, scores: Mapping[Matrix, Scores]) -> dict[Matrix, int]:
+def allocate(recipe: Recipe, scores: Mapping[Matrix, MakeScores]) -> dict[Matrix, int]:
     """Number of weights each matrix loses.
 
     Args:
@@ -97,7 +97,7 @@ def _alone(recipe: Recipe, matrix: Matrix) -> int:
         raise RecipeError(f"{matrix.name}: {error}") from error
 
 
-def pooled(recipe: Recipe, scores: Mapping[Matrix, Scores]) -> dict[Matrix, int]:
+def pooled(recipe: Recipe, scores: Mapping[Matrix, MakeScores]) -> dict[Matrix, int]:
     """How many of each pool's floor(sparsity * weights) smallest scores lie in each matrix.
 
     Raises:

@@ -23,7 +23,7 @@ from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Block, Matrix
 from workers.pruning.resume import Checkpoints, Entry, NoCheckpoints
-from workers.pruning.selection.kth import Scores
+from workers.pruning.selection.kth import MakeScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def counted(stage: Stage, ranks: Mapping[Matrix, Rank]) -> dict[Matrix, int]:
         return {matrix: kept.values[matrix.name] for matrix in stage.targets.blocks}
     ranking = ranks if stage.recipe.allocation.ranks_by_importance else by_magnitude(stage.targets)
 
-    def scored(rank: Rank) -> Scores:
+    def scored(rank: Rank) -> MakeScores:
         def scores() -> torch.Tensor:
             stage.adapter.memory.release()
             return rank()

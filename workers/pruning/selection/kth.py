@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.errors import NonFiniteError
 
-Scores: TypeAlias = Callable[[], torch.Tensor]
+MakeScores: TypeAlias = Callable[[], torch.Tensor]
 """Makes one matrix of non-negative float32 scores anew; called twice."""
 
 CHUNK = 1 << 18
@@ -25,7 +25,7 @@ _SIGNED = 1 << (32 - _SHIFT)
 _INFINITE = 0x7F800000 >> _SHIFT
 
 
-def kth_smallest(pool: Sequence[Scores], k: int, names: Sequence[str] = ()) -> float:
+def kth_smallest(pool: Sequence[MakeScores], k: int, names: Sequence[str] = ()) -> float:
     """Value of the k-th smallest score (1-based) over all matrices of the pool.
 
     Args:
@@ -39,7 +39,7 @@ def kth_smallest(pool: Sequence[Scores], k: int, names: Sequence[str] = ()) -> f
     return _search(pool, k, names)[0]
 
 
-def pool_counts(pool: Sequence[Scores], count: int, names: Sequence[str] = ()) -> list[int]:
+def pool_counts(pool: Sequence[MakeScores], count: int, names: Sequence[str] = ()) -> list[int]:
     """How many of the pool's `count` smallest scores lie in each matrix.
 
     The result sums to `count`; equal scores at the threshold are taken from the first matrices.
@@ -63,7 +63,7 @@ def pool_counts(pool: Sequence[Scores], count: int, names: Sequence[str] = ()) -
 
 
 def _search(
-    pool: Sequence[Scores], k: int, names: Sequence[str]
+    pool: Sequence[MakeScores], k: int, names: Sequence[str]
 ) -> tuple[float, list[int], list[NDArray[np.float32]]]:
     """Threshold, and for each matrix the count below its bucket and the values inside it."""
     total = np.zeros(_BUCKETS, np.int64)
