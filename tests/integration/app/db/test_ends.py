@@ -242,14 +242,14 @@ def test_a_job_that_is_handed_back_waits_at_once(connection, rows, claim):
 
 
 def test_nothing_is_reaped_or_overdue_before_its_time(connection, claim):
-    job = claim(max_runtime=60)
+    job = claim(max_runtime_seconds=60)
     assert not attempts.reap(connection, job.id)
     assert not attempts.end_overdue(connection, job.id)
     assert jobs.find(connection, job.id).status is JobStatus.RUNNING
 
 
 def test_a_job_that_takes_too_long_fails(connection, rows, claim):
-    job = claim(max_runtime=60)
+    job = claim(max_runtime_seconds=60)
     rows.set(job.id, deadline=func.now() - LEASE)
     assert attempts.end_overdue(connection, job.id)
     error = jobs.find(connection, job.id).error
