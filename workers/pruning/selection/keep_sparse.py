@@ -46,9 +46,9 @@ def read_masks(file: str | Path) -> Iterator[Mask]:
                 yield Mask((*part["names"], key), kept[first:stop])
 
 
-def pack(mask: torch.Tensor) -> torch.Tensor:
+def pack(kept: torch.Tensor) -> torch.Tensor:
     """Bits of a bool tensor of any shape: (ceil(numel / 8),) uint8, highest bit first."""
-    flat = mask.reshape(-1)
+    flat = kept.reshape(-1)
     lanes = nn.functional.pad(flat, [0, -len(flat) % 8]).view(-1, 8).to(torch.uint8)
     return (lanes << torch.arange(7, -1, -1, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
 
