@@ -73,13 +73,8 @@ def write_files(
             layer_candidates=layer_candidates(len(subject.layers), drop_layer),
             coverage_floor=report.routing.coverage_floor,
             summary={
-                "training": report.model_dump(
-                    mode="json", include={"routing", "records", "rounds", "chosen", "influence"}
-                ),
-                "metrics": report.model_dump(
-                    mode="json",
-                    include={"policies", "profiles", "flops_ratio", "typical_prompt"},
-                ),
+                "training": _parts(report, _TRAINING),
+                "metrics": _parts(report, _METRICS),
             },
         )
         _write_example(staging, base, source.revision, adapter.prompt(""))
@@ -90,6 +85,16 @@ def write_files(
         if left is not None:
             export_static(subject, source.directory, staging / STATIC, left)
     return export.close_run(staging, origin)
+
+
+# In the order of the file, which is the same for the same job.
+_TRAINING = ("routing", "records", "influence", "rounds", "chosen")
+_METRICS = ("flops_ratio", "typical_prompt", "profiles", "policies")
+
+
+def _parts(report: RoutingReport, names: Sequence[str]) -> dict[str, Any]:
+    values = report.model_dump(mode="json", include=set(names))
+    return {name: values[name] for name in names}
 
 
 def base_of(spec: JobSpec) -> str:
