@@ -33,9 +33,14 @@ def id_at(prefix: str, moment: datetime, shift: timedelta = timedelta(0)) -> str
 _LAST = (1 << 48) - 1
 
 
-def origin() -> dict[str, str]:
-    """Request id and W3C trace context of the request at hand, to be stored with what it makes."""
-    request_id = get_contextvars().get(REQUEST_ID)
-    carrier = {REQUEST_ID: request_id} if request_id else {}
+def trace_context() -> dict[str, str]:
+    """The current W3C trace context, as headers."""
+    carrier: dict[str, str] = {}
     propagate.inject(carrier)
     return carrier
+
+
+def origin() -> dict[str, str]:
+    """Request id and trace context of the request at hand, to be stored with what it makes."""
+    request_id = get_contextvars().get(REQUEST_ID)
+    return trace_context() | ({REQUEST_ID: request_id} if request_id else {})

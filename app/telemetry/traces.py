@@ -49,13 +49,6 @@ def context_of(carrier: Mapping[str, str]) -> Context:
     return propagate.extract(carrier, context=Context())
 
 
-def carrier_of(context: Context | None = None) -> dict[str, str]:
-    """The current trace context, or the one given, as headers."""
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier, context=context)
-    return carrier
-
-
 @contextmanager
 def working_on(job_id: str, attempt: int, origin: Mapping[str, str]) -> Iterator[None]:
     """Name the job, the attempt and the request behind them in every log line."""

@@ -1,11 +1,13 @@
 """`/v1/jobs`: submit, list, look, wait, change, cancel, retry, clone, delete."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Body, Query, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from sqlalchemy import Connection
 
 from app.api.http.documented import ETAG
 from app.api.http.endpoints import (
@@ -25,6 +27,7 @@ from app.api.http.feeds import Wait, until
 from app.api.jobs.schemas import JobOut, JobPage, JobQuery, ResultOut
 from app.domain.job_options import JobChange
 from app.domain.jobs import Job
+from app.domain.projects import Caller
 from app.domain.submission import JobRequest
 from app.services.jobs import artifacts
 from app.services.jobs import service as jobs
@@ -38,7 +41,25 @@ def _tagged(response: Response, job: Job) -> JobOut:
     return JobOut.of(job)
 
 
-def _created(response: Response, job: JobOut) -> JobOut:
+def _created(
+    response: Response,
+    transaction: Connection,
+    caller: Caller,
+    *,
+    key: str | None,
+    payload: list[Any],
+    make: Callable[[], Job],
+) -> JobOut:
+    """Make the job once for the key, and say where it is."""
+    job = once(
+        response,
+        transaction,
+        caller,
+        key=key,
+        payload=payload,
+        make=lambda: JobOut.of(make()),
+        again=lambda made: JobOut.of(jobs.get(transaction, caller, made)),
+    )
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
 
@@ -53,21 +74,16 @@ def submit(
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
     """Queue a pruning job; `Location` is where to watch it."""
-
-    def make() -> JobOut:
-        return JobOut.of(submissions.submit(transaction, caller, request, rules))
-
-    job = once(
+    job = _created(
         response,
         transaction,
         caller,
         key=idempotency_key,
         payload=["submit", request],
-        make=make,
-        again=lambda made: JobOut.of(jobs.get(transaction, caller, made)),
+        make=lambda: submissions.submit(transaction, caller, request, rules),
     )
     transaction.commit()
-    return _created(response, job)
+    return job
 
 
 @router.get("")
@@ -156,20 +172,14 @@ def retry(
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
     """Submit a failed or cancelled job again, as a new job."""
-
-    def make() -> JobOut:
-        return JobOut.of(submissions.retry(transaction, caller, job_id, rules))
-
-    job = once(
+    return _created(
         response,
         transaction,
         caller,
         key=idempotency_key,
         payload=["retry", job_id],
-        make=make,
-        again=lambda made: JobOut.of(jobs.get(transaction, caller, made)),
+        make=lambda: submissions.retry(transaction, caller, job_id, rules),
     )
-    return _created(response, job)
 
 
 @router.post("/{job_id}/clone", status_code=HTTPStatus.ACCEPTED)
@@ -190,21 +200,18 @@ def clone(
 ) -> JobOut:
     """Submit the request of any job again, with changes."""
 
-    def make() -> JobOut:
+    def make() -> Job:
         try:
-            job = submissions.clone(transaction, caller, job_id, changes, rules)
+            return submissions.clone(transaction, caller, job_id, changes, rules)
         except ValidationError as error:
             issues = [issue | {"loc": ("body", *issue["loc"])} for issue in error.errors()]
             raise RequestValidationError(issues, body=changes) from error
-        return JobOut.of(job)
 
-    job = once(
+    return _created(
         response,
         transaction,
         caller,
         key=idempotency_key,
         payload=["clone", job_id, changes],
         make=make,
-        again=lambda made: JobOut.of(jobs.get(transaction, caller, made)),
     )
-    return _created(response, job)

@@ -7,9 +7,10 @@ from opentelemetry.trace import SpanKind
 
 from app.db import outbox, projects
 from app.domain.quarantine import Loop
+from app.ids import trace_context
 from app.queue import CeleryQueue
 from app.services.quarantine import Guard
-from app.telemetry.traces import carrier_of, context_of, tracer
+from app.telemetry.traces import context_of, tracer
 
 BATCH = 200
 # A message that was sent, is not claimed and is not in the broker has been lost with a worker or
@@ -43,7 +44,7 @@ def _send(queue: CeleryQueue, message: outbox.Message) -> str:
         kind=SpanKind.PRODUCER,
         attributes={"secateur.job_id": message.job_id},
     ):
-        queue.send(message.job_id, message.worker_class, carrier_of())
+        queue.send(message.job_id, message.worker_class, trace_context())
     return message.job_id
 
 

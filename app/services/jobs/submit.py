@@ -149,7 +149,7 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
         check_form(outline.config, outline.tensors)
     if request.publish:
         publications.check_destinations(request.publish, rules.destinations, caller.project_id)
-    spec = _resolved(request, outline)
+    spec = resolve(request, None if outline is None else outline.config)
     if isinstance(spec.recipe, Recipe) and isinstance(spec.recipe.allocation.scoring, Reused):
         # Stored with the job, so that nothing is left to look up.
         measured = find_scores(
@@ -170,10 +170,6 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
     if outline and isinstance(recipe, Recipe) and (recipe.targets != ("*",) or recipe.ignore):
         check_patterns(outline.tensors, outline.config, recipe)
     return Checked(spec, outline)
-
-
-def _resolved(request: JobRequest, outline: Outline | None) -> JobSpec:
-    return resolve(request, None if outline is None else outline.config)
 
 
 def submit(
