@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
 .PHONY: bench-memory bench-plans bench-workers bench-soak chaos mutation
-.PHONY: bench-7b
+.PHONY: bench-7b bench-families
 .PHONY: lock audit sbom
 
 help: ## list the commands
@@ -114,6 +114,9 @@ chaos: install ## faults of every kind on real processes, about an hour; SEED=, 
 
 mutation: install ## break every module that guards something, see whether tests notice; MUTANTS=, SEED= and ONLY= choose
 	$(BIN)/python -m benchmarks.mutation $(if $(MUTANTS),--mutants $(MUTANTS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+
+bench-families: install ## which families of models work, and by which methods; ONLY= chooses, TABLE=1 writes the table
+	$(BIN)/python -m benchmarks.families $(if $(ONLY),--only "$(ONLY)") $(if $(TABLE),--table)
 
 bench-ecoflap: install ## what ECoFLaP's first stage costs
 	$(BIN)/python -m benchmarks.ecoflap
