@@ -72,7 +72,8 @@ class Worker(Section):
     max_attempts: int = Field(
         default=3,
         ge=1,
-        description="times in a row a job is started and gets no further before it ends as failed",
+        description="times in a row a job is started and gets no further before it ends as failed; "
+        "while a disk, a store or a hub fails it has five more, further and further apart",
     )
 
     @field_validator("heartbeat_seconds")

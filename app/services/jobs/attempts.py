@@ -26,6 +26,7 @@ from app.services.lifecycle import job_events, publications
 from app.services.quarantine import set_aside
 
 RETRY_DELAY = timedelta(seconds=2)
+OUTAGE_ATTEMPTS = 5  # more than a job has: the delays between them add up to four minutes
 _HANDED_BACK = "queued again: its worker was asked to end"
 
 
@@ -156,9 +157,12 @@ def fail(
 
 
 def retry(connection: Connection, job: Job, error: JobError, *, log: Sequence[NewEvent]) -> None:
-    """Give the job back after a passing fault, or fail it where its attempts are used up."""
+    """Give the job back after a fault of its surroundings, or fail it where that does not pass.
+
+    A full disk or a store that is away outlasts a few attempts that fail at once.
+    """
     fruitless = leases.attempts_without_progress(connection, job.id)
-    if fruitless >= job.max_attempts:
+    if fruitless >= job.max_attempts + OUTAGE_ATTEMPTS:
         fail(connection, job, error, log=log)
     elif leases.requeue(connection, job.id, job.attempt):
         outbox.add(connection, job, delay=RETRY_DELAY * 2 ** max(fruitless - 1, 0))

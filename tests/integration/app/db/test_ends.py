@@ -216,7 +216,8 @@ def test_a_fault_after_progress_is_retried_as_the_first(connection, rows, claim)
 
 @pytest.mark.parametrize(("most", "status"), [(3, JobStatus.FAILED), (4, JobStatus.QUEUED)])
 def test_attempts_are_used_up(connection, rows, claim, most, status):
-    job, lost = claim(2, max_attempts=most), claim(2, max_attempts=most)
+    longer = attempts.OUTAGE_ATTEMPTS
+    job, lost = claim(2 + longer, max_attempts=most), claim(2, max_attempts=most)
     attempts.retry(connection, job, ERROR, log=())
     assert jobs.find(connection, job.id).status is status
     rows.set(lost.id, lease_expires_at=func.now() - LEASE)

@@ -43,8 +43,9 @@ class Life(RuleBasedStateMachine):
         live = {JobStatus.RUNNING, JobStatus.CANCELLING}
         return job.attempt == self.attempt and self.status in live
 
-    def given_back(self):
-        self.status = JobStatus.FAILED if self.attempt >= self.last else JobStatus.QUEUED
+    def given_back(self, more=0):
+        used_up = self.attempt >= self.last + more
+        self.status = JobStatus.FAILED if used_up else JobStatus.QUEUED
 
     @rule()
     def claim(self):
@@ -100,7 +101,7 @@ class Life(RuleBasedStateMachine):
         elif how == "fail":
             self.status = JobStatus.FAILED
         elif how == "retry":
-            self.given_back()
+            self.given_back(attempts.OUTAGE_ATTEMPTS)
         elif how == "hand_back":
             self.status, self.last = JobStatus.QUEUED, self.last + 1
 
