@@ -6,18 +6,23 @@ against measurements.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from app.domain.submission import CalibrationSpec, JobSpec
+from app.planning.experts import chosen_experts, packed_experts
 from app.planning.model_files.files import number, section
 from app.planning.model_files.headers import StoredTensor
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
 
 _BLOCK = re.compile(r"^(?P<tower>.*?)\.\d+\.")
-_SHARED = (re.compile(r"\b(q|k|v)_proj\b|\b(query|key|value)\b"), re.compile(r"gate_proj|up_proj"))
+_SHARED = (
+    re.compile(r"\b(q|k|v)_proj\b|\b(query|key|value)\b"),
+    re.compile(r"\b(gate_proj|up_proj|w1|w3|v1)\b"),
+)
+_EXPERT = re.compile(r"\.experts\.(?:mlp\.)?\d+\.")
 _IMAGE_TOKENS = 1024  # where the configuration does not say: images of any size
 _IMAGE_SIDE = 448
 _MODALITIES = (
@@ -37,6 +42,8 @@ class BlockSize:
         numel: all its values.
         shapes: of its matrices, stored (rows, columns).
         inputs: columns of every distinct input of them; q, k and v read one, gate and up another.
+        features: inputs and outputs of its matrices, for one token; of experts, those of as many
+            as a token is routed to.
     """
 
     tower: str
@@ -44,6 +51,7 @@ class BlockSize:
     numel: int
     shapes: tuple[tuple[int, int], ...]
     inputs: tuple[int, ...]
+    features: int
 
     @property
     def hidden(self) -> int:
@@ -54,11 +62,6 @@ class BlockSize:
     def largest(self) -> int:
         """Weights of its largest matrix."""
         return max((rows * columns for rows, columns in self.shapes), default=0)
-
-    @property
-    def features(self) -> int:
-        """Inputs and outputs of its matrices, for one token."""
-        return sum(rows + columns for rows, columns in self.shapes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class ModelLayout:
         patches, pixels = _image(config)
         matrices = [tensor for tensor in tensors.values() if len(tensor.shape) > 1]
         return cls(
-            blocks=tuple(_blocks(tensors)),
+            blocks=tuple(_blocks(tensors, config)),
             numel=sum(tensor.numel for tensor in tensors.values()),
             table=max((t.numel for key, t in tensors.items() if not _BLOCK.match(key)), default=0),
             width=max((tensor.width for tensor in matrices), default=4),
@@ -118,27 +121,55 @@ class ModelLayout:
         return text + self.patches if modality is Modality.LANGUAGE else text
 
 
-def _blocks(tensors: Mapping[str, StoredTensor]) -> list[BlockSize]:
+def _blocks(tensors: Mapping[str, StoredTensor], config: Mapping[str, Any]) -> list[BlockSize]:
     members: dict[str, list[str]] = {}
     for key in tensors:
         if match := _BLOCK.match(key):
             members.setdefault(match[0], []).append(key)
     found = []
     for name, keys in members.items():
-        shapes: list[tuple[int, int]] = []
-        inputs: dict[Any, int] = {}
-        for key in keys:
-            shape = tensors[key].shape
-            if len(shape) == 2 and min(shape) > 1:  # noqa: PLR2004 - rows and columns
-                shapes.append((shape[0], shape[1]))
-                kind = next((i for i, pattern in enumerate(_SHARED) if pattern.search(key)), key)
-                inputs[kind, shape[1]] = shape[1]
-        if shapes:
+        matrices = dict(each for key in keys for each in _matrices(key, tensors[key].shape, config))
+        if matrices:
+            inputs = {(_input(key), shape[1]): shape[1] for key, shape in matrices.items()}
             numel = sum(tensors[key].numel for key in keys)
             tower = name.rstrip(".").rpartition(".")[0]
-            modality = modality_of(name)
-            found.append(BlockSize(tower, modality, numel, tuple(shapes), tuple(inputs.values())))
+            modality, shapes = modality_of(name), tuple(matrices.values())
+            features = _features(matrices, config)
+            found.append(
+                BlockSize(tower, modality, numel, shapes, tuple(inputs.values()), features)
+            )
     return found
+
+
+def _matrices(
+    key: str, shape: tuple[int, ...], config: Mapping[str, Any]
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Matrices in a tensor by their names: one, or those of the experts packed in it."""
+    packed = packed_experts(key, shape, config) if len(shape) > 2 or ".experts." in key else {}  # noqa: PLR2004
+    if packed:
+        path = key.removesuffix(".weight").rpartition(".")[0]
+        experts = path if path.endswith("experts") else f"{path}.experts"
+        yield from ((f"{experts}.{name}", each) for name, each in packed.items())
+    elif len(shape) == 2 and min(shape) > 1:  # noqa: PLR2004 - rows and columns
+        yield key, (shape[0], shape[1])
+
+
+def _input(key: str) -> str:
+    """The same for matrices that read the same input."""
+    for place, pattern in enumerate(_SHARED):
+        if match := pattern.search(key):
+            return f"{key[: match.start()]}{place}"
+    return key
+
+
+def _features(matrices: Mapping[str, tuple[int, int]], config: Mapping[str, Any]) -> int:
+    """Inputs and outputs for one token, which is routed to some of the experts."""
+    routed = {key: sum(shape) for key, shape in matrices.items() if _EXPERT.search(key)}
+    plain = sum(map(sum, matrices.values())) - sum(routed.values())
+    experts = {key[: match.end()] for key in routed if (match := _EXPERT.search(key))}
+    if not experts:
+        return plain
+    return plain + sum(routed.values()) * min(chosen_experts(config), len(experts)) // len(experts)
 
 
 def _image(config: Mapping[str, Any]) -> tuple[int, int]:

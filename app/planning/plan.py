@@ -10,18 +10,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.errors import PatternUnmatchedError, RecipeError
+from app.planning.experts import packed_experts
 from app.planning.memory import modality_of
 from app.planning.model_files.headers import BITS, StoredTensor
 from app.recipes.modality import Modality
-from app.recipes.module_patterns import Patterns
+from app.recipes.module_patterns import Patterns, has_experts, names_steering, steering
 from app.recipes.pattern import NM
 from app.recipes.recipe import Recipe
 
 _BLOCK = re.compile(r"\.\d+\.|vision_model\.head\.")
-_NEVER = re.compile(r"embed|norm|relative_attention_bias|lm_head|position")
-# transformers packs experts that lie apart in the files; packed ones are no matrices of a job.
-_EXPERT = re.compile(
-    r"\.experts\.\d+\.|\.(?:block_sparse_moe|mlp|feed_forward)\.(?:gate|router)\.weight$"
+_NEVER = re.compile(
+    r"embed|(?<!attn_)norm(?!_attn)|relative_attention_bias|lm_head|position|A_log$|_bias$"
 )
 _THIRDS = ("qkv", "c_attn", "in_proj_weight", "Wqkv")  # fused projections that can be split
 _MANY = 0.6  # above it, quality is known to fall off without retraining
@@ -80,21 +79,38 @@ def candidates(
 ) -> Iterator[PlannedMatrix]:
     """The matrices inside blocks that could be pruned, whatever the recipe targets."""
     uniform = recipe.allocation.same_share
+    experts = has_experts(tensors)
     for key, tensor in tensors.items():
-        shape = tensor.shape
         modality = modality_of(key)
-        matrix = len(shape) == 2 and min(shape) > 1  # noqa: PLR2004 - rows and columns
-        if not matrix or not _BLOCK.search(key) or _NEVER.search(key) or _EXPERT.search(key):
+        if not _BLOCK.search(key) or _NEVER.search(key):
             continue
-        if modality is not Modality.BRIDGE or recipe.include_bridge:
+        if modality is Modality.BRIDGE and not recipe.include_bridge:
+            continue
+        part = steering(key, experts=experts)
+        if part is not None and not names_steering(recipe.targets, part):
+            continue
+        for name, shape in _matrices(key, tensor.shape, config):
             yield PlannedMatrix(
                 key,
-                module_name(key, config),
+                name,
                 modality,
-                (shape[0], shape[1]),
+                shape,
                 recipe.sparsity_of(modality) if uniform else None,
                 BITS[tensor.dtype],
             )
+
+
+def _matrices(
+    key: str, shape: tuple[int, ...], config: Mapping[str, Any]
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Name and shape of every matrix in a tensor: one, or those of the experts packed in it."""
+    name = module_name(key, config)
+    if len(shape) > 2 or ".experts.mlp." in key:  # noqa: PLR2004 - rows and columns
+        found = packed_experts(key, shape, config)
+        path = re.sub(r"(?<=\.experts)\.mlp$", "", name.rpartition(".")[0])
+        yield from ((f"{path}.{inner}", each) for inner, each in found.items())
+    elif len(shape) == 2 and min(shape) > 1:  # noqa: PLR2004 - the same
+        yield name, (shape[0], shape[1])
 
 
 def split_names(matrix: PlannedMatrix, recipe: Recipe) -> list[str]:

@@ -58,6 +58,39 @@ class Patterns:
         return list(left)
 
 
+_STEERING = re.compile(
+    r"(?:^|\.)(?P<always>\w*router\w*|\w*expert_gate|indexer|\w+_coefs)(?=\.|$)"
+    r"|(?:^|\.)(?P<experts>gate|gating|wg)(?=\.|$)"
+)
+
+
+def steering(name: str, *, experts: bool) -> str | None:
+    """The part of a module's name that says it steers the model: a router, gate or indexer.
+
+    Their few weights decide which experts, tokens or streams count at all: they are pruned where a
+    target names them, and never by a pattern that is not about them.
+
+    Args:
+        name: of a module or tensor.
+        experts: whether the model has experts; in other models a gate is a layer like any other.
+    """
+    for found in _STEERING.finditer(name):
+        if found["always"] or experts:
+            return found["always"] or found["experts"]
+    return None
+
+
+def names_steering(targets: Iterable[str], part: str) -> bool:
+    """Whether a target is about the part of a name that `steering` has found."""
+    words = re.compile(rf"(?<!\w){re.escape(part)}(?!\w)")
+    return any(words.search(target) for target in targets)
+
+
+def has_experts(names: Iterable[str]) -> bool:
+    """Whether names of modules or tensors show a mixture of experts."""
+    return any("experts" in name or "block_sparse_moe" in name for name in names)
+
+
 def matcher(pattern: str) -> Matches:
     """The test that a pattern stands for.
 

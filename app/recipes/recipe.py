@@ -71,6 +71,11 @@ class Recipe(RecipeParts):
     include_bridge: bool = Field(
         default=False, description="prune projectors and Q-Former too, which are left alone else"
     )
+    expert_tokens: int = Field(
+        default=32,
+        ge=1,
+        description="experts to which fewer calibration tokens are routed are pruned by magnitude",
+    )
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     @model_validator(mode="after")

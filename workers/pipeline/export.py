@@ -96,12 +96,18 @@ def write_masks(directory: Path, adapter: Adapter, pruned: Iterable[MatrixReport
     for name, parameter in adapter.model.named_parameters(remove_duplicate=False):
         names[id(stored(parameter))].append(name)
     places: dict[str, list[tuple[int, Matrix]]] = defaultdict(list)
+    shapes: dict[str, tuple[int, ...]] = {}
     for matrix in adapter.matrices:
-        if matrix.name in modules:
-            places[matrix.file_key].append((matrix.file_row, matrix))
-            for key in matrix.copies:
-                places[key].append((0, matrix))
-    shapes = {key: adapter.loaded.checkpoint.tensors[key].shape for key in sorted(places)}
+        if matrix.name not in modules:
+            continue
+        keys = [matrix.file_key, *matrix.copies]
+        if matrix.source is not None:  # the model has one parameter where the files have several
+            keys = names[id(matrix.parameter)][:1]
+        for key, first in zip(keys, (matrix.file_row, *(0 for _ in keys)), strict=False):
+            places[key].append((first, matrix))
+            known = adapter.loaded.checkpoint.tensors.get(key, matrix.parameter)
+            shapes[key] = tuple(known.shape)
+    shapes = dict(sorted(shapes.items()))
     tensors = {
         key: {
             "shape": shape,
@@ -122,7 +128,7 @@ def write_masks(directory: Path, adapter: Adapter, pruned: Iterable[MatrixReport
             kept = torch.ones(shape, dtype=torch.bool)
             for first, matrix in places[key]:
                 rows = kept[first : first + len(matrix.parameter)]
-                matrix.part_of(rows).copy_(matrix.weight != 0)
+                matrix.place.put(rows, matrix.weight != 0)
                 adapter.memory.release()
             stream.write(keep_sparse.pack(kept).numpy().data)
     shutil.copyfile(keep_sparse.__file__, directory / Path(keep_sparse.__file__).name)

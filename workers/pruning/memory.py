@@ -181,14 +181,14 @@ class Copies:
         """The converted weight; one outside of all blocks is not kept."""
         origin, version = weight.origin, weight.origin._version  # noqa: SLF001 - counts writes
         if weight.block is None:
-            return origin.to(weight.dtype)
+            return origin.to(weight.dtype, copy=True)
         if weight.block is not self._block:
             self._block = weight.block
             self._found.clear()
         known, copy = self._found.pop(origin, (version, None))
         if copy is None or known != version:
             copy = None  # freed before the next one is made
-            copy = origin.to(weight.dtype)
+            copy = origin.to(weight.dtype, copy=True)
         self._found[origin] = version, copy
         return copy
 

@@ -7,6 +7,7 @@ that neither the number of samples nor the order of batches moves a result beyon
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, Self, TypeVar
@@ -17,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.pytorch_utils import Conv1D
 
 from app.errors import NonFiniteError
+from workers.pruning.models.layout.experts import ExpertProjection, Routed
 from workers.pruning.models.layout.forwards import Forward, replaced
 from workers.pruning.models.layout.structure import Matrix
 
@@ -30,22 +32,26 @@ class Statistic(ABC):
     Attributes:
         total: the sum, float64.
         samples: how many calibration samples it covers.
+        tokens: how many tokens they had.
     """
 
     def __init__(self, features: int, device: torch.device) -> None:
         """Start at zero for inputs of so many dimensions."""
         self.total = torch.zeros(self._shape(features), dtype=torch.float64, device=device)
         self.samples = 0
+        self.tokens = 0
 
     def add(self, tokens: torch.Tensor, samples: int) -> None:
         """Take in (tokens, features) of any float dtype, padding left out, of so many samples."""
         self.samples += samples
+        self.tokens += len(tokens)
         self._accumulate(tokens)
 
     def merge(self, other: Self) -> None:
         """Take in what another shard, or another caller of a tied weight, has seen."""
         self.total += other.total
         self.samples += other.samples
+        self.tokens += other.tokens
 
     def empty(self) -> Self:
         """A new one for inputs of the same dimensions."""
@@ -122,13 +128,15 @@ class Calibration(Generic[S]):
 
     Projections that are handed the very same tensor one after the other (q/k/v, gate/up) share one
     reduction. A projection that a block calls several times is counted every time, and the samples
-    of the call once.
+    of the call once. An expert is shown the tokens routed to it, and has seen the samples of a call
+    that routes none to it.
     """
 
     def __init__(self, statistic: type[S]) -> None:
         """Accumulate `statistic`."""
         self._statistic = statistic
         self._sums: dict[tuple[nn.Module, ...], S] = {}
+        self._missed = Counter[nn.Module]()
         self._callers: tuple[nn.Module, ...] = ()
         self._pending: _Input | None = None
         self._samples = 0
@@ -178,7 +186,17 @@ class Calibration(Generic[S]):
             self._begin(spare=False, skip=self._calls)
             output = forward()
         self._reduce()
+        self._count_unrouted()
         return output
+
+    def _count_unrouted(self) -> None:
+        """The samples of a call in which an expert was shown no token count for it too."""
+        for caller in self._callers:
+            if isinstance(caller, ExpertProjection) and caller not in self._seen:
+                if (known := self._sums.get((caller,))) is not None:
+                    known.samples += self._samples
+                else:
+                    self._missed[caller] += self._samples
 
     def of(self, matrix: Matrix) -> S | None:
         """What all callers of the matrix saw together; None when they never saw a token.
@@ -209,7 +227,7 @@ class Calibration(Generic[S]):
         self._calls = 0
         self._spared: nn.Module | None = None
 
-    def _see(self, module: nn.Module, inputs: torch.Tensor) -> None:
+    def _see(self, module: nn.Module, inputs: torch.Tensor, routed: Routed | None) -> None:
         if self._spared is not None:
             raise _Needed
         self._calls += 1
@@ -221,7 +239,7 @@ class Calibration(Generic[S]):
             pending.modules.append(module)
         else:
             self._reduce()
-            self._pending = _Input(inputs, [module], again=again)
+            self._pending = _Input(inputs, [module], again=again, routed=routed)
         self._seen.add(module)
         if self._spare and len(self._seen) == len(self._callers):
             self._spared = module
@@ -231,7 +249,8 @@ class Calibration(Generic[S]):
 
         def run(*args: Any, **kwargs: Any) -> Any:
             inputs = args[0] if args else next(iter(kwargs.values()))
-            self._see(module, inputs)
+            routed = args[-1] if isinstance(module, ExpertProjection) else None
+            self._see(module, inputs, routed)
             if self._spared is module:
                 self._after.enter_context(_Watchful())  # type: ignore[no-untyped-call]  # torch's
                 width = module.nf if isinstance(module, Conv1D) else module.out_features
@@ -244,20 +263,30 @@ class Calibration(Generic[S]):
         """Add the pending input to the sums of the modules that were handed it."""
         if self._pending is None:
             return
-        inputs, modules, again = self._pending.tensor, self._pending.modules, self._pending.again
-        self._pending = None
-        mask = self._mask_of(inputs)
+        pending, self._pending = self._pending, None
+        inputs, modules = pending.tensor, pending.modules
+        routed = pending.routed
+        mask = self._mask_of(inputs) if routed is None else routed.mask(self._mask_of)
         tokens = inputs.reshape(-1, inputs.shape[-1]) if mask is None else inputs[mask]
         group = tuple(modules)
         if group not in self._sums:
             self._sums[group] = self._statistic(inputs.shape[-1], inputs.device)
-        self._sums[group].add(tokens, 0 if again else self._samples)
+            self._sums[group].samples += self._missed.pop(modules[0], 0)
+        self._sums[group].add(tokens, 0 if pending.again else self._samples)
 
 
 class _Input:
     """An input that waits for the modules that are handed it."""
 
-    def __init__(self, tensor: torch.Tensor, modules: list[nn.Module], *, again: bool) -> None:
+    def __init__(
+        self,
+        tensor: torch.Tensor,
+        modules: list[nn.Module],
+        *,
+        again: bool,
+        routed: Routed | None,
+    ) -> None:
         self.tensor = tensor
         self.modules = modules
         self.again = again
+        self.routed = routed

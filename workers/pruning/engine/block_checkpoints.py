@@ -59,6 +59,7 @@ class BlockCheckpoints:
         """Keep the tensors that are put into what is yielded, by matrix, unless it fails."""
         mark, tensors = len(self._builder.warnings), dict[str, Tensor]()
         yield tensors
+        self._builder.note_starved()
         due = self._targets.due.get(block)
         if due is not None:
             reports = [self._builder.entry(matrix) for matrix in due]

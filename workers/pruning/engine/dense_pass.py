@@ -53,7 +53,8 @@ def rank_on_dense_model(
 ) -> dict[Matrix, Rank]:
     """Rank by the criterion on dense activations.
 
-    A matrix whose inputs were never seen is ranked by magnitude, with a warning.
+    A matrix whose inputs were never seen is ranked by magnitude, with a warning; so is an expert
+    that saw too few.
 
     Args:
         walk: through the dense model, given the blocks to pass by.
@@ -86,9 +87,8 @@ def rank_on_dense_model(
         with checkpoints.finishing(step.block) as digests:
             for matrix in due:
                 statistic = calibration.of(matrix)
-                if statistic is None:
-                    builder.unseen(matrix)
-                else:
+                seen = None if statistic is None else statistic.tokens
+                if builder.saw_enough(matrix, seen) and statistic is not None:
                     digests[matrix.name] = criterion.digest(statistic)
             rank(due, digests)
         calibration.forget(due)
@@ -142,7 +142,7 @@ class Digests:
             if matrix.name in self._known:
                 ranks[matrix] = Rank(matrix, criterion, self._known[matrix.name])
             else:
-                builder.unseen(matrix)
+                builder.saw_enough(matrix, None)
                 ranks[matrix] = Rank(matrix, MAGNITUDE)
         return ranks
 

@@ -163,12 +163,12 @@ def _sequentially(
             for matrix in due:
                 selection = selections[matrix]
                 statistic = calibration.of(matrix)
+                seen = None if statistic is None else statistic.tokens
                 with naming(matrix):
-                    if statistic is None:
-                        builder.unseen(matrix)
-                        outcome = MAGNITUDE.drop(matrix.weight, None, selection)
-                    else:
+                    if builder.saw_enough(matrix, seen):
                         outcome = criterion.prune(matrix.weight, statistic, selection)
+                    else:
+                        outcome = MAGNITUDE.drop(matrix.weight, None, selection)
                 builder.enter(matrix, selection.count, outcome)
                 changes[matrix.name] = change(stage.recipe, matrix, outcome)
         calibration.forget(due)

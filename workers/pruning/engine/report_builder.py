@@ -65,6 +65,7 @@ class ReportBuilder:
         self._warnings = list(warnings)
         self._allocation: AllocationReport | None = None
         self._told = 0
+        self._starved: dict[tuple[str, int], dict[int, int]] = {}
         high = sorted(
             {m.modality for m in targets.blocks if recipe.sparsity_of(m.modality) > _COLLAPSE}
         )
@@ -74,9 +75,36 @@ class ReportBuilder:
                 "without retraining"
             )
 
-    def unseen(self, matrix: Matrix) -> None:
-        """Note that a matrix is ranked by magnitude for want of data."""
-        self._note(f"{matrix.name} saw no calibration data; its weights are ranked by magnitude")
+    def saw_enough(self, matrix: Matrix, tokens: int | None) -> bool:
+        """Whether a matrix saw enough data to be ranked by it; if not, that is noted.
+
+        Args:
+            matrix: any.
+            tokens: how many it saw; None for none.
+        """
+        if matrix.place.expert is None:
+            if tokens is None:
+                self._note(
+                    f"{matrix.name} saw no calibration data; its weights are ranked by magnitude"
+                )
+            return tokens is not None
+        if (tokens or 0) >= self._recipe.expert_tokens:
+            return True
+        index, count = matrix.place.expert
+        name = matrix.name.rpartition(f".{index}.")[0]
+        self._starved.setdefault((name, count), {})[index] = tokens or 0
+        return False
+
+    def note_starved(self) -> None:
+        """Note the experts that saw too few tokens, in one sentence for all of a block."""
+        for (name, count), found in self._starved.items():
+            each = ", ".join(f"{index} ({tokens})" for index, tokens in sorted(found.items()))
+            self._note(
+                f"{name}: {len(found)} of {count} experts saw fewer than "
+                f"{self._recipe.expert_tokens} calibration tokens; their weights are ranked by "
+                f"magnitude: {each}"
+            )
+        self._starved.clear()
 
     def unused(self, matrix: Matrix) -> None:
         """Note that the loss does not depend on a matrix."""
@@ -153,6 +181,7 @@ class ReportBuilder:
 
     def close(self) -> PruningReport:
         """The finished report, totals included."""
+        self.note_starved()
         matrices = list(self._matrices.values())
         targets = tuple(self._target(each) for each in scopes(self._recipe, self._matrices))
         for each in targets:

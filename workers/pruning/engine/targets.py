@@ -9,7 +9,7 @@ from torch import nn
 from app.errors import RecipeError
 from app.messages import near_names
 from app.planning.plan import given_as, refuse_ignored, refuse_targets
-from app.recipes.module_patterns import Patterns
+from app.recipes.module_patterns import Patterns, has_experts, names_steering, steering
 from app.recipes.recipe import Recipe
 from workers.pruning.models.layout.structure import Block, Matrix, Tower
 
@@ -44,14 +44,18 @@ def find_targets(towers: Sequence[Tower], recipe: Recipe) -> Targets:
     """
     blocks = [block for tower in towers for block in tower.blocks]
     targets, ignore = Patterns(recipe.targets), Patterns(recipe.ignore)
-    found = {
-        matrix: block
-        for block in blocks
-        for matrix in block.matrices
-        if recipe.sparsity_of(matrix.modality) > 0
-        and targets.match(*_names(matrix))
-        and not ignore.match(*_names(matrix))
-    }
+    experts = has_experts(m.name for block in blocks for m in block.matrices)
+
+    def is_meant(matrix: Matrix) -> bool:
+        part = steering(matrix.name, experts=experts)
+        return (
+            recipe.sparsity_of(matrix.modality) > 0
+            and targets.match(*_names(matrix))
+            and not ignore.match(*_names(matrix))
+            and (part is None or names_steering(recipe.targets, part))
+        )
+
+    found = {m: block for block in blocks for m in block.matrices if is_meant(m)}
     if not found and not any(_sparsities(recipe)):
         raise RecipeError("sparsity is 0 for the whole model, so nothing would be pruned")
     if not found:

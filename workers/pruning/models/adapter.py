@@ -77,8 +77,7 @@ class Adapter(RecordEncoder):
             include_bridge: make projectors and Q-Former prunable, as towers of their own.
 
         Raises:
-            UnsupportedArchitectureError: no stack of blocks, or a matrix that cannot be written
-                back to the files.
+            UnsupportedArchitectureError: no stack of blocks.
         """
         super().__init__(loaded)
         self.memory = loaded.memory
@@ -93,6 +92,11 @@ class Adapter(RecordEncoder):
             if include_bridge or part.modality is not Modality.BRIDGE
         ]
         self.towers = tuple(t for t in towers if any(block.matrices for block in t.blocks))
+        if finder.dense:
+            self._notes.append(
+                f"left dense, as transformers computes them from other tensors of the files and "
+                f"their zeros could not be written back: {', '.join(finder.dense)}."
+            )
         if not self.towers:
             raise UnsupportedArchitectureError(
                 f"{type(self.model).__name__} has no stack of blocks with weight matrices."

@@ -62,7 +62,7 @@ def write_back(directory: Path, matrices: Iterable[Matrix], memory: Memory) -> N
     for matrix in matrices:
         for place in (Place(matrix.file_key, matrix.file_row), *map(Place, matrix.copies)):
             if place not in done:  # parts of one fused projection share a tensor
-                _overwrite(checkpoint, directory, place, matrix.parameter.detach(), memory)
+                _overwrite(checkpoint, directory, place, matrix.stored, memory)
                 done.add(place)
         memory.release()
 

@@ -32,7 +32,7 @@ from transformers.core_model_loading import (
 )
 
 from app.bounded_json import JsonError, JsonLimits, parse_object
-from app.errors import ModelLoadError, UnsupportedArchitectureError
+from app.errors import ModelLoadError
 from app.planning.model_files import headers as tensors
 from app.planning.model_files.files import (
     INDEX_FILE,
@@ -238,16 +238,11 @@ class FileKeys:
     def of(self, names: tuple[str, ...]) -> tuple[Place, ...]:
         """Places of a parameter known under all of `names` (several when tied, saved twice).
 
-        Raises:
-            UnsupportedArchitectureError: its values cannot be written back one to one.
+        None where its values cannot be written back one to one.
         """
-        places = tuple(dict.fromkeys(self.places[name] for name in names if name in self.places))
-        if not places or not self.converted.isdisjoint(names):
-            raise UnsupportedArchitectureError(
-                f"{names[0]} is computed from other tensors of the files when loaded, so its "
-                "zeros cannot be written back. Save the checkpoint in the current layout."
-            )
-        return places
+        if not self.converted.isdisjoint(names):
+            return ()
+        return tuple(dict.fromkeys(self.places[name] for name in names if name in self.places))
 
 
 def map_file_keys(model: PreTrainedModel, checkpoint: Checkpoint) -> FileKeys:
@@ -270,7 +265,7 @@ def map_file_keys(model: PreTrainedModel, checkpoint: Checkpoint) -> FileKeys:
         converter = by_pattern[pattern]
         first = converter.target_patterns[0]
         targets = [name.replace(first, target) for target in converter.target_patterns]
-        if not _cuts_rows(converter) or not parameters.keys() >= set(targets):
+        if not cuts_rows(converter) or not parameters.keys() >= set(targets):
             converted.update(targets)
             continue
         row = 0
@@ -280,8 +275,8 @@ def map_file_keys(model: PreTrainedModel, checkpoint: Checkpoint) -> FileKeys:
     return FileKeys(places, frozenset(converted))
 
 
-def _cuts_rows(converter: WeightConverter) -> bool:
-    """Whether one file tensor is cut into parameters by rows and nothing else."""
+def cuts_rows(converter: WeightConverter) -> bool:
+    """Whether one file tensor is cut into parameters by rows and nothing else: no copy is made."""
     operations = converter.operations
     return (
         len(converter.source_patterns) == len(operations) == 1

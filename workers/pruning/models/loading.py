@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ import torch
 import transformers
 from torch import nn
 from transformers import ProcessorMixin
+from transformers.core_model_loading import WeightConverter
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import logging as transformers_logging
 
@@ -23,8 +24,10 @@ from app.errors import ModelLoadError, UnsupportedArchitectureError
 from app.messages import near_names, words_of
 from app.planning.model_files.outlines import check_form
 from workers.pruning.memory import Memory
+from workers.pruning.models.conversions import Assembled, assemble, fill
 from workers.pruning.models.files import (
     Checkpoint,
+    cuts_rows,
     generate_plainly,
     map_file_keys,
     map_tensors,
@@ -34,6 +37,7 @@ from workers.pruning.models.files import (
 )
 from workers.pruning.models.inputs.limits import placeholders
 from workers.pruning.models.layout.discovery import find_stacks
+from workers.pruning.models.layout.experts import open_experts
 from workers.pruning.models.layout.precision import compute_in, suitable_dtype
 
 
@@ -123,16 +127,61 @@ def _fill(
     model_class: Any, config: Any, dtype: torch.dtype, tensors: Mapping[str, torch.Tensor]
 ) -> tuple[transformers.PreTrainedModel, dict[str, Any]]:
     """Build the model without weights and give it views of the files; what was found comes too."""
-    model, info = model_class.from_pretrained(
-        None,
-        config=config,
-        state_dict=dict(tensors),
-        dtype=dtype,
-        local_files_only=True,
-        ignore_mismatched_sizes=True,  # refused by the caller, by name
-        output_loading_info=True,
-    )
+    with _assembling(tensors) as assembled:
+        model, info = model_class.from_pretrained(
+            None,
+            config=config,
+            state_dict=dict(tensors),
+            dtype=dtype,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # refused by the caller, by name
+            output_loading_info=True,
+        )
+    if assembled:
+        fill(model, assembled)
+    if any("Experts" in type(module).__name__ for module in model.modules()):
+        open_experts(model)
     return model, info
+
+
+@contextmanager
+def _assembling(tensors: Mapping[str, torch.Tensor]) -> Iterator[dict[str, Assembled]]:
+    """Inside, transformers loads models without the copies that its conversions make.
+
+    Yields:
+        Parameters by name, filled while loading; the model has placeholders for them.
+    """
+    found: dict[str, Assembled] = {}
+    keys: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    own_add, own_convert = WeightConverter.add_tensor, WeightConverter.convert
+
+    def add(self: WeightConverter, target: str, source: str, pattern: str, tensor: Any) -> None:
+        keys[id(self)][pattern].append(source)
+        own_add(self, target, source, pattern, tensor)
+
+    def convert(self: Any, name: str, model: Any = None, config: Any = None, **others: Any) -> Any:
+        collected = self.collected_tensors
+
+        def elsewhere(probes: Mapping[str, list[torch.Tensor]], shapes: Any) -> Mapping[str, Any]:
+            self.collected_tensors = defaultdict(list, probes)
+            return dict(own_convert(self, name, model=shapes, config=config))
+
+        sources = {p: {key: tensors[key] for key in named} for p, named in keys[id(self)].items()}
+        made = None if cuts_rows(self) else assemble(sources, elsewhere, model)
+        self.collected_tensors = collected
+        if made is None:
+            return own_convert(self, name, model=model, config=config, **others)
+        collected.clear()
+        found.update(made)
+        return {n: torch.zeros((), dtype=w.dtype).expand(w.shape) for n, w in made.items()}
+
+    replaced: Any = WeightConverter
+    replaced.add_tensor, replaced.convert = add, convert
+    try:
+        yield found
+    finally:
+        del replaced.add_tensor  # its base class has it
+        replaced.convert = own_convert
 
 
 def _model_class(config: dict[str, Any]) -> type[transformers.PreTrainedModel]:

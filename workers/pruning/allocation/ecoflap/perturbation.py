@@ -65,12 +65,13 @@ class Perturbation:
         shaken = output.clone()
         parts = zip(inputs.chunk(len(shakes)), shaken.chunk(len(shakes)), shakes, strict=True)
         first = inputs.chunk(len(shakes))[0]
+        rows = self._matrix.place.rows
         for own, part, (draw, factor) in parts:
-            target = part if self._matrix.rows is None else part[..., self._matrix.rows]
             # The parts of a recorded input are equal.
             call = id(output)
             product = self._product(call, first, draw) if known else self._times(own, draw)
-            target.copy_(torch.add(target.float(), product, alpha=factor))
+            target = slice(None) if rows is None else rows
+            part[..., target] = torch.add(part[..., target].float(), product, alpha=factor).to(part)
         return shaken
 
     def _product(self, call: int, inputs: Tensor, draw: Draw) -> Tensor:
@@ -86,7 +87,9 @@ class Perturbation:
 
 @contextmanager
 def swapped(matrix: Matrix, model: nn.Module, delta: Tensor) -> Iterator[None]:
-    """A perturbed copy in the parameter's place: for weights that packed attention reads itself.
+    """A perturbed copy in the parameter's place: for packed attention, and experts.
+
+    Which tokens an expert sees differs from copy to copy of a batch.
 
     The copy has the dtype that the model computes in: in half precision small perturbations round.
     """
@@ -111,7 +114,7 @@ def swapped(matrix: Matrix, model: nn.Module, delta: Tensor) -> Iterator[None]:
 
 def readers(matrix: Matrix, model: nn.Module) -> list[nn.Module]:
     """Modules whose computation changes with the matrix: its callers, or else its owners."""
-    if matrix.callers:
+    if matrix.callers and not matrix.routed:
         return list(matrix.callers)
     return [
         module

@@ -78,7 +78,7 @@ class ZerothOrderEstimator:
         def noise_of(draw: int) -> Tensor:
             return noise(self._seed, matrix, batch, draw)
 
-        if matrix.callers:
+        if matrix.callers and not matrix.routed:
             at_once = dense.replicas if inside.splits(matrix.callers, dense.replicas) else 1
             perturbation = Perturbation(matrix, noise_of, inside)
         else:

@@ -1,8 +1,9 @@
 """Find the block stacks of a model and the weight matrices inside a module."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from torch import nn
@@ -10,8 +11,10 @@ from transformers.pytorch_utils import Conv1D
 
 from app.recipes.modality import Modality
 from workers.pruning.memory import stored
-from workers.pruning.models.files import FileKeys, Place
-from workers.pruning.models.layout.structure import Matrix
+from workers.pruning.models.conversions import Assembled
+from workers.pruning.models.files import FileKeys
+from workers.pruning.models.layout.experts import EXPERTS, experts_of
+from workers.pruning.models.layout.structure import WHOLE, Matrix, View
 
 # Fused projections whose rows are all queries, then all keys, then all values. Others interleave
 # them per head (GPT-NeoX, BLOOM) or by unequal sizes (Phi-3) and stay one matrix.
@@ -68,26 +71,33 @@ def _is_stack(modules: nn.ModuleList) -> bool:
 
 def unread_weights(module: nn.Module) -> Iterator[str]:
     """Names of weights below `module` that no MatrixFinder finds: packed experts and the like."""
+    found = {id(weight.parameter) for weight in _weights(module)}
     for path, child in module.named_modules():
         if isinstance(child, _KNOWN):
             continue
         for name, parameter in child.named_parameters(recurse=False):
-            if parameter.ndim > 1 and min(parameter.shape[-2:]) > 1:
+            matrix = parameter.ndim > 1 and min(parameter.shape[-2:]) > 1
+            if matrix and id(stored(parameter)) not in found:
                 yield f"{path}.{name}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Weight:
-    """A 2-D weight inside a module: path below it, parameter, calling module."""
+    """A matrix inside a module: path below it, parameter, calling module, place there."""
 
     path: str
     parameter: nn.Parameter
     caller: nn.Module | None
-    transposed: bool
+    place: View = WHOLE
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """The same for all that are one and the same matrix."""
+        return self.parameter.data_ptr(), f"{self.place.expert}{self.place.rows}"
 
 
 def _weights(module: nn.Module) -> Iterator[_Weight]:
-    """Weights of Linear, Conv1D and packed MultiheadAttention at or below `module`."""
+    """Weights of Linear, Conv1D, packed MultiheadAttention and experts at or below `module`."""
     packed: list[str] = []
     for path, child in module.named_modules(remove_duplicate=False):
         inside = any(path.startswith(f"{outer}.") or not outer for outer in packed)
@@ -95,11 +105,16 @@ def _weights(module: nn.Module) -> Iterator[_Weight]:
         if isinstance(child, nn.MultiheadAttention) and child.in_proj_weight is not None:
             packed.append(path)
             packed_weight = cast("nn.Parameter", stored(child.in_proj_weight))
-            yield _Weight(f"{prefix}in_proj_weight", packed_weight, None, transposed=False)
+            yield _Weight(f"{prefix}in_proj_weight", packed_weight, None)
         elif isinstance(child, nn.Linear | Conv1D) and child.weight.ndim == 2:  # noqa: PLR2004 (matrices)
             caller = None if inside else child  # packed attention reads the weight itself
             weight = cast("nn.Parameter", stored(cast("nn.Parameter", child.weight)))
-            yield _Weight(path, weight, caller, isinstance(child, Conv1D))
+            yield _Weight(path, weight, caller, View(transposed=isinstance(child, Conv1D)))
+        for experts in experts_of(child) if EXPERTS in child._modules else ():  # noqa: SLF001 - modules raise where they have none
+            owner = child.get_submodule(experts.owner)
+            weight = cast("nn.Parameter", stored(getattr(owner, experts.attribute)))
+            for name, place, projection in experts.matrices():
+                yield _Weight(f"{prefix}{name}", weight, projection, place)
 
 
 class MatrixFinder:
@@ -107,64 +122,84 @@ class MatrixFinder:
 
     Ties are found by storage over the whole model: one matrix, all its callers. It is reported
     where it is met first.
+
+    Attributes:
+        dense: weights that cannot be written back to the files.
     """
 
     def __init__(self, model: nn.Module, file_keys: FileKeys, *, split_qkv: bool) -> None:
         self._file_keys = file_keys
         self._split_qkv = split_qkv
-        self._seen: set[int] = set()
+        self.dense: list[str] = []
+        self._seen: set[tuple[int, str]] = set()
         self._names: dict[int, list[str]] = defaultdict(list)
         for name, parameter in model.named_parameters(remove_duplicate=False):
             self._names[stored(parameter).data_ptr()].append(name)
-        self._callers: dict[int, dict[int, nn.Module]] = defaultdict(dict)
+        self._callers: dict[tuple[int, str], dict[int, nn.Module]] = defaultdict(dict)
         self._embeddings: set[int] = set()
         for module in model.modules():
             if isinstance(module, nn.Embedding):
                 self._embeddings.add(stored(module.weight).data_ptr())
         for weight in _weights(model):
             if weight.caller is not None:
-                self._callers[weight.parameter.data_ptr()][id(weight.caller)] = weight.caller
+                self._callers[weight.key][id(weight.caller)] = weight.caller
 
     def find(self, path: str, module: nn.Module, modality: Modality) -> tuple[Matrix, ...]:
         """Matrices of `module` at `path` that no earlier call has returned."""
         found: list[Matrix] = []
         for weight in _weights(module):
             storage = weight.parameter.data_ptr()
-            if storage in self._seen or storage in self._embeddings:
+            if weight.key in self._seen or storage in self._embeddings:
                 continue
-            self._seen.add(storage)
+            self._seen.add(weight.key)
             name = ".".join(filter(None, (path, weight.path)))
-            first, *copies = self._file_keys.of(tuple(self._names[storage]))
-            found += self._matrices(
-                name, first, tuple(place.key for place in copies), modality, weight
-            )
+            found += self._matrices(name, modality, weight)
         return tuple(found)
 
-    def _matrices(
-        self, name: str, place: Place, copies: tuple[str, ...], modality: Modality, weight: _Weight
-    ) -> list[Matrix]:
-        callers = tuple(self._callers[weight.parameter.data_ptr()].values())
-        rows, columns = weight.parameter.shape
-        if weight.transposed:
+    def _matrices(self, name: str, modality: Modality, weight: _Weight) -> Iterator[Matrix]:
+        callers = tuple(self._callers[weight.key].values())
+        for suffix, place in self._parts(name, weight):
+            known = partial(Matrix, modality=modality, parameter=weight.parameter, callers=callers)
+            if isinstance(weight.parameter, Assembled):
+                yield from _from_files(known, name + suffix, weight.parameter, place)
+                continue
+            places = self._file_keys.of(tuple(self._names[weight.parameter.data_ptr()]))
+            if not places:
+                self.dense.append(name)
+                return
+            yield known(
+                name=name + suffix,
+                file_key=places[0].key,
+                place=place,
+                file_row=places[0].row,
+                copies=tuple(each.key for each in places[1:]),
+            )
+
+    def _parts(self, name: str, weight: _Weight) -> list[tuple[str, View]]:
+        """Suffix and place of the matrices that a weight is seen as."""
+        rows, columns = weight.parameter.shape[-2:]
+        if weight.place.transposed:
             rows, columns = columns, rows
         fused = name.rpartition(".")[2] in _THIRDS and rows == len(_PARTS) * columns
-        parts: list[tuple[str, slice | None]] = [("", None)]
-        if self._split_qkv and fused:
-            parts = [
-                (f"[{part}]", slice(i * columns, (i + 1) * columns))
-                for i, part in enumerate(_PARTS)
-            ]
+        if not self._split_qkv or not fused:
+            return [("", weight.place)]
+        thirds = [slice(i * columns, (i + 1) * columns) for i in range(len(_PARTS))]
         return [
-            Matrix(
-                name=name + suffix,
-                file_key=place.key,
-                modality=modality,
-                parameter=weight.parameter,
-                callers=callers,
-                rows=part,
-                transposed=weight.transposed,
-                file_row=place.row,
-                copies=copies,
-            )
-            for suffix, part in parts
+            (f"[{part}]", View(transposed=weight.place.transposed, rows=third))
+            for part, third in zip(_PARTS, thirds, strict=True)
         ]
+
+
+def _from_files(
+    known: Callable[..., Matrix], name: str, parameter: Assembled, place: View
+) -> Iterator[Matrix]:
+    """The matrices of a parameter that is put together from tensors of the files: one from each."""
+    parts = parameter.matrices(place)
+    for unit, source, inside in parts:
+        suffix = f"[{unit.key.removesuffix('.weight').rpartition('.')[2]}]" if parts[1:] else ""
+        yield known(
+            name=name + suffix,
+            file_key=unit.key,
+            place=inside,
+            source=(unit.tensor, source),
+        )

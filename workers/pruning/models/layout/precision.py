@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from app.planning.machines import NoWorkerError, is_gpu, ordinal
 from workers.pruning.memory import Converted, Copies, stored
+from workers.pruning.models.conversions import Assembled
 from workers.pruning.models.layout.discovery import find_stacks
 from workers.pruning.models.layout.replay import Batch
 
@@ -84,7 +85,7 @@ def settle(model: nn.Module) -> None:
         for name, shown in module._parameters.items():  # noqa: SLF001 - ties stay, nothing registers anew
             if isinstance(shown, Converted):
                 if shown.origin not in known:
-                    value = shown.origin.detach().to(shown.dtype)
+                    value = shown.origin.detach().to(shown.dtype, copy=True)
                     known[shown.origin] = nn.Parameter(value, requires_grad=False)
                 module._parameters[name] = known[shown.origin]  # noqa: SLF001 - the same
 
@@ -108,7 +109,7 @@ def _show_parameters(model: nn.Module, dtype_of: DtypeOf) -> _Undo:
     known: dict[tuple[Tensor, torch.dtype], nn.Parameter] = {}
 
     def parameter(origin: Tensor, dtype: torch.dtype) -> nn.Parameter:
-        if origin.dtype == dtype:
+        if origin.dtype == dtype and not isinstance(origin, Assembled):
             return cast("nn.Parameter", origin)
         view: Any = Converted(origin, dtype, homes.get(origin), copies)
         return nn.Parameter(view, requires_grad=False)
@@ -116,7 +117,10 @@ def _show_parameters(model: nn.Module, dtype_of: DtypeOf) -> _Undo:
     for module in model.modules():
         places = cast("dict[str, Any]", module._parameters)  # noqa: SLF001 - ties stay
         for name, shown in places.items():
-            if shown is None or (dtype := dtype_of(shown.dtype)) == shown.dtype:
+            if shown is None:
+                continue
+            dtype = dtype_of(shown.dtype)
+            if dtype == shown.dtype and not isinstance(shown, Assembled):
                 continue
             key = stored(shown), dtype
             if key not in known:

@@ -9,6 +9,39 @@ from app.recipes.modality import Modality
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """Where a matrix (out_features, in_features) lies in a tensor.
+
+    Attributes:
+        expert: which expert, and of how many: the tensor holds one after the other along its first
+            dimension. None where it holds no experts.
+        transposed: True where storage is (in, out): transformers' Conv1D, some experts.
+        rows: the output rows of the matrix, in its order; None for all.
+    """
+
+    expert: tuple[int, int] | None = None
+    transposed: bool = False
+    rows: slice | torch.Tensor | None = None
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The matrix in a tensor; a view, unless its rows are named one by one."""
+        if self.expert is not None:
+            index, count = self.expert
+            packed = tensor if tensor.ndim > 2 else tensor.view(count, -1, tensor.shape[-1])  # noqa: PLR2004
+            tensor = packed[index]
+        tensor = tensor.T if self.transposed else tensor
+        return tensor if self.rows is None else tensor[self.rows]
+
+    def put(self, tensor: torch.Tensor, values: torch.Tensor) -> None:
+        """Write the matrix into a tensor."""
+        rows = View(self.expert, self.transposed).of(tensor)
+        rows[slice(None) if self.rows is None else self.rows] = values
+
+
+WHOLE = View()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Matrix:
     """One prunable weight, always seen as (out_features, in_features).
 
@@ -19,11 +52,12 @@ class Matrix:
         parameter: the stored parameter, in its own layout and dtype.
         callers: every module that multiplies by it (more than one when weights are tied). Empty
             when no input can be observed (packed attention): such a matrix has no statistics.
-        rows: the slice of output rows, for one part of a split fused projection; else None.
-        transposed: True where storage is (in, out): transformers' Conv1D.
+        place: where in the parameter it lies.
         file_row: row of the file tensor where the parameter begins; above 0 where transformers
             splits one tensor of the files into several parameters.
         copies: further tensors of the files that hold the same weight (tied, saved twice).
+        source: the tensor of the files, and the place there, where the parameter is put together
+            from several or differs in layout; else None, and the parameter is that tensor.
     """
 
     name: str
@@ -31,20 +65,29 @@ class Matrix:
     modality: Modality
     parameter: nn.Parameter
     callers: tuple[nn.Module, ...]
-    rows: slice | None = None
-    transposed: bool = False
+    place: View = WHOLE
     file_row: int = 0
     copies: tuple[str, ...] = ()
+    source: tuple[torch.Tensor, View] | None = None
+
+    @property
+    def stored(self) -> torch.Tensor:
+        """The tensor that its values lie in, laid out as in the files."""
+        return self.parameter.detach() if self.source is None else self.source[0]
 
     @property
     def weight(self) -> torch.Tensor:
-        """View (out_features, in_features) on the parameter; writing to it changes the model."""
-        return self.part_of(self.parameter.detach())
+        """View (out_features, in_features) on what is stored; writing to it changes the model."""
+        return (self.place if self.source is None else self.source[1]).of(self.stored)
 
     def part_of(self, tensor: torch.Tensor) -> torch.Tensor:
-        """View (out_features, in_features) on a tensor laid out as the parameter: its gradient."""
-        tensor = tensor.T if self.transposed else tensor
-        return tensor if self.rows is None else tensor[self.rows]
+        """(out_features, in_features) of a tensor laid out as the parameter: its gradient."""
+        return self.place.of(tensor)
+
+    @property
+    def routed(self) -> bool:
+        """Whether it belongs to an expert, which sees the tokens routed to it alone."""
+        return self.place.expert is not None
 
     @property
     def numel(self) -> int:

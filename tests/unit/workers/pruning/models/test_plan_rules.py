@@ -1,15 +1,16 @@
 """The plan's rules on names, held against what each family's adapter really prunes."""
 
 import json
+from collections import Counter
 
 import pytest
-import transformers as tf
 
 from app.planning.plan import check_patterns, is_known, prunable
 from app.recipes.recipe import Recipe
 from tests.families import FAMILIES
-from tests.tiny_models import DECODER, save, tokenizer
+from tests.models_of_experts import TEXT
 from workers.pruning.engine.prune import prune
+from workers.pruning.engine.targets import find_targets
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
 
@@ -69,23 +70,14 @@ def test_a_matrix_may_be_given_by_any_name_that_is_printed(name, form, field, fa
     assert planned == ({matrix.name} if field == "targets" else others)
 
 
-MOE = {
-    "mixtral": (tf.MixtralForCausalLM, {"num_local_experts": 4}),
-    "qwen3_moe": (
-        tf.Qwen3MoeForCausalLM,
-        {"num_experts": 4, "moe_intermediate_size": 16, "head_dim": 8},
-    ),
-    "olmoe": (tf.OlmoeForCausalLM, {"num_experts": 4}),
-}
-
-
-@pytest.mark.parametrize("kind", MOE)
-def test_packed_experts_are_left_out_of_the_plan_as_the_job_leaves_them_alone(kind, tmp_path):
-    model_class, more = MOE[kind]
-    config = model_class.config_class(**DECODER | more)
-    save(tmp_path, model_class, config, tokenizer())
-    loaded = load_model(tmp_path)
-    tensors = loaded.checkpoint.tensors
-    assert any(".experts.0." in key for key in tensors)
-    planned = prunable(tensors, json.loads((tmp_path / "config.json").read_text()), RECIPE)
-    assert {m.file_key for m in planned} == {m.file_key for m in adapt(loaded).matrices}
+# Zero experts have weights in the files that compute nothing; JetMoE's projections are whole.
+@pytest.mark.parametrize("kind", sorted(TEXT.keys() - {"longcat_flash", "jetmoe"}))
+def test_experts_are_planned_as_the_matrices_that_the_job_prunes(kind, experts_directory):
+    loaded = load_model(experts_directory(kind))
+    config = json.loads((loaded.directory / "config.json").read_text())
+    planned = prunable(loaded.checkpoint.tensors, config, RECIPE)
+    real = find_targets(adapt(loaded).towers, RECIPE).blocks
+    assert Counter((m.file_key, m.shape) for m in planned) == Counter(
+        (m.file_key, tuple(m.weight.shape)) for m in real
+    )
+    assert not any("router" in m.file_key or ".gate." in m.file_key for m in planned)
