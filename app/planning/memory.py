@@ -27,6 +27,7 @@ _IMAGE_TOKENS = 1024  # where the configuration does not say: images of any size
 _IMAGE_SIDE = 448
 _MODALITIES = (
     (Modality.BRIDGE, re.compile(r"qformer|projector|connector|merger|language_projection")),
+    (Modality.AUDIO, re.compile(r"audio|speech|sound")),
     (Modality.VISION, re.compile(r"vision|visual|\bvit\b|image_encoder")),
     (Modality.TEXT, re.compile(r"text_encoder|text_decoder|text_model\.encoder|encoder\.layer\.")),
 )

@@ -10,6 +10,7 @@ class Modality(StrEnum):
     """Which part of a vision-language model a matrix serves."""
 
     VISION = "vision"
+    AUDIO = "audio"
     BRIDGE = "bridge"
     TEXT = "text"
     FUSION = "fusion"

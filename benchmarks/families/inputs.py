@@ -28,7 +28,7 @@ def batches_for(
     """Batches of two records each; the last record of the last one is padded where it can be."""
     made = [_batch(model, changes, seed) for seed in range(count)]
     mask = made[-1].get("attention_mask")
-    if mask is not None and "pixel_values" not in made[-1]:
+    if mask is not None and not any(value.is_floating_point() for value in made[-1].values()):
         mask[-1, -PADDED:] = 0
     return made
 
@@ -39,7 +39,7 @@ def _batch(model: PreTrainedModel, changes: Mapping[str, Any], seed: int) -> Bat
     batch: Batch = {}
     if "pixel_values" in wanted:
         batch |= _pixels(model, wanted, changes, generator)
-        batch |= {k: make(batch, generator, model) for k, make in changes.get("pixels", {}).items()}
+        _put(batch, changes.get("pixels", {}), generator, model)
     if "input_ids" in wanted:
         places = changes.get("places")
         if places is None and "pixel_values" in batch:
@@ -50,12 +50,16 @@ def _batch(model: PreTrainedModel, changes: Mapping[str, Any], seed: int) -> Bat
         batch |= {"decoder_input_ids": ids, "labels": ids.clone()}
         if "labels" not in wanted:
             del batch["labels"]
-    for key, value in changes.get("inputs", {}).items():
-        if value is None:
+    _put(batch, changes.get("inputs", {}), generator, model)
+    return batch
+
+
+def _put(batch: Batch, changes: Mapping[str, Any], generator: Any, model: PreTrainedModel) -> None:
+    for key, make in changes.items():
+        if make is None:
             batch.pop(key, None)
         else:
-            batch[key] = value(batch, generator, model)
-    return batch
+            batch[key] = make(batch, generator, model)
 
 
 def random(generator: torch.Generator, *shape: int) -> Tensor:

@@ -167,7 +167,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "AriaForConditionalGeneration": {"projector_patch_to_query_dict": {16: 4}},
     "Blip2ForConditionalGeneration": {"image_token_index": 8},
     "InstructBlipForConditionalGeneration": {"image_token_index": 8},
-    "InstructBlipVideoForConditionalGeneration": {"video_token_index": 8},
+    "InstructBlipVideoForConditionalGeneration": {"video_token_index": 8, "image_token_index": 8},
     "ChameleonForConditionalGeneration": {
         "vocabulary_map": {"<image>": 8} | {f"IMGIMG{chr(65 + i)}Z": 16 + i for i in range(8)},
         **_in(
@@ -352,6 +352,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "insert_layer_id": 0,
         "vision_config.insert_layer_id": 0,
     },
+    "MiniCPMOcrForConditionalGeneration": {"image_token_id": 8},
     "MiniCPMV4_6ForConditionalGeneration": {
         "image_token_id": 8,
         "insert_layer_id": 0,

@@ -33,6 +33,11 @@ def _flattened(_batch: dict[str, Tensor], generator: Any, _model: Any) -> Tensor
     return torch.cat([places, torch.randn(2, 16, 192, generator=generator)], -1)
 
 
+def _noise(_batch: dict[str, Tensor], generator: Any, _model: Any) -> Tensor:
+    """Decides which patches are hidden."""
+    return torch.rand(2, 16, generator=generator)
+
+
 def _boxes(batch: dict[str, Tensor], _generator: Any, _model: Any) -> Tensor:
     corner = torch.tensor([0.1, 0.1, 0.4, 0.4])
     return corner.expand(*batch["input_ids"].shape, 4).clone()
@@ -54,6 +59,11 @@ _GRID = {
     ),
 }
 _ROW = {"pixel_values": _normal(1, 3, 8, 256), "target_sizes": _fixed([[4, 4]] * 2)}
+_VISUAL = {
+    "visual_embeds": _normal(2, 4, 32),
+    "visual_attention_mask": _ones(2, 4),
+    "visual_token_type_ids": _ones(2, 4),
+}
 _TILES = {
     "pixel_values": _normal(2, 1, 3, 32, 32),
     "pixel_attention_mask": lambda *_: torch.ones(2, 1, dtype=torch.bool),
@@ -74,6 +84,14 @@ INPUTS: dict[str, dict[str, Any]] = {
         "inputs": {"visual_feats": _normal(2, 4, 16), "visual_pos": _normal(2, 4, 4)}
     },
     "BlipForQuestionAnswering": {"inputs": {"decoder_input_ids": _answer, "labels": _answer}},
+    "VisualBertModel": {"inputs": _VISUAL},
+    "VisualBertForQuestionAnswering": {
+        "inputs": {
+            **_VISUAL,
+            "attention_mask": _ones(2, 10),
+        }
+    },
+    "ViTMAEModel": {"inputs": {"noise": _noise}},
     "XCLIPModel": {"inputs": {"pixel_values": _normal(2, 2, 3, 32, 32)}},
     "ColPaliForRetrieval": {"places": 16},
     "ColQwen2ForRetrieval": {
@@ -113,7 +131,11 @@ INPUTS: dict[str, dict[str, Any]] = {
         }
     },
     "Lfm2VlForConditionalGeneration": {"places": 4, "inputs": _PATCHES},
-    "DiffusionGemmaForBlockDiffusion": {"pixels": _GRID},
+    "DiffusionGemmaForBlockDiffusion": {
+        "inputs": {
+            "decoder_input_ids": lambda _b, g, _m: torch.randint(64, 192, (2, 8), generator=g)
+        }
+    },
     "Gemma4ForConditionalGeneration": {"pixels": _GRID},
     "Gemma4UnifiedForConditionalGeneration": {
         "pixels": {**_GRID, "pixel_values": _normal(2, 16, 1728)}
@@ -161,7 +183,7 @@ INPUTS: dict[str, dict[str, Any]] = {
             "timestep": lambda *_: torch.full((2,), 0.5),
         },
     },
-    "LlavaForConditionalGeneration": {"inputs": {"image_sizes": None}},
+    "LlavaForConditionalGeneration": {"pixels": {"image_sizes": None}},
     "MllamaForConditionalGeneration": {
         "inputs": {
             "pixel_values": _normal(2, 1, 4, 3, 32, 32),

@@ -161,8 +161,9 @@ def build(name: str, changes: Mapping[str, Any], marks: Marks) -> PreTrainedMode
     model: PreTrainedModel = model_class(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
+            # Gates begin at zero and would keep a tower from mattering.
             if parameter.is_floating_point() and (
-                parameter.ndim > 1 or not bool(parameter.isfinite().all())
+                parameter.ndim > 1 or not parameter.any() or not parameter.isfinite().all()
             ):
                 parameter.normal_(0, 0.1)
     return model

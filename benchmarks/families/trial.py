@@ -26,10 +26,10 @@ from workers.pipeline.export import verify_sparsity, verify_target
 from workers.pruning.calibration.statistics import Calibration, SquareSum
 from workers.pruning.calibration.walk import steps
 from workers.pruning.engine.prune import evaluating, prune
+from workers.pruning.memory import stored
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.families.registry import adapt
-from workers.pruning.models.layout.discovery import find_stacks
 from workers.pruning.models.loading import load_model
 
 METHODS = {
@@ -41,6 +41,7 @@ METHODS = {
 }
 CHECKS = ("reach", "statistics", "modalities", *METHODS)
 OK = "ok"
+_NARROW = 4  # weights with fewer rows or columns map coordinates, gates or scores
 _MASK = 4  # id of the token that hides a word
 _REACH = 0.9  # of the weights in blocks that are matrices
 
@@ -109,9 +110,9 @@ def _fed(adapter: Adapter, batches: list[Batch]) -> list[Batch]:
 def _survey(source: Path, batches: list[Batch], found: dict[str, Any]) -> str | None:
     """What is reached, and the walk's sums beside those of plain hooks."""
     adapter = adapt(load_model(source))
-    found |= _reach(adapter)
+    found |= _reach(adapter, adapt(adapter.loaded, include_bridge=True))
     ours = _walked(adapter, batches)
-    run: plain.Forward = lambda batch: plain.forward(adapter.model, batch)  # noqa: E731
+    run = _whole(adapter)
     seen = [m for m in adapter.matrices if m.callers]
     sums = plain.square_sums(run, batches, seen)
     found["unseen"] = sorted(m.name for m in seen if m not in sums)
@@ -128,30 +129,47 @@ def _tokenizer() -> transformers.PreTrainedTokenizerFast:
     )
 
 
-def _reach(adapter: Adapter) -> dict[str, Any]:
-    """Shares of the weights; of those in blocks, embeddings and convolutions left out."""
+def _parts(module: nn.Module) -> bool:
+    """A block has parts; a list of single layers is none of blocks."""
+    return any(module.children())
+
+
+def _reach(adapter: Adapter, bridged: Adapter) -> dict[str, Any]:
+    """Shares of the weights in blocks, bridges taken in, and of all weights as it is by default."""
     model = adapter.model
     no_matrices = (nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     left_out = {
         id(p) for m in model.modules() if isinstance(m, no_matrices) for p in m.parameters()
     }
     blocks = {
-        id(parameter): parameter.numel()
-        for stack in find_stacks(model)
-        for _, block in stack.blocks
-        for parameter in block.parameters()
-        if parameter.ndim > 1 and min(parameter.shape) > 1 and id(parameter) not in left_out
+        id(stored(parameter)): parameter.numel()
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and "head" not in name and all(map(_parts, module))
+        for parameter in module.parameters()
+        if parameter.ndim > 1 and min(parameter.shape) >= _NARROW and id(parameter) not in left_out
     }
-    weights = sum(matrix.numel for matrix in adapter.matrices)
+    inside = sum(m.numel for m in bridged.matrices if id(m.parameter) in blocks)
     return {
         "towers": {
             t.name: [str(t.modality), len(t.blocks), sum(len(b.matrices) for b in t.blocks)]
             for t in adapter.towers
         },
         "warnings": list(adapter.warnings),
-        "reached_blocks": round(weights / max(sum(blocks.values()), 1), 4),
-        "reached_all": round(weights / sum(p.numel() for p in model.parameters()), 4),
+        "reached_blocks": round(inside / max(sum(blocks.values()), 1), 4),
+        "reached_all": round(
+            sum(m.numel for m in adapter.matrices) / sum(p.numel() for p in model.parameters()), 4
+        ),
     }
+
+
+def _whole(adapter: Adapter) -> plain.Forward:
+    """The whole model run once, with nothing of it replaced."""
+
+    def run(batch: Batch) -> Any:
+        with torch.no_grad():
+            return adapter.forward(batch)
+
+    return run
 
 
 def _walked(adapter: Adapter, batches: list[Batch]) -> dict[Any, torch.Tensor]:
@@ -167,7 +185,7 @@ def _walked(adapter: Adapter, batches: list[Batch]) -> dict[Any, torch.Tensor]:
 
 def _modalities(source: Path, batches: list[Batch]) -> str | None:
     adapter = adapt(load_model(source), include_bridge=True)
-    run: plain.Forward = lambda batch: plain.forward(adapter.model, batch)  # noqa: E731
+    run = _whole(adapter)
     return plain.wrong_modality(run, batches[0], adapter.towers)
 
 
@@ -191,7 +209,7 @@ def _prune(source: Path, copy: Path, name: str, batches: list[Batch]) -> str | N
     if (told := _read_again(adapter, copy)) is not None:
         return told
     if name == "wanda":
-        run: plain.Forward = lambda batch: plain.forward(adapter.model, batch)  # noqa: E731
+        run = _whole(adapter)
         blocks = [block for tower in adapter.towers for block in tower.blocks]
         with torch.no_grad():
             return plain.wanda_difference(run, batches, blocks, dense)

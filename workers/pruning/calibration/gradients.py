@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from app.errors import NonFiniteError
 from workers.pruning.memory import Converted, Memory, stored
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.layout.forwards import Forward, replaced, without_cache
+from workers.pruning.models.layout.forwards import Forward, replaced, with_own_cache
 from workers.pruning.models.layout.precision import computing_in_float32, in_float32
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Matrix
@@ -113,7 +113,6 @@ class _Checkpoints:
         weights = sum(p.nbytes for p in block.parameters() if isinstance(p, Converted))
 
         def run(*args: Any, **kwargs: Any) -> Any:
-            args, kwargs = without_cache(args, kwargs)
             slots: list[tuple[Any, Any]] = [*enumerate(args), *kwargs.items()]
             slot, hidden = next(((s, x) for s, x in slots if isinstance(x, Tensor)), (None, None))
             if slot is None or hidden is None:
@@ -122,11 +121,18 @@ class _Checkpoints:
             if self._left >= 0:
                 return forward(*args, **kwargs)
 
+            before = with_own_cache(args, kwargs)
+            first = [(args, kwargs)]
+
             def again(states: Tensor) -> Any:
                 self._memory.enter(block)
-                named = dict(slots) | {slot: states}
-                placed = [named.pop(place) for place in range(len(args))]
-                return forward(*placed, **named)
+                # The first run fills the model's own cache; later ones find it as it was before.
+                args, kwargs = first.pop() if first else with_own_cache(*before)
+                if isinstance(slot, int):
+                    args = (*args[:slot], states, *args[slot + 1 :])
+                else:
+                    kwargs = {**kwargs, slot: states}
+                return forward(*args, **kwargs)
 
             with saved_tensors_hooks(self._memory.keep, lambda kept: kept):
                 return checkpoint(again, hidden, use_reentrant=False, preserve_rng_state=False)

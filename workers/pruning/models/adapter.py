@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from app.errors import UnsupportedArchitectureError
@@ -91,7 +92,7 @@ class Adapter(RecordEncoder):
             for stack, part in self._declared()
             if include_bridge or part.modality is not Modality.BRIDGE
         ]
-        self.towers = tuple(t for t in towers if any(block.matrices for block in t.blocks))
+        self.towers = _walked(towers)
         if finder.dense:
             self._notes.append(
                 f"left dense, as transformers computes them from other tensors of the files and "
@@ -165,10 +166,12 @@ class Adapter(RecordEncoder):
         return None if mask.shape != seen.shape[:-1] or bool(mask.all()) else mask
 
     def call(self, batch: Batch, **extra: Any) -> Any:
-        """Run the model without a cache."""
+        """Run the model without a cache; what it draws at random is the same every time."""
         if "use_cache" in self.accepted:
             extra.setdefault("use_cache", False)
-        return self.model(**batch, **extra)
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            torch.manual_seed(0)
+            return self.model(**batch, **extra)
 
     # -- construction ----------------------------------------------------------------------
 
@@ -203,3 +206,20 @@ class Adapter(RecordEncoder):
             source_mask=part.source_mask,
             guessed=part.guessed,
         )
+
+
+def _walked(towers: Sequence[Tower]) -> tuple[Tower, ...]:
+    """The towers with matrices of their own, or with modules that multiply by those of others."""
+    callers = {
+        caller
+        for tower in towers
+        for block in tower.blocks
+        for matrix in block.matrices
+        for caller in matrix.callers
+    }
+    return tuple(
+        tower
+        for tower in towers
+        if any(not callers.isdisjoint(block.module.modules()) for block in tower.blocks)
+        or any(block.matrices for block in tower.blocks)
+    )

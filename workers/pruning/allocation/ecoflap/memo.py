@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.pruning.models.layout.forwards import Args, Forward, Kwargs, replaced, without_cache
+from workers.pruning.models.layout.forwards import Args, Forward, Kwargs, replaced, with_own_cache
 
 
 class Memo:
@@ -52,7 +52,7 @@ class Memo:
             module = listed[index]
 
             def run(*args: Any, **kwargs: Any) -> Any:
-                args, kwargs = without_cache(args, kwargs)
+                args, kwargs = with_own_cache(args, kwargs)
                 output = forward(*args, **kwargs)
                 self._calls[module].append((args, kwargs, output))
                 return output
@@ -71,7 +71,7 @@ class Memo:
             module = listed[index]
 
             def run(*args: Any, **kwargs: Any) -> Any:
-                args, kwargs = without_cache(args, kwargs)
+                args, kwargs = with_own_cache(args, kwargs)
                 known, output = self.find(module, args, kwargs)
                 return output if known else forward(*args, **kwargs)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from app.recipes.modality import Modality
@@ -20,6 +20,9 @@ from workers.pruning.models.layout.structure import WHOLE, Matrix, View
 # them per head (GPT-NeoX, BLOOM) or by unequal sizes (Phi-3) and stay one matrix.
 _THIRDS = {"qkv", "c_attn", "in_proj_weight", "Wqkv"}
 _PARTS = ("q", "k", "v")
+
+# A weight with fewer rows or columns maps coordinates, gates or scores, and is never pruned.
+_NARROWEST = 4
 
 # Modules whose weights are matrices, or are never pruned.
 _KNOWN = (
@@ -65,8 +68,13 @@ def find_stacks(model: nn.Module) -> list[Stack]:
 
 
 def _is_stack(modules: nn.ModuleList) -> bool:
-    composite = all(any(module.children()) for module in modules)
+    composite = all(any(module.children()) and _runs(module) for module in modules)
     return composite and any(any(_weights(module)) for module in modules)
+
+
+def _runs(module: nn.Module) -> bool:
+    """Whether it is called itself, rather than a mere holder whose parts its owner calls."""
+    return isinstance(module, nn.ModuleList) or type(module).forward is not nn.Module.forward
 
 
 def unread_weights(module: nn.Module) -> Iterator[str]:
@@ -96,6 +104,10 @@ class _Weight:
         return self.parameter.data_ptr(), f"{self.place.expert}{self.place.rows}"
 
 
+def _is_matrix(weight: Tensor) -> bool:
+    return weight.ndim == 2 and min(weight.shape) >= _NARROWEST  # noqa: PLR2004 (rows and columns)
+
+
 def _weights(module: nn.Module) -> Iterator[_Weight]:
     """Weights of Linear, Conv1D, packed MultiheadAttention and experts at or below `module`."""
     packed: list[str] = []
@@ -106,7 +118,7 @@ def _weights(module: nn.Module) -> Iterator[_Weight]:
             packed.append(path)
             packed_weight = cast("nn.Parameter", stored(child.in_proj_weight))
             yield _Weight(f"{prefix}in_proj_weight", packed_weight, None)
-        elif isinstance(child, nn.Linear | Conv1D) and child.weight.ndim == 2:  # noqa: PLR2004 (matrices)
+        elif isinstance(child, nn.Linear | Conv1D) and _is_matrix(child.weight):
             caller = None if inside else child  # packed attention reads the weight itself
             weight = cast("nn.Parameter", stored(cast("nn.Parameter", child.weight)))
             yield _Weight(path, weight, caller, View(transposed=isinstance(child, Conv1D)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -34,12 +35,32 @@ def replaced(
                 module.__dict__["forward"] = own
 
 
-def without_cache(args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
-    """The arguments of a block without key-value caches, which would grow with every call."""
-    return (
-        tuple(None if isinstance(value, Cache) else value for value in args),
-        {key: None if isinstance(value, Cache) else value for key, value in kwargs.items()},
-    )
+def with_own_cache(args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+    """The arguments of a block with key-value caches that it may fill: they grow with every call.
+
+    A cache that holds nothing yet is left out. One that does carries what the block attends to: the
+    prompt that another tower has read.
+    """
+    return tuple(map(_own, args)), {key: _own(value) for key, value in kwargs.items()}
+
+
+def _own(value: Any) -> Any:
+    if not isinstance(value, Cache):
+        return value
+    layers = getattr(value, "layers", ())
+    if not any(isinstance(t, Tensor) and t.numel() for each in layers for t in vars(each).values()):
+        return None
+    mine = copy(value)
+    mine.layers = [_copied(layer) for layer in layers]
+    return mine
+
+
+def _copied(layer: Any) -> Any:
+    mine = copy(layer)
+    for name, value in vars(layer).items():
+        if isinstance(value, Tensor):
+            setattr(mine, name, value.clone())  # some are written to in place
+    return mine
 
 
 Slot = int | str  # a positional index or a keyword
@@ -122,6 +143,7 @@ class Recorder:
         if self._last == 0:
             return original(*args, **kwargs)
         if index == 0 and self._tower.name not in self._forms:
+            args, kwargs = with_own_cache(args, kwargs)
             self._learn(original(*args, **kwargs), call.hidden)
         self._returned = with_hidden(self._form, call.hidden)
         return self._returned
@@ -175,8 +197,8 @@ def _inert(value: Any) -> bool:
 
 
 def call_of(index: int, args: Args, kwargs: Kwargs) -> Call:
-    """A call with its hidden states located and caches removed (a cache would grow per call)."""
-    args, kwargs = without_cache(args, kwargs)
+    """A call with its hidden states located and a cache as it is now."""
+    args, kwargs = with_own_cache(args, kwargs)
     slots: list[Slot] = [0, "hidden_states", *range(1, len(args)), *kwargs]
     given: dict[Slot, Any] = dict(enumerate(args))
     given.update(kwargs.items())

@@ -39,9 +39,23 @@ def _keys(mask: Tensor) -> Tensor | None:
     """(batch, tokens) of the keys that a mask lets anyone attend to; None where it is none."""
     match mask.ndim:
         case 2 if not mask.is_floating_point():
-            return mask.bool()
+            return _real(mask)
         case 4 if mask.is_floating_point():
             return (mask > _MASKED).flatten(1, 2).any(1)
         case 4 if mask.dtype == torch.bool:
             return mask.flatten(1, 2).any(1)
     return None
+
+
+def _real(mask: Tensor) -> Tensor | None:
+    """What a mask of tokens says is real; None for ids and positions.
+
+    Padding stands behind, so the first token of every record is real. Where none of them is, the
+    mask says what to leave out, as torch's `key_padding_mask` does.
+    """
+    if mask.dtype != torch.bool and bool(((mask != 0) & (mask != 1)).any()):
+        return None
+    real = mask.bool()
+    if bool(real[:, 0].all()):
+        return real
+    return ~real if mask.dtype == torch.bool and not bool(real[:, 0].any()) else None

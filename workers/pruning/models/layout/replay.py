@@ -30,6 +30,7 @@ from workers.pruning.models.layout.forwards import (
     hidden_of,
     shares,
     with_hidden,
+    with_own_cache,
 )
 from workers.pruning.models.layout.padding import guessed_mask
 from workers.pruning.models.layout.structure import Tower
@@ -110,7 +111,7 @@ class TowerPass:
         else:
             call = self.run.fetch(self._tower, self._number, index, self.kept)
         self._given = [v for s, v in call.slots() if s != call.slot and isinstance(v, Tensor)]
-        return call.args, dict(call.kwargs)
+        return with_own_cache(call.args, call.kwargs)
 
     def state(self) -> dict[str, Tensor] | None:
         """What the next block needs of those before it; None where that cannot be told."""
@@ -140,10 +141,13 @@ class TowerPass:
 
     def advance(self, index: int, output: Any) -> None:
         """Hand the output of block `index` on; what came before it is dropped."""
-        hidden = hidden_of(output)
-        self._hidden = self._memory.keep(hidden)
-        if self._hidden is not hidden:
-            output = with_hidden(output, self._hidden)
+        if self._direct:
+            hidden = hidden_of(output)
+            self._hidden = self._memory.keep(hidden)
+            if self._hidden is not hidden:
+                output = with_hidden(output, self._hidden)
+        else:  # of any form: the model's own code takes it up
+            self._hidden = None
         self._output = output
         self._calls.pop(index, None)
         if index in self._tower.feeds or not self._direct:

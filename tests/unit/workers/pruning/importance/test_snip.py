@@ -11,7 +11,7 @@ from app.recipes.modality import Modality
 from app.recipes.pattern import NM
 from app.recipes.recipe import Recipe, build_recipe
 from tests.families import BY_NAME
-from tests.tiny_models import SQUARE, VISION_CONFIG, records, save
+from tests.tiny_models import VISION_CONFIG, records, save
 from tests.unit.workers.pruning.references import lowest
 from workers.pruning.engine.prune import prune
 from workers.pruning.importance.snip import SnipCriterion
@@ -91,10 +91,10 @@ def test_what_the_loss_does_not_depend_on_goes_first_and_is_told(make):
 
 
 def test_a_model_without_a_loss_is_refused(tmp_path):
-    config = tf.ViTConfig(**VISION_CONFIG)
-    save(tmp_path, tf.ViTModel, config, tf.ViTImageProcessorPil(**SQUARE))
+    config = tf.VitDetConfig(**VISION_CONFIG, pretrain_image_size=16)
+    save(tmp_path, tf.VitDetBackbone, config, None)
     adapter = adapt(load_model(tmp_path))
-    batches = list(adapter.batches(records("image"), batch_size=3, max_length=24))
+    batches = [{"pixel_values": torch.ones(2, 3, 16, 16)}]
     with pytest.raises(RecipeError, match="no training loss"):
         prune(adapter, build_recipe("snip", {}, "unstructured", sparsity=0.5), batches)
 

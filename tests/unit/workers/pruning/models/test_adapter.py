@@ -282,10 +282,9 @@ def test_a_contrast_needs_two_records(name, family_directory):
 
 
 def test_a_model_without_loss_says_so(tmp_path):
-    config = transformers.ViTConfig(**VISION_CONFIG)
-    processor = transformers.ViTImageProcessorPil(size={"height": 16, "width": 16})
-    save(tmp_path, transformers.ViTModel, config, processor)
+    config = transformers.VitDetConfig(**VISION_CONFIG, pretrain_image_size=16)
+    save(tmp_path, transformers.VitDetBackbone, config, None)
     adapter = adapt(load_model(tmp_path))
-    batch = next(adapter.batches(records("image"), batch_size=2, max_length=16))
+    batch = {"pixel_values": torch.ones(2, 3, 16, 16)}
     with pytest.raises(RecipeError, match="no training loss"):
         adapter.loss(batch)

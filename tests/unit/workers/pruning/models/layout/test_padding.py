@@ -132,3 +132,20 @@ def test_masks_of_every_form_are_read(mask):
     assert guessed_mask(torch.zeros(1, 3, 4), {}, [None], [torch.zeros(1, 3, 4), mask]).equal(REAL)
     assert guessed_mask(torch.zeros(3, 4), {}, [None], [mask]).equal(REAL[0])
     assert guessed_mask(torch.zeros(1, 5, 4), {}, [None], [mask]) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "real"),
+    [
+        (torch.tensor([[False, False, True], [False, False, False]]), [[1, 1, 0], [1, 1, 1]]),
+        (torch.tensor([[True, True, False], [True, True, True]]), [[1, 1, 0], [1, 1, 1]]),
+        (torch.tensor([[1, 1, 0], [1, 1, 1]]), [[1, 1, 0], [1, 1, 1]]),
+        (torch.zeros(2, 3, dtype=torch.bool), None),  # nothing to leave out
+        (torch.zeros(2, 3, dtype=torch.long), None),  # segments
+        (torch.arange(3).expand(2, 3), None),  # positions
+        (torch.tensor([[7, 0, 0], [9, 8, 0]]), None),  # ids
+    ],
+)
+def test_what_a_tensor_of_tokens_says(given, real):
+    found = guessed_mask(torch.zeros(2, 3, 8), {}, [None], [given])
+    assert (None if found is None else found.int().tolist()) == real
