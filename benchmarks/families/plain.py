@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from app.recipes.modality import Modality
 from benchmarks.families.inputs import Batch
+from workers.pruning.models.layout.experts import ExpertProjection, Routed
 from workers.pruning.models.layout.structure import Block, Matrix, Tower
 
 Forward = Callable[[Batch], Any]
@@ -30,7 +31,9 @@ def _seeing(
     modules: Iterable[nn.Module], see: Callable[[nn.Module, Tensor], None]
 ) -> Iterator[None]:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        see(module, args[0] if args else next(iter(kwargs.values())))
+        seen = args[0] if args else next(iter(kwargs.values()))
+        routed = args[-1] if args else None
+        see(module, seen, routed.rows if isinstance(routed, Routed) else None)
 
     handles = [m.register_forward_pre_hook(hook, with_kwargs=True) for m in modules]
     try:
@@ -51,8 +54,8 @@ def square_sums(
     found: dict[Matrix, Tensor] = {}
     for batch in batches:
 
-        def see(module: nn.Module, seen: Tensor, batch: Batch = batch) -> None:
-            tokens = _real(seen, batch).double()
+        def see(module: nn.Module, seen: Tensor, rows: Tensor | None, batch: Batch = batch) -> None:
+            tokens = _real(seen, rows, batch).double()
             for matrix in owners[module]:
                 total = (tokens * tokens).sum(0)
                 found[matrix] = found[matrix] + total if matrix in found else total
@@ -62,9 +65,11 @@ def square_sums(
     return found
 
 
-def _real(seen: Tensor, batch: Batch) -> Tensor:
+def _real(seen: Tensor, rows: Tensor | None, batch: Batch) -> Tensor:
     mask = batch.get("attention_mask")
     if mask is not None and not bool(mask.all()):
+        if rows is not None:
+            return seen[mask.flatten().bool()[rows]]
         if mask.shape == seen.shape[:-1]:
             return seen[mask.bool()]
         if seen.ndim == 2 and len(seen) == mask.numel():
@@ -105,8 +110,12 @@ def wanda_difference(
         sums = square_sums(run, batches, here)
         for matrix in here:
             if matrix in sums:
-                scores = dense[matrix].abs().double() * sums[matrix].sqrt()
-                if (told := _wrong_choice(scores, pruned[matrix] == 0)) is not None:
+                gone, sizes = pruned[matrix] == 0, dense[matrix].abs().double()
+                told = _wrong_choice(sizes * sums[matrix].sqrt(), gone)
+                # An expert that few tokens reached is ranked by magnitude.
+                if told is not None and _is_expert(matrix):
+                    told = _wrong_choice(sizes, gone)
+                if told is not None:
                     return f"{matrix.name}: {told}"
         for matrix in block.matrices:
             if matrix in dense:
@@ -114,6 +123,10 @@ def wanda_difference(
     for matrix, weight in pruned.items():
         matrix.weight.copy_(weight)
     return None
+
+
+def _is_expert(matrix: Matrix) -> bool:
+    return any(isinstance(caller, ExpertProjection) for caller in matrix.callers)
 
 
 def _wrong_choice(scores: Tensor, gone: Tensor) -> str | None:

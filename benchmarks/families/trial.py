@@ -16,6 +16,7 @@ from tokenizers.models import WordLevel
 from torch import nn
 
 from app.errors import SecateurError
+from app.recipes.pruning_report import PruningReport
 from app.recipes.recipe import build_recipe
 from benchmarks.families import plain
 from benchmarks.families.inputs import Batch, batches_for
@@ -26,6 +27,7 @@ from workers.pipeline.export import verify_sparsity, verify_target
 from workers.pruning.calibration.statistics import Calibration, SquareSum
 from workers.pruning.calibration.walk import steps
 from workers.pruning.engine.prune import evaluating, prune
+from workers.pruning.engine.targets import find_targets
 from workers.pruning.memory import stored
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint, write_back
@@ -148,7 +150,11 @@ def _reach(adapter: Adapter, bridged: Adapter) -> dict[str, Any]:
         for parameter in module.parameters()
         if parameter.ndim > 1 and min(parameter.shape) >= _NARROW and id(parameter) not in left_out
     }
-    inside = sum(m.numel for m in bridged.matrices if id(m.parameter) in blocks)
+    # Routers, gates and indexers are pruned only where a target names them.
+    reached = find_targets(
+        bridged.towers, build_recipe("magnitude", {}, "unstructured", sparsity=0.5)
+    )
+    inside = sum(m.numel for m in reached.blocks if id(m.parameter) in blocks)
     return {
         "towers": {
             t.name: [str(t.modality), len(t.blocks), sum(len(b.matrices) for b in t.blocks)]
@@ -194,17 +200,16 @@ def _prune(source: Path, copy: Path, name: str, batches: list[Batch]) -> str | N
     method, pattern = METHODS[name]
     copy_checkpoint(source, copy)
     adapter = adapt(load_model(copy))
-    dense = {matrix: matrix.weight.clone() for matrix in adapter.matrices}
     recipe = build_recipe(method, {}, pattern, sparsity=0.5)
+    targets = find_targets(adapter.towers, recipe)
+    dense = {matrix: matrix.weight.clone() for matrix in targets.blocks}
     report = prune(adapter, recipe, batches)
     write_back(copy, adapter.matrices, adapter.memory)
     verify_sparsity(copy, report.matrices)
     verify_target(report)
     if report.model.zeros != report.target:
         return f"{report.model.zeros} weights are zero, not {report.target}"
-    if len(report.matrices) != len(dense):
-        return f"{len(dense) - len(report.matrices)} matrices are not in the report"
-    if pattern == "2:4" and (odd := _not_two_of_four(adapter)):
+    if pattern == "2:4" and (odd := _not_two_of_four(adapter, report)):
         return f"{odd} is not 2:4"
     if (told := _read_again(adapter, copy)) is not None:
         return told
@@ -216,8 +221,9 @@ def _prune(source: Path, copy: Path, name: str, batches: list[Batch]) -> str | N
     return None
 
 
-def _not_two_of_four(adapter: Adapter) -> str | None:
-    for matrix in adapter.matrices:
+def _not_two_of_four(adapter: Adapter, report: PruningReport) -> str | None:
+    pruned = {each.module for each in report.matrices}
+    for matrix in (m for m in adapter.matrices if m.name in pruned):
         weight = matrix.weight
         whole = weight[:, : weight.shape[1] // 4 * 4]
         groups = (whole != 0).reshape(len(whole), -1, 4).sum(-1)
