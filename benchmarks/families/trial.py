@@ -201,7 +201,7 @@ def _prune(source: Path, copy: Path, name: str, batches: list[Batch]) -> str | N
     copy_checkpoint(source, copy)
     adapter = adapt(load_model(copy))
     recipe = build_recipe(method, {}, pattern, sparsity=0.5)
-    targets = find_targets(adapter.towers, recipe)
+    targets = find_targets(adapter.towers, recipe, batches)
     dense = {matrix: matrix.weight.clone() for matrix in targets.blocks}
     report = prune(adapter, recipe, batches)
     write_back(copy, adapter.matrices, adapter.memory)

@@ -139,10 +139,11 @@ class ShardMeasurer:
         self._adapter = adapter
         self._settings = settings
         self._seed = recipe.seed
-        homes = find_targets(adapter.towers, recipe).blocks
+        given = list(batches)
+        homes = find_targets(adapter.towers, recipe, given).blocks
         self._matrices = list(homes)
         self.blocks = [len(list(group)) for _, group in groupby(homes.values())]
-        self.batches = first_holding(batches, settings.samples)
+        self.batches = first_holding(given, settings.samples)
 
     def measure(self, part: Part, check: Callable[[], None]) -> AllocationScores:
         """Scores of the part; `check` is called after every block, and what it raises ends it."""

@@ -20,7 +20,7 @@ from workers.pruning.engine.block_checkpoints import apply, change
 from workers.pruning.engine.dense_pass import MAGNITUDE, Digests, Rank
 from workers.pruning.engine.report_builder import ProgressListener, ReportBuilder
 from workers.pruning.engine.stage import Stage, counted, ranked
-from workers.pruning.engine.targets import Targets, check_patterns, find_targets
+from workers.pruning.engine.targets import Targets, check_patterns, find_targets, unfed
 from workers.pruning.importance import find_criterion
 from workers.pruning.importance.criterion import Criterion, Outcome, naming
 from workers.pruning.models.adapter import Adapter
@@ -63,6 +63,11 @@ def prune(
     """
     kept = checkpoints or NoCheckpoints()
     notes = check_patterns(adapter.model, adapter.towers, recipe)
+    notes += [
+        f"{tower.name}: left dense, no calibration input reaches it; name it in targets, or give "
+        f"{tower.modality} a sparsity of its own, to prune it by magnitude."
+        for tower in unfed(adapter.towers, recipe, batches)
+    ]
     targets, criterion = checked(adapter, recipe, batches, kept)
     builder = ReportBuilder(recipe, targets, report, (*adapter.warnings, *notes))
     with torch.no_grad(), evaluating(adapter.model):
@@ -81,7 +86,7 @@ def checked(
     checkpoints: Checkpoints | None = None,
 ) -> tuple[Targets, Criterion]:
     """What to prune, by which criterion; raises as `prune` does."""
-    targets = find_targets(adapter.towers, recipe)
+    targets = find_targets(adapter.towers, recipe, batches)
     criterion = find_criterion(recipe)
     if not batches and recipe.importance.needs_data:
         raise CalibrationDataError(f"{recipe.importance.kind} needs calibration data")

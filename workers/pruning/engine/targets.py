@@ -1,5 +1,6 @@
 """Which matrices a recipe means, and in which block each can be pruned."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from torch import nn
 from app.errors import RecipeError
 from app.messages import near_names
 from app.planning.plan import given_as, refuse_ignored, refuse_targets
+from app.recipes.modality import Modality
 from app.recipes.module_patterns import Patterns, has_experts, names_steering, steering
 from app.recipes.recipe import Recipe
+from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Block, Matrix, Tower
 
 
@@ -36,20 +39,54 @@ class Targets:
         return list(self.due)[-1]
 
 
-def find_targets(towers: Sequence[Tower], recipe: Recipe) -> Targets:
+_AUDIO, _VIDEO = re.compile(r"audio|speech|input_features|input_values"), re.compile(r"video")
+_VIDEO_TOWER = re.compile(r"(^|\.)video_")
+
+
+def unfed(towers: Sequence[Tower], recipe: Recipe, batches: Iterable[Batch]) -> list[Tower]:
+    """Towers of sounds or videos that no input reaches, unless the recipe asks for them.
+
+    It does with a sparsity for each modality, or with targets of its own. A recipe that reads no
+    data leaves none out.
+    """
+    keys = {key for batch in batches for key in batch}
+    if not keys or isinstance(recipe.sparsity, dict) or recipe.targets != ("*",):
+        return []
+    lacking = {each for each in (_AUDIO, _VIDEO) if not any(map(each.search, keys))}
+    return [
+        tower
+        for tower in towers
+        if (tower.modality is Modality.AUDIO and _AUDIO in lacking)
+        or (_VIDEO_TOWER.search(tower.name) and _VIDEO in lacking)
+    ]
+
+
+def find_targets(towers: Sequence[Tower], recipe: Recipe, batches: Iterable[Batch] = ()) -> Targets:
     """Matrices that `targets` names, `ignore` does not and the sparsity covers.
+
+    Args:
+        towers: of the model.
+        recipe: what to do.
+        batches: calibration inputs; towers that are `unfed` by them are left dense.
 
     Raises:
         RecipeError: there are none.
     """
     blocks = [block for tower in towers for block in tower.blocks]
     targets, ignore = Patterns(recipe.targets), Patterns(recipe.ignore)
+    left = {
+        matrix
+        for tower in unfed(towers, recipe, batches)
+        for block in tower.blocks
+        for matrix in block.matrices
+    }
     experts = has_experts(m.name for block in blocks for m in block.matrices)
 
     def is_meant(matrix: Matrix) -> bool:
         part = steering(matrix.name, experts=experts)
         return (
             recipe.sparsity_of(matrix.modality) > 0
+            and matrix not in left
             and targets.match(*_names(matrix))
             and not ignore.match(*_names(matrix))
             and (part is None or names_steering(recipe.targets, part))

@@ -6,11 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from app.recipes.modality import Modality
+from app.recipes.recipe import build_recipe
 from benchmarks.families.inputs import batches_for
 from benchmarks.families.sizes import CHANGES
 from benchmarks.families.tensors import INPUTS
 from benchmarks.families.tiny import Marks, build
 from benchmarks.families.trial import CHECKS, attempt
+from workers.pruning.engine.prune import prune
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
@@ -105,3 +108,22 @@ def test_what_a_model_draws_is_the_same_every_time(tmp_path: Path) -> None:
         one, two = (adapter.call(batch).last_hidden_state for _ in range(2))
     assert torch.equal(one, two)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_tower_that_nothing_feeds_stays_dense_unless_asked(tmp_path: Path) -> None:
+    adapter, batches = loaded("Qwen2_5OmniThinkerForConditionalGeneration", tmp_path)
+    heard = [t for t in adapter.towers if t.modality is Modality.AUDIO]
+    assert heard
+    recipe = build_recipe("wanda", {}, "unstructured", sparsity=0.5)
+    report = prune(adapter, recipe, batches)
+    assert not any(m.modality is Modality.AUDIO for m in report.matrices)
+    assert report.difference == 0
+    (told,) = [text for text in report.warnings if "no calibration input reaches it" in text]
+    assert told.startswith(heard[0].name)
+
+    adapter, batches = loaded("Qwen2_5OmniThinkerForConditionalGeneration", tmp_path)
+    recipe = build_recipe("wanda", {}, "unstructured", sparsity={"audio": 0.5})
+    report = prune(adapter, recipe, batches)
+    assert {m.modality for m in report.matrices} == {Modality.AUDIO}
+    recipe = build_recipe("magnitude", {}, "unstructured", sparsity=0.5)
+    assert any(m.modality is Modality.AUDIO for m in prune(adapter, recipe).matrices)
