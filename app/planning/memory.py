@@ -15,6 +15,7 @@ from app.planning.experts import chosen_experts, packed_experts
 from app.planning.model_files.files import number, section
 from app.planning.model_files.headers import StoredTensor
 from app.recipes.modality import Modality
+from app.recipes.pattern import FEWEST_INPUTS
 from app.recipes.recipe import Recipe
 
 _BLOCK = re.compile(r"^(?P<tower>.*?)\.\d+\.")
@@ -151,7 +152,7 @@ def _matrices(
         path = key.removesuffix(".weight").rpartition(".")[0]
         experts = path if path.endswith("experts") else f"{path}.experts"
         yield from ((f"{experts}.{name}", each) for name, each in packed.items())
-    elif len(shape) == 2 and min(shape) > 1:  # noqa: PLR2004 - rows and columns
+    elif len(shape) == 2 and shape[0] > 1 and shape[1] >= FEWEST_INPUTS:  # noqa: PLR2004
         yield key, (shape[0], shape[1])
 
 

@@ -15,7 +15,7 @@ from app.planning.memory import modality_of
 from app.planning.model_files.headers import BITS, StoredTensor
 from app.recipes.modality import Modality
 from app.recipes.module_patterns import Patterns, has_experts, names_steering, steering
-from app.recipes.pattern import NM
+from app.recipes.pattern import FEWEST_INPUTS, NM
 from app.recipes.recipe import Recipe
 
 _BLOCK = re.compile(r"\.\d+\.|vision_model\.head\.")
@@ -109,7 +109,7 @@ def _matrices(
         found = packed_experts(key, shape, config)
         path = re.sub(r"(?<=\.experts)\.mlp$", "", name.rpartition(".")[0])
         yield from ((f"{path}.{inner}", each) for inner, each in found.items())
-    elif len(shape) == 2 and min(shape) > 1:  # noqa: PLR2004 - the same
+    elif len(shape) == 2 and shape[0] > 1 and shape[1] >= FEWEST_INPUTS:  # noqa: PLR2004 - the same
         yield name, (shape[0], shape[1])
 
 

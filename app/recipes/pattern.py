@@ -18,6 +18,9 @@ class Unstructured(Strict):
 
 MAX_M = 64
 
+FEWEST_INPUTS = 4
+"""A weight with fewer inputs maps coordinates or scores, and is never pruned."""
+
 
 class NM(Strict):
     """N:M pattern: of every m consecutive inputs of an output row, n are kept (2:4, 4:8, 1:4)."""

@@ -16,6 +16,7 @@ from tokenizers.models import WordLevel
 from torch import nn
 
 from app.errors import SecateurError
+from app.recipes.pattern import FEWEST_INPUTS
 from app.recipes.pruning_report import PruningReport
 from app.recipes.recipe import build_recipe
 from benchmarks.families import plain
@@ -43,7 +44,6 @@ METHODS = {
 }
 CHECKS = ("reach", "statistics", "modalities", *METHODS)
 OK = "ok"
-_NARROW = 4  # weights with fewer rows or columns map coordinates, gates or scores
 _MASK = 4  # id of the token that hides a word
 _REACH = 0.9  # of the weights in blocks that are matrices
 
@@ -148,7 +148,9 @@ def _reach(adapter: Adapter, bridged: Adapter) -> dict[str, Any]:
         for name, module in model.named_modules()
         if isinstance(module, nn.ModuleList) and "head" not in name and all(map(_parts, module))
         for parameter in module.parameters()
-        if parameter.ndim > 1 and min(parameter.shape) >= _NARROW and id(parameter) not in left_out
+        if parameter.ndim > 1
+        and min(parameter.shape) >= FEWEST_INPUTS
+        and id(parameter) not in left_out
     }
     # Routers, gates and indexers are pruned only where a target names them.
     reached = find_targets(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from app.recipes.modality import Modality
+from app.recipes.pattern import FEWEST_INPUTS
 from workers.pruning.memory import stored
 from workers.pruning.models.conversions import Assembled
 from workers.pruning.models.files import FileKeys
@@ -20,9 +21,6 @@ from workers.pruning.models.layout.structure import WHOLE, Matrix, View
 # them per head (GPT-NeoX, BLOOM) or by unequal sizes (Phi-3) and stay one matrix.
 _THIRDS = {"qkv", "c_attn", "in_proj_weight", "Wqkv"}
 _PARTS = ("q", "k", "v")
-
-# A weight with fewer rows or columns maps coordinates, gates or scores, and is never pruned.
-_NARROWEST = 4
 
 # Modules whose weights are matrices, or are never pruned.
 _KNOWN = (
@@ -104,8 +102,8 @@ class _Weight:
         return self.parameter.data_ptr(), f"{self.place.expert}{self.place.rows}"
 
 
-def _is_matrix(weight: Tensor) -> bool:
-    return weight.ndim == 2 and min(weight.shape) >= _NARROWEST  # noqa: PLR2004 (rows and columns)
+def _is_matrix(weight: Tensor, *, transposed: bool) -> bool:
+    return weight.ndim == 2 and weight.shape[not transposed] >= FEWEST_INPUTS  # noqa: PLR2004 (rows and columns)
 
 
 def _weights(module: nn.Module) -> Iterator[_Weight]:
@@ -118,7 +116,9 @@ def _weights(module: nn.Module) -> Iterator[_Weight]:
             packed.append(path)
             packed_weight = cast("nn.Parameter", stored(child.in_proj_weight))
             yield _Weight(f"{prefix}in_proj_weight", packed_weight, None)
-        elif isinstance(child, nn.Linear | Conv1D) and _is_matrix(child.weight):
+        elif isinstance(child, nn.Linear | Conv1D) and _is_matrix(
+            child.weight, transposed=isinstance(child, Conv1D)
+        ):
             caller = None if inside else child  # packed attention reads the weight itself
             weight = cast("nn.Parameter", stored(cast("nn.Parameter", child.weight)))
             yield _Weight(path, weight, caller, View(transposed=isinstance(child, Conv1D)))
