@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
 .PHONY: bench-memory bench-plans bench-workers bench-soak chaos mutation
-.PHONY: bench-7b bench-families
+.PHONY: bench-7b bench-families bench-gpu
 .PHONY: lock audit sbom
 
 help: ## list the commands
@@ -96,6 +96,9 @@ bench-memory: install ## memory, time and resume on checkpoints of 0.5 to 4 GB; 
 
 bench-7b: install ## prune a checkpoint of LLaVA-1.5-7B's shape in 3 GB; METHOD=wanda LAYERS=2; wants 32 GB of disk
 	$(BIN)/python -m benchmarks.seven_b $(if $(METHOD),--methods $(METHOD)) $(if $(LAYERS),--layers $(LAYERS))
+
+bench-gpu: install ## Wanda, SparseGPT and ECoFLaP of LLaVA-1.5-7B's shape on a GPU; METHOD=wanda PEER=/path/to/python LAYERS=8; says so without a GPU
+	$(BIN)/python -m benchmarks.gpu $(if $(METHOD),--methods $(METHOD)) $(if $(PEER),--peer $(PEER)) $(if $(LAYERS),--layers $(LAYERS))
 
 bench-api: install ## submits, reads, event streams and the relay of the job service
 	$(BIN)/python -m benchmarks.api

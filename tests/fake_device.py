@@ -8,10 +8,11 @@ on the CPU, by torch's hooks for devices written in Python.
 from contextlib import contextmanager
 
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from workers.pruning.memory import Converted
 
 NAME = "pretend"
 # Their purpose is to bring a tensor from one device to the other, or a value to Python.
@@ -54,7 +55,10 @@ class There(torch.Tensor):
 
 
 class _Computing(TorchDispatchMode):
-    def __torch_dispatch__(self, function, _types, args=(), kwargs=None):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if any(isinstance(each, Converted) for each in tree_leaves((args, kwargs))):
+            with self:  # modes come before subclasses
+                return Converted.__torch_dispatch__(function, types, args, kwargs)
         return _run(function, args, kwargs or {})
 
 
@@ -67,6 +71,10 @@ def _run(function, args, kwargs):
         here = []  # a GPU takes indices from the CPU
     if there and here and name not in _CROSSING:
         raise RuntimeError(f"{name} mixes devices: a tensor {tuple(here[0].shape)} is not there")
+    changed = args[0] if mutable and args else None
+    astray = isinstance(changed, torch.Tensor) and not isinstance(changed, There)
+    if there and astray and name not in _CROSSING:
+        raise RuntimeError(f"{name} writes to another device what it has computed here")
     inner = dict(kwargs)
     if kwargs.get("device") is not None:
         there = torch.device(kwargs["device"]).type == NAME
@@ -101,19 +109,7 @@ _LIBRARY.impl(
 
 
 @contextmanager
-def pretending(model: nn.Module):
-    """Inside, the device can be used, and the model lies on it."""
+def pretending():
+    """Inside, the device can be used: `load_model(directory, device=DEVICE)`."""
     with _Computing():
-        known = {}
-        for module in model.modules():
-            for name, parameter in list(module._parameters.items()):
-                if parameter is not None:
-                    if parameter not in known:
-                        known[parameter] = nn.Parameter(
-                            There(parameter.data), requires_grad=parameter.requires_grad
-                        )
-                    module._parameters[name] = known[parameter]
-            for name, buffer in list(module._buffers.items()):
-                if buffer is not None:
-                    module._buffers[name] = There(buffer)
         yield

@@ -228,11 +228,12 @@ def estimate_memory(
     Args:
         layout: of the checkpoint.
         spec: the job.
-        gpu: it computes on a GPU, which holds all weights and none of the libraries.
-        activations: bytes of them that are held in host memory; more wait on disk.
+        gpu: it computes on a GPU, which holds none of the libraries, and of weights what lies
+            outside of blocks, one block and the next.
+        activations: bytes of them that the host holds, and a GPU as many; more wait on disk.
     """
     width = _width(layout, spec, gpu=gpu)
-    resident = layout.numel if gpu else _resident(layout, spec)  # the rest stays in files
+    resident = _resident(layout, spec, gpu=gpu)  # the rest stays in files
     weights = layout.width * resident
     if width != layout.width:
         weights += width * _converted(layout, spec)
@@ -240,7 +241,7 @@ def estimate_memory(
     if spec.calibration is None:
         stages["pruning"] = 4 * _FLOAT * _largest(layout)
     else:
-        held = _Held(layout, spec.calibration, width, None if gpu else activations)
+        held = _Held(layout, spec.calibration, width, activations)
         if isinstance(spec.recipe, Recipe):
             stages |= _of_recipe(held, spec.recipe)
         else:
@@ -259,8 +260,15 @@ def _width(layout: ModelLayout, spec: JobSpec, *, gpu: bool) -> int:
     return _WIDTHS[spec.dtype]
 
 
-def _resident(layout: ModelLayout, spec: JobSpec) -> int:
-    """Values in memory at a time: of a matrix, or of a block where the model runs."""
+def _resident(layout: ModelLayout, spec: JobSpec, *, gpu: bool) -> int:
+    """Values in memory at a time: of a matrix, or of a block where the model runs.
+
+    A GPU holds two blocks beside what lies outside of them; a model that runs often lies there.
+    """
+    if gpu and not isinstance(spec.recipe, Recipe):
+        return layout.numel
+    if gpu:
+        return layout.outside + 2 * max((block.numel for block in layout.blocks), default=0)
     if spec.calibration is None and spec.evaluation is None:
         return _largest(layout)
     return max(layout.outside, *(block.numel for block in layout.blocks), 0)
@@ -327,6 +335,12 @@ class _Held:
 
     def differentiating(self, rows: int) -> int:
         """Backwards through checkpointed blocks: all inputs, what is kept, one at work, a loss."""
+        if self.width < _FLOAT:  # on a GPU: small gradients would underflow
+            wide = _Held(self.layout, self.spec, _FLOAT, self._room)
+            weights = self.layout.outside + 2 * max(
+                (b.numel for b in self.layout.blocks), default=0
+            )
+            return wide.differentiating(rows) + _FLOAT * weights
         inputs = sum(self._states(block, rows) for block in self.layout.blocks)
         working = max((self._at_work(block, rows) for block in self.layout.blocks), default=0)
         gradient = _FLOAT * _largest(self.layout)

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 FIELD_CODES = set(VALIDATION_CODES.values())
 # Codes that no class of errors stands behind.
 OTHER_CODES = {
+    "device_failed": "The GPU failed, in several attempts.",
     "internal": "Something unexpected; the log of the API or of the worker has it under the id.",
     "max_pending_exceeded": "The job did not start within its `max_pending_seconds`.",
     "max_runtime_exceeded": "The job did not end within its `max_runtime_seconds`.",

@@ -129,13 +129,15 @@ class RunContext:
         models: where models may come from.
         datasets: where uploaded data sets lie.
         checkpoints: where the job's attempts leave what they have finished.
-        activation_bytes: activations to hold in memory between blocks; others wait on disk.
+        activation_bytes: activations to hold in memory between blocks; others wait on disk. A GPU
+            holds as many of its own.
         report: who listens.
         request: what the client asked for; in the manifest, so that it can be asked for again.
         shared: what other members of the sweep have measured, or need.
         device: what `auto` is here.
         machine: this one, measured; None while it is not.
         exchange: offers shards of a measurement to other workers; None to do them all here.
+        roomy: whether activations may wait on the GPU; not where its memory ran out before.
     """
 
     spec: JobSpec
@@ -150,6 +152,7 @@ class RunContext:
     device: str = "auto"
     machine: Machine | None = None
     exchange: MeasurementExchange | None = None
+    roomy: bool = True
 
 
 T = TypeVar("T")

@@ -30,7 +30,13 @@ from workers.pipeline.export import OutputFile
 from workers.pipeline.sources import ModelFiles, fetch
 from workers.pruning.memory import Memory
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.layout.precision import HALF, find_device, settle, suitable_dtype
+from workers.pruning.models.layout.precision import (
+    HALF,
+    find_device,
+    identity,
+    settle,
+    suitable_dtype,
+)
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.loading import LoadedModel, load_model
 
@@ -118,15 +124,16 @@ def settled(context: RunContext, source: ModelFiles) -> RunContext:
 def load(context: RunContext, source: ModelFiles) -> LoadedModel:
     """The model on the device and in the type that the job asks for.
 
-    On the CPU, its weights stay in the files of the staging directory, a copy of the checkpoint's,
-    and come into memory block by block; a GPU holds them all.
+    Its weights stay in the files of the staging directory, a copy of the checkpoint's, and come
+    into memory, or onto the device, block by block.
 
     Raises:
         UserError: it does not load, or this machine has no such device.
     """
-    staging, memory = context.staging, Memory()
-    if _device(context).type == "cpu":
-        memory = Memory(staging, activations=context.activation_bytes, scratch=staging)
+    staging, room = context.staging, context.activation_bytes
+    memory = Memory(
+        staging, activations=room, scratch=staging, on_device=room if context.roomy else 0
+    )
     return load_model(source.directory, _dtype(context), memory, _device(context))
 
 
@@ -191,19 +198,21 @@ def checkpoints_of(
     the processor are.
     """
     work = provenance(context, source, data)
-    device = str(find_device(context.spec.device, context.device))
-    computes = [str(suitable_dtype(each, torch.device(device))) for each in HALF]
-    capability = torch.backends.cpu.get_cpu_capability()
-    machine = [capability, torch.get_num_threads(), device, *computes]
     key = {
         "job": work["job"],
         "state of the model": source.fingerprint,
         "set of records": work["datasets"],
         "calibration of the sweep": context.shared.digest,
         "set of versions": work["versions"],
-        "kind of processor": machine,
+        "kind of processor": processor(context),
     }
     return open_checkpoints(context, key)
+
+
+def processor(context: RunContext) -> list[str]:
+    """What the job's results hang on, bit for bit, of the machine it runs on."""
+    device = _device(context)
+    return [*identity(device), *(str(suitable_dtype(each, device)) for each in HALF)]
 
 
 def calibration_batches(

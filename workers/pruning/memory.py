@@ -5,16 +5,22 @@ memory from when it is touched until it is let go. Where the files are a run's o
 mapped shared: what is written to a weight is written to the file, and every page may be let go at
 any time. The system then holds what it has room for, and a process what it works on.
 
-A weight that is stored in another dtype than the model computes in is shown as `Converted`: a
-parameter without values of its own. An operation that reads it gets a copy of the stored values,
-converted there and then. The copies of one block are kept until a weight of another block is read:
-however many batches go through a block, it is converted once, and no two blocks are converted at a
-time. What is written to a stored weight is seen by the next operation.
+A weight that the model computes with in another dtype, or on another device, than it is stored in
+is shown as `Converted`: a parameter without values of its own. An operation that reads it gets a
+copy of the stored values, made there and then. The copies of one block are kept until a weight of
+another block is read: however many batches go through a block, it is copied once, and no two blocks
+are kept at a time. What is written to a stored weight is seen by the next operation.
+
+A model on a GPU is shown so as a whole: its files are mapped on the host, one block lies on the
+device and the next one is on its way there (`Ahead`); what lies outside of all blocks (embeddings,
+norms, the head) is copied once and stays. Activations stay on the device as far as there is room,
+then wait in the host's memory, then on disk.
 """
 
 import ctypes
 import mmap
 import os
+import re
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,8 +31,23 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from workers.pruning.ahead import Ahead
+
 _SMALL = 1 << 16  # bytes: smaller tensors are not worth a file
 _LIBC = ctypes.CDLL(None)
+
+
+# Of torch on the CPU, of CUDA and HIP, and of cuBLAS, cuSOLVER, cuDNN and cuSPARSE.
+_RAN_OUT = re.compile(
+    r"DefaultCPUAllocator|not enough memory|Cannot allocate memory|std::bad_alloc"
+    r"|out of memory|OutOfMemory|ALLOC(ATION)?_FAILED",
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the host or of a device, by type or in a library's words."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or (isinstance(error, RuntimeError) and bool(_RAN_OUT.search(str(error))))
 
 
 class Memory:
@@ -43,6 +64,7 @@ class Memory:
         *,
         activations: int | None = None,
         scratch: Path | None = None,
+        on_device: int | None = None,
     ) -> None:
         """Begin with nothing in memory.
 
@@ -50,10 +72,13 @@ class Memory:
             weights: directory with a copy of the checkpoint's shards that pruning may write to.
             activations: bytes of activations to hold between blocks; None for any number.
             scratch: directory for those beyond; None for the system's.
+            on_device: bytes of activations to hold on a GPU; None for any number. Those beyond
+                count among `activations`.
         """
         self.weights = weights
-        self._room = activations
+        self._room = {"cpu": activations, "device": on_device}
         self._scratch = scratch
+        self._away: dict[int, torch.device] = {}
         self._files: dict[Path, torch.UntypedStorage] = {}
         self._placed: list[torch.UntypedStorage] = []
         self._spilled: dict[int, int] = {}
@@ -103,14 +128,32 @@ class Memory:
             self.release()
 
     def keep(self, tensor: Tensor) -> Tensor:
-        """The tensor, or a copy of it on disk where there is no more room."""
-        if self._room is None or tensor.nbytes < _SMALL:
+        """The tensor, or a copy of it where there is more room: on the host, else on disk."""
+        place = "cpu" if tensor.device.type == "cpu" else "device"
+        room = self._room[place]
+        if room is None or tensor.nbytes < _SMALL:
             return tensor
-        if tensor.nbytes <= self._room:
-            self._room -= tensor.nbytes
-            weakref.finalize(tensor, self._regain, tensor.nbytes).atexit = False
+        if tensor.nbytes <= room:
+            self._room[place] = room - tensor.nbytes
+            weakref.finalize(tensor, self._regain, place, tensor.nbytes).atexit = False
             return tensor
-        return self.spill(tensor)
+        if place == "cpu":
+            return self.spill(tensor)
+        copy = self.keep(tensor.cpu())
+        self._away[id(copy)] = tensor.device
+        weakref.finalize(copy, self._away.pop, id(copy), None).atexit = False
+        return copy
+
+    def back(self, kept: Any) -> Any:
+        """What was kept, on the device that it came from; in any nesting, all else as it is."""
+        if not self._away:
+            return kept
+
+        def there(tensor: Tensor) -> Tensor:
+            device = self._away.get(id(tensor))
+            return tensor if device is None else tensor.to(device)
+
+        return tree_map_only(Tensor, there, kept)
 
     def spill(self, tensor: Tensor) -> Tensor:
         """A copy of the tensor in a file that goes with the tensor, or with the process."""
@@ -125,9 +168,10 @@ class Memory:
         if (size := self._spilled.get(tensor.data_ptr())) is not None:
             _let_go(tensor.data_ptr(), size)
 
-    def _regain(self, size: int) -> None:
-        if self._room is not None:
-            self._room += size
+    def _regain(self, place: str, size: int) -> None:
+        room = self._room[place]
+        if room is not None:
+            self._room[place] = room + size
 
 
 def _unlinked(size: int, directory: Path | None) -> torch.UntypedStorage:
@@ -169,32 +213,105 @@ def stored(parameter: Tensor) -> Tensor:
     return parameter.origin if isinstance(parameter, Converted) else parameter
 
 
-class Copies:
-    """Converted weights of the block that was read last."""
+_PLAIN = {Tensor, nn.Parameter}
 
-    def __init__(self) -> None:
-        """Begin with none."""
+
+def fetched(parameter: Tensor) -> Tensor:
+    """The stored values of a parameter on the device that the model computes on.
+
+    Where they lie there, what is written to the result is stored; elsewhere it is once
+    `put_back` is told.
+    """
+    if not isinstance(parameter, Converted) or parameter.device == parameter.origin.device:
+        return stored(parameter).detach()
+    if parameter.dtype == parameter.origin.dtype:
+        return parameter.copies.of(parameter)
+    return parameter.origin.detach().to(parameter.device)
+
+
+def put_back(parameter: Tensor, target: Tensor, values: Tensor) -> None:
+    """Store what was written to fetched values.
+
+    Args:
+        parameter: whose values were fetched.
+        target: the part of the stored values that is meant.
+        values: the same part of the fetched ones.
+    """
+    if isinstance(parameter, Converted) and values.device != target.device:
+        target.copy_(_on_host(values))
+        if parameter.dtype == parameter.origin.dtype and type(parameter.origin) in _PLAIN:
+            parameter.copies.is_current(parameter)
+
+
+def _on_host(values: Tensor) -> Tensor:
+    if values.device.type != "cuda":
+        return values.cpu()
+    pinned = torch.empty_like(values, device="cpu", pin_memory=True)
+    pinned.copy_(values, non_blocking=True)
+    torch.cuda.current_stream(values.device).synchronize()
+    return pinned
+
+
+def converted(origin: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A new tensor with the stored values."""
+    if device == origin.device:
+        return origin.to(dtype, copy=True)
+    if type(origin) not in _PLAIN:  # put together where its parts lie
+        origin = origin.to(origin.dtype, copy=True)
+    return origin.to(device, dtype)
+
+
+class Copies:
+    """Weights as the model computes with them: those outside of all blocks, and of one block.
+
+    Attributes:
+        device: where they lie; None for where each is stored.
+    """
+
+    def __init__(self, device: torch.device | None = None, ahead: Ahead | None = None) -> None:
+        """Begin with none.
+
+        Args:
+            device: see above.
+            ahead: copies the block that is read next; None to copy each weight when it is read.
+        """
+        self.device = device
+        self._ahead = ahead
         self._block: nn.Module | None = None
         self._found: dict[Tensor, tuple[int, Tensor]] = {}
+        self._outside: dict[Tensor, tuple[int, Tensor]] = {}
 
     def of(self, weight: "Converted") -> Tensor:
-        """The converted weight; one outside of all blocks is not kept."""
+        """The copy; on the host one of a weight outside of all blocks is not kept."""
         origin, version = weight.origin, weight.origin._version  # noqa: SLF001 - counts writes
+        kept = self._found
         if weight.block is None:
-            return origin.to(weight.dtype, copy=True)
-        if weight.block is not self._block:
+            if self.device is None:
+                return converted(origin, origin.device, weight.dtype)
+            kept = self._outside
+        elif weight.block is not self._block:
             self._block = weight.block
             self._found.clear()
-        known, copy = self._found.pop(origin, (version, None))
+            if self._ahead is not None:
+                self._found |= self._ahead.take(weight.block)
+        known, copy = kept.pop(origin, (version, None))
         if copy is None or known != version:
             copy = None  # freed before the next one is made
-            copy = origin.to(weight.dtype, copy=True)
-        self._found[origin] = version, copy
+            copy = converted(origin, self.device or origin.device, weight.dtype)
+        elif copy.dtype != weight.dtype:
+            copy = copy.to(weight.dtype)
+        kept[origin] = version, copy
         return copy
+
+    def is_current(self, weight: "Converted") -> None:
+        """What was written to the copy is stored now."""
+        kept = self._outside if weight.block is None else self._found
+        if weight.origin in kept:
+            kept[weight.origin] = weight.origin._version, kept[weight.origin][1]  # noqa: SLF001 - counts writes
 
 
 class Converted(Tensor):
-    """Shape and device of a stored weight, another dtype, no values of its own; read only.
+    """Shape of a stored weight, another dtype or device, no values of its own; read only.
 
     Attributes:
         origin: the weight.
@@ -216,7 +333,11 @@ class Converted(Tensor):
     ) -> "Converted":
         """Make one; see the attributes."""
         made = Tensor._make_wrapper_subclass(  # noqa: SLF001 - torch's documented way to subclass
-            cls, origin.shape, strides=origin.stride(), dtype=dtype, device=origin.device
+            cls,
+            origin.shape,
+            strides=origin.stride(),
+            dtype=dtype,
+            device=copies.device or origin.device,
         )
         made.origin, made.block, made.copies = origin, block, copies
         return made
@@ -235,7 +356,8 @@ class Converted(Tensor):
         if isinstance(weight, Converted):
             if func is _aten.detach.default:
                 return Converted(weight.origin, weight.dtype, weight.block, weight.copies)
-            if func is _aten.embedding.default:  # a few rows of what may be a large table
+            if func is _aten.embedding.default and weight.device == weight.origin.device:
+                # A few rows of what may be a large table.
                 return func(weight.origin, *args[1:], **(kwargs or {})).to(weight.dtype)
             if func._schema.is_mutable:  # noqa: SLF001 - there is no other way to know
                 raise TypeError("weights are written to as they are stored")

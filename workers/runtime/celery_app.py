@@ -7,6 +7,7 @@ message is taken before a child has started well.
 """
 
 import atexit
+import os
 
 import psutil
 from celery import Celery
@@ -34,6 +35,8 @@ from workers.runtime.watchdog.unwatched import guard
 SERVICE = "secateur-worker"
 
 settings = Settings()
+# Read when a child first uses a GPU: blocks of any size come and go without tearing it to pieces.
+os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 messages.install()
 celery = Celery(
     "secateur",

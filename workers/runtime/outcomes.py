@@ -11,6 +11,7 @@ from app.domain.jobs import FailureKind, JobError
 from app.errors import OutOfMemoryError, SystemFaultError, UserError
 from workers.pipeline.context import DrainingError, StoppedError
 
+_DEVICE = "the GPU failed; the worker's log has the details"
 _INTERNAL = "the worker met an unexpected error; its log has the details"
 
 
@@ -41,12 +42,18 @@ class AttemptOutcome:
     expected: bool = True
 
 
+_DEVICES = ("CUDA error", "CUBLAS_STATUS", "CUSOLVER_STATUS", "CUDNN_STATUS", "HIP error")
+
+
 def outcome_of(error: Exception) -> AttemptOutcome:
     """What becomes of an attempt that ended with this exception."""
     damaged = any(map(_is_damage, _chain(error)))
     if isinstance(error, StoppedError):
         draining = isinstance(error, DrainingError)
         return AttemptOutcome(End.HANDED_BACK if draining else End.CANCELLED, damaged=damaged)
+    if any(map(_may_do_better, _chain(error))):
+        told = JobError(FailureKind.SYSTEM, "device_failed", _DEVICE)
+        return AttemptOutcome(End.RETRIED, told, damaged=True, expected=False)
     if isinstance(error, UserError):
         return AttemptOutcome(End.FAILED, _told(FailureKind.USER, error), damaged)
     if isinstance(error, OutOfMemoryError):  # it would run out again
@@ -85,6 +92,16 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _is_damage(error: BaseException) -> bool:
     """Whether a device or an allocator failed: its state is unknown then."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError | torch.AcceleratorError) or (
-        isinstance(error, RuntimeError) and "CUDA" in str(error)
-    )
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or _is_device_fault(error)
+
+
+def _is_device_fault(error: BaseException) -> bool:
+    """Whether a device says that it failed: a launch, an uncorrectable error of its memory."""
+    if isinstance(error, torch.AcceleratorError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _DEVICES)
+
+
+def _may_do_better(error: BaseException) -> bool:
+    """Whether another attempt, or another card, may do better: an assertion fails again."""
+    return _is_device_fault(error) and "assert" not in str(error)

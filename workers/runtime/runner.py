@@ -140,7 +140,7 @@ class Runner:
         # Here the exception is gone, and with it the frames that held the model.
         if not ended_well:
             self._discard(job)
-            sound = _cleaned() and sound
+        sound = _cleaned() and sound
         self._tidy()
         return sound and not left_running()
 
@@ -258,9 +258,9 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _cleaned() -> bool:
-    """Give back what a failed job held; False where the device refuses."""
+    """Give back what a job held, on a GPU for others to use; False where the device refuses."""
     gc.collect()
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's
         try:
             torch.cuda.empty_cache()
         except RuntimeError as error:

@@ -147,6 +147,7 @@ _BY_CODE = {
     "internal": "Report it with the job's id: the worker's log has the details under that id.",
     "max_pending_exceeded": "No worker took the job in time. Look at `secateur workers list`, "
     "start a worker of its class, or allow more time (`max_pending_seconds`).",
+    "device_failed": "Have the operator look at the GPU, then try again.",
     "max_runtime_exceeded": "Allow more time (`max_runtime_seconds`), or ask `secateur plan` what "
     "takes how long.",
     "out_of_memory": "Use a worker with more memory, a smaller `calibration.batch_size` or fewer "

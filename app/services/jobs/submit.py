@@ -292,7 +292,7 @@ def placed(
         return Placement(_class_of(machine), None, None)
     layout = ModelLayout.of(outline.tensors, outline.config)
     on_host = estimate_memory(layout, spec, activations=rules.activation_bytes)
-    on_gpu = estimate_memory(layout, spec, gpu=True)
+    on_gpu = estimate_memory(layout, spec, gpu=True, activations=rules.activation_bytes)
     requirements = Requirements(spec.device, request.worker_class, on_host.peak, on_gpu.peak)
     machine = machines.choose(connection, requirements)
     gpu = machine is not None and uses_gpu(machine, spec.device)

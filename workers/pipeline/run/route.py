@@ -30,6 +30,7 @@ from workers.pipeline.stages import (
     RunResult,
     fetch_model,
     load_to_run,
+    processor,
     provenance,
     read_records,
     record_errors_of,
@@ -94,6 +95,7 @@ def route(context: RunContext, routing: Routing) -> RunResult:
     context.report.progress(LOADED)
     data = read_records(context)
     origin = provenance(context, source, data)
+    key = origin | {"kind of processor": processor(context)}
     with (
         record_errors_of(context, adapter, data),
         torch.no_grad(),
@@ -114,7 +116,7 @@ def route(context: RunContext, routing: Routing) -> RunResult:
                     training=prompts.train,
                     choosing=prompts.choose,
                     scratch=Path(scratch),
-                    checkpoints=open_checkpoints(context, origin),
+                    checkpoints=open_checkpoints(context, key),
                     listener=_RoundReporter(context.report, routing.rounds),
                 )
             context.report.phase(Phase.EVALUATING)

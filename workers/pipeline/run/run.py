@@ -58,10 +58,10 @@ from workers.pipeline.stages import (
 )
 from workers.pruning.engine.prune import prune
 from workers.pruning.engine.report_builder import Progress
+from workers.pruning.memory import out_of_memory
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.families.registry import adapt
-from workers.pruning.models.inputs.inputs import out_of_memory
 from workers.pruning.models.layout.precision import find_device
 
 # Shares of a job's time at which the phases end; pruning is nearly all of it.
@@ -231,9 +231,11 @@ class _BlockReporter:
 
 
 def run_with_smaller_batches(context: RunContext) -> RunResult:
-    """Carry out one job as `run` does; out of memory, again with half the batch size.
+    """Carry out one job as `run` does; out of memory, again in a way that takes less.
 
-    A model that was half pruned when memory ran out is of no use, so each try loads it anew.
+    First a GPU's activations wait in the host's memory, which changes no bit of the result; then
+    the batch size is halved. A model that was half pruned when memory ran out is of no use, so each
+    try loads it anew.
 
     Raises:
         OutOfMemoryError: one record at a time is too much.
@@ -245,19 +247,14 @@ def run_with_smaller_batches(context: RunContext) -> RunResult:
         try:
             return run(context)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not out_of_memory(error):
                 raise
         # Here the exception is gone, and with it the frames that held the model.
         context = _smaller(context)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or out_of_memory(error)
-
-
 def _smaller(context: RunContext) -> RunContext:
-    """The run with half the batch, what the last try left cleared away.
+    """The run with less on the device, what the last try left cleared away.
 
     Raises:
         OutOfMemoryError: the batch is one record already.
@@ -269,6 +266,12 @@ def _smaller(context: RunContext) -> RunContext:
         torch.cuda.empty_cache()
     shutil.rmtree(context.staging)
     context.staging.mkdir()
+    if device.type == "cuda" and context.roomy:
+        told = f"memory ran out on {device}: {used}; starting again with activations on the host"
+        data = {"device": str(device), "batch_size": _batches(context.spec)}
+        context.report.event(NewEvent(EventType.WARNING, told, EventLevel.WARNING, data))
+        context.report.check()
+        return replace(context, roomy=False)
     shutil.rmtree(context.checkpoints.directory, ignore_errors=True)  # of other batches
     spec = halved(context.spec)
     if spec is None:

@@ -60,7 +60,7 @@ class Backward:
             if matrix not in total:
                 zeros = torch.zeros_like(gradient, dtype=torch.float32)
                 total[matrix] = memory.keep(zeros)
-            total[matrix].add_(gradient, alpha=share)
+            total[matrix].add_(gradient.to(total[matrix].device), alpha=share)
             memory.rest(total[matrix])
 
         self.each(matrices, add)
@@ -74,7 +74,7 @@ class Backward:
         """One row per batch, one column per weight: (batches, out * in), float32."""
         wanted = tuple(matrices)
         made = {
-            m: m.weight.new_zeros(len(self.batches), m.numel, dtype=torch.float32) for m in wanted
+            m: m.fetch().new_zeros(len(self.batches), m.numel, dtype=torch.float32) for m in wanted
         }
 
         def put(number: int, matrix: Matrix, gradient: torch.Tensor) -> None:

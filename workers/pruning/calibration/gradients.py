@@ -134,7 +134,7 @@ class _Checkpoints:
                     kwargs = {**kwargs, slot: states}
                 return forward(*args, **kwargs)
 
-            with saved_tensors_hooks(self._memory.keep, lambda kept: kept):
+            with saved_tensors_hooks(self._memory.keep, self._memory.back):
                 return checkpoint(again, hidden, use_reentrant=False, preserve_rng_state=False)
 
         return run

@@ -24,6 +24,9 @@ from workers.pruning.models.layout.structure import Matrix
 
 _ROWS = 256  # tokens squared at a time: stays in cache
 _PANEL = 512  # rows of a second moment computed at a time
+# On a GPU fewer and larger steps: each costs a launch.
+_ROWS_ON_DEVICE = 1 << 13
+_PANEL_ON_DEVICE = 2048
 
 
 class Statistic(ABC):
@@ -84,7 +87,8 @@ class SquareSum(Statistic):
         return (features,)
 
     def _accumulate(self, tokens: torch.Tensor) -> None:
-        for rows in torch.split(tokens, _ROWS):
+        step = _ROWS if tokens.device.type == "cpu" else _ROWS_ON_DEVICE
+        for rows in torch.split(tokens, step):
             wide = rows.float()
             self.total += (wide * wide).sum(0)
 
@@ -100,10 +104,25 @@ class Hessian(Statistic):
         return (features, features)
 
     def _accumulate(self, tokens: torch.Tensor) -> None:
+        if tokens.device.type == "cuda":
+            return self._accumulate_on_gpu(tokens)
         wide = tokens.float()
         for start in range(0, len(self.total), _PANEL):
             panel = slice(start, start + _PANEL)
             self.total[panel, start:] += wide[:, panel].T @ wide[:, start:]
+        return None
+
+    def _accumulate_on_gpu(self, tokens: torch.Tensor) -> None:
+        """Products of half precision are exact in float32, in which its units sum them."""
+        half = tokens.dtype in {torch.bfloat16, torch.float16}
+        for start in range(0, len(self.total), _PANEL_ON_DEVICE):
+            panel = slice(start, start + _PANEL_ON_DEVICE)
+            left, right = tokens[:, panel].T, tokens[:, start:]
+            if half:
+                product = torch.mm(left, right, out_dtype=torch.float32)
+            else:
+                product = left.float() @ right.float()
+            self.total[panel, start:] += product
 
 
 class _Needed(Exception):  # noqa: N818 (control flow: something depends on a product left out)
@@ -267,6 +286,8 @@ class Calibration(Generic[S]):
         inputs, modules = pending.tensor, pending.modules
         routed = pending.routed
         mask = self._mask_of(inputs) if routed is None else routed.mask(self._mask_of)
+        if mask is not None and inputs.device.type != "cpu":  # to choose rows is to wait for it
+            inputs, mask = inputs.masked_fill(~mask[..., None], 0), None
         tokens = inputs.reshape(-1, inputs.shape[-1]) if mask is None else inputs[mask]
         group = tuple(modules)
         if group not in self._sums:

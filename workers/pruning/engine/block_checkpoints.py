@@ -81,7 +81,7 @@ class BlockCheckpoints:
 
 def change(recipe: Recipe, matrix: Matrix, outcome: Outcome) -> Tensor:
     """What pruning did to a matrix: the bits of what went, or all weights where they were moved."""
-    return matrix.weight.clone() if recipe.importance.updates_weights else pack(outcome.mask.cpu())
+    return matrix.weight.clone() if recipe.importance.updates_weights else pack(outcome.mask)
 
 
 def apply(recipe: Recipe, matrix: Matrix, kept: Tensor) -> None:

@@ -36,7 +36,7 @@ class Rank:
 
     def __call__(self) -> torch.Tensor:
         """Scores of the matrix, newly made; weights that are zero already come first."""
-        return self.criterion.ranking(self.matrix.weight, self.digest)
+        return self.criterion.ranking(self.matrix.fetch(), self.digest)
 
 
 def by_magnitude(targets: Targets) -> dict[Matrix, Rank]:
@@ -72,7 +72,7 @@ def rank_on_dense_model(
             if (digest := digests.get(matrix.name)) is None:
                 ranks[matrix] = Rank(matrix, MAGNITUDE)
             else:
-                ranks[matrix] = Rank(matrix, criterion, digest.to(matrix.weight.device))
+                ranks[matrix] = Rank(matrix, criterion, digest.to(matrix.device))
 
     done = checkpoints.blocks(rank)
     calibration = Calibration(criterion.statistic)
@@ -140,7 +140,8 @@ class Digests:
         ranks = {}
         for matrix in targets.blocks:
             if matrix.name in self._known:
-                ranks[matrix] = Rank(matrix, criterion, self._known[matrix.name])
+                digest = self._known[matrix.name].to(matrix.device)
+                ranks[matrix] = Rank(matrix, criterion, digest)
             else:
                 builder.saw_enough(matrix, None)
                 ranks[matrix] = Rank(matrix, MAGNITUDE)

@@ -169,11 +169,13 @@ def _sequentially(
                 selection = selections[matrix]
                 statistic = calibration.of(matrix)
                 seen = None if statistic is None else statistic.tokens
+                weight = matrix.fetch()
                 with naming(matrix):
                     if builder.saw_enough(matrix, seen):
-                        outcome = criterion.prune(matrix.weight, statistic, selection)
+                        outcome = criterion.prune(weight, statistic, selection)
                     else:
-                        outcome = MAGNITUDE.drop(matrix.weight, None, selection)
+                        outcome = MAGNITUDE.drop(weight, None, selection)
+                matrix.put_back(weight)
                 builder.enter(matrix, selection.count, outcome)
                 changes[matrix.name] = change(stage.recipe, matrix, outcome)
         calibration.forget(due)
@@ -191,9 +193,10 @@ def _at_once(
             continue
         with checkpoints.finishing(block) as changes:
             for matrix in due:
-                selection, rank = selections[matrix], ranks[matrix]
+                selection, rank, weight = selections[matrix], ranks[matrix], matrix.fetch()
                 with naming(matrix):
-                    outcome = rank.criterion.drop(matrix.weight, rank.digest, selection)
+                    outcome = rank.criterion.drop(weight, rank.digest, selection)
+                matrix.put_back(weight)
                 stage.builder.enter(matrix, selection.count, outcome)
                 changes[matrix.name] = change(stage.recipe, matrix, outcome)
                 stage.adapter.memory.release()
@@ -219,7 +222,7 @@ def _solved(
             digest, selection = ranks[matrix].digest, selections[matrix]
             with naming(matrix):
                 weight, outcome = stage.criterion.solve(
-                    matrix.weight, rows.pop(matrix), digest, selection
+                    matrix.fetch(), rows.pop(matrix), digest, selection
                 )
             bits = memory.keep(outcome.mask)
             solved[matrix] = memory.keep(weight), replace(outcome, mask=bits)
@@ -247,7 +250,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def _check_finite(matrix: Matrix) -> None:
     # A sum is finite only if every term is, and is several times cheaper than isfinite().all().
-    if not torch.isfinite(matrix.weight.sum(dtype=torch.float32)) and not bool(
-        torch.isfinite(matrix.weight).all()
+    weight = matrix.fetch()
+    if not torch.isfinite(weight.sum(dtype=torch.float32)) and not bool(
+        torch.isfinite(weight).all()
     ):
         raise NonFiniteError(f"{matrix.name} holds NaN or infinite weights")

@@ -113,7 +113,7 @@ class ReportBuilder:
     def enter(self, matrix: Matrix, asked: int, outcome: Outcome | None) -> None:
         """Record a finished matrix; a later stage replaces an earlier one."""
         self._warnings += [f"{matrix.name}: {text}" for text in outcome.warnings] if outcome else []
-        weight = matrix.weight
+        weight = matrix.fetch()
         count = zeros(weight)
         if count == weight.numel():
             self._note(f"all weights of {matrix.name} went: its output is constant")

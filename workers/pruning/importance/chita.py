@@ -62,10 +62,9 @@ class ChitaCriterion(Criterion):
     ) -> Mapping[Matrix, Moved]:
         """The global line search; a matrix without gradient has an alpha of zero."""
         found = telling(backward.sums(matrices, per_sample=True))
-        alphas = {
-            m: found.get(m, torch.zeros_like(m.weight, dtype=torch.float32)).mul_(m.weight != 0)
-            for m in matrices
-        }
+        alphas = {m: found.get(m, torch.zeros(m.weight.shape)) for m in matrices}
+        for matrix, alpha in alphas.items():
+            alpha.mul_((matrix.fetch() != 0).to(alpha.device))
         search = _GlobalSearch(backward, alphas, pruned, self._ridge(len(backward.batches)))
         step, ranked = search.step() if pruned else (0.0, False)
         return {matrix: Moved(alpha, step, ranked) for matrix, alpha in alphas.items()}
@@ -95,7 +94,10 @@ class ChitaCriterion(Criterion):
         kept = ~selection.mask(scores).reshape(-1)
         free = not isinstance(selection.pattern, NM) and selection.pattern.group == "matrix"
         ridge = self._ridge(len(rows))
-        dense, alpha = weight.reshape(-1).double(), digest.alpha.reshape(-1).double()
+        dense, alpha = (
+            weight.reshape(-1).double(),
+            digest.alpha.to(weight.device).reshape(-1).double(),
+        )
         solved = torch.zeros_like(dense)
         for low in range(0, len(dense), self.settings.block_size):
             part = slice(low, low + self.settings.block_size)
@@ -132,10 +134,10 @@ class _GlobalSearch:
         threshold = self._threshold(0.0)
 
         def support(matrix: Matrix) -> Tensor:
-            return matrix.weight.abs().float() > threshold
+            return matrix.fetch().abs().float() > threshold
 
         def inner(matrix: Matrix) -> Tensor:
-            return self._alphas[matrix] * support(matrix)
+            return self._alphas[matrix].to(matrix.device) * support(matrix)
 
         squared = sum(float(inner(m).double().square().sum()) for m in self._alphas)
         if not squared:
@@ -146,7 +148,7 @@ class _GlobalSearch:
         def leads(step: float) -> bool:
             inside = outside = 0.0
             for matrix, alpha in self._alphas.items():
-                moved = _moved(matrix.weight, alpha, step).abs_()
+                moved = _moved(matrix.fetch(), alpha, step).abs_()
                 inside = max(inside, float((moved * support(matrix)).max()))
                 outside = max(outside, float((moved * ~support(matrix)).max()))
             return inside >= outside
@@ -159,18 +161,19 @@ class _GlobalSearch:
         thresholds = [self._threshold(step) for step in steps]
 
         def beta(matrix: Matrix, trial: int) -> Tensor:
-            moved = _moved(matrix.weight, self._alphas[matrix], steps[trial])
+            moved = _moved(matrix.fetch(), self._alphas[matrix], steps[trial])
             return moved.mul_(moved.abs() > thresholds[trial])
 
         def away(trial: int) -> Callable[[Matrix], Tensor]:
-            return lambda matrix: matrix.weight.float() - beta(matrix, trial)
+            return lambda matrix: matrix.fetch().float() - beta(matrix, trial)
 
         images = self._images([away(trial) for trial in range(len(steps))])
         values = images.square().sum(0) / 2
         for trial in range(len(steps)):
             for matrix, alpha in self._alphas.items():
-                values[trial] += self._ridge * away(trial)(matrix).double().square().sum()
-                values[trial] += (alpha.double() * beta(matrix, trial)).sum()
+                moved, beyond = beta(matrix, trial), away(trial)(matrix).double()
+                values[trial] += float(self._ridge * beyond.square().sum())
+                values[trial] += float((alpha.to(moved.device).double() * moved).sum())
         taken = 0
         while taken + 1 < len(steps) and values[taken + 1] < values[taken]:
             taken += 1
@@ -181,7 +184,7 @@ class _GlobalSearch:
         result = torch.zeros(len(self._backward.batches), len(directions), dtype=torch.float64)
 
         def project(number: int, matrix: Matrix, gradient: Tensor) -> None:
-            live = gradient.float() * (matrix.weight != 0)
+            live = gradient.float() * (matrix.fetch() != 0)
             for index, direction in enumerate(directions):
                 result[number, index] += float((live * direction(matrix)).sum(dtype=torch.float64))
 
@@ -192,11 +195,11 @@ class _GlobalSearch:
         """Largest magnitude that goes when the weights are moved so far."""
 
         def magnitudes(matrix: Matrix, alpha: Tensor) -> Callable[[], Tensor]:
-            return lambda: _moved(matrix.weight, alpha, step).abs_()
+            return lambda: _moved(matrix.fetch(), alpha, step).abs_()
 
         pool = [magnitudes(m, a) for m, a in self._alphas.items()]
         return kth_smallest(pool, self._pruned, [matrix.name for matrix in self._alphas])
 
 
 def _moved(weight: Tensor, alpha: Tensor, step: float) -> Tensor:
-    return weight.float() - step * alpha
+    return weight.float() - step * alpha.to(weight.device)

@@ -20,7 +20,19 @@ class LampCriterion(Criterion):
         """
         del digest
         squares, order = weight.double().square().flatten().sort(stable=True)
-        left = squares.flip(0).cumsum(0).flip(0)
+        left = _left(squares)
         scores = torch.empty_like(squares, dtype=torch.float32)
         scores[order] = (squares / left.clamp_(min=torch.finfo(torch.float64).tiny)).float()
         return scores.view(weight.shape)
+
+
+def _left(squares: torch.Tensor) -> torch.Tensor:
+    """Sum of each entry and all after it, in the same order each time."""
+    if squares.device.type == "cpu":
+        return squares.flip(0).cumsum(0).flip(0)
+    reach = 1  # a GPU's scan of floats adds in any order: double what each sum reaches
+    while reach < len(squares):
+        further = squares[reach:] + squares[:-reach]
+        squares = torch.cat([further, squares[-reach:]])
+        reach *= 2
+    return squares

@@ -35,5 +35,5 @@ class SnipCriterion(Criterion):
 
     def scores(self, weight: torch.Tensor, digest: Any) -> torch.Tensor:
         """|g w| in float32; without a gradient, magnitude far below all other scores."""
-        gradient = _BELOW_ALL if digest is None else digest
+        gradient = _BELOW_ALL if digest is None else digest.to(weight.device)
         return weight.float().mul(gradient).abs_().clamp_(min=_TINY).mul_(weight != 0)

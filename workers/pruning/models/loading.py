@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 from app.errors import ModelLoadError, UnsupportedArchitectureError
 from app.messages import near_names, words_of
 from app.planning.model_files.outlines import check_form
-from workers.pruning.memory import Memory
+from workers.pruning.memory import Memory, out_of_memory
 from workers.pruning.models.conversions import Assembled, assemble, fill
 from workers.pruning.models.files import (
     Checkpoint,
@@ -81,7 +81,8 @@ def load_model(
             the device and the weight matrices; where these differ, the narrowest dtype that holds
             them all.
         memory: where weights that are written to go; by default they stay in memory.
-        device: where to hold the model; by default the CPU.
+        device: where to compute; by default the CPU. Weights stay in their files and are copied
+            there block by block.
 
     Raises:
         UnsupportedArchitectureError: transformers has no such class, or it needs its own code.
@@ -104,6 +105,8 @@ def load_model(
         except ModelLoadError:
             raise
         except Exception as error:  # whatever a foreign file made transformers raise
+            if out_of_memory(error):
+                raise
             if "Padding_idx must be" in str(error):
                 raise ModelLoadError(
                     f"config.json says pad_token_id {_pad_ids(saved)}, and the vocabulary has "
@@ -117,8 +120,7 @@ def load_model(
     generate_plainly(model, path, placeholders(processor, config))
     _refuse_incomplete(info)
     _undo_casts(model, checkpoint, tensors)
-    nn.Module.to(model, device)  # transformers wraps its own without a signature
-    compute_in(model, dtype)
+    compute_in(model, dtype, device)
     memory.watch(block for stack in find_stacks(model) for _, block in stack.blocks)
     return LoadedModel(model, model.config, processor, checkpoint, memory, problem)
 

@@ -50,12 +50,14 @@ def pack(kept: torch.Tensor) -> torch.Tensor:
     """Bits of a bool tensor of any shape: (ceil(numel / 8),) uint8, highest bit first."""
     flat = kept.reshape(-1)
     lanes = nn.functional.pad(flat, [0, -len(flat) % 8]).view(-1, 8).to(torch.uint8)
-    return (lanes << torch.arange(7, -1, -1, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
+    places = torch.arange(7, -1, -1, dtype=torch.uint8, device=kept.device)
+    return (lanes << places).sum(1, dtype=torch.uint8)
 
 
 def unpack(bits: torch.Tensor, shape: list[int]) -> torch.Tensor:
     """The bool tensor that was packed."""
-    lanes = bits[:, None] >> torch.arange(7, -1, -1, dtype=torch.uint8) & 1
+    places = torch.arange(7, -1, -1, dtype=torch.uint8, device=bits.device)
+    lanes = bits[:, None] >> places & 1
     return lanes.view(-1)[: torch.Size(shape).numel()].bool().view(shape)
 
 

@@ -19,6 +19,7 @@ MakeScores: TypeAlias = Callable[[], torch.Tensor]
 """Makes one matrix of non-negative float32 scores anew; called twice."""
 
 CHUNK = 1 << 18
+_CHUNK_ON_DEVICE = 1 << 25  # each costs a wait for the device
 _SHIFT = 16  # leading bits: sign, exponent and 7 of the mantissa
 _BUCKETS = 1 << (31 - _SHIFT)
 _SIGNED = 1 << (32 - _SHIFT)
@@ -88,7 +89,8 @@ def _search(
 
 
 def _chunks(scores: torch.Tensor) -> Iterator[torch.Tensor]:
-    yield from torch.split(scores.reshape(-1), CHUNK)
+    size = CHUNK if scores.device.type == "cpu" else _CHUNK_ON_DEVICE
+    yield from torch.split(scores.reshape(-1), size)
 
 
 def _histogram(scores: torch.Tensor) -> NDArray[np.int64]:
@@ -108,6 +110,10 @@ def _around(scores: torch.Tensor, bucket: int, room: NDArray[np.float32]) -> tup
     low, high = bits.view(np.float32)
     below = inside = 0
     for chunk in _chunks(scores):
+        if chunk.device.type != "cpu":  # the host sees what lies inside alone
+            under = chunk < float(low)
+            below += int(under.sum())
+            chunk = chunk[(chunk < float(high)) & ~under]  # noqa: PLW2901 (the rest is counted)
         array = chunk.cpu().numpy()
         smaller = array < low
         values = array[(array < high) & ~smaller]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from app.errors import NonFiniteError, RecipeError
 from app.recipes.budgets import share, share_by_row
 from app.recipes.pattern import NM, Pattern
+from workers.pruning.selection import device
 from workers.pruning.selection.kth import kth_smallest
 
 
@@ -98,6 +99,9 @@ def smallest(scores: torch.Tensor, count: int) -> torch.Tensor:
         check_finite(scores)
         return torch.zeros_like(scores, dtype=torch.bool)
     scores = scores.contiguous()
+    if scores.device.type != "cpu":
+        check_finite(scores)
+        return device.smallest(scores, count)
     threshold = kth_smallest([lambda: scores], count)
     mask = scores <= threshold
     surplus = int(torch.count_nonzero(mask)) - count
@@ -113,7 +117,9 @@ def smallest_per_row(scores: torch.Tensor, count: int) -> torch.Tensor:
     Where `count` does not divide by the rows, the rows whose next score is smallest give one more.
     """
     each, rest = divmod(count, len(scores))
-    values = scores.cpu().numpy()
+    if scores.device.type != "cpu":
+        return device.smallest_per_row(scores, each, rest)
+    values = scores.numpy()
     counts = np.full(len(values), each)
     # partition is vectorised (x86-simd-sort) for one place alone.
     if rest:
@@ -126,7 +132,7 @@ def smallest_per_row(scores: torch.Tensor, count: int) -> torch.Tensor:
         threshold = np.partition(values, each - 1, axis=1)[:, each - 1]
     else:
         return torch.zeros_like(scores, dtype=torch.bool)
-    return torch.from_numpy(_lowest(values, threshold, counts)).to(scores.device)
+    return torch.from_numpy(_lowest(values, threshold, counts))
 
 
 def _lowest(
@@ -148,12 +154,14 @@ def _lowest(
 
 def smallest_of_group(scores: torch.Tensor, count: int, size: int) -> torch.Tensor:
     """Mask of the `count` smallest of every `size` consecutive scores of a row of (out, in)."""
-    groups = scores.cpu().numpy().reshape(-1, size)
+    if scores.device.type != "cpu":
+        return device.smallest_of_group(scores, count, size)
+    groups = scores.numpy().reshape(-1, size)
     mask = np.empty(groups.shape, np.bool_)
     for start in range(0, len(groups), _GROUPS):
         part = slice(start, start + _GROUPS)
         mask[part] = smallest_of_lanes(np.ascontiguousarray(groups[part].T), count).T
-    return torch.from_numpy(mask.reshape(scores.shape)).to(scores.device)
+    return torch.from_numpy(mask.reshape(scores.shape))
 
 
 def smallest_of_lanes(lanes: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
@@ -174,7 +182,10 @@ def smallest_of_lanes(lanes: NDArray[np.float32], count: int) -> NDArray[np.bool
 
 def zeros(weight: torch.Tensor) -> int:
     """Number of weights that are zero; torch.count_nonzero is slow on irregular patterns."""
-    return int(np.count_nonzero((weight == 0).cpu().numpy()))
+    empty = weight == 0
+    if empty.device.type != "cpu":
+        return int(empty.sum())
+    return int(np.count_nonzero(empty.numpy()))
 
 
 def zero(weight: torch.Tensor, mask: torch.Tensor) -> None:

@@ -1,7 +1,4 @@
-"""Every method and family computes where the model lies, and nowhere else.
-
-The tests of tests/unit/workers/pipeline/test_devices.py do the same on a GPU, where there is one.
-"""
+"""Every method and family computes where it is asked to, and nowhere else."""
 
 import json
 import subprocess
@@ -9,25 +6,22 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-SCRIPT = Path(__file__).parents[3] / "fake_device_cases.py"
+ROOT = Path(__file__).parents[4]
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
 
-@pytest.fixture(scope="module")
-def found():
-    """What went wrong, by case."""
+@pytest.mark.parametrize("device", ["pretended", pytest.param("cuda", marks=CUDA)])
+def test_nothing_goes_wrong_on_another_device(device):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fake_device_cases"],
-        cwd=SCRIPT.parents[1],
+        [sys.executable, "-m", "tests.device_cases", device],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
     assert done.returncode == 0, done.stderr[-2000:]
-    return dict(map(json.loads, lines))
-
-
-def test_nothing_goes_wrong_on_another_device(found):
+    found = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
     assert {name: error for name, error in found.items() if error} == {}
     assert len(found) > 25

@@ -108,6 +108,27 @@ def test_real_damage_replaces_the_process(error):
     assert outcome_of(error).damaged
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: uncorrectable ECC error encountered"),
+        RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+        torch.AcceleratorError("CUDA error: unspecified launch failure"),
+        caused(ModelLoadError("it does not load"), torch.AcceleratorError("launch failure")),
+    ],
+    ids=str,
+)
+def test_a_fault_of_the_card_is_tried_again(error):
+    outcome = outcome_of(error)
+    assert (outcome.end, outcome.error.code) == (End.RETRIED, "device_failed")
+    assert outcome.damaged
+
+
+def test_an_assertion_on_the_card_fails_again_and_is_not_tried():
+    error = torch.AcceleratorError("CUDA error: device-side assert triggered")
+    assert (outcome_of(error).end, outcome_of(error).damaged) == (End.FAILED, True)
+
+
 def test_an_unexpected_error_tells_the_client_nothing_of_its_text():
     outcome = outcome_of(ValueError("/home/someone/secret"))
     assert outcome.error.code == "internal"

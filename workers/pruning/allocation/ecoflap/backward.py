@@ -41,7 +41,7 @@ class BackwardEstimator:
 
         def take(matrix: Matrix, gradient: Tensor) -> None:
             with torch.no_grad():
-                found[matrix] = float(self._reduce(matrix.weight, gradient))
+                found[matrix] = float(self._reduce(matrix.fetch(), gradient))
 
         each_gradient(self._adapter, batch, matrices, take)
         tick(index, matrices[-1])

@@ -22,9 +22,11 @@ def noise(seed: int, matrix: Matrix, batch: int, draw: int) -> Tensor:
     """Z ~ N(0, 1), (out, in) float32: a function of these four and of nothing else."""
     counter = f"{seed}/{matrix.name}/{batch}/{draw}".encode()
     digest = hashlib.blake2b(counter, digest_size=8).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
+    # A GPU draws its own: another stream of numbers, a hundred times as fast.
+    drawn_on = matrix.device if matrix.device.type == "cuda" else torch.device("cpu")
+    generator = torch.Generator(drawn_on).manual_seed(int.from_bytes(digest) >> 1)
     shape = (matrix.weight.shape[0], matrix.weight.shape[1])
-    return torch.randn(shape, generator=generator).to(matrix.parameter.device)
+    return torch.randn(shape, generator=generator, device=drawn_on).to(matrix.device)
 
 
 class Perturbation:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from app.errors import CalibrationDataError, SecateurError
 from app.messages import words_of
+from workers.pruning.memory import out_of_memory
 from workers.pruning.models.inputs.limits import refuse_no_room, shorten
 
 _OURS = ("app.", "workers.")
@@ -57,9 +58,7 @@ def is_foreign(error: Exception) -> bool:
     Errors of ours, of memory, of the device and of the system are none; nor is what one of our
     modules raised inside of a library that called it.
     """
-    if isinstance(error, SecateurError | torch.OutOfMemoryError | MemoryError):
-        return False
-    if isinstance(error, torch.AcceleratorError) or out_of_memory(error):
+    if isinstance(error, SecateurError | torch.AcceleratorError) or out_of_memory(error):
         return False
     if f"{type(error).__module__}.".startswith(_OURS):
         return False
@@ -71,12 +70,6 @@ def is_foreign(error: Exception) -> bool:
 def _odd_call(error: Exception) -> bool:
     """Whether a processor wants other arguments than images and texts, which calling it tells."""
     return isinstance(error, TypeError) and "argument" in str(error)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether torch says on the CPU, where it has no exception of its own, that memory ran out."""
-    words = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory", "std::bad_alloc")
-    return any(each in str(error) for each in words)
 
 
 def _modules(trace: TracebackType | None) -> list[str]:

@@ -92,9 +92,14 @@ class _Weight:
     """A matrix inside a module: path below it, parameter, calling module, place there."""
 
     path: str
-    parameter: nn.Parameter
+    shown: nn.Parameter
     caller: nn.Module | None
     place: View = WHOLE
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The stored one."""
+        return cast("nn.Parameter", stored(self.shown))
 
     @property
     def key(self) -> tuple[int, str]:
@@ -114,17 +119,16 @@ def _weights(module: nn.Module) -> Iterator[_Weight]:
         prefix = f"{path}." if path else ""
         if isinstance(child, nn.MultiheadAttention) and child.in_proj_weight is not None:
             packed.append(path)
-            packed_weight = cast("nn.Parameter", stored(child.in_proj_weight))
-            yield _Weight(f"{prefix}in_proj_weight", packed_weight, None)
+            yield _Weight(f"{prefix}in_proj_weight", child.in_proj_weight, None)
         elif isinstance(child, nn.Linear | Conv1D) and _is_matrix(
             child.weight, transposed=isinstance(child, Conv1D)
         ):
             caller = None if inside else child  # packed attention reads the weight itself
-            weight = cast("nn.Parameter", stored(cast("nn.Parameter", child.weight)))
-            yield _Weight(path, weight, caller, View(transposed=isinstance(child, Conv1D)))
+            place = View(transposed=isinstance(child, Conv1D))
+            yield _Weight(path, cast("nn.Parameter", child.weight), caller, place)
         for experts in experts_of(child) if EXPERTS in child._modules else ():  # noqa: SLF001 - modules raise where they have none
             owner = child.get_submodule(experts.owner)
-            weight = cast("nn.Parameter", stored(getattr(owner, experts.attribute)))
+            weight = cast("nn.Parameter", getattr(owner, experts.attribute))
             for name, place, projection in experts.matrices():
                 yield _Weight(f"{prefix}{name}", weight, projection, place)
 
@@ -171,7 +175,13 @@ class MatrixFinder:
     def _matrices(self, name: str, modality: Modality, weight: _Weight) -> Iterator[Matrix]:
         callers = tuple(self._callers[weight.key].values())
         for suffix, place in self._parts(name, weight):
-            known = partial(Matrix, modality=modality, parameter=weight.parameter, callers=callers)
+            known = partial(
+                Matrix,
+                modality=modality,
+                parameter=weight.parameter,
+                shown=weight.shown if weight.shown is not weight.parameter else None,
+                callers=callers,
+            )
             if isinstance(weight.parameter, Assembled):
                 yield from _from_files(known, name + suffix, weight.parameter, place)
                 continue

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from workers.pruning.memory import Memory
+from workers.pruning.memory import Memory, out_of_memory
 from workers.pruning.models.layout.forwards import (
     Args,
     Call,
@@ -110,8 +110,10 @@ class TowerPass:
                     call.put(slot, self._output[entry])
         else:
             call = self.run.fetch(self._tower, self._number, index, self.kept)
-        self._given = [v for s, v in call.slots() if s != call.slot and isinstance(v, Tensor)]
-        return with_own_cache(call.args, call.kwargs)
+        args, kwargs = self._memory.back((call.args, dict(call.kwargs)))
+        given = [*enumerate(args), *kwargs.items()]
+        self._given = [v for s, v in given if s != call.slot and isinstance(v, Tensor)]
+        return with_own_cache(args, kwargs)
 
     def state(self) -> dict[str, Tensor] | None:
         """What the next block needs of those before it; None where that cannot be told."""
@@ -177,7 +179,9 @@ class BatchRun:
         """
         try:
             passes = self._record(tower)
-        except Exception:  # noqa: BLE001 (blocks that cannot be skipped fail in their own ways)
+        except Exception as error:  # blocks that cannot be skipped fail in their own ways
+            if out_of_memory(error):
+                raise
             passes = self._count(tower)
         return [TowerPass(self, tower, number, calls) for number, calls in enumerate(passes)]
 
@@ -249,7 +253,7 @@ class BatchRun:
             if current == number and at in outputs:
                 if shares(args, kwargs):
                     original(*args, **kwargs)  # fills what later blocks read
-                return outputs[at]
+                return self.adapter.memory.back(outputs[at])
             return original(*args, **kwargs)
 
         self._forward(tower, forward)
@@ -261,7 +265,8 @@ class BatchRun:
             stack.enter_context(blocks_replaced(tower, forward))
             for name, kept in self._finished.items():
                 if name != tower.name:
-                    stack.enter_context(blocks_replaced(self._towers[name], Replayer(kept).forward))
+                    replayer = Replayer(self.adapter.memory.back(kept))
+                    stack.enter_context(blocks_replaced(self._towers[name], replayer.forward))
             try:
                 self.adapter.forward(self.batch)
             except Stop:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from app.recipes.modality import Modality
+from workers.pruning.memory import fetched, put_back
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +59,8 @@ class Matrix:
         copies: further tensors of the files that hold the same weight (tied, saved twice).
         source: the tensor of the files, and the place there, where the parameter is put together
             from several or differs in layout; else None, and the parameter is that tensor.
+        shown: what the model computes with in place of the parameter: a `Converted`; None where it
+            is the parameter itself.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Matrix:
     file_row: int = 0
     copies: tuple[str, ...] = ()
     source: tuple[torch.Tensor, View] | None = None
+    shown: nn.Parameter | None = None
 
     @property
     def stored(self) -> torch.Tensor:
@@ -79,6 +83,22 @@ class Matrix:
     def weight(self) -> torch.Tensor:
         """View (out_features, in_features) on what is stored; writing to it changes the model."""
         return (self.place if self.source is None else self.source[1]).of(self.stored)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes with it."""
+        return (self.parameter if self.shown is None else self.shown).device
+
+    def fetch(self) -> torch.Tensor:
+        """(out_features, in_features) where the model computes, to read or to change in place."""
+        if self.source is not None:
+            return self.weight.to(self.device)
+        return self.part_of(fetched(self.parameter if self.shown is None else self.shown))
+
+    def put_back(self, weight: torch.Tensor) -> None:
+        """Store what was written to the fetched weight."""
+        if self.shown is not None:
+            put_back(self.shown, self.weight, weight)
 
     def part_of(self, tensor: torch.Tensor) -> torch.Tensor:
         """(out_features, in_features) of a tensor laid out as the parameter: its gradient."""

@@ -10,10 +10,15 @@ from app.domain.submission import JobRequest, resolve
 from app.errors import ModelRunError, OutOfMemoryError
 from tests.families import BY_NAME
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
+from workers.pipeline.run import run as run_module
 from workers.pipeline.run.run import run_with_smaller_batches
 
 MESSAGES = {
     "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "cuda's own words": RuntimeError("CUDA error: out of memory"),
+    "cublas": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+    "cudnn": RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    "hip": RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB"),
     "torch on the cpu": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
     "python": MemoryError(),
 }
@@ -90,6 +95,21 @@ def test_the_batch_is_halved_until_it_fits(context, error):
     assert all("GB were free" in event.message for event in context.report.warnings)
     manifest = (context.staging / "manifest.json").read_text()
     assert '"batch_size": 2' in manifest, "what was really done is on record"
+
+
+def test_on_a_gpu_activations_leave_before_batches_are_halved(context, monkeypatch):
+    monkeypatch.setattr(run_module, "find_device", lambda *_: torch.device("cuda", 0))
+    monkeypatch.setattr(run_module, "_usage", lambda _device: "1.0 GB of 2.0 GB were free")
+    context.checkpoints.directory.mkdir()
+    first = run_module._smaller(context)
+    assert (first.roomy, first.spec.calibration.batch_size) == (False, 8)
+    assert context.checkpoints.directory.exists(), "the result is the same bit by bit"
+    second = run_module._smaller(first)
+    assert (second.roomy, second.spec.calibration.batch_size) == (False, 4)
+    assert not context.checkpoints.directory.exists()
+    told = [event.message for event in context.report.warnings]
+    assert "starting again with activations on the host" in told[0]
+    assert "starting again with batches of 4" in told[1]
 
 
 def test_where_nothing_helps_the_error_has_figures(context):

@@ -103,7 +103,7 @@ def llama():
 
 def test_logits_and_gradients_are_those_of_a_float32_model(llama):
     wide, half = llama
-    compute_in(half, torch.float32)
+    compute_in(half, torch.float32, torch.device("cpu"))
     ids = torch.arange(24).view(2, 12)
     assert half.dtype == torch.float32
     assert torch.equal(half(ids).logits, wide(ids).logits)
@@ -141,7 +141,7 @@ def test_one_block_is_converted_at_a_time_and_once_for_many_batches(family_direc
 
 def test_stored_weights_are_written_to_and_seen_by_the_next_operation(llama):
     _, half = llama
-    compute_in(half, torch.float32)
+    compute_in(half, torch.float32, torch.device("cpu"))
     projection = half.model.layers[0].mlp.down_proj
     inputs = torch.ones(1, projection.in_features)
     with torch.no_grad():

@@ -1,0 +1,1 @@
+"""Speed and memory of the engine on a GPU, beside llm-compressor."""
