@@ -18,6 +18,7 @@ from app.errors import SecateurError
 from app.recipes.methods import WEIGHT_METHODS
 from app.recipes.recipe import build_recipe
 from tests.families import BY_NAME, records
+from tests.models_of_experts import TEXT
 from workers.pruning.engine.prune import prune
 from workers.pruning.memory import Memory
 from workers.pruning.models.export import copy_checkpoint, write_back
@@ -37,6 +38,9 @@ CASES = {
     "llava zeroth-order": ("llava", "ecoflap", ZEROTH),
     "llama 2:4": ("llama", "sparsegpt", {}, "2:4"),
     "llama wanda 2:4": ("llama", "wanda", {}, "2:4"),
+    "mixtral wanda": ("mixtral", "wanda", {}),  # experts that lie apart in the files
+    "mixtral ecoflap": ("mixtral", "ecoflap", {}),
+    "gpt_oss sparsegpt": ("gpt_oss", "sparsegpt", {}),  # and packed ones
 }
 TIGHT = "activations without room on the device"
 MIXING = "tensors that mix"
@@ -46,7 +50,8 @@ def pruned(adapter, family, method, more, pattern="unstructured"):
     """Every matrix after pruning."""
     batches = []
     if WEIGHT_METHODS[method].needs_data:
-        batches = list(adapter.batches(records(BY_NAME[family].kind), batch_size=3, max_length=24))
+        kind = "text" if family in TEXT else BY_NAME[family].kind
+        batches = list(adapter.batches(records(kind), batch_size=3, max_length=24))
     prune(adapter, build_recipe(method, more, pattern, sparsity=0.5), batches)
     return {matrix.name: matrix.weight.clone() for matrix in adapter.matrices}
 
@@ -57,7 +62,7 @@ def compare(directory, there, family, method, *how, on_device=None):
     The device's model lies in files, which are what is compared in the end.
     """
     if not directory.exists():
-        BY_NAME[family].build(directory)
+        (TEXT[family] if family in TEXT else BY_NAME[family].build)(directory)
     here = pruned(adapt(load_model(directory)), family, method, *how)
     with tempfile.TemporaryDirectory() as output, there.using():
         copy_checkpoint(directory, Path(output))

@@ -286,7 +286,8 @@ class Calibration(Generic[S]):
         inputs, modules = pending.tensor, pending.modules
         routed = pending.routed
         mask = self._mask_of(inputs) if routed is None else routed.mask(self._mask_of)
-        if mask is not None and inputs.device.type != "cpu":  # to choose rows is to wait for it
+        if mask is not None and routed is None and inputs.device.type != "cpu":
+            # To choose rows is to wait for the device; zeros add nothing. An expert's are counted.
             inputs, mask = inputs.masked_fill(~mask[..., None], 0), None
         tokens = inputs.reshape(-1, inputs.shape[-1]) if mask is None else inputs[mask]
         group = tuple(modules)
