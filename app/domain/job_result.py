@@ -36,6 +36,9 @@ class JobResult(BaseModel):
 
     Attributes:
         sparsity: share of zeros among the weights of the matrices that were pruned.
+        reached: share of all weights of the model that these are, embeddings and heads included.
+        reached_blocks: share of the weights in blocks that these are.
+        model_sparsity: share of all weights of the model that became zero there.
         weights: how many these are.
         zeros: how many of them are zero.
         target: weights that were to be zero.
@@ -51,6 +54,9 @@ class JobResult(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     sparsity: float | None = None
+    reached: float | None = None
+    reached_blocks: float | None = None
+    model_sparsity: float | None = None
     weights: int | None = None
     zeros: int | None = None
     target: int | None = None

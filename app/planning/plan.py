@@ -5,6 +5,7 @@ on the names in the checkpoint's files stand in for it; a test holds them agains
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,17 @@ from app.errors import PatternUnmatchedError, RecipeError
 from app.planning.experts import packed_experts
 from app.planning.memory import modality_of
 from app.planning.model_files.headers import BITS, StoredTensor
+from app.recipes.coverage import (
+    BRIDGE,
+    CONVOLUTION,
+    EMBEDDING,
+    HEAD,
+    NO_LINEAR_LAYER,
+    OUTSIDE,
+    Coverage,
+    Covered,
+    why_not,
+)
 from app.recipes.modality import Modality
 from app.recipes.module_patterns import Patterns, has_experts, names_steering, steering
 from app.recipes.pattern import FEWEST_INPUTS, NM
@@ -22,6 +34,8 @@ _BLOCK = re.compile(r"\.\d+\.|vision_model\.head\.")
 _NEVER = re.compile(
     r"embed|(?<!attn_)norm(?!_attn)|relative_attention_bias|lm_head|position|A_log$|_bias$"
 )
+_EMBEDDING = re.compile(r"embed|wte|wpe|position")
+_HEAD = re.compile(r"(^|\.)\w*head\b")
 _THIRDS = ("qkv", "c_attn", "in_proj_weight", "Wqkv")  # fused projections that can be split
 _MANY = 0.6  # above it, quality is known to fall off without retraining
 
@@ -125,6 +139,43 @@ def _part(shape: tuple[int, int], parts: int) -> tuple[int, int]:
     """Shape of so many thirds of a fused projection, whichever way it is stored."""
     rows, columns = shape
     return (rows // 3 * parts, columns) if rows > columns else (rows, columns // 3 * parts)
+
+
+def coverage_of(
+    tensors: Mapping[str, StoredTensor], config: Mapping[str, Any], recipe: Recipe
+) -> Coverage:
+    """What the recipe reaches of the model, as far as names and shapes tell."""
+    reached = Counter[str]()
+    for matrix in prunable(tensors, config, recipe):
+        reached[matrix.file_key] += matrix.numel
+    everything = Recipe(sparsity=0.5, targets=("*", *_STEERED), include_bridge=True)
+    able = {m.file_key: m for m in candidates(tensors, config, everything)}
+    experts = has_experts(tensors)
+    found = []
+    for key, tensor in tensors.items():
+        if key not in able:
+            reason = _why_no_matrix(key, tensor)
+        elif able[key].modality is Modality.BRIDGE and not recipe.include_bridge:
+            reason = BRIDGE
+        else:
+            names = given_as(able[key].name, key)
+            reason = why_not(recipe, able[key].modality, names, experts=experts)
+        inside = _BLOCK.search(key) is not None
+        found.append(Covered(key, tensor.numel, min(reached[key], tensor.numel), inside, reason))
+    return Coverage.of(found)
+
+
+_STEERED = ("gate", "router", "indexer", "wg")
+
+
+def _why_no_matrix(key: str, tensor: StoredTensor) -> str:
+    if _EMBEDDING.search(key):
+        return EMBEDDING
+    if _HEAD.search(key):
+        return HEAD
+    if len(tensor.shape) > 3:  # noqa: PLR2004 - channels, and an area
+        return CONVOLUTION
+    return NO_LINEAR_LAYER if _BLOCK.search(key) or len(tensor.shape) != 2 else OUTSIDE  # noqa: PLR2004
 
 
 def warnings(recipe: Recipe, matrices: Sequence[PlannedMatrix]) -> list[str]:

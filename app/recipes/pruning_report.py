@@ -1,6 +1,7 @@
 """What a pruning run did, matrix by matrix."""
 
 from app.recipes.allocation_scores import AllocationScores
+from app.recipes.coverage import Coverage
 from app.recipes.evaluation import EvaluationReport
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
@@ -114,7 +115,10 @@ class Target(Strict):
 
 
 class PruningReport(Strict):
-    """The whole run; `evaluation` is None where none was asked for."""
+    """The whole run; `evaluation` is None where none was asked for.
+
+    `model` counts the matrices pruned, `coverage` tells what of the whole model these are.
+    """
 
     recipe: Recipe
     targets: tuple[Target, ...] = ()
@@ -122,6 +126,7 @@ class PruningReport(Strict):
     blocks: dict[str, Tally]
     modalities: dict[Modality, Tally]
     model: Tally
+    coverage: Coverage | None = None
     warnings: tuple[str, ...]
     evaluation: EvaluationReport | None = None
     allocation: AllocationReport | None = None
@@ -130,6 +135,11 @@ class PruningReport(Strict):
     def target(self) -> int:
         """Weights that were to be zero, over all scopes."""
         return sum(each.target for each in self.targets)
+
+    @property
+    def model_sparsity(self) -> float | None:
+        """Share of all weights of the model that are zeros of the matrices pruned."""
+        return self.model.zeros / self.coverage.weights if self.coverage else None
 
     @property
     def difference(self) -> int:

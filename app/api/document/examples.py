@@ -29,6 +29,7 @@ from app.domain.submission import CalibrationSpec, JobRequest, JobSpec, MethodCh
 from app.domain.sweeps import Objective, Sweep, SweepRequest, SweepStatus
 from app.domain.webhooks import ENDS, DeliveryState, EndpointState, WebhookEvent
 from app.planning.machines import Machine, WorkerClass
+from app.recipes.coverage import LeftDense
 from app.recipes.evaluation import EvaluationSpec, MetricName
 from app.recipes.methods import METHODS
 from app.recipes.modality import Modality
@@ -166,6 +167,17 @@ _plan = plans.PlanOut(
     weights={Modality.LANGUAGE: 2_359_296},
     zeros=1_179_648,
     model_weights=22_713_216,
+    reached=0.104,
+    reached_blocks=0.125,
+    model_sparsity=0.052,
+    dense=[
+        LeftDense(
+            name="language_model.model.embed_tokens.weight",
+            tensors=1,
+            weights=3_900_000,
+            reason="an embedding",
+        )
+    ],
     worker_class="cpu",
     memory_bytes=1_420_000_000,
     memory=plans.MemoryOut(

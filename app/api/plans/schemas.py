@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from app.domain.jobs import Phase
 from app.domain.submission import JobSpec
+from app.recipes.coverage import LeftDense
 from app.recipes.modality import Modality
 from app.services.jobs.plans import Plan
 
@@ -50,6 +51,14 @@ class PlanOut(BaseModel):
     weights: dict[Modality, int] = Field(description="weights in these matrices")
     zeros: int
     model_weights: int = Field(description="all numbers in the checkpoint")
+    reached: float | None = Field(
+        description="share of all weights that the recipe reaches, embeddings and heads included"
+    )
+    reached_blocks: float | None = Field(description="share of the weights in blocks")
+    model_sparsity: float | None = Field(description="share of all weights that would be zero")
+    dense: list[LeftDense] = Field(
+        description="tensors left dense, with the reason; small ones are not listed"
+    )
     worker_class: str = Field(description="the workers it would go to")
     memory_bytes: int | None = Field(
         description="peak memory on the device it computes on, estimated from shapes"
@@ -71,6 +80,7 @@ class PlanOut(BaseModel):
     @classmethod
     def of(cls, plan: Plan) -> Self:
         """The wire form of a plan."""
+        coverage = plan.coverage
         return cls(
             spec=plan.spec,
             matrices=[
@@ -83,6 +93,10 @@ class PlanOut(BaseModel):
             weights=plan.weights,
             zeros=plan.zeros,
             model_weights=plan.model_weights,
+            reached=coverage and coverage.share,
+            reached_blocks=coverage and coverage.block_share,
+            model_sparsity=coverage and plan.zeros / coverage.weights,
+            dense=list(coverage.dense) if coverage else [],
             worker_class=plan.placement.worker_class,
             memory_bytes=plan.placement.memory_bytes,
             memory=None

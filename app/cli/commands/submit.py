@@ -119,6 +119,13 @@ def _show(plan: Json) -> None:
     rows = table("", "", header=False)
     rows.add_row("matrices", str(len(plan["matrices"] or ())))
     rows.add_row("weights", f"{sum(plan['weights'].values()):,} in them, {plan['zeros']:,} to go")
+    if plan["reached"] is not None:
+        blocks = f"{plan['reached_blocks']:.1%} of those in blocks"
+        rows.add_row("reached", f"{plan['reached']:.1%} of all weights, {blocks}")
+        rows.add_row("sparsity", f"{plan['model_sparsity']:.1%} of the whole model")
+        for each in plan["dense"]:
+            share = each["weights"] / plan["model_weights"]
+            rows.add_row("left dense", f"{each['name']} ({share:.1%}): {each['reason']}")
     rows.add_row("worker class", plan["worker_class"])
     if plan["memory_bytes"]:
         rows.add_row("memory", f"{plan['memory_bytes'] / 1e9:.1f} GB")

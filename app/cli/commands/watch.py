@@ -72,7 +72,12 @@ def report(job: Json, *, as_json: bool) -> None:
 def _outcome(result: Json) -> str:
     if "routing" in result:
         return f"prefill at {result['routing']['flops_ratio']:.0%} of the dense operations"
-    return f"sparsity {result['sparsity']:.4f}"
+    if result.get("reached") is None:
+        return f"sparsity {result['sparsity']:.4f}"
+    return (
+        f"sparsity {result['sparsity']:.4f} in {result['reached']:.1%} of the model, "
+        f"{result['model_sparsity']:.4f} of the whole"
+    )
 
 
 class _Bars:

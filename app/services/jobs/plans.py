@@ -10,9 +10,10 @@ from app.domain.projects import Caller
 from app.domain.submission import JobRequest, JobSpec
 from app.planning.model_files.files import parse_model_source
 from app.planning.model_files.outlines import Outline
-from app.planning.plan import PlannedMatrix, check_patterns, prunable, warnings
+from app.planning.plan import PlannedMatrix, check_patterns, coverage_of, prunable, warnings
 from app.planning.routable import PlannedRouting, plan_routing, routing_warnings
 from app.recipes.budgets import total_of
+from app.recipes.coverage import Coverage
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
@@ -30,6 +31,7 @@ class Plan:
         routing: what a router may decide; None where the method prunes weights, or where the
             configuration was not seen.
         weights: per modality, in those matrices.
+        coverage: what the recipe reaches of the model; None where the method prunes routes.
         model_weights: all numbers in the checkpoint.
         packed_bytes: of the packed download, before compression.
         seconds: median of the project's earlier jobs of this model and method; None without any.
@@ -41,6 +43,7 @@ class Plan:
     matrices: list[PlannedMatrix]
     routing: PlannedRouting | None
     weights: dict[Modality, int]
+    coverage: Coverage | None
     model_weights: int
     packed_bytes: int
     seconds: float | None
@@ -72,7 +75,10 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
     matrices = []
     if isinstance(recipe, Recipe):
         matrices = prunable(outline.tensors, outline.config, recipe)
-    told = _warnings(spec, matrices)
+    told, coverage = _warnings(spec, matrices), None
+    if isinstance(recipe, Recipe) and outline.tensors:
+        coverage = coverage_of(outline.tensors, outline.config, recipe)
+        told = [coverage.warning, *told] if coverage.warning else told
     if isinstance(recipe, Recipe):
         unmatched = check_patterns(outline.tensors, outline.config, recipe)
         told += [f"ignore: {pattern!r} matches no module" for pattern in unmatched]
@@ -89,6 +95,7 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
         matrices=matrices,
         routing=_routing(outline, spec),
         weights=dict(weights),
+        coverage=coverage,
         model_weights=sum(tensor.numel for tensor in outline.tensors.values()),
         packed_bytes=_packed(outline, spec, matrices),
         seconds=jobs.median_seconds(connection, caller.project_id, spec.model, spec.method),

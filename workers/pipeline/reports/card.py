@@ -7,6 +7,7 @@ from pathlib import Path
 from app.domain.job_result import Sizes
 from app.domain.submission import JobSpec
 from app.planning.model_files.files import HubModel, parse_model_source
+from app.recipes.coverage import Coverage
 from app.recipes.evaluation import EvaluationReport, Measured
 from app.recipes.pruning_report import PAGE_FILE, TIMELINE, MatrixReport, PruningReport, Tally
 from workers.pipeline.reports.plots import colours
@@ -72,6 +73,7 @@ def write_card(
         f"# {base}, pruned with {spec.method}",
         "",
         _zeros(report),
+        *_reached(report),
         _weight(sizes),
         "",
         "| modality | weights | sparsity |",
@@ -105,6 +107,36 @@ def _zeros(report: PruningReport) -> str:
         f"{model.zeros:,} of {model.weights:,} weights in the pruned matrices are zero "
         f"({model.sparsity:.2%}); {report.target:,} were asked for{off}. The files are dense: they "
         "take as much room as the original's, and unstructured zeros alone make nothing faster."
+    )
+
+
+def _reached(report: PruningReport) -> list[str]:
+    """How much of the model the pruned matrices are, where that is known."""
+    coverage = report.coverage
+    if coverage is None or report.model_sparsity is None:
+        return []
+    text = (
+        f"They hold {coverage.share:.1%} of the model's {coverage.weights:,} weights "
+        f"({coverage.block_share:.1%} of those in blocks): {report.model_sparsity:.2%} of the "
+        "whole model is zero by pruning."
+    )
+    return [text]
+
+
+def _left_dense(coverage: Coverage) -> str:
+    """A table of what is left dense."""
+    return _table(
+        ("left dense", "tensors", "weights", "share", "because it is"),
+        (
+            (
+                each.name,
+                f"{each.tensors:,}",
+                f"{each.weights:,}",
+                f"{each.weights / coverage.weights:.1%}",
+                each.reason,
+            )
+            for each in coverage.dense
+        ),
     )
 
 
@@ -208,9 +240,13 @@ def _totals(report: PruningReport, sizes: Sizes) -> str:
             for each in report.targets
         ),
     )
+    reached = "".join(f"<p>{escape(text)}</p>" for text in _reached(report))
+    if report.coverage is not None and report.coverage.dense:
+        reached += _left_dense(report.coverage)
     return (
-        f"{targets}{table}<p>The checkpoint has {sizes.dense:,} bytes, and {sizes.packed:,} in its "
-        "packed form. Unstructured zeros make a model compressible, not faster.</p>"
+        f"{targets}{table}{reached}<p>The checkpoint has {sizes.dense:,} bytes, and "
+        f"{sizes.packed:,} in its packed form. Unstructured zeros make a model compressible, not "
+        "faster.</p>"
     )
 
 

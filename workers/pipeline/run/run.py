@@ -168,8 +168,12 @@ def _refusal(gate: GateReport | None) -> QualityGateError | None:
 
 
 def _result(pruned: PruningReport) -> JobResult:
+    coverage = pruned.coverage
     found = JobResult(
         sparsity=pruned.model.sparsity,
+        reached=coverage and coverage.share,
+        reached_blocks=coverage and coverage.block_share,
+        model_sparsity=pruned.model_sparsity,
         weights=pruned.model.weights,
         zeros=pruned.model.zeros,
         target=pruned.target,

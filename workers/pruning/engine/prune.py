@@ -20,7 +20,13 @@ from workers.pruning.engine.block_checkpoints import apply, change
 from workers.pruning.engine.dense_pass import MAGNITUDE, Digests, Rank
 from workers.pruning.engine.report_builder import ProgressListener, ReportBuilder
 from workers.pruning.engine.stage import Stage, counted, ranked
-from workers.pruning.engine.targets import Targets, check_patterns, find_targets, unfed
+from workers.pruning.engine.targets import (
+    Targets,
+    check_patterns,
+    coverage_of,
+    find_targets,
+    unfed,
+)
 from workers.pruning.importance import find_criterion
 from workers.pruning.importance.criterion import Criterion, Outcome, naming
 from workers.pruning.models.adapter import Adapter
@@ -69,7 +75,9 @@ def prune(
         for tower in unfed(adapter.towers, recipe, batches)
     ]
     targets, criterion = checked(adapter, recipe, batches, kept)
-    builder = ReportBuilder(recipe, targets, report, (*adapter.warnings, *notes))
+    coverage = coverage_of(adapter, recipe, targets)
+    first = [coverage.warning] if coverage.warning else []
+    builder = ReportBuilder(recipe, targets, report, (*first, *adapter.warnings, *notes), coverage)
     with torch.no_grad(), evaluating(adapter.model):
         if recipe.allocation.scoring is not None and scores is None:
             scores = _measure(adapter, recipe, batches, targets, builder=builder, checkpoints=kept)

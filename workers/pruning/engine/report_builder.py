@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
+from app.recipes.coverage import Coverage
 from app.recipes.pruning_report import (
     AllocationReport,
     MatrixReport,
@@ -55,9 +56,15 @@ class ReportBuilder:
     """Collects what happens to each matrix."""
 
     def __init__(
-        self, recipe: Recipe, targets: Targets, report: ProgressListener, warnings: Iterable[str]
+        self,
+        recipe: Recipe,
+        targets: Targets,
+        report: ProgressListener,
+        warnings: Iterable[str],
+        coverage: Coverage | None = None,
     ) -> None:
         """Begin; `warnings` are those known before the run."""
+        self._coverage = coverage
         self._recipe = recipe
         self._targets = targets
         self._report = report
@@ -196,6 +203,7 @@ class ReportBuilder:
             blocks=_totals(matrices, lambda m: m.block),
             modalities=_totals(matrices, lambda m: m.modality),
             model=tally(matrices),
+            coverage=self._coverage,
             warnings=tuple(self._warnings),
             allocation=self._allocation,
         )

@@ -1,18 +1,34 @@
 """Which matrices a recipe means, and in which block each can be pruned."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from app.errors import RecipeError
 from app.messages import near_names
 from app.planning.plan import given_as, refuse_ignored, refuse_targets
+from app.recipes.coverage import (
+    BRIDGE,
+    CONVOLUTION,
+    EMBEDDING,
+    HEAD,
+    IRREVERSIBLE,
+    NO_LINEAR_LAYER,
+    OUTSIDE,
+    Coverage,
+    Covered,
+    why_not,
+)
 from app.recipes.modality import Modality
 from app.recipes.module_patterns import Patterns, has_experts, names_steering, steering
 from app.recipes.recipe import Recipe
+from workers.pruning.memory import stored
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.layout.discovery import find_stacks
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Block, Matrix, Tower
 
@@ -114,6 +130,58 @@ def find_targets(towers: Sequence[Tower], recipe: Recipe, batches: Iterable[Batc
     for matrix in sorted(found, key=last.__getitem__):
         due[blocks[last[matrix]]].append(matrix)
     return Targets(found, position, dict(due), seams)
+
+
+def coverage_of(adapter: Adapter, recipe: Recipe, targets: Targets) -> Coverage:
+    """What the recipe reaches of the model."""
+    reached = Counter[int]()
+    for matrix in targets.blocks:
+        reached[id(matrix.parameter)] += matrix.numel
+    known = {id(matrix.parameter): matrix for matrix in adapter.matrices}
+    experts = has_experts(matrix.name for matrix in adapter.matrices)
+    inside = {
+        id(stored(parameter))
+        for stack in find_stacks(adapter.model)
+        for _, block in stack.blocks
+        for parameter in block.parameters()
+    }
+    seen: set[int] = set()
+    found = []
+    for path, module in adapter.model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            here = id(stored(parameter))
+            if here in seen:
+                continue
+            seen.add(here)
+            if here in known:
+                matrix = known[here]
+                reason = why_not(recipe, matrix.modality, _names(matrix), experts=experts)
+            else:
+                reason = _why_no_matrix(adapter, path, module, parameter, inside=here in inside)
+            full = f"{path}.{name}" if path else name
+            found.append(
+                Covered(
+                    full, parameter.numel(), reached[here], here in inside | known.keys(), reason
+                )
+            )
+    return Coverage.of(found)
+
+
+def _why_no_matrix(
+    adapter: Adapter, path: str, module: nn.Module, parameter: nn.Parameter, *, inside: bool
+) -> str:
+    if isinstance(module, nn.Embedding):
+        return EMBEDDING
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return CONVOLUTION
+    if path in adapter.irreversible:
+        return IRREVERSIBLE
+    if any(path == bridge or path.startswith(f"{bridge}.") for bridge in adapter.bridges):
+        return BRIDGE
+    if isinstance(module, nn.Linear) and parameter is module.weight and not inside:
+        untyped: Any = adapter.model
+        return HEAD if module is untyped.get_output_embeddings() else OUTSIDE
+    return NO_LINEAR_LAYER
 
 
 def _names(matrix: Matrix) -> tuple[str, ...]:

@@ -60,6 +60,8 @@ class Adapter(RecordEncoder):
     Attributes:
         towers: in execution order.
         warnings: what the caller must know: matrices that cannot be observed, guesses made.
+        bridges: projectors and the like that are not among the towers.
+        irreversible: modules whose weights cannot be written back to the files.
         memory: what of the model is in memory.
         forms: filled by replay; see there.
     """
@@ -87,12 +89,16 @@ class Adapter(RecordEncoder):
         finder = MatrixFinder(
             self.model, map_file_keys(self.model, loaded.checkpoint), split_qkv=split_qkv
         )
+        declared = self._declared()
+        bridges = [s for s, part in declared if part.modality is Modality.BRIDGE]
+        self.bridges = () if include_bridge else tuple(stack.name for stack in bridges)
         towers = [
             self._tower(stack, part, finder)
-            for stack, part in self._declared()
-            if include_bridge or part.modality is not Modality.BRIDGE
+            for stack, part in declared
+            if stack.name not in self.bridges
         ]
         self.towers = _walked(towers)
+        self.irreversible = frozenset(finder.dense)
         if finder.dense:
             self._notes.append(
                 f"left dense, as transformers computes them from other tensors of the files and "

@@ -64,9 +64,20 @@ def test_warnings(client, checkpoint, change, words):
     assert any(words in warning for warning in plan["warnings"]), plan["warnings"]
 
 
+def test_a_plan_says_how_much_of_the_model_it_reaches(client, checkpoint):
+    plan = client.post("/v1/plans", json=JOB).json()
+    assert plan["reached"] == pytest.approx(sum(plan["weights"].values()) / plan["model_weights"])
+    assert plan["model_sparsity"] == pytest.approx(plan["zeros"] / plan["model_weights"])
+    assert plan["reached"] < plan["reached_blocks"] <= 1
+    assert {"name": "lm_head.weight", "reason": "an output head"}.items() <= plan["dense"][
+        0
+    ].items()
+    assert plan["warnings"][0].startswith("the recipe reaches ")
+
+
 def test_two_of_four_is_not_warned_of(client, checkpoint):
     plan = client.post("/v1/plans", json=JOB | {"pattern": "2:4"}).json()
-    assert plan["warnings"] == []
+    assert [text.partition(" reaches")[0] for text in plan["warnings"]] == ["the recipe"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x02" + b"\0" * 7 + b"{x"])
