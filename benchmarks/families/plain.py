@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +15,25 @@ from benchmarks.families.inputs import Batch
 from workers.pruning.models.layout.experts import ExpertProjection, Routed
 from workers.pruning.models.layout.structure import Block, Matrix, Tower
 
-Forward = Callable[[Batch], Any]
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """The whole model run once, with nothing of it replaced.
+
+    Attributes:
+        run: given a batch.
+        hidden: last tokens of streams longer than the text, which the model pads by itself.
+    """
+
+    run: Callable[[Batch], Any]
+    hidden: int = 0
+
+    def __call__(self, batch: Batch) -> Any:
+        """Run it."""
+        with torch.no_grad():
+            return self.run(batch)
+
+
 _CLOSE = 1e-4  # relative; sums of the same numbers in another order
 
 
@@ -55,7 +74,7 @@ def square_sums(
     for batch in batches:
 
         def see(module: nn.Module, seen: Tensor, rows: Tensor | None, batch: Batch = batch) -> None:
-            tokens = _real(seen, rows, batch).double()
+            tokens = _real(seen, rows, batch, run.hidden).double()
             for matrix in owners[module]:
                 total = (tokens * tokens).sum(0)
                 found[matrix] = found[matrix] + total if matrix in found else total
@@ -65,8 +84,10 @@ def square_sums(
     return found
 
 
-def _real(seen: Tensor, rows: Tensor | None, batch: Batch) -> Tensor:
+def _real(seen: Tensor, rows: Tensor | None, batch: Batch, hidden: int) -> Tensor:
     mask = batch.get("attention_mask")
+    if hidden and mask is not None and seen.ndim > 2 and seen.shape[1] > mask.shape[1]:
+        seen = seen[:, :-hidden]
     if mask is not None and not bool(mask.all()):
         if rows is not None:
             return seen[mask.flatten().bool()[rows]]

@@ -392,7 +392,10 @@ CHANGES: dict[str, dict[str, Any]] = {
             "hc_lowrank": 8,
         },
     ),
-    "Step3p7ForConditionalGeneration": {"text_config.sliding_window": 16},
+    "Step3p7ForConditionalGeneration": {
+        "text_config.sliding_window": 16,
+        "vision_config.hidden_size": 48,
+    },
     "UnlimitedOcrForConditionalGeneration": _in(
         "vision_config.sam_config", {**SAM, "downsample_channels": [16, 32]}
     ),

@@ -39,8 +39,8 @@ def _noise(_batch: dict[str, Tensor], generator: Any, _model: Any) -> Tensor:
 
 
 def _boxes(batch: dict[str, Tensor], _generator: Any, _model: Any) -> Tensor:
-    corner = torch.tensor([0.1, 0.1, 0.4, 0.4])
-    return corner.expand(*batch["input_ids"].shape, 4).clone()
+    """Words without a place on the page: none takes a patch of the image in."""
+    return torch.zeros(*batch["input_ids"].shape, 4)
 
 
 def _answer(batch: dict[str, Tensor], _generator: Any, _model: Any) -> Tensor:
@@ -73,7 +73,8 @@ _QFORMER = {
     "qformer_attention_mask": _ones(2, 6),
 }
 
-# Class -> `places` of an image in the text; `inputs`: name -> function of batch, generator, model.
+# Class -> `places` of an image in the text; `hidden`, see `plain.Forward`; `pixels` and `inputs`:
+# name -> function of batch, generator and model, or None to take the entry out.
 INPUTS: dict[str, dict[str, Any]] = {
     "WhisperForConditionalGeneration": {
         "inputs": {"input_features": _normal(2, 16, 32), "attention_mask": None}
@@ -192,7 +193,8 @@ INPUTS: dict[str, dict[str, Any]] = {
             "cross_attention_mask": lambda b, *_: torch.ones(*b["input_ids"].shape, 1, 4).long(),
         }
     },
-    "UdopForConditionalGeneration": {"inputs": {"bbox": _boxes}},
+    # The patches that hold words are taken out of the image, which is padded to its length again.
+    "UdopForConditionalGeneration": {"inputs": {"bbox": _boxes}, "hidden": 1},
     "Pix2StructForConditionalGeneration": {
         "inputs": {
             "flattened_patches": _flattened,

@@ -171,13 +171,8 @@ def _reach(adapter: Adapter, bridged: Adapter) -> dict[str, Any]:
 
 
 def _whole(adapter: Adapter) -> plain.Forward:
-    """The whole model run once, with nothing of it replaced."""
-
-    def run(batch: Batch) -> Any:
-        with torch.no_grad():
-            return adapter.forward(batch)
-
-    return run
+    changes = INPUTS.get(type(adapter.model).__name__, {})
+    return plain.Forward(adapter.forward, changes.get("hidden", 0))
 
 
 def _walked(adapter: Adapter, batches: list[Batch]) -> dict[Any, torch.Tensor]:

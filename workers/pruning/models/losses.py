@@ -17,6 +17,7 @@ _MASKED_SHARE = 7  # every seventh token, about BERT's 15 %; fixed so that runs 
 _TEMPERATURE = 0.05
 _NOISE = 0.1  # of an input's standard deviation
 _DECIDING = ("Classification", "ForQuestionAnswering", "ForObjectDetection", "Segmentation")
+_DECIDING += ("ForBlockDiffusion",)
 _DECISIONS = ("logits", "question_answering_score", "start_logits", "end_logits")
 
 
@@ -45,11 +46,12 @@ def training_loss(adapter: Trainable, batch: Batch) -> Tensor:
     - late interaction (ColPali and its kind): contrastive between texts and pages (Faysse et al.,
       ICLR 2025, arXiv 2407.01449, eq. 1 and 2);
     - masked language models: cross-entropy of every seventh token, masked;
-    - classifiers, detectors and models that answer out of a fixed list: cross-entropy against the
-      model's own decision (calibration has no labels);
+    - classifiers, detectors, models that answer out of a fixed list or fill a block: cross-entropy
+      against the model's own decision (calibration has no labels);
     - language models, with or without images: next-token cross-entropy over real text tokens;
     - text encoders without a head: contrastive between the halves of each text (the independent
       cropping of Izacard et al., TMLR 2022, arXiv 2112.09118), mean pooling, temperature 0.05;
+    - models of actions: their own loss of those in the batch;
     - other encoders of images: features of the image with noise against those without
       (`_under_noise`).
 
@@ -69,6 +71,7 @@ def training_loss(adapter: Trainable, batch: Batch) -> Tensor:
         ("labels" in adapter.accepted and adapter.model.can_generate(), _next_token),
         (bare and not sees and "input_ids" in adapter.accepted, _halves_contrastive),
         (sees and (bare or name.endswith("ImageModeling")), _under_noise),
+        ("actions" in batch, _own_loss),
     ):
         if applies:
             return loss_of(adapter, batch)
@@ -245,6 +248,10 @@ def needs_pairs(batch: Batch) -> None:
         raise CalibrationDataError(
             "A contrastive loss compares the records of a batch; give at least two records."
         )
+
+
+def _own_loss(adapter: Trainable, batch: Batch) -> Tensor:
+    return _loss_of(adapter.call(batch))
 
 
 def _loss_of(output: Any) -> Tensor:

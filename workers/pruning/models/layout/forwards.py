@@ -47,20 +47,28 @@ def with_own_cache(args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
 def _own(value: Any) -> Any:
     if not isinstance(value, Cache):
         return value
-    layers = getattr(value, "layers", ())
-    if not any(isinstance(t, Tensor) and t.numel() for each in layers for t in vars(each).values()):
+    layers = [vars(layer) for layer in getattr(value, "layers", ())]
+    if not any(_holds(each) for layer in layers for each in layer.values()):
         return None
     mine = copy(value)
-    mine.layers = [_copied(layer) for layer in layers]
+    mine.layers = []
+    for layer in value.layers:
+        mine.layers.append(copied := copy(layer))
+        vars(copied).update({name: _cloned(each) for name, each in vars(layer).items()})
     return mine
 
 
-def _copied(layer: Any) -> Any:
-    mine = copy(layer)
-    for name, value in vars(layer).items():
-        if isinstance(value, Tensor):
-            setattr(mine, name, value.clone())  # some are written to in place
-    return mine
+def _holds(value: Any) -> bool:
+    if isinstance(value, dict):  # of several states
+        return any(map(_holds, value.values()))
+    return isinstance(value, Tensor) and value.numel() > 0
+
+
+def _cloned(value: Any) -> Any:
+    """Some tensors of a cache are written to in place."""
+    if isinstance(value, dict):
+        return {key: _cloned(each) for key, each in value.items()}
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 Slot = int | str  # a positional index or a keyword

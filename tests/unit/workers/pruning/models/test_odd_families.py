@@ -27,30 +27,28 @@ def loaded(name: str, place: Path) -> tuple[Adapter, list[dict[str, Tensor]]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "unreached"),
+    "name",
     [
-        ("Gemma3nForCausalLM", ()),  # later layers read the keys and values of earlier ones
-        ("PI0ForConditionalGeneration", ("ecoflap",)),  # one stack reads the other's cache
-        ("PvtV2ForImageClassification", ()),  # blocks return sizes beside hidden states
-        ("Emu3ForConditionalGeneration", ()),  # lists of holders whose parts are called
-        ("Swinv2ForImageClassification", ()),  # matrices of two columns
-        ("ColPaliForRetrieval", ()),
+        "Gemma3nForCausalLM",  # later layers read the keys and values of earlier ones
+        "PI0ForConditionalGeneration",  # one stack reads the other's cache
+        "Qwen4ExpForConditionalGeneration",  # a cache holds positions before the first block
+        "PvtV2ForImageClassification",  # blocks return sizes beside hidden states
+        "Emu3ForConditionalGeneration",  # lists of holders whose parts are called
+        "Swinv2ForImageClassification",  # matrices of two columns
+        "ColPaliForRetrieval",
     ],
 )
-def test_a_family_passes(name: str, unreached: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_family_passes(name: str, tmp_path: Path) -> None:
     found = attempt(name, tmp_path)
     assert found["built"] == "ok"
-    failed = {check: why for check, why in found["checks"].items() if why != "ok"}
-    assert failed.keys() == set(unreached), failed
-    assert found["checks"].keys() == set(CHECKS)
+    assert found["checks"] == dict.fromkeys(CHECKS, "ok")
 
 
 def test_decoders_that_share_weights_are_walked_too(tmp_path: Path) -> None:
     """DiffusionGemma: the decoder has no weight of its own and reads the prompt's cache."""
     found = attempt("DiffusionGemmaForBlockDiffusion", tmp_path)
     assert "model.decoder.layers" in found["towers"]
-    assert found["checks"]["statistics"] == "ok"
-    assert found["checks"]["ecoflap"].startswith("recipe_not_applicable")
+    assert found["checks"] == dict.fromkeys(CHECKS, "ok")
 
 
 TOWERS = {
