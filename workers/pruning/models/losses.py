@@ -16,8 +16,13 @@ from workers.pruning.models.layout.replay import Batch
 _MASKED_SHARE = 7  # every seventh token, about BERT's 15 %; fixed so that runs repeat
 _TEMPERATURE = 0.05
 _NOISE = 0.1  # of an input's standard deviation
-_DECIDING = ("Classification", "ForQuestionAnswering", "ForObjectDetection", "Segmentation")
-_DECIDING += ("ForBlockDiffusion",)
+_DECIDING = (
+    "Classification",
+    "ForQuestionAnswering",
+    "ForObjectDetection",
+    "Segmentation",
+    "ForBlockDiffusion",
+)
 _DECISIONS = ("logits", "question_answering_score", "start_logits", "end_logits")
 
 
