@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from app.planning.model_files.files import number, section
+from app.errors import ModelLoadError
+from app.planning.model_files.files import MOST_TENSORS, number, section
 
 _PACKED = 3  # dimensions
 _GATED = re.compile(r"gate_up|input_linear|\.fc1\b")
@@ -32,7 +33,7 @@ def packed_experts(
     Returns:
         `0.gate_proj`, `0.up_proj`, `1.gate_proj`, ...; nothing for a tensor that packs no experts.
     """
-    counts = set(_counts(config))
+    counts = {count for count in _counts(config) if count <= MOST_TENSORS}
     last = key.removesuffix(".weight").rpartition(".")[2]
     if _ONE_BELOW_THE_OTHER.search(key) and counts:
         count = max(counts)
@@ -49,6 +50,16 @@ def packed_experts(
         for index in range(shape[0])
         for label in labels
     }
+
+
+def check_number(matrices: int) -> None:
+    """Refuse a checkpoint whose header says that it packs more matrices than any model has.
+
+    Raises:
+        ModelLoadError: there are more.
+    """
+    if matrices > MOST_TENSORS:
+        raise ModelLoadError(f"the checkpoint has more than {MOST_TENSORS} matrices")
 
 
 def chosen_experts(config: Mapping[str, Any]) -> int:

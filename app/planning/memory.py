@@ -8,11 +8,12 @@ against measurements.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Self
 
 from app.domain.submission import CalibrationSpec, JobSpec
-from app.planning.experts import chosen_experts, packed_experts
-from app.planning.model_files.files import number, section
+from app.planning.experts import check_number, chosen_experts, packed_experts
+from app.planning.model_files.files import MOST_TENSORS, number, section
 from app.planning.model_files.headers import StoredTensor
 from app.recipes.modality import Modality
 from app.recipes.pattern import FEWEST_INPUTS
@@ -128,9 +129,12 @@ def _blocks(tensors: Mapping[str, StoredTensor], config: Mapping[str, Any]) -> l
     for key in tensors:
         if match := _BLOCK.match(key):
             members.setdefault(match[0], []).append(key)
-    found = []
+    found, count = [], 0
     for name, keys in members.items():
-        matrices = dict(each for key in keys for each in _matrices(key, tensors[key].shape, config))
+        every = (each for key in keys for each in _matrices(key, tensors[key].shape, config))
+        matrices = dict(islice(every, MOST_TENSORS + 1))
+        count += len(matrices)
+        check_number(count)
         if matrices:
             inputs = {(_input(key), shape[1]): shape[1] for key, shape in matrices.items()}
             numel = sum(tensors[key].numel for key in keys)

@@ -6,12 +6,12 @@ on the names in the checkpoint's files stand in for it; a test holds them agains
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from app.errors import PatternUnmatchedError, RecipeError
-from app.planning.experts import packed_experts
+from app.planning.experts import check_number, packed_experts
 from app.planning.memory import modality_of
 from app.planning.model_files.headers import BITS, StoredTensor
 from app.recipes.coverage import (
@@ -92,7 +92,7 @@ def candidates(
     tensors: Mapping[str, StoredTensor], config: Mapping[str, Any], recipe: Recipe
 ) -> Iterator[PlannedMatrix]:
     """The matrices inside blocks that could be pruned, whatever the recipe targets."""
-    uniform = recipe.allocation.same_share
+    uniform, number = recipe.allocation.same_share, 0
     experts = has_experts(tensors)
     for key, tensor in tensors.items():
         modality = modality_of(key)
@@ -104,6 +104,8 @@ def candidates(
         if part is not None and not names_steering(recipe.targets, part):
             continue
         for name, shape in _matrices(key, tensor.shape, config):
+            number += 1
+            check_number(number)
             yield PlannedMatrix(
                 key,
                 name,
@@ -142,18 +144,31 @@ def _part(shape: tuple[int, int], parts: int) -> tuple[int, int]:
 
 
 def coverage_of(
-    tensors: Mapping[str, StoredTensor], config: Mapping[str, Any], recipe: Recipe
+    tensors: Mapping[str, StoredTensor],
+    config: Mapping[str, Any],
+    recipe: Recipe,
+    matrices: Iterable[PlannedMatrix],
 ) -> Coverage:
-    """What the recipe reaches of the model, as far as names and shapes tell."""
+    """What the recipe reaches of the model, as far as names and shapes tell.
+
+    Args:
+        tensors: of the checkpoint.
+        config: its config.json.
+        recipe: what to prune.
+        matrices: those that are `prunable` by it.
+    """
     reached = Counter[str]()
-    for matrix in prunable(tensors, config, recipe):
+    for matrix in matrices:
         reached[matrix.file_key] += matrix.numel
     everything = Recipe(sparsity=0.5, targets=("*", *_STEERED), include_bridge=True)
-    able = {m.file_key: m for m in candidates(tensors, config, everything)}
+    left = {key: tensor for key, tensor in tensors.items() if reached[key] < tensor.numel}
+    able = {m.file_key: m for m in candidates(left, config, everything)}
     experts = has_experts(tensors)
     found = []
     for key, tensor in tensors.items():
-        if key not in able:
+        if key not in left:
+            reason = ""
+        elif key not in able:
             reason = _why_no_matrix(key, tensor)
         elif able[key].modality is Modality.BRIDGE and not recipe.include_bridge:
             reason = BRIDGE

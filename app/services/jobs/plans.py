@@ -77,7 +77,7 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
         matrices = prunable(outline.tensors, outline.config, recipe)
     told, coverage = _warnings(spec, matrices), None
     if isinstance(recipe, Recipe) and outline.tensors:
-        coverage = coverage_of(outline.tensors, outline.config, recipe)
+        coverage = coverage_of(outline.tensors, outline.config, recipe, matrices)
         told = [coverage.warning, *told] if coverage.warning else told
     if isinstance(recipe, Recipe):
         unmatched = check_patterns(outline.tensors, outline.config, recipe)

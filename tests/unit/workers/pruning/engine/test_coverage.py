@@ -23,7 +23,8 @@ def covered(directory, recipe=RECIPE):
 def planned(directory, recipe=RECIPE):
     loaded = load_model(directory)
     config = json.loads((directory / "config.json").read_text())
-    return plan.coverage_of(loaded.checkpoint.tensors, config, recipe)
+    tensors = loaded.checkpoint.tensors
+    return plan.coverage_of(tensors, config, recipe, plan.prunable(tensors, config, recipe))
 
 
 def test_every_weight_is_reached_or_left(family_directory):

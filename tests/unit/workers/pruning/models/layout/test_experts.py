@@ -1,22 +1,25 @@
 """Packed experts: what is reached, what they compute, what they see, what is written back."""
 
 import functools
+import weakref
 from collections import defaultdict
 
 import pytest
 import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from app.recipes.recipe import Recipe, build_recipe
-from tests.models_of_experts import TEXT
-from tests.tiny_models import records, stored_as
+from tests.models_of_experts import TEXT, tiny
+from tests.tiny_models import records, save, stored_as, tokenizer
 from workers.pruning.calibration.gradients import each_gradient
 from workers.pruning.calibration.statistics import Calibration, Hessian, SquareSum
 from workers.pruning.calibration.walk import steps
 from workers.pruning.engine.prune import prune
 from workers.pruning.engine.targets import find_targets
 from workers.pruning.memory import Memory, stored
+from workers.pruning.models.conversions import Assembled
 from workers.pruning.models.export import copy_checkpoint, export_checkpoint, write_back
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
@@ -246,3 +249,33 @@ def test_weights_are_views_of_the_files_and_nothing_is_copied(experts_directory)
     routed[0].weight.zero_()
     after = adapter.call(batches_of(adapter)[0]).logits
     assert not torch.equal(before, after)
+
+
+def test_experts_of_one_block_are_in_memory_at_a_time(tmp_path, monkeypatch):
+    """What is put together and still alive never exceeds a block, of the eight that there are."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    config = tiny(MixtralConfig, num_hidden_layers=8, hidden_size=64, intermediate_size=128)
+    save(source, MixtralForCausalLM, config, tokenizer())
+    copy_checkpoint(source, target)
+    alive, most = {}, 0
+    read = Assembled.read
+
+    def counted(weight, dtype):
+        nonlocal most
+        made = read(weight, dtype)
+        storage = made.untyped_storage()
+        alive[id(storage)] = made.nbytes
+        weakref.finalize(made, alive.pop, id(storage), None)
+        most = max(most, sum(alive.values()))
+        return made
+
+    monkeypatch.setattr(Assembled, "read", counted)
+    adapter = adapt(load_model(source, memory=Memory(target)))
+    prune(adapter, build_recipe("wanda", {}, "unstructured", sparsity=0.5), batches_of(adapter))
+    blocks = [
+        sum(m.weight.nbytes for m in block.matrices if m.routed)
+        for tower in adapter.towers
+        for block in tower.blocks
+    ]
+    assert 0 < most <= max(blocks)
+    assert max(blocks) * 7 < sum(blocks)
