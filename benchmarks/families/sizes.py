@@ -215,7 +215,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "DeepseekVLHybridForConditionalGeneration": _in("high_res_vision_config", SAM),
     "DiffusionGemmaForBlockDiffusion": {
         **_in("text_config", {"global_head_dim": 16, "head_dim": 8, "num_experts": 4}),
-        **_in("text_config", {"top_k_experts": 2, "moe_intermediate_size": 16}),
+        **_in("text_config", {"top_k_experts": 2, "moe_intermediate_size": 24}),
         "vision_config.pooling_kernel_size": 2,
         "vision_config.position_embedding_size": 16,
         "canvas_length": 8,
@@ -276,6 +276,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "vision_config.output_proj_dims": 32,
         "vision_config.mm_posemb_size": 16,
     },
+    "Glm5NextForConditionalGeneration": {"text_config.intermediate_size": 256},
     "Glm46VForConditionalGeneration": {"text_config.rope_parameters": _rope(2, 1, 1)},
     "Glm4vForConditionalGeneration": {"text_config.rope_parameters": _rope(2, 1, 1)},
     "Glm4vMoeForConditionalGeneration": {

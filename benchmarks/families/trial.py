@@ -1,6 +1,7 @@
 """One family through a job's path: built, saved, loaded, pruned by five methods, read again."""
 
 import json
+import re
 import resource
 import shutil
 import time
@@ -156,7 +157,7 @@ def _reach(adapter: Adapter, bridged: Adapter) -> dict[str, Any]:
     reached = find_targets(
         bridged.towers, build_recipe("magnitude", {}, "unstructured", sparsity=0.5)
     )
-    inside = sum(m.numel for m in reached.blocks if id(m.parameter) in blocks)
+    inside = sum(m.numel for m, b in reached.blocks.items() if re.search(r"\.\d+(\.|$)", b.name))
     return {
         "towers": {
             t.name: [str(t.modality), len(t.blocks), sum(len(b.matrices) for b in t.blocks)]
