@@ -111,6 +111,9 @@ class RecipeOptions(Strict):
     include_bridge: bool = Field(
         default=False, description="prune projectors and Q-Former too, which are left alone else"
     )
+    expert_tokens: int = Field(
+        default=32, ge=1, description="experts that fewer tokens reach are pruned by magnitude"
+    )
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     def implied_sparsity(self) -> float | None:
@@ -385,15 +388,8 @@ def _generated(request: JobRequest) -> EvaluationSpec | None:
 
 def _recipe(request: JobRequest) -> Recipe:
     sparsity = request.sparsity
-    common = {
-        "sparsity": request.implied_sparsity() if sparsity is None else sparsity,
-        "targets": request.targets,
-        "ignore": request.ignore,
-        "allow_unmatched": request.allow_unmatched,
-        "split_qkv": request.split_qkv,
-        "include_bridge": request.include_bridge,
-        "seed": request.seed,
-    }
+    common = request.model_dump(include=set(RecipeOptions.model_fields) - {"pattern"})
+    common["sparsity"] = request.implied_sparsity() if sparsity is None else sparsity
     if request.recipe is not None:
         return complete(request.recipe, **common)
     return build_recipe(request.method, request.parameters, request.pattern, **common)

@@ -197,6 +197,7 @@ def routed(**fields):
         {"allow_unmatched": True},
         {"split_qkv": True},
         {"include_bridge": True},
+        {"expert_tokens": 5},
     ],
 )
 def test_a_method_that_prunes_routes_is_asked_nothing_of_weights(field):
