@@ -153,32 +153,27 @@ def coverage_of(adapter: Adapter, recipe: Recipe, targets: Targets) -> Coverage:
             if here in seen:
                 continue
             seen.add(here)
+            full = f"{path}.{name}" if path else name
+            in_block = here in inside or here in known
             if here in known:
                 matrix = known[here]
                 reason = why_not(recipe, matrix.modality, _names(matrix), experts=experts)
             else:
-                reason = _why_no_matrix(adapter, path, module, parameter, inside=here in inside)
-            full = f"{path}.{name}" if path else name
-            found.append(
-                Covered(
-                    full, parameter.numel(), reached[here], here in inside | known.keys(), reason
-                )
-            )
+                reason = _why_no_matrix(adapter, full, module, in_block=in_block)
+            found.append(Covered(full, parameter.numel(), reached[here], in_block, reason))
     return Coverage.of(found)
 
 
-def _why_no_matrix(
-    adapter: Adapter, path: str, module: nn.Module, parameter: nn.Parameter, *, inside: bool
-) -> str:
+def _why_no_matrix(adapter: Adapter, name: str, module: nn.Module, *, in_block: bool) -> str:
     if isinstance(module, nn.Embedding):
         return EMBEDDING
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return CONVOLUTION
-    if path in adapter.irreversible:
+    if name in adapter.irreversible:
         return IRREVERSIBLE
-    if any(path == bridge or path.startswith(f"{bridge}.") for bridge in adapter.bridges):
+    if any(name.startswith(f"{bridge}.") for bridge in adapter.bridges):
         return BRIDGE
-    if isinstance(module, nn.Linear) and parameter is module.weight and not inside:
+    if isinstance(module, nn.Linear) and name.endswith(".weight") and not in_block:
         untyped: Any = adapter.model
         return HEAD if module is untyped.get_output_embeddings() else OUTSIDE
     return NO_LINEAR_LAYER

@@ -61,7 +61,7 @@ class Adapter(RecordEncoder):
         towers: in execution order.
         warnings: what the caller must know: matrices that cannot be observed, guesses made.
         bridges: projectors and the like that are not among the towers.
-        irreversible: modules whose weights cannot be written back to the files.
+        irreversible: parameters that cannot be written back to the files.
         memory: what of the model is in memory.
         forms: filled by replay; see there.
     """

@@ -140,13 +140,13 @@ class MatrixFinder:
     where it is met first.
 
     Attributes:
-        dense: weights that cannot be written back to the files.
+        dense: names of parameters that cannot be written back to the files.
     """
 
     def __init__(self, model: nn.Module, file_keys: FileKeys, *, split_qkv: bool) -> None:
         self._file_keys = file_keys
         self._split_qkv = split_qkv
-        self.dense: list[str] = []
+        self.dense: dict[str, None] = {}  # in order, each once
         self._seen: set[tuple[int, str]] = set()
         self._names: dict[int, list[str]] = defaultdict(list)
         for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -185,9 +185,10 @@ class MatrixFinder:
             if isinstance(weight.parameter, Assembled):
                 yield from _from_files(known, name + suffix, weight.parameter, place)
                 continue
-            places = self._file_keys.of(tuple(self._names[weight.parameter.data_ptr()]))
+            names = self._names[weight.parameter.data_ptr()]
+            places = self._file_keys.of(tuple(names))
             if not places:
-                self.dense.append(name)
+                self.dense[names[0]] = None
                 return
             yield known(
                 name=name + suffix,
