@@ -38,6 +38,7 @@ from app.recipes.recipe import (
     complete,
     find_method,
 )
+from app.recipes.reconstruction import NoReconstruction, Reconstruction
 from app.recipes.routing import Routing
 from app.strict import Strict
 
@@ -84,13 +85,18 @@ class CalibrationSpec(Strict):
 
 
 class RecipeOptions(Strict):
-    """What any method can be told: the pattern of the zeros, and where they may be."""
+    """What any method can be told: where the zeros may be, and what becomes of the rest."""
 
     pattern: str = Field(
         default="unstructured",
         pattern=r"^(unstructured|[1-9]\d?:[1-9]\d?)$",
         description="unstructured, or N:M: n of every m consecutive inputs are kept",
         examples=["unstructured", "2:4"],
+    )
+    reconstruction: Reconstruction = Field(
+        default=NoReconstruction(),
+        description="what becomes of the weights that stay: none leaves them, least-squares solves "
+        "for them on the calibration set, whatever the method",
     )
     targets: ModulePatterns = Field(
         default=("*",),
@@ -258,6 +264,11 @@ class JobRequest(
             raise PydanticCustomError(
                 "pattern_given_twice", "the recipe has a pattern of its own; leave pattern out"
             )
+        if self.reconstruction != _default("reconstruction"):
+            raise PydanticCustomError(
+                "reconstruction_given_twice",
+                "the recipe has a reconstruction of its own; leave reconstruction out",
+            )
         pattern = self.recipe.pattern
         return 1 - pattern.n / pattern.m if isinstance(pattern, NM) else None
 
@@ -355,7 +366,7 @@ def _resolved(request: JobRequest) -> JobSpec:
         method = find_method(request.method)
         name, needs_data, routes = method.name, method.needs_data, method.prunes == "routes"
     recipe = _routing(request) if routes else _recipe(request)
-    if request.recipe is not None and isinstance(recipe, Recipe):
+    if isinstance(recipe, Recipe) and (request.recipe is not None or recipe.solves):
         needs_data = recipe.needs_data
     return JobSpec(
         model=request.model,
@@ -388,8 +399,10 @@ def _generated(request: JobRequest) -> EvaluationSpec | None:
 
 def _recipe(request: JobRequest) -> Recipe:
     sparsity = request.sparsity
-    common = request.model_dump(include=set(RecipeOptions.model_fields) - {"pattern"})
+    own = {"pattern", "reconstruction"}  # parts of a recipe
+    common = request.model_dump(include=set(RecipeOptions.model_fields) - own)
     common["sparsity"] = request.implied_sparsity() if sparsity is None else sparsity
     if request.recipe is not None:
         return complete(request.recipe, **common)
+    common["reconstruction"] = request.reconstruction
     return build_recipe(request.method, request.parameters, request.pattern, **common)

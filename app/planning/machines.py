@@ -15,6 +15,7 @@ from app.domain.submission import JobSpec
 from app.errors import NotFoundError, UserError
 from app.planning.memory import ModelLayout
 from app.recipes.recipe import Recipe
+from app.recipes.reconstruction import LeastSquares
 
 # Workers give a sign of life once a minute; a class without one for this long has none, by all we
 # know: they have been scaled to zero, or are gone.
@@ -23,6 +24,7 @@ SILENT = timedelta(minutes=5)
 _EFFICIENCY = 0.7  # of a model's products, against one large product
 _BACKWARD = 4.0  # forward passes that one with its backward costs, blocks run twice
 _SKIPPED = 0.5  # what prefix caching leaves of a forward with one matrix shaken
+_WALK = 2.0  # forward passes that a walk costs, blocks run twice
 _CHOOSING = 1.2e-8  # seconds to choose and write one weight
 _CHECKED = 4e8  # bytes read back, hashed and counted in a second
 _START = 1.0  # seconds of every job: configuration, tokenizer, report
@@ -260,8 +262,15 @@ def _pruning(layout: ModelLayout, spec: JobSpec, one: float, rate: float) -> flo
         passes = _BACKWARD * scoring.backwards + _SKIPPED * matrices * scoring.perturbed
         seconds += min(scoring.samples, samples) * one * passes
     seconds += (importance.forwards + _BACKWARD * importance.backwards) * dense
-    if importance.statistic == "second-moments":
+    if importance.statistic == "second-moments" or recipe.solves:
         seconds += _second_order(layout, spec.calibration.max_length, samples, rate)
+    if isinstance(recipe.reconstruction, LeastSquares):
+        if importance.schedule != "sequential":  # a walk of its own
+            seconds += _WALK * dense
+        products = sum(
+            rows * columns**2 for block in layout.blocks for rows, columns in block.shapes
+        )
+        seconds += 2 * (recipe.reconstruction.steps + 3) * products / rate
     return seconds
 
 

@@ -304,8 +304,10 @@ def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
         kept = held.bounded(importance.bytes_per_weight(held.layout.width) * prunable)
         solving = importance.bytes_per_row_weight * batches * largest
         stages["pruning"] = held.differentiating(rows) + kept + solving
+        if recipe.solves:
+            stages["solving"] = held.replaying(_second_moments) + kept
     else:
-        second = importance.statistic == "second-moments"
+        second = importance.statistic == "second-moments" or recipe.solves
         stages["pruning"] = held.replaying(_second_moments if second else _scores)
     return stages
 

@@ -1,7 +1,8 @@
-"""What to prune and how: a recipe is allocation x importance x pattern at a target sparsity.
+"""What to prune and how: allocation x importance x pattern x reconstruction at a target sparsity.
 
 Allocation says how much of each matrix goes, importance which weights go first, the pattern which
-shape the zeros take. A named method (`wanda`, `magnitude`, ...) is a preset of the three.
+shape the zeros take, reconstruction what becomes of the weights that stay. A named method (`wanda`,
+`magnitude`, ...) is a preset of them.
 """
 
 import difflib
@@ -13,12 +14,13 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from app.errors import MethodParameterError, RecipeError, UnknownMethodError
 from app.messages import in_words
 from app.recipes.allocation import AnyAllocation, Reused, Uniform
-from app.recipes.method import Importance, Method, RouteMethod, Staged, WeightMethod
+from app.recipes.method import Importance, Method, RouteMethod, Schedule, Staged, WeightMethod
 from app.recipes.methods import IMPORTANCES, METHODS
 from app.recipes.methods.magnitude import Magnitude
 from app.recipes.modality import Modality, Target, targets_of
 from app.recipes.module_patterns import ModulePatterns
 from app.recipes.pattern import NM, Pattern, Unstructured
+from app.recipes.reconstruction import NoReconstruction, Reconstruction
 from app.recipes.routing import Routing
 from app.strict import Strict
 
@@ -51,6 +53,9 @@ class RecipeParts(Strict):
     allocation: AnyAllocation = Field(default=Uniform(), description="how much of each matrix goes")
     importance: AnyImportance = Field(default=Magnitude(), description="which weights go first")
     pattern: Pattern = Field(default=Unstructured(), description="which shape the zeros take")
+    reconstruction: Reconstruction = Field(
+        default=NoReconstruction(), description="what becomes of the weights that stay"
+    )
 
 
 class Recipe(RecipeParts):
@@ -86,15 +91,34 @@ class Recipe(RecipeParts):
                 raise ValueError(f"{self.pattern.n}:{self.pattern.m} fixes sparsity at {share:g}")
             if isinstance(self.importance, Staged) and self.importance.stages > 1:
                 raise ValueError("an n:m pattern fixes sparsity, so there are no stages towards it")
+        if self.solves and self.importance.schedule == "joint":
+            raise ValueError(f"{self.importance.kind} solves for all weights that stay by itself")
+        if self.solves and isinstance(self.importance, Staged) and self.importance.stages > 1:
+            raise ValueError("weights are solved for at the end, so there are no stages before it")
         self.allocation.check(self.sparsity, self.pattern)
         return self
+
+    @property
+    def solves(self) -> bool:
+        """The weights that stay are solved for, on second moments of the pruned model's inputs."""
+        return not isinstance(self.reconstruction, NoReconstruction)
+
+    @property
+    def updates_weights(self) -> bool:
+        """Weights that stay change too."""
+        return self.importance.updates_weights or self.solves
+
+    @property
+    def schedule(self) -> Schedule:
+        """When weights go; solving takes them block after block, whatever ranks them."""
+        return "sequential" if self.solves else self.importance.schedule
 
     @property
     def needs_data(self) -> bool:
         """A calibration set is read."""
         scoring = self.allocation.scoring
         scored = scoring is not None and not isinstance(scoring, Reused)
-        return self.importance.needs_data or scored
+        return self.importance.needs_data or scored or self.solves
 
     def sparsity_of(self, modality: Modality) -> float:
         """Target of a modality; zero where a target per modality leaves it out."""
@@ -135,7 +159,7 @@ def build_recipe(name: str, parameters: dict[str, Any], pattern: str, **common: 
         name: of a method that prunes weights.
         parameters: values for the method's own fields.
         pattern: `unstructured` or `N:M`.
-        **common: the remaining fields of `Recipe` (sparsity, targets, ignore, seed).
+        **common: the remaining fields of `Recipe` (sparsity, reconstruction, targets, seed, ...).
 
     Raises:
         UnknownMethodError: there is no such method.
@@ -170,7 +194,7 @@ def complete(parts: RecipeParts, **common: Any) -> Recipe:
         RecipeError: the parts, or target and parts, do not fit together.
     """
     try:
-        return Recipe(**dict(parts), **common)
+        return Recipe(**{**dict(parts), **common})
     except ValidationError as error:
         raise RecipeError("; ".join(_said(issue) for issue in error.errors())) from error
 

@@ -88,14 +88,14 @@ def compute(cell: Cell) -> dict[str, Any]:
     """Prune, measure; the row keeps a value per record, so that rows can be paired."""
     started = time.process_time()
     subject = find_subject(cell.subject)
-    records = _records(subject.data, Purpose.EVALUATION, cell.samples, 0)
+    records = records_of(subject.data, Purpose.EVALUATION, cell.samples, 0)
     adapter = load(cell.subject)
     reached = 0.0
     with measuring(adapter, subject.metric, records) as (metric, looked_at):
         if cell.pruner == DENSE or not isinstance(metric, OwnMetric):
             found = metric.before(looked_at)[subject.metric]
         if cell.pruner != DENSE:
-            shown = _records(subject.data, Purpose.CALIBRATION, cell.calibration, cell.seed)
+            shown = records_of(subject.data, Purpose.CALIBRATION, cell.calibration, cell.seed)
             with torch.enable_grad():  # gradient-based methods differentiate the loss
                 reached = prune_as_told(adapter, cell.pruner, cell.sparsity, cell.seed, shown)
             found = metric.after(looked_at)[subject.metric]
@@ -110,7 +110,7 @@ def compute(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _records(name: str, part: Purpose, samples: int, seed: int) -> list[Record]:
+def records_of(name: str, part: Purpose, samples: int, seed: int) -> list[Record]:
     if name == PROSE:
         return prose(part, seed)[:samples]
     return list(load_dataset(name, part, samples=samples, seed=seed).records)

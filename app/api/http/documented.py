@@ -56,6 +56,10 @@ CODES = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "The recipe has a pattern of its own; leave pattern out.",
     ),
+    "reconstruction_given_twice": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The recipe has a reconstruction of its own; leave reconstruction out.",
+    ),
     "method_and_recipe": (
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "Give a method or a recipe, not both.",

@@ -125,6 +125,14 @@ class Hessian(Statistic):
             self.total[panel, start:] += product
 
 
+def squares_of(hessian: Hessian) -> SquareSum:
+    """The sums of squares among the second moments."""
+    found = SquareSum(len(hessian.total), hessian.total.device)
+    found.total = hessian.total.diagonal().clone()
+    found.samples, found.tokens = hessian.samples, hessian.tokens
+    return found
+
+
 class _Needed(Exception):  # noqa: N818 (control flow: something depends on a product left out)
     pass
 

@@ -81,12 +81,12 @@ class BlockCheckpoints:
 
 def change(recipe: Recipe, matrix: Matrix, outcome: Outcome) -> Tensor:
     """What pruning did to a matrix: the bits of what went, or all weights where they were moved."""
-    return matrix.weight.clone() if recipe.importance.updates_weights else pack(outcome.mask)
+    return matrix.weight.clone() if recipe.updates_weights else pack(outcome.mask)
 
 
 def apply(recipe: Recipe, matrix: Matrix, kept: Tensor) -> None:
     """Do to a matrix what `change` saw."""
-    if recipe.importance.updates_weights:
+    if recipe.updates_weights:
         matrix.weight.copy_(kept)
     else:
         mask = unpack(kept, list(matrix.weight.shape))

@@ -1,6 +1,6 @@
 """Carry a recipe out on a model in memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,9 +12,16 @@ from app.errors import AllocationScoreError, CalibrationDataError, NonFiniteErro
 from app.recipes.allocation_scores import AllocationScores
 from app.recipes.pruning_report import PruningReport
 from app.recipes.recipe import Recipe
+from app.recipes.reconstruction import LeastSquares
 from workers.pruning.allocation.ecoflap import measure, share_out
 from workers.pruning.calibration.backward import Backward
-from workers.pruning.calibration.statistics import Calibration
+from workers.pruning.calibration.statistics import (
+    Calibration,
+    Hessian,
+    S,
+    Statistic,
+    squares_of,
+)
 from workers.pruning.calibration.walk import first_holding
 from workers.pruning.engine.block_checkpoints import apply, change
 from workers.pruning.engine.dense_pass import MAGNITUDE, Digests, Rank
@@ -32,6 +39,7 @@ from workers.pruning.importance.criterion import Criterion, Outcome, naming
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Matrix
+from workers.pruning.reconstruction.least_squares import LeastSquaresSolver
 from workers.pruning.resume import Checkpoints, Entry, NoCheckpoints
 from workers.pruning.selection.selection import Selection
 
@@ -96,8 +104,9 @@ def checked(
     """What to prune, by which criterion; raises as `prune` does."""
     targets = find_targets(adapter.towers, recipe, batches)
     criterion = find_criterion(recipe)
-    if not batches and recipe.importance.needs_data:
-        raise CalibrationDataError(f"{recipe.importance.kind} needs calibration data")
+    if not batches and (recipe.importance.needs_data or recipe.solves):
+        needing = recipe.importance if recipe.importance.needs_data else recipe.reconstruction
+        raise CalibrationDataError(f"{needing.kind} needs calibration data")
     kept = checkpoints or NoCheckpoints()
     if kept.get("finite") is None:
         for matrix in targets.blocks:
@@ -114,7 +123,8 @@ def _carry_out(stage: Stage, scores: AllocationScores | None, digests: Digests) 
     if ranks is None:
         ranks = ranked(stage)
         digests.keep(ranks)
-    _SCHEDULES[recipe.importance.schedule](stage, ranks, _selections(stage, ranks, scores))
+    carry_out = _solving if recipe.solves else _SCHEDULES[recipe.importance.schedule]
+    carry_out(stage, ranks, _selections(stage, ranks, scores))
 
 
 def _selections(
@@ -161,12 +171,53 @@ def _sequentially(
     stage: Stage, _ranks: Mapping[Matrix, Rank], selections: Mapping[Matrix, Selection]
 ) -> None:
     """Prune each block on what the pruned blocks before it hand over."""
-    targets, criterion, builder = stage.targets, stage.criterion, stage.builder
+    criterion = stage.criterion
     if criterion.statistic is None:
         raise TypeError(f"{type(criterion).__name__} is sequential but watches nothing")
+
+    def prune_one(matrix: Matrix, weight: torch.Tensor, statistic: Statistic) -> Outcome:
+        return criterion.prune(weight, statistic, selections[matrix])
+
+    _block_by_block(stage, selections, criterion.statistic, prune_one)
+
+
+def _solving(
+    stage: Stage, ranks: Mapping[Matrix, Rank], selections: Mapping[Matrix, Selection]
+) -> None:
+    """Choose as the importance does, then solve for what stays; block after block."""
+    settings = stage.recipe.reconstruction
+    if not isinstance(settings, LeastSquares):
+        raise TypeError(f"{settings.kind} solves for nothing")
+    solver = LeastSquaresSolver(settings)
+    criterion = stage.criterion
+
+    def choose(matrix: Matrix, weight: torch.Tensor, hessian: Hessian) -> Outcome:
+        if stage.recipe.importance.schedule == "sequential":
+            own = hessian if criterion.statistic is Hessian else squares_of(hessian)
+            return criterion.prune(weight, own, selections[matrix])
+        rank = ranks[matrix]
+        return rank.criterion.drop(weight, rank.digest, selections[matrix])
+
+    def prune_one(matrix: Matrix, weight: torch.Tensor, hessian: Hessian) -> Outcome:
+        dense = weight.clone()
+        chosen = choose(matrix, weight, hessian)
+        solution = solver.solve(weight, dense, chosen.mask, hessian)
+        return replace(chosen, error=solution.error)
+
+    _block_by_block(stage, selections, Hessian, prune_one)
+
+
+def _block_by_block(
+    stage: Stage,
+    selections: Mapping[Matrix, Selection],
+    statistic: type[S],
+    prune_one: Callable[[Matrix, torch.Tensor, S], Outcome],
+) -> None:
+    """Prune each block, given the statistic of its inputs after the pruned blocks before it."""
+    targets, builder = stage.targets, stage.builder
     checkpoints = stage.block_checkpoints("pruned")
     done = checkpoints.blocks(partial(_again, stage))
-    calibration = Calibration(criterion.statistic)
+    calibration = Calibration(statistic)
     for step in stage.walk("pruned", done) if targets.last not in done else ():
         if step.block in done:
             continue
@@ -174,13 +225,12 @@ def _sequentially(
         due = targets.due.get(step.block, ())
         with checkpoints.finishing(step.block) as changes:
             for matrix in due:
-                selection = selections[matrix]
-                statistic = calibration.of(matrix)
-                seen = None if statistic is None else statistic.tokens
-                weight = matrix.fetch()
+                selection, weight = selections[matrix], matrix.fetch()
+                found = calibration.of(matrix)
+                seen = None if found is None else found.tokens
                 with naming(matrix):
-                    if builder.saw_enough(matrix, seen):
-                        outcome = criterion.prune(weight, statistic, selection)
+                    if builder.saw_enough(matrix, seen) and found is not None:
+                        outcome = prune_one(matrix, weight, found)
                     else:
                         outcome = MAGNITUDE.drop(weight, None, selection)
                 matrix.put_back(weight)

@@ -7,6 +7,7 @@ from app.recipes.allocation import Pooled
 from app.recipes.evaluation import EvaluationSpec, MetricName, MetricNotApplicableError, QualityGate
 from app.recipes.modality import Modality
 from app.recipes.pattern import NM, Unstructured
+from app.recipes.reconstruction import LeastSquares
 
 
 def request(**fields):
@@ -277,3 +278,19 @@ def test_what_is_reproduced_is_what_decides_the_result():
     found = request(**asked, **others).reproduced()
     assert found == {"model": "m", "method": "magnitude", "sparsity": 0.5} | asked
     assert JobRequest.model_validate(found).reproduced() == found
+
+
+def test_reconstruction_makes_any_method_read_data():
+    asked = request(method="magnitude", reconstruction={"kind": "least-squares", "damping": 0.1})
+    spec = resolve(asked)
+    assert spec.recipe.reconstruction == LeastSquares(damping=0.1)
+    assert spec.calibration is not None
+    assert resolve(request(method="magnitude")).calibration is None
+
+
+def test_a_recipe_has_a_reconstruction_of_its_own():
+    parts = {"reconstruction": {"kind": "least-squares"}}
+    asked = {"model": "m", "sparsity": 0.5, "recipe": parts}
+    assert resolve(JobRequest(**asked)).recipe.solves
+    with pytest.raises(ValidationError, match="reconstruction of its own"):
+        JobRequest(**asked, reconstruction={"kind": "least-squares"})

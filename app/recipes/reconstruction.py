@@ -1,0 +1,33 @@
+"""What becomes of the weights that stay, once a mask is chosen."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.strict import Strict
+
+
+class NoReconstruction(Strict):
+    """They stay as they are, or as the importance left them."""
+
+    kind: Literal["none"] = "none"
+
+
+class LeastSquares(Strict):
+    """They are solved for: the outputs of each matrix come as near to the dense ones as they can.
+
+    For every matrix W, with X its inputs in the model as it is pruned so far and M the mask that
+    the importance has chosen, V = V * M minimises ||(W - V) X||^2. Any mask will do. Block after
+    block, so that errors of earlier blocks are seen by later ones.
+    """
+
+    kind: Literal["least-squares"] = "least-squares"
+    damping: float = Field(
+        default=0.02, ge=0, le=1, description="added to second moments that are scaled to one"
+    )
+    steps: int = Field(
+        default=30, ge=1, le=1000, description="most steps of conjugate gradients a matrix"
+    )
+
+
+Reconstruction = Annotated[NoReconstruction | LeastSquares, Field(discriminator="kind")]

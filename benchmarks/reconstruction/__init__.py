@@ -1,0 +1,1 @@
+"""What solving for the weights that stay gains."""

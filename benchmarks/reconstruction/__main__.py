@@ -1,0 +1,120 @@
+"""`make bench-reconstruction`: masks with and without least squares behind them; last line JSON.
+
+Both scenes models, 64 calibration records, all evaluation records of the quality tables, one seed:
+exact answers of the LLaVA, R@1 of the CLIP. Each difference comes with a paired interval over the
+records. Then the solver's objective beside a solve of every output by itself.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+
+from app.recipes.pattern import NM, Unstructured
+from app.recipes.recipe import build_recipe
+from app.recipes.reconstruction import LeastSquares, NoReconstruction, Reconstruction
+from benchmarks.figures import Figure, conclude
+from benchmarks.quality import cell
+from workers.pipeline.data.builtin import Purpose
+from workers.pipeline.evaluation.interval import RecordScores, compare
+from workers.pipeline.evaluation.metric import OwnMetric
+from workers.pruning.calibration.statistics import Hessian
+from workers.pruning.engine.prune import prune
+from workers.pruning.reconstruction.least_squares import LeastSquaresSolver
+from workers.pruning.selection.selection import Selection
+
+CALIBRATION, BATCH, LENGTH = 64, 16, 128
+SUBJECTS = ("scenes-llava", "scenes-clip")
+SPARSITIES = (0.6, 0.7, 0.8)
+MASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "magnitude": ("magnitude", {}),
+    "Wanda": ("wanda", {}),
+    "MULTIFLOW": ("multiflow", {}),
+    "SparseGPT": ("sparsegpt", {}),
+    "ECoFLaP matrices, Wanda": ("ecoflap", {"granularity": "matrix"}),
+}
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """One pruned model: what every record scores, and the seconds of pruning."""
+
+    scores: RecordScores
+    seconds: float
+
+
+def main() -> int:
+    """Print a table; returns the exit code."""
+    torch.set_num_threads(1)
+    figures: dict[str, Figure] = {}
+    for subject, sparsity, mask in product(SUBJECTS, SPARSITIES, MASKS):
+        plain = _measure(subject, mask, sparsity, NoReconstruction())
+        solved = _measure(subject, mask, sparsity, LeastSquares())
+        found = compare(plain.scores, solved.scores, seed=0)
+        name = f"{subject} {sparsity:.0%} {mask}"
+        print(
+            f"{name:44s} {found.before.value:.3f} -> {found.after.value:.3f}  "
+            f"[{found.change.low:+.3f}, {found.change.high:+.3f}]  "
+            f"{plain.seconds:.1f} -> {solved.seconds:.1f} s",
+            flush=True,
+        )
+        figures[f"{name}: upper end of the interval"] = Figure(found.change.high, least=0.0)
+        figures[f"{name}: with least squares"] = Figure(found.after.value)
+    for label, pattern in (("unstructured", Unstructured()), ("2:4", NM(n=2, m=4))):
+        figures[f"objective / a solve of every output, {label}"] = Figure(
+            _objective(pattern), most=1.001
+        )
+    return conclude(figures)
+
+
+def _measure(name: str, mask: str, sparsity: float, reconstruction: Reconstruction) -> Pruned:
+    subject = cell.find_subject(name)
+    records = cell.records_of(subject.data, Purpose.EVALUATION, subject.samples, 0)
+    shown = cell.records_of(subject.data, Purpose.CALIBRATION, CALIBRATION, 0)
+    method, parameters = MASKS[mask]
+    recipe = build_recipe(
+        method, parameters, "unstructured", sparsity=sparsity, reconstruction=reconstruction
+    )
+    adapter = cell.load(name)
+    with cell.measuring(adapter, subject.metric, records) as (metric, looked_at):
+        if not isinstance(metric, OwnMetric):
+            metric.before(looked_at)
+        calibration = [record.calibration for record in shown]
+        batches = list(adapter.batches(calibration, batch_size=BATCH, max_length=LENGTH))
+        begun = time.process_time()
+        with torch.enable_grad():
+            prune(adapter, recipe, batches)
+        seconds = time.process_time() - begun
+        found = metric.after(looked_at)[subject.metric]
+    return Pruned(found, seconds)
+
+
+def _objective(pattern: Unstructured | NM) -> float:
+    """Largest ratio over matrices of several shapes and conditions, without damping."""
+    worst = 0.0
+    for seed, (rows, columns, tokens) in enumerate([(48, 64, 400), (64, 96, 300), (32, 128, 2000)]):
+        draw = torch.Generator().manual_seed(seed)
+        mixing = torch.randn(columns, columns, generator=draw)
+        inputs = torch.randn(tokens, columns, generator=draw) @ mixing
+        dense = torch.randn(rows, columns, generator=draw)
+        mask = Selection(pattern, dense.numel() // 2).mask(dense.abs())
+        statistic = Hessian(columns, inputs.device)
+        statistic.add(inputs, 1)
+        weight = dense.masked_fill(mask, 0)
+        settings = LeastSquares(damping=0, steps=300)
+        solution = LeastSquaresSolver(settings).solve(weight, dense, mask, statistic)
+        outputs = inputs.double() @ dense.double().T
+        best = 0.0
+        for row in range(rows):
+            kept = inputs.double()[:, ~mask[row]]
+            solved = torch.linalg.lstsq(kept, outputs[:, row, None]).solution
+            best += float((outputs[:, row, None] - kept @ solved).square().sum())
+        worst = max(worst, solution.error / best)
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Solving for the weights that stay."""

@@ -1,0 +1,132 @@
+"""Least squares on a given mask, by conjugate gradients over all outputs of a matrix at once.
+
+With H = sum x x^T / N over the inputs x of a matrix W (out, in), the weights V that stay minimise
+tr (W - V) H (W - V)^T with V = V * M. Every output row is a problem of its own, with other columns
+and the same H: too many to factorise, so all rows take conjugate gradient steps together, residual
+and direction restricted by the mask. Inputs are scaled to second moments of one,
+A = D^-1 H D^-1 + damping I with D = diag(sqrt(H_jj)), which is the preconditioner.
+(Boža, TMLR 2024, arXiv 2401.02938, poses the problem; the solver is textbook.)
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from app.recipes.reconstruction import LeastSquares
+from workers.pruning.calibration.statistics import Hessian
+from workers.pruning.selection.selection import zero
+
+_SETTLED = 1e-4  # of the error that one more step takes away: enough
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What solving came to.
+
+    Attributes:
+        error: squared output error per calibration sample.
+        energy: squared output of the dense matrix per calibration sample.
+    """
+
+    error: float
+    energy: float
+
+
+class LeastSquaresSolver:
+    """Solves for the weights of one matrix after the other; what shares inputs shares a matrix A.
+
+    Held: A and H in float32, (in, in) each, and five tensors of the matrix's size.
+    """
+
+    def __init__(self, settings: LeastSquares) -> None:
+        """Take the recipe's settings."""
+        self._settings = settings
+        self._latest: tuple[Hessian, _Problem] | None = None
+
+    def solve(self, weight: Tensor, dense: Tensor, mask: Tensor, statistic: Hessian) -> Solution:
+        """Solve for the weights that stay, in place; a row that would get worse stays as it is.
+
+        Args:
+            weight: as pruning left it, (out, in), zero where the mask is.
+            dense: before, (out, in).
+            mask: True where a weight went, (out, in).
+            statistic: of the inputs of the matrix.
+        """
+        problem = self._problem(statistic)
+        kept = ~mask.T
+        target = problem.scaled(dense)
+        start = problem.scaled(weight)
+        found = problem.minimum(start, target, kept, self._settings.steps)
+        before, after = problem.errors(target - start), problem.errors(target - found)
+        better = after < before
+        found = torch.where(better, found, start)
+        stored = problem.unscaled(found).to(weight.dtype)
+        zero(stored, mask)
+        weight[better] = stored[better]  # the others to the bit
+        final = problem.errors(target - problem.scaled(weight))
+        return Solution(float(final.sum()), float(problem.errors(target).sum()))
+
+    def _problem(self, statistic: Hessian) -> "_Problem":
+        if self._latest is None or self._latest[0] is not statistic:
+            self._latest = None  # freed before the next is made
+            self._latest = (statistic, _Problem(statistic, self._settings.damping))
+        return self._latest[1]
+
+
+class _Problem:
+    """Second moments, scaled; tensors of weights are (in, out) and scaled alike."""
+
+    def __init__(self, statistic: Hessian, damping: float) -> None:
+        upper = statistic.mean.triu()
+        moments = upper + upper.triu(1).T  # the statistic fills one half
+        self._scale = moments.diagonal().sqrt().float()
+        self._dead = self._scale == 0
+        inverse = self._scale.masked_fill(self._dead, 1).reciprocal()
+        self._inverse = inverse[:, None]
+        self._moments = moments.float().mul_(inverse).mul_(self._inverse)
+        self._damping = damping
+
+    def scaled(self, weight: Tensor) -> Tensor:
+        """D W^T of (out, in), float32; zero for inputs that are always zero."""
+        return weight.float().T.mul(self._scale[:, None])
+
+    def unscaled(self, values: Tensor) -> Tensor:
+        """(out, in) of values that were scaled."""
+        return values.mul(self._inverse).T
+
+    def errors(self, values: Tensor) -> Tensor:
+        """Squared output of the scaled weights, for each output: (out,)."""
+        return (values * (self._moments @ values)).sum(0)
+
+    def minimum(self, start: Tensor, target: Tensor, kept: Tensor, steps: int) -> Tensor:
+        """What minimises |target - values|^2 in the damped second moments, from `start` on.
+
+        Ends when a step takes little of the error away; an output that is done moves no more.
+        """
+        values = start.clone()
+        residual = self._times(target - start).mul_(kept)
+        direction = residual.clone()
+        norms = residual.square().sum(0)
+        first = norms.sum()
+        for _ in range(steps):
+            along = self._times(direction).mul_(kept)
+            curvature = (direction * along).sum(0)
+            length = _ratio(norms, curvature)
+            values.addcmul_(direction, length.expand_as(direction))
+            residual.addcmul_(along, length.expand_as(along), value=-1)
+            following = residual.square().sum(0)
+            if bool(following.sum() <= _SETTLED**2 * first):
+                break
+            direction.mul_(_ratio(following, norms)).add_(residual)
+            norms = following
+        return values
+
+    def _times(self, values: Tensor) -> Tensor:
+        return (self._moments @ values).add_(values, alpha=self._damping)
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Zero where the denominator is: nothing is left to do there."""
+    done = denominator <= torch.finfo(torch.float32).tiny
+    return (numerator / denominator.masked_fill(done, 1)).masked_fill(done, 0)
