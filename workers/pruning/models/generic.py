@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from app.recipes.modality import Modality
 from workers.pruning.models.adapter import Adapter, TowerSpec
+from workers.pruning.models.inputs.image_prompts import Form, prompt_form
 from workers.pruning.models.layout.discovery import find_stacks
 
 _ORDER = tuple(Modality)  # vision, audio, bridge, text, fusion, language: each may feed later ones
@@ -80,6 +82,16 @@ class GenericAdapter(Adapter):
             )
             for name, modality in parts
         ]
+
+    def prompt(self, text: str) -> str:
+        """As the processor wants it, found by trying."""
+        return self._form(text)
+
+    @cached_property
+    def _form(self) -> Form:
+        if not self.placeholders:
+            return super().prompt
+        return prompt_form(self.image_text_processor, self.placeholders)
 
     def _projectors(self, stacks: Sequence[str]) -> list[str]:
         """Modules that bridge parts; of one that holds a stack, what lies beside the stack."""
