@@ -108,7 +108,7 @@ UNSEEN: tuple[Family, ...] = (
         "mixtral",
         tf.MixtralForCausalLM,
         tf.MixtralConfig(**DECODER, num_local_experts=2),
-        {"model.layers": (LANGUAGE, 2, 8)},
+        {"model.layers": (LANGUAGE, 2, 20)},
     ),
     text(
         "bart",

@@ -60,6 +60,9 @@ def test_file_keys_name_the_tensor_that_was_loaded(
     stored = load_file(family_directory(name) / "model.safetensors")
     assert len({(m.file_key, m.file_row) for m in matrices}) == len(matrices)
     for matrix in matrices:
+        if matrix.source is not None:  # put together from several tensors, of which this is one
+            assert torch.equal(stored[matrix.file_key], matrix.weight), matrix.name
+            continue
         rows = slice(matrix.file_row, matrix.file_row + len(matrix.parameter))
         assert torch.equal(stored[matrix.file_key][rows], matrix.parameter.detach()), matrix.name
         for key in matrix.copies:
