@@ -5,6 +5,7 @@ some one token for the image, some begin and end tokens around it or instead of 
 """
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any, TypeAlias
 
 from PIL import Image
@@ -32,16 +33,20 @@ def prompt_form(processor: Any, places: Collection[int]) -> Form:
 def _forms(processor: Any) -> Iterator[Form]:
     """Most particular first; the last one is what most processors want."""
     if getattr(processor, "chat_template", None):
-        yield lambda text: _chat(processor, text)
-    yield lambda text: text  # it puts the image in by itself
+        yield partial(_chat, processor)
+    yield partial(_marked, "")  # it puts the image in by itself
     image, begin = (_token(processor, name) for name in ("image_token", "boi_token"))
     for start, end in _AROUND:
         if image and (first := _token(processor, start)) and (last := _token(processor, end)):
-            yield lambda text, around=f"{first}{image}{last}": around + text
+            yield partial(_marked, f"{first}{image}{last}")
     for mark in (image, begin):
         if mark:
-            yield lambda text, mark=mark: mark + text
-    yield lambda text, mark=begin or image or "": mark + text
+            yield partial(_marked, mark)
+    yield partial(_marked, begin or image or "")
+
+
+def _marked(mark: str, text: str) -> str:
+    return mark + text
 
 
 def _token(processor: Any, name: str) -> str | None:
