@@ -103,16 +103,28 @@ def rank_by_gradients(
     criterion: Criterion,
     builder: ReportBuilder,
 ) -> dict[Matrix, Rank]:
-    """Rank by gradients of the loss; a matrix that it does not depend on comes with a warning."""
+    """Rank by gradients of the loss; a matrix that it does not depend on comes with a warning.
+
+    An expert to which no token was routed is ranked by magnitude instead, where matrices are not
+    solved jointly.
+    """
     weights = Counter[Modality]()
     for matrix in targets.blocks:
         weights[matrix.modality] += matrix.numel
     pruned = sum(share(count, recipe.sparsity_of(each)) for each, count in weights.items())
     digests = criterion.gradient_digests(backward, list(targets.blocks), pruned)
+    ranks: dict[Matrix, Rank] = {}
     for matrix in targets.blocks:
-        if digests.get(matrix) is None:
+        digest = digests.get(matrix)
+        ranks[matrix] = Rank(matrix, criterion, digest)
+        if digest is not None:
+            continue
+        if matrix.routed and recipe.importance.schedule != "joint":
+            builder.saw_enough(matrix, None)
+            ranks[matrix] = Rank(matrix, MAGNITUDE)
+        else:
             builder.unused(matrix)
-    return {matrix: Rank(matrix, criterion, digests.get(matrix)) for matrix in targets.blocks}
+    return ranks
 
 
 class Digests:

@@ -219,6 +219,18 @@ def test_experts_that_few_tokens_reach_are_named_and_ranked_by_magnitude(experts
             assert torch.equal(mine.weight, theirs.weight)
 
 
+def test_experts_without_a_gradient_are_named_and_ranked_by_magnitude(experts_directory):
+    adapter = adapt(load_model(experts_directory("gpt_oss")))
+    batches = list(adapter.batches(records("text", 1), batch_size=1, max_length=3))
+    recipe = build_recipe("snip", {}, "unstructured", sparsity=0.5)
+    report = prune(adapter, recipe, batches)
+    told = [text for text in report.warnings if "calibration tokens" in text]
+    assert told
+    assert all("ranked by magnitude" in text and "(0)" in text for text in told)
+    assert not any(".experts." in text for text in report.warnings if "does not depend" in text)
+    assert report.difference == 0
+
+
 def test_experts_that_saw_enough_are_not_named(experts_directory):
     adapter = adapt(load_model(experts_directory("mixtral")))
     recipe = build_recipe("wanda", {}, "unstructured", sparsity=0.5, expert_tokens=1)
