@@ -5,11 +5,13 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from app.domain.job_result import Sizes
+from app.domain.submission import JobRequest, resolve
+from app.recipes.coverage import Coverage, Covered
 from app.recipes.evaluation import Estimate, EvaluationReport, Measured, MetricName
 from app.recipes.modality import Modality
 from app.recipes.pruning_report import PAGE_FILE, MatrixReport, PruningReport, tally
 from app.recipes.recipe import build_recipe
-from workers.pipeline.reports.card import write_page
+from workers.pipeline.reports.card import CARD, write_card, write_page
 from workers.pipeline.reports.plots import plots
 
 EVIL = "<script>alert(1)</script>"
@@ -29,25 +31,39 @@ def matrix(block, modality, zeros):
     )
 
 
-def written(directory):
-    """A page whose names are hostile."""
+COVERAGE = Coverage.of(
+    [
+        Covered("layers.0.fc.weight", 200, 200, in_block=True, reason=""),
+        Covered(f"{EVIL}.weight", 600, 0, in_block=False, reason=EVIL),
+    ]
+)
+
+
+def reported():
+    """A report whose names are hostile."""
     matrices = (
         matrix("vision.0", Modality.VISION, 50),
         matrix(EVIL, Modality.LANGUAGE, 75),
     )
     once = Estimate(value=0.5, low=0.25, high=0.75)
     measured = Measured(samples=8, before=once, after=once, change=once)
-    report = PruningReport(
+    return PruningReport(
         recipe=build_recipe("magnitude", {}, "unstructured", sparsity=0.5),
         matrices=matrices,
         blocks={m.block: tally([m]) for m in matrices},
         modalities={m.modality: tally([m]) for m in matrices},
         model=tally(list(matrices)),
+        coverage=COVERAGE,
         warnings=(EVIL,),
         evaluation=EvaluationReport(
             set="scenes", sha256="0", samples=8, metrics={MetricName.ACCURACY: measured}
         ),
     )
+
+
+def written(directory):
+    """The page of it."""
+    report = reported()
     write_page(directory, f"model {EVIL}", report, Sizes(dense=1000, packed=600), plots(report))
     return (directory / PAGE_FILE).read_text()
 
@@ -93,6 +109,21 @@ def test_numbers_of_the_report_are_on_the_page(page):
     for shown in ("62.50%", "1,000 bytes", "600 in its packed", "accuracy", "0.5 [0.25, 0.75]"):
         assert shown in page
     assert page.count("12.50%") == 4  # in the table and in the plot
+
+
+def test_the_page_says_how_much_of_the_model_was_reached(page):
+    for shown in ("25.0% of the model&#x27;s 800 weights", "100.0% of those in blocks", "15.62%"):
+        assert shown in page
+    assert "75.0%" in page.partition("left dense")[2]
+
+
+def test_the_card_says_how_much_of_the_model_was_reached(tmp_path):
+    spec = resolve(JobRequest(model="m", method="magnitude", sparsity=0.5))
+    sizes = Sizes(dense=1000, packed=600)
+    write_card(tmp_path, spec, reported(), sizes, licence={}, drawn=())
+    card = (tmp_path / CARD).read_text()
+    assert "They hold 25.0% of the model's 800 weights (100.0% of those in blocks)" in card
+    assert "15.62% of the whole model is zero" in card
 
 
 def test_nothing_is_loaded_and_nothing_runs(page):
