@@ -14,6 +14,7 @@ from app.recipes.allocation import (
     ZerothOrder,
 )
 from app.recipes.method import Importance, WeightMethod
+from app.recipes.methods.admm import Admm
 from app.recipes.methods.magnitude import Magnitude
 from app.recipes.methods.multiflow import Flow
 from app.recipes.methods.sparsegpt import SparseGPT
@@ -24,6 +25,7 @@ _LOCAL: dict[str, Importance] = {
     "sparsegpt": SparseGPT(),
     "multiflow": Flow(),
     "magnitude": Magnitude(),
+    "admm": Admm(),
 }
 
 
@@ -45,7 +47,7 @@ class ECoFLaPMethod(Competition, WeightMethod):
         max_length=64,
         description="id of an earlier ecoflap job of this model, whose scores are used again",
     )
-    local: Literal["wanda", "sparsegpt", "multiflow", "magnitude"] = Field(
+    local: Literal["wanda", "sparsegpt", "multiflow", "magnitude", "admm"] = Field(
         default="wanda", description="which weights of a block go first"
     )
     per_modality: bool = Field(

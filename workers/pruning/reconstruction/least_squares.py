@@ -3,8 +3,7 @@
 With H = sum x x^T / N over the inputs x of a matrix W (out, in), the weights V that stay minimise
 tr (W - V) H (W - V)^T with V = V * M. Every output row is a problem of its own, with other columns
 and the same H: too many to factorise, so all rows take conjugate gradient steps together, residual
-and direction restricted by the mask. Inputs are scaled to second moments of one,
-A = D^-1 H D^-1 + damping I with D = diag(sqrt(H_jj)), which is the preconditioner.
+and direction restricted by the mask. The scaling of the inputs is the preconditioner.
 (Boža, TMLR 2024, arXiv 2401.02938, poses the problem; the solver is textbook.)
 """
 
@@ -15,9 +14,10 @@ from torch import Tensor
 
 from app.recipes.reconstruction import LeastSquares
 from workers.pruning.calibration.statistics import Hessian
+from workers.pruning.reconstruction.scaled import ScaledProblem
 from workers.pruning.selection.selection import zero
 
-_SETTLED = 1e-4  # of the error that one more step takes away: enough
+_SETTLED = 1e-4  # of the residual that was there at the start: enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class LeastSquaresSolver:
     def __init__(self, settings: LeastSquares) -> None:
         """Take the recipe's settings."""
         self._settings = settings
-        self._latest: tuple[Hessian, _Problem] | None = None
+        self._latest: tuple[Hessian, ScaledProblem] | None = None
 
     def solve(self, weight: Tensor, dense: Tensor, mask: Tensor, statistic: Hessian) -> Solution:
         """Solve for the weights that stay, in place; a row that would get worse stays as it is.
@@ -53,11 +53,11 @@ class LeastSquaresSolver:
             mask: True where a weight went, (out, in).
             statistic: of the inputs of the matrix.
         """
-        problem = self._problem(statistic)
+        problem = self.problem(statistic)
         kept = ~mask.T
         target = problem.scaled(dense)
         start = problem.scaled(weight)
-        found = problem.minimum(start, target, kept, self._settings.steps)
+        found = minimum(problem, start, target, kept, self._settings.steps)
         before, after = problem.errors(target - start), problem.errors(target - found)
         better = after < before
         found = torch.where(better, found, start)
@@ -67,63 +67,38 @@ class LeastSquaresSolver:
         final = problem.errors(target - problem.scaled(weight))
         return Solution(float(final.sum()), float(problem.errors(target).sum()))
 
-    def _problem(self, statistic: Hessian) -> "_Problem":
+    def problem(self, statistic: Hessian) -> ScaledProblem:
+        """The problem that the statistic poses; the latest one is kept."""
         if self._latest is None or self._latest[0] is not statistic:
             self._latest = None  # freed before the next is made
-            self._latest = (statistic, _Problem(statistic, self._settings.damping))
+            self._latest = (statistic, ScaledProblem(statistic, self._settings.damping))
         return self._latest[1]
 
 
-class _Problem:
-    """Second moments, scaled; tensors of weights are (in, out) and scaled alike."""
+def minimum(
+    problem: ScaledProblem, start: Tensor, target: Tensor, kept: Tensor, steps: int
+) -> Tensor:
+    """What minimises |target - values|^2 in the damped second moments, from `start` on.
 
-    def __init__(self, statistic: Hessian, damping: float) -> None:
-        upper = statistic.mean.triu()
-        moments = upper + upper.triu(1).T  # the statistic fills one half
-        self._scale = moments.diagonal().sqrt().float()
-        self._dead = self._scale == 0
-        inverse = self._scale.masked_fill(self._dead, 1).reciprocal()
-        self._inverse = inverse[:, None]
-        self._moments = moments.float().mul_(inverse).mul_(self._inverse)
-        self._damping = damping
-
-    def scaled(self, weight: Tensor) -> Tensor:
-        """D W^T of (out, in), float32; zero for inputs that are always zero."""
-        return weight.float().T.mul(self._scale[:, None])
-
-    def unscaled(self, values: Tensor) -> Tensor:
-        """(out, in) of values that were scaled."""
-        return values.mul(self._inverse).T
-
-    def errors(self, values: Tensor) -> Tensor:
-        """Squared output of the scaled weights, for each output: (out,)."""
-        return (values * (self._moments @ values)).sum(0)
-
-    def minimum(self, start: Tensor, target: Tensor, kept: Tensor, steps: int) -> Tensor:
-        """What minimises |target - values|^2 in the damped second moments, from `start` on.
-
-        Ends when a step takes little of the error away; an output that is done moves no more.
-        """
-        values = start.clone()
-        residual = self._times(target - start).mul_(kept)
-        direction = residual.clone()
-        norms = residual.square().sum(0)
-        first = norms.sum()
-        for _ in range(steps):
-            along = self._times(direction).mul_(kept)
-            curvature = (direction * along).sum(0)
-            length = _ratio(norms, curvature)
-            values.addcmul_(direction, length.expand_as(direction))
-            residual.addcmul_(along, length.expand_as(along), value=-1)
-            following = residual.square().sum(0)
-            if bool(following.sum() <= _SETTLED**2 * first):
-                break
-            direction.mul_(_ratio(following, norms)).add_(residual)
-            norms = following
-        return values
-
-    def _times(self, values: Tensor) -> Tensor:
-        return (self._moments @ values).add_(values, alpha=self._damping)
+    Ends when a step takes little of the error away; an output that is done moves no more.
+    """
+    values = start.clone()
+    residual = problem.times(target - start).mul_(kept)
+    direction = residual.clone()
+    norms = residual.square().sum(0)
+    first = norms.sum()
+    for _ in range(steps):
+        along = problem.times(direction).mul_(kept)
+        curvature = (direction * along).sum(0)
+        length = _ratio(norms, curvature)
+        values.addcmul_(direction, length.expand_as(direction))
+        residual.addcmul_(along, length.expand_as(along), value=-1)
+        following = residual.square().sum(0)
+        if bool(following.sum() <= _SETTLED**2 * first):
+            break
+        direction.mul_(_ratio(following, norms)).add_(residual)
+        norms = following
+    return values
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -1,0 +1,107 @@
+"""Mask and weights of a matrix together, by the alternating direction method of multipliers.
+
+Boža, TMLR 2024, arXiv 2401.02938, with the growing sparsity of its section on gradual pruning; the
+same problem as ALPS (Meng et al., NeurIPS 2024, arXiv 2406.07831). With the scaled problem A of
+`reconstruction.scaled`, B = A D W^T and Q = (A + penalty I)^-1, each round sets
+
+    Z = V + U without its smallest entries, as many as the round allows
+    U = U + V - Z
+    V = Q (B + penalty (Z - U))
+
+In round k of K the share that goes is t (1 - (1 - k/K)^3); an n:m pattern is whole from the first.
+Then the mask is final, and the weights on it are solved for by least squares.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.recipes.methods.admm import Admm
+from app.recipes.pattern import NM
+from app.recipes.reconstruction import LeastSquares
+from workers.pruning.calibration.statistics import Hessian
+from workers.pruning.importance.criterion import Criterion, Outcome
+from workers.pruning.reconstruction.least_squares import LeastSquaresSolver
+from workers.pruning.reconstruction.scaled import ScaledProblem
+from workers.pruning.selection.selection import Selection, check_finite, zero
+
+
+class AdmmCriterion(Criterion):
+    """|w_ij| * sqrt(H_jj) where weights are ranked before they are solved for.
+
+    Held: two matrices (in, in) and seven tensors of the matrix's size, in float32.
+    """
+
+    importance = Admm
+    statistic = Hessian
+
+    def __init__(self, settings: Admm, seed: int = 0) -> None:
+        """Take the recipe's settings."""
+        super().__init__(settings, seed)
+        self._solver = LeastSquaresSolver(
+            LeastSquares(damping=settings.damping, steps=settings.steps)
+        )
+        self._latest: tuple[Hessian, Tensor] | None = None
+
+    def digest(self, statistic: Any) -> Tensor:
+        """Roots of the mean squares: (in,), float32."""
+        root: Tensor = statistic.mean.diagonal().sqrt().float()
+        return root
+
+    def scores(self, weight: Tensor, digest: Any) -> Tensor:
+        """|w| * sqrt(H_jj) in float32."""
+        return weight.float().abs().mul(digest)
+
+    def prune(self, weight: Tensor, statistic: Any, selection: Selection) -> Outcome:
+        """Choose and solve, in place.
+
+        Raises:
+            NonFiniteError: a weight or a sum is NaN or infinite; the weights stay as they are.
+        """
+        problem = self._solver.problem(statistic)
+        dense, target = weight.clone(), problem.scaled(weight)
+        check_finite(target)
+        mask = self._mask(problem, target, self._inverse(statistic, problem), selection)
+        zero(weight, mask)
+        scores = target.abs().T
+        total, gone = float(scores.sum()), float((scores * mask).sum())
+        solution = self._solver.solve(weight, dense, mask, statistic)
+        return Outcome(
+            mask,
+            mean_score=total / weight.numel(),
+            lost_score=gone / total if total else 0.0,
+            error=solution.error,
+        )
+
+    def _mask(
+        self, problem: ScaledProblem, target: Tensor, inverse: Tensor, selection: Selection
+    ) -> Tensor:
+        """True where a weight goes, (out, in)."""
+        penalty: float = self.settings.penalty
+        right = problem.times(target)
+        values, multipliers = target.clone(), torch.zeros_like(target)
+        rounds: int = self.settings.rounds
+        for number in range(1, rounds + 1):
+            multipliers.add_(values)  # V + U
+            mask = _of_round(selection, number / rounds).mask(multipliers.abs().T.contiguous())
+            if number == rounds:
+                return mask
+            kept = multipliers.masked_fill(mask.T, 0)
+            multipliers.sub_(kept)
+            values = inverse @ kept.sub_(multipliers).mul_(penalty).add_(right)
+        raise AssertionError("there is one round at least")
+
+    def _inverse(self, statistic: Hessian, problem: ScaledProblem) -> Tensor:
+        if self._latest is None or self._latest[0] is not statistic:
+            self._latest = None  # freed before the next is made
+            self._latest = (statistic, problem.inverse(self.settings.penalty))
+        return self._latest[1]
+
+
+def _of_round(selection: Selection, done: float) -> Selection:
+    """What goes after a share of the rounds."""
+    if isinstance(selection.pattern, NM) or done == 1:
+        return selection
+    return replace(selection, count=int(selection.count * (1 - (1 - done) ** 3)))
