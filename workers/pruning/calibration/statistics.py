@@ -6,6 +6,7 @@ Batches are reduced in float32 (half precision is widened first) and the sums ke
 that neither the number of samples nor the order of batches moves a result beyond rounding.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -55,6 +56,11 @@ class Statistic(ABC):
         self.total += other.total
         self.samples += other.samples
         self.tokens += other.tokens
+
+    @classmethod
+    def size(cls, features: int) -> int:
+        """Bytes of the sum over inputs of so many dimensions."""
+        return torch.float64.itemsize * math.prod(cls._shape(features))
 
     def empty(self) -> Self:
         """A new one for inputs of the same dimensions."""

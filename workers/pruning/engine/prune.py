@@ -26,7 +26,7 @@ from workers.pruning.calibration.walk import first_holding
 from workers.pruning.engine.block_checkpoints import apply, change
 from workers.pruning.engine.dense_pass import MAGNITUDE, Digests, Rank
 from workers.pruning.engine.report_builder import ProgressListener, ReportBuilder
-from workers.pruning.engine.stage import Stage, counted, ranked
+from workers.pruning.engine.stage import Stage, counted, ranked, watched_together
 from workers.pruning.engine.targets import (
     Targets,
     check_patterns,
@@ -218,23 +218,38 @@ def _block_by_block(
     checkpoints = stage.block_checkpoints("pruned")
     done = checkpoints.blocks(partial(_again, stage))
     calibration = Calibration(statistic)
+
+    def drop(matrix: Matrix, weight: torch.Tensor) -> Outcome:
+        found = calibration.of(matrix)
+        with naming(matrix):
+            seen = None if found is None else found.tokens
+            if builder.saw_enough(matrix, seen) and found is not None:
+                return prune_one(matrix, weight, found)
+            return MAGNITUDE.drop(weight, None, selections[matrix])
+
     for step in stage.walk("pruned", done) if targets.last not in done else ():
         if step.block in done:
             continue
-        step.collect(calibration, targets.blocks)
         due = targets.due.get(step.block, ())
+        first, *others = watched_together(targets, step.block, statistic)
+        waiting: dict[Matrix, tuple[torch.Tensor, Outcome]] = {}
+        for experts in others:
+            step.collect(calibration, experts)
+            for matrix in experts:  # put in place last: all are to see the block as it is now
+                weight = matrix.fetch().clone()
+                waiting[matrix] = weight, drop(matrix, weight)
+            calibration.forget(experts)
+        step.collect(calibration, first)
         with checkpoints.finishing(step.block) as changes:
             for matrix in due:
-                selection, weight = selections[matrix], matrix.fetch()
-                found = calibration.of(matrix)
-                seen = None if found is None else found.tokens
-                with naming(matrix):
-                    if builder.saw_enough(matrix, seen) and found is not None:
-                        outcome = prune_one(matrix, weight, found)
-                    else:
-                        outcome = MAGNITUDE.drop(weight, None, selection)
+                weight = matrix.fetch()
+                if matrix in waiting:
+                    pruned, outcome = waiting.pop(matrix)
+                    weight.copy_(pruned)
+                else:
+                    outcome = drop(matrix, weight)
                 matrix.put_back(weight)
-                builder.enter(matrix, selection.count, outcome)
+                builder.enter(matrix, selections[matrix].count, outcome)
                 changes[matrix.name] = change(stage.recipe, matrix, outcome)
         calibration.forget(due)
         builder.progress("pruning", step.block)

@@ -1,13 +1,16 @@
 """One round of measuring and pruning: what it works on, what ranks weights, how many go where."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 
 from app.recipes.recipe import Recipe
 from workers.pruning.allocation import allocate
 from workers.pruning.calibration.backward import Backward
+from workers.pruning.calibration.statistics import Statistic
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
 from workers.pruning.engine.block_checkpoints import BlockCheckpoints
 from workers.pruning.engine.dense_pass import (
@@ -95,3 +98,31 @@ def counted(stage: Stage, ranks: Mapping[Matrix, Rank]) -> dict[Matrix, int]:
     named = {matrix.name: count for matrix, count in counts.items()}
     stage.checkpoints.put(name, Entry(named))
     return counts
+
+
+TOGETHER = 1 << 30
+"""Bytes that the statistics of a block's experts may take at a time. Second moments of hundreds of
+experts are many times the size of their weights."""
+
+
+def watched_together(
+    targets: Targets, block: Block, statistic: type[Statistic]
+) -> list[list[Matrix]]:
+    """Matrices whose statistics are summed at a time: all of them, or the block's experts in parts.
+
+    The first part has everything else, and as many experts as there is room for.
+    """
+    groups = [[matrix for matrix in targets.blocks if not matrix.routed]]
+    experts: dict[nn.Module, list[Matrix]] = defaultdict(list)
+    for matrix in targets.due.get(block, ()):
+        if matrix.routed:
+            experts[matrix.callers[0]].append(matrix)
+    room = TOGETHER
+    for matrices in experts.values():
+        size = statistic.size(matrices[0].weight.shape[1])
+        if size > room and room < TOGETHER:
+            groups.append([])
+            room = TOGETHER
+        groups[-1] += matrices
+        room -= size
+    return groups

@@ -16,6 +16,7 @@ from tests.tiny_models import records, save, stored_as, tokenizer
 from workers.pruning.calibration.gradients import each_gradient
 from workers.pruning.calibration.statistics import Calibration, Hessian, SquareSum
 from workers.pruning.calibration.walk import steps
+from workers.pruning.engine import stage
 from workers.pruning.engine.prune import prune
 from workers.pruning.engine.targets import find_targets
 from workers.pruning.memory import Memory, stored
@@ -229,6 +230,21 @@ def test_experts_without_a_gradient_are_named_and_ranked_by_magnitude(experts_di
     assert all("ranked by magnitude" in text and "(0)" in text for text in told)
     assert not any(".experts." in text for text in report.warnings if "does not depend" in text)
     assert report.difference == 0
+
+
+@pytest.mark.parametrize("method", ["sparsegpt", "wanda"])
+def test_experts_watched_in_parts_give_the_same_bits(method, experts_directory, monkeypatch):
+    found = []
+    for room in (1 << 30, 1):
+        monkeypatch.setattr(stage, "TOGETHER", room)
+        adapter = adapt(load_model(experts_directory("mixtral")))
+        recipe = build_recipe(method, {}, "unstructured", sparsity=0.5, expert_tokens=8)
+        report = prune(adapter, recipe, batches_of(adapter))
+        found.append((report, [m.weight.clone() for m in adapter.matrices]))
+    (whole, expected), (parts, weights) = found
+    assert parts.matrices == whole.matrices
+    assert parts.warnings == whole.warnings
+    assert all(map(torch.equal, weights, expected))
 
 
 def test_experts_that_saw_enough_are_not_named(experts_directory):
