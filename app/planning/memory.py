@@ -45,6 +45,7 @@ class BlockSize:
         numel: all its values.
         shapes: of its matrices, stored (rows, columns).
         inputs: columns of every distinct input of them; q, k and v read one, gate and up another.
+        expert_inputs: those of `inputs` that single experts read.
         features: inputs and outputs of its matrices, for one token; of experts, those of as many
             as a token is routed to.
     """
@@ -54,6 +55,7 @@ class BlockSize:
     numel: int
     shapes: tuple[tuple[int, int], ...]
     inputs: tuple[int, ...]
+    expert_inputs: tuple[int, ...]
     features: int
 
     @property
@@ -139,11 +141,10 @@ def _blocks(tensors: Mapping[str, StoredTensor], config: Mapping[str, Any]) -> l
             inputs = {(_input(key), shape[1]): shape[1] for key, shape in matrices.items()}
             numel = sum(tensors[key].numel for key in keys)
             tower = name.rstrip(".").rpartition(".")[0]
-            modality, shapes = modality_of(name), tuple(matrices.values())
-            features = _features(matrices, config)
-            found.append(
-                BlockSize(tower, modality, numel, shapes, tuple(inputs.values()), features)
-            )
+            shapes, widths = tuple(matrices.values()), tuple(inputs.values())
+            routed = tuple(width for key, width in inputs if _EXPERT.search(key))
+            kind = tower, modality_of(name), numel
+            found.append(BlockSize(*kind, shapes, widths, routed, _features(matrices, config)))
     return found
 
 
@@ -170,12 +171,10 @@ def _input(key: str) -> str:
 
 def _features(matrices: Mapping[str, tuple[int, int]], config: Mapping[str, Any]) -> int:
     """Inputs and outputs for one token, which is routed to some of the experts."""
-    routed = {key: sum(shape) for key, shape in matrices.items() if _EXPERT.search(key)}
-    plain = sum(map(sum, matrices.values())) - sum(routed.values())
-    experts = {key[: match.end()] for key in routed if (match := _EXPERT.search(key))}
-    if not experts:
-        return plain
-    return plain + sum(routed.values()) * min(chosen_experts(config), len(experts)) // len(experts)
+    found = [(_EXPERT.search(key), sum(shape)) for key, shape in matrices.items()]
+    experts = len({match[0] for match, _ in found if match})
+    chosen = min(chosen_experts(config), experts) if experts else 0
+    return sum(size * chosen // experts if match else size for match, size in found)
 
 
 def _image(config: Mapping[str, Any]) -> tuple[int, int]:
@@ -199,8 +198,8 @@ IMAGES = 40_000_000  # Pillow, image processors, the classes of a vision tower
 CONTEXT = 500_000_000  # of CUDA, its libraries' work space included
 _SIDE_BY_SIDE = 8  # perturbed models in one forward pass: both signs of four draws
 _KEPT, _ACTIVATIONS = 64 << 20, 24  # of a backward pass: bytes, and tensors a block saves
-_FLOAT = 4
-_DOUBLE = 8
+_TOGETHER = 1 << 30  # bytes of second moments of experts
+_FLOAT, _DOUBLE = 4, 8
 _WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -381,9 +380,13 @@ def _scores(block: BlockSize) -> int:
 
 
 def _second_moments(block: BlockSize) -> int:
-    """X X^T of every distinct input; the factors of one, and its matrix in float32."""
+    """X X^T of every input, of experts in parts; the factors of one, its matrix in float32."""
     widest = max(block.inputs, default=0)
     moments = _DOUBLE * sum(width * width for width in block.inputs)
+    experts = _DOUBLE * sum(width * width for width in block.expert_inputs)
+    if experts > _TOGETHER:
+        chosen = _FLOAT * block.numel  # waits until all parts are done
+        moments += max(_TOGETHER, _DOUBLE * widest * widest) - experts + chosen
     return moments + _FLOAT * (5 * widest * widest + 3 * block.largest)
 
 
