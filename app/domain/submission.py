@@ -69,17 +69,13 @@ class CalibrationSpec(Strict):
 
     set: DatasetName | None = Field(
         default=None,
-        description="by default a built-in set that the model takes: `sentences` for texts, "
-        "`scene-captions` for images with texts, `scene-images` for images; for a method that "
-        "learns from prompts `scenes`",
+        description="by default a built-in set that the model takes: `sentences` (texts), "
+        "`scene-captions`, `scene-images`, or `scenes` for a method that learns from prompts",
         examples=["scene-captions"],
     )
     samples: int = Field(default=64, ge=1, le=4096, description="rows taken from the set")
     max_length: int = Field(
-        default=128,
-        ge=4,
-        le=8192,
-        description="tokens a text is cut to; those of images not counted",
+        default=128, ge=4, le=8192, description="tokens a text is cut to, those of images apart"
     )
     batch_size: int = Field(default=8, ge=1, le=256, description="rows per forward pass")
 
@@ -94,9 +90,7 @@ class RecipeOptions(Strict):
         examples=["unstructured", "2:4"],
     )
     reconstruction: Reconstruction = Field(
-        default=NoReconstruction(),
-        description="what becomes of the weights that stay: none leaves them, least-squares solves "
-        "for them on the calibration set, whatever the method",
+        default=NoReconstruction(), description="what becomes of the weights that stay"
     )
     targets: ModulePatterns = Field(
         default=("*",),
@@ -105,8 +99,7 @@ class RecipeOptions(Strict):
         "expression that names begin with. Each has to match a matrix that can be pruned",
     )
     ignore: ModulePatterns = Field(
-        default=(),
-        description="modules to leave alone, in the same words. Each has to match a module",
+        default=(), description="modules to leave alone, in the same words; each has to match one"
     )
     allow_unmatched: bool = Field(
         default=False, description="accept patterns of `ignore` that match no module"
@@ -146,8 +139,7 @@ class ModelChoice(Strict):
     )
 
 
-OWN_RECIPE = "recipe"
-"""What stands for the method's name where the parts are given instead."""
+OWN_RECIPE = "recipe"  # stands for the method's name where the parts are given instead
 
 
 class MethodChoice(Strict):
@@ -155,8 +147,8 @@ class MethodChoice(Strict):
 
     recipe: RecipeParts | None = Field(
         default=None,
-        description="the parts of a recipe in place of a named method: allocation, importance and "
-        "pattern; GET /v1/methods shows those that each method means",
+        description="the parts of a recipe in place of a named method: allocation, importance, "
+        "pattern, reconstruction; GET /v1/methods shows those that each method means",
         examples=[None],
     )
     method: str = Field(

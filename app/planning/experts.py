@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from app.errors import ModelLoadError
 from app.planning.model_files.files import MOST_TENSORS, number, section
 
 _PACKED = 3  # dimensions
@@ -50,16 +49,6 @@ def packed_experts(
         for index in range(shape[0])
         for label in labels
     }
-
-
-def check_number(matrices: int) -> None:
-    """Refuse a checkpoint whose header says that it packs more matrices than any model has.
-
-    Raises:
-        ModelLoadError: there are more.
-    """
-    if matrices > MOST_TENSORS:
-        raise ModelLoadError(f"the checkpoint has more than {MOST_TENSORS} matrices")
 
 
 def chosen_experts(config: Mapping[str, Any]) -> int:

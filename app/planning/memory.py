@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Any, Self
 
 from app.domain.submission import CalibrationSpec, JobSpec
-from app.planning.experts import check_number, chosen_experts, packed_experts
-from app.planning.model_files.files import MOST_TENSORS, number, section
+from app.planning.experts import chosen_experts, packed_experts
+from app.planning.model_files.files import MOST_TENSORS, check_number, number, section
 from app.planning.model_files.headers import StoredTensor
 from app.recipes.modality import Modality
 from app.recipes.pattern import FEWEST_INPUTS
@@ -152,7 +152,7 @@ def _matrices(
     key: str, shape: tuple[int, ...], config: Mapping[str, Any]
 ) -> Iterator[tuple[str, tuple[int, int]]]:
     """Matrices in a tensor by their names: one, or those of the experts packed in it."""
-    packed = packed_experts(key, shape, config) if len(shape) > 2 or ".experts." in key else {}  # noqa: PLR2004
+    packed = packed_experts(key, shape, config) if len(shape) == 3 or ".experts." in key else {}  # noqa: PLR2004
     if packed:
         path = key.removesuffix(".weight").rpartition(".")[0]
         experts = path if path.endswith("experts") else f"{path}.experts"

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.errors import PatternUnmatchedError, RecipeError
-from app.planning.experts import check_number, packed_experts
+from app.planning.experts import packed_experts
 from app.planning.memory import modality_of
+from app.planning.model_files.files import check_number
 from app.planning.model_files.headers import BITS, StoredTensor
 from app.recipes.coverage import (
     BRIDGE,
@@ -121,7 +122,7 @@ def _matrices(
 ) -> Iterator[tuple[str, tuple[int, int]]]:
     """Name and shape of every matrix in a tensor: one, or those of the experts packed in it."""
     name = module_name(key, config)
-    if len(shape) > 2 or ".experts.mlp." in key:  # noqa: PLR2004 - rows and columns
+    if len(shape) == 3 or ".experts.mlp." in key:  # noqa: PLR2004 - rows and columns
         found = packed_experts(key, shape, config)
         path = re.sub(r"(?<=\.experts)\.mlp$", "", name.rpartition(".")[0])
         yield from ((f"{path}.{inner}", each) for inner, each in found.items())

@@ -373,3 +373,13 @@ def _reason(file: Path) -> str | None:
     if file.suffix == ".json" and (head.strip()[:1], tail.strip()[-1:]) != (b"{", b"}"):
         return "it is no JSON object, or cut off"
     return None
+
+
+def check_number(matrices: int) -> None:
+    """Refuse a checkpoint whose header says that it packs more matrices than any model has.
+
+    Raises:
+        ModelLoadError: there are more.
+    """
+    if matrices > MOST_TENSORS:
+        raise ModelLoadError(f"the checkpoint has more than {MOST_TENSORS} matrices")
