@@ -169,7 +169,8 @@ def wrong_modality(run: Forward, batch: Batch, towers: Sequence[Tower]) -> str |
         if tower.name not in seen:
             continue
         depends = (tower.name in by_image, tower.name in by_words)
-        if tower.modality not in _MEANT[depends]:
+        heard = "input_features" in batch and depends == (True, False)
+        if tower.modality not in ({Modality.AUDIO} if heard else _MEANT[depends]):
             of = {(True, False): "images alone", (False, True): "words alone"}
             return f"{tower.name} says {tower.modality} and sees {of.get(depends, 'both')}"
     return None
