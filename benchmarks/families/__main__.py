@@ -33,8 +33,8 @@ _HEAD = """\
 and takes it through a job's path: adapter, five methods, written back, verified, and read by plain
 `from_pretrained`. Sums of squared inputs are held to those of plain forward hooks (within 1e-4),
 Wanda's choice to that of hooks on the pruned model, modalities to what a change of pixels or words
-changes. A class passes where all checks hold and recipes reach 90 % of the weights in blocks, bridges
-taken in (embeddings, heads and convolutions left out). `ONLY=` takes patterns of names or kinds.
+changes. A class passes where all checks hold and recipes reach 90 % of the weights in blocks, with
+bridges (embeddings, heads and convolutions left out). `ONLY=` takes patterns of names or kinds.
 
 A matrix that the inputs made here do not reach is pruned and verified, and has no sums to compare.
 
