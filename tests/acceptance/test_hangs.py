@@ -32,17 +32,17 @@ def until(service, done):
         service.running.tend(0.05)
 
 
-def working_and_queued(service):
-    """A job in the middle of its work, and one behind it."""
-    working = service.submit(**SLOW)
-    service.wait(working, pruning, LONG)
-    return working, service.submit(**TINY)
+def stopped_and_queued(service):
+    """A job whose child is stopped in the middle, one behind it, the child and its watchdog."""
+    hung = service.submit(**SLOW)
+    service.wait(hung, pruning, LONG)
+    child, watchdog = below(service)
+    child.send_signal(signal.SIGSTOP)
+    return hung, service.submit(**TINY), child, watchdog
 
 
 def test_a_cancelled_job_whose_child_is_stopped_makes_room_for_the_next(service):
-    hung, following = working_and_queued(service)
-    child, watchdog = below(service)
-    child.send_signal(signal.SIGSTOP)
+    hung, following, child, watchdog = stopped_and_queued(service)
     service.http.post(f"/v1/jobs/{hung}/cancel")
     assert service.finish(hung, LONG)["status"] == "cancelled"
     assert service.finish(following, LONG)["status"] == "succeeded"
@@ -53,9 +53,7 @@ def test_a_cancelled_job_whose_child_is_stopped_makes_room_for_the_next(service)
 
 
 def test_a_child_that_hangs_without_its_watchdog_makes_room_for_the_next(service):
-    hung, following = working_and_queued(service)
-    child, watchdog = below(service)
-    child.send_signal(signal.SIGSTOP)
+    hung, following, child, watchdog = stopped_and_queued(service)
     watchdog.kill()
     service.http.post(f"/v1/jobs/{hung}/cancel")
     assert service.finish(hung, LONG)["status"] == "cancelled"
