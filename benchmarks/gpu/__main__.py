@@ -28,7 +28,6 @@ SAMPLES, BATCH = 128, 8
 _FEW = {"ecoflap": 2}  # rows at a time: a loss over 32,000 words takes memory
 _PEAK = 6 << 10  # MiB
 _RATIO = 0.7
-_HERE = Path(__file__).parent
 
 
 def main() -> int:
@@ -94,8 +93,8 @@ def _ours(place: Path, method: str) -> list[str]:
 
 
 def _peer(place: Path, method: str, interpreter: str) -> list[str]:
-    script = [interpreter, str(_HERE / "peer.py")]
-    return [*script, str(place / "source"), method, str(place / "ids"), str(BATCH)]
+    module = [interpreter, "-m", "benchmarks.gpu.peer"]
+    return [*module, str(place / "source"), method, str(place / "ids"), str(BATCH)]
 
 
 def _kept(file: Path, command: list[str]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """llm-compressor on the same checkpoint; runs in an interpreter that has it, and nothing of ours.
 
-`python peer.py <source> <method> <ids> <batch>`: prunes the language tower to a half; the last line
-is JSON.
+`python -m benchmarks.gpu.peer <source> <method> <ids> <batch>`: prunes the language tower to a
+half; the last line is JSON.
 """
 
 import json
@@ -9,14 +9,10 @@ import sys
 import time
 
 import torch
-from llmcompressor import oneshot
-from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
 from loguru import logger
-from tokenizers import Tokenizer, models
-from torch.utils.data import DataLoader
-from transformers import LlamaForCausalLM, LlavaForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
 
-MODIFIERS = {"wanda": WandaPruningModifier, "sparsegpt": SparseGPTModifier}
+from benchmarks.engine.peer import prune, sparsity_of
 
 
 def language_tower(source: str) -> LlamaForCausalLM:
@@ -32,32 +28,18 @@ def language_tower(source: str) -> LlamaForCausalLM:
 def main(source: str, method: str, ids_file: str, batch: int) -> None:
     logger.remove()
     ids = torch.load(ids_file)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, "a")))
-    samples = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in ids]
     model = language_tower(source)
-    recipe = MODIFIERS[method](
-        sparsity=0.5, mask_structure="0:0", targets=["Linear"], ignore=["lm_head"]
-    )
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     begun = time.monotonic()
-    oneshot(
-        model=model,
-        recipe=recipe,
-        processor=tokenizer,  # asked for although the inputs are tokens already
-        dataset=DataLoader(samples, batch_size=batch),
-        num_calibration_samples=len(samples),
-        max_seq_length=ids.shape[1],
-        pipeline="sequential",
-    )
+    prune(model, method, "unstructured", ids, batch)
     peak = 0.0
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         peak = torch.cuda.max_memory_allocated() / 2**20
     seconds = time.monotonic() - begun
-    weights = [m.weight for n, m in model.named_modules() if n.endswith("_proj")]
-    zeros = sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
-    print(json.dumps({"seconds": seconds, "sparsity": zeros, "allocated": peak}), flush=True)
+    found = {"seconds": seconds, "sparsity": sparsity_of(model), "allocated": peak}
+    print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
