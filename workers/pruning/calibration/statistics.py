@@ -110,25 +110,20 @@ class Hessian(Statistic):
         return (features, features)
 
     def _accumulate(self, tokens: torch.Tensor) -> None:
-        if tokens.device.type == "cuda":
-            return self._accumulate_on_gpu(tokens)
-        wide = tokens.float()
-        for start in range(0, len(self.total), _PANEL):
-            panel = slice(start, start + _PANEL)
-            self.total[panel, start:] += wide[:, panel].T @ wide[:, start:]
-        return None
+        on_gpu = tokens.device.type == "cuda"
+        step = _PANEL_ON_DEVICE if on_gpu else _PANEL
+        if not on_gpu or tokens.dtype not in {torch.bfloat16, torch.float16}:
+            tokens = tokens.float()
+        for start in range(0, len(self.total), step):
+            panel = slice(start, start + step)
+            self.total[panel, start:] += _product(tokens[:, panel].T, tokens[:, start:])
 
-    def _accumulate_on_gpu(self, tokens: torch.Tensor) -> None:
-        """Products of half precision are exact in float32, in which its units sum them."""
-        half = tokens.dtype in {torch.bfloat16, torch.float16}
-        for start in range(0, len(self.total), _PANEL_ON_DEVICE):
-            panel = slice(start, start + _PANEL_ON_DEVICE)
-            left, right = tokens[:, panel].T, tokens[:, start:]
-            if half:
-                product = torch.mm(left, right, out_dtype=torch.float32)
-            else:
-                product = left.float() @ right.float()
-            self.total[panel, start:] += product
+
+def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """In float32; a GPU's products of half precision are exact there, and summed so."""
+    if left.dtype == torch.float32:
+        return left @ right
+    return torch.mm(left, right, out_dtype=torch.float32)
 
 
 def squares_of(hessian: Hessian) -> SquareSum:

@@ -43,7 +43,6 @@ class AdmmCriterion(Criterion):
         self._solver = LeastSquaresSolver(
             LeastSquares(damping=settings.damping, steps=settings.steps)
         )
-        self._latest: tuple[Hessian, Tensor] | None = None
 
     def digest(self, statistic: Any) -> Tensor:
         """Roots of the mean squares: (in,), float32."""
@@ -63,7 +62,7 @@ class AdmmCriterion(Criterion):
         problem = self._solver.problem(statistic)
         dense, target = weight.clone(), problem.scaled(weight)
         check_finite(target)
-        mask = self._mask(problem, target, self._inverse(statistic, problem), selection)
+        mask = self._mask(problem, target, selection)
         zero(weight, mask)
         scores = target.abs().T
         total, gone = float(scores.sum()), float((scores * mask).sum())
@@ -75,12 +74,10 @@ class AdmmCriterion(Criterion):
             error=solution.error,
         )
 
-    def _mask(
-        self, problem: ScaledProblem, target: Tensor, inverse: Tensor, selection: Selection
-    ) -> Tensor:
+    def _mask(self, problem: ScaledProblem, target: Tensor, selection: Selection) -> Tensor:
         """True where a weight goes, (out, in)."""
         penalty: float = self.settings.penalty
-        right = problem.times(target)
+        inverse, right = problem.inverse(penalty), problem.times(target)
         values, multipliers = target.clone(), torch.zeros_like(target)
         rounds: int = self.settings.rounds
         for number in range(1, rounds + 1):
@@ -92,12 +89,6 @@ class AdmmCriterion(Criterion):
             multipliers.sub_(kept)
             values = inverse @ kept.sub_(multipliers).mul_(penalty).add_(right)
         raise AssertionError("there is one round at least")
-
-    def _inverse(self, statistic: Hessian, problem: ScaledProblem) -> Tensor:
-        if self._latest is None or self._latest[0] is not statistic:
-            self._latest = None  # freed before the next is made
-            self._latest = (statistic, problem.inverse(self.settings.penalty))
-        return self._latest[1]
 
 
 def _of_round(selection: Selection, done: float) -> Selection:

@@ -24,6 +24,7 @@ class ScaledProblem:
         self._inverse = inverse[:, None]
         self._moments = moments.float().mul_(inverse).mul_(self._inverse)
         self._damping = damping
+        self._inverses: dict[float, Tensor] = {}
 
     def scaled(self, weight: Tensor) -> Tensor:
         """D W^T of (out, in)."""
@@ -42,7 +43,9 @@ class ScaledProblem:
         return (self._moments @ values).add_(values, alpha=self._damping)
 
     def inverse(self, more: float) -> Tensor:
-        """(A + more I)^-1."""
-        matrix = self._moments.clone()
-        matrix.diagonal().add_(self._damping + more)
-        return torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+        """(A + more I)^-1; kept, as matrices that share inputs ask for the same."""
+        if more not in self._inverses:
+            matrix = self._moments.clone()
+            matrix.diagonal().add_(self._damping + more)
+            self._inverses[more] = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+        return self._inverses[more]
