@@ -118,6 +118,11 @@ class ModelLayout:
         """Values outside of blocks: embeddings, heads."""
         return self.numel - sum(block.numel for block in self.blocks)
 
+    @property
+    def largest_block(self) -> int:
+        """Values of the largest block."""
+        return max((block.numel for block in self.blocks), default=0)
+
     def tokens(self, modality: Modality, max_length: int) -> int:
         """Most tokens of one record that blocks of the modality see."""
         text = min(max_length, self.positions)
@@ -271,10 +276,10 @@ def _resident(layout: ModelLayout, spec: JobSpec, *, gpu: bool) -> int:
     if gpu and not isinstance(spec.recipe, Recipe):
         return layout.numel
     if gpu:
-        return layout.outside + 2 * max((block.numel for block in layout.blocks), default=0)
+        return layout.outside + 2 * layout.largest_block
     if spec.calibration is None and spec.evaluation is None:
         return _largest(layout)
-    return max(layout.outside, *(block.numel for block in layout.blocks), 0)
+    return max(layout.outside, layout.largest_block)
 
 
 def _converted(layout: ModelLayout, spec: JobSpec) -> int:
@@ -283,7 +288,7 @@ def _converted(layout: ModelLayout, spec: JobSpec) -> int:
         return layout.numel  # a model that runs often is converted once
     if spec.calibration is None and spec.evaluation is None:
         return 0
-    return max(layout.table, *(block.numel for block in layout.blocks), 0)  # one after the other
+    return max(layout.table, layout.largest_block)  # one after the other
 
 
 def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
@@ -299,9 +304,8 @@ def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
     importance = recipe.importance
     if importance.needs_gradient:
         batches = -(-held.spec.samples // rows)
-        largest = max((block.numel for block in held.layout.blocks), default=0)
         kept = held.bounded(importance.bytes_per_weight(held.layout.width) * prunable)
-        solving = importance.bytes_per_row_weight * batches * largest
+        solving = importance.bytes_per_row_weight * batches * held.layout.largest_block
         stages["pruning"] = held.differentiating(rows) + kept + solving
         if recipe.solves:
             stages["solving"] = held.replaying(_second_moments) + kept
@@ -342,9 +346,7 @@ class _Held:
         """Backwards through checkpointed blocks: all inputs, what is kept, one at work, a loss."""
         if self.width < _FLOAT:  # on a GPU: small gradients would underflow
             wide = _Held(self.layout, self.spec, _FLOAT, self._room)
-            weights = self.layout.outside + 2 * max(
-                (b.numel for b in self.layout.blocks), default=0
-            )
+            weights = self.layout.outside + 2 * self.layout.largest_block
             return wide.differentiating(rows) + _FLOAT * weights
         inputs = sum(self._states(block, rows) for block in self.layout.blocks)
         working = max((self._at_work(block, rows) for block in self.layout.blocks), default=0)

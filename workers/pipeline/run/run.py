@@ -271,23 +271,21 @@ def _smaller(context: RunContext) -> RunContext:
     shutil.rmtree(context.staging)
     context.staging.mkdir()
     if device.type == "cuda" and context.roomy:
-        told = f"memory ran out on {device}: {used}; starting again with activations on the host"
-        data = {"device": str(device), "batch_size": _batches(context.spec)}
-        context.report.event(NewEvent(EventType.WARNING, told, EventLevel.WARNING, data))
-        context.report.check()
-        return replace(context, roomy=False)
-    shutil.rmtree(context.checkpoints.directory, ignore_errors=True)  # of other batches
-    spec = halved(context.spec)
-    if spec is None:
-        raise OutOfMemoryError(
-            f"memory ran out on {device} with one record at a time: {used}; ask for a worker with "
-            "more memory, or for shorter records"
-        )
-    told = f"memory ran out on {device}: {used}; starting again with batches of {_batches(spec)}"
-    data = {"device": str(device), "batch_size": _batches(spec)}
+        smaller, how = replace(context, roomy=False), "activations on the host"
+    else:
+        shutil.rmtree(context.checkpoints.directory, ignore_errors=True)  # of other batches
+        spec = halved(context.spec)
+        if spec is None:
+            raise OutOfMemoryError(
+                f"memory ran out on {device} with one record at a time: {used}; ask for a worker "
+                "with more memory, or for shorter records"
+            )
+        smaller, how = replace(context, spec=spec), f"batches of {_batches(spec)}"
+    told = f"memory ran out on {device}: {used}; starting again with {how}"
+    data = {"device": str(device), "batch_size": _batches(smaller.spec)}
     context.report.event(NewEvent(EventType.WARNING, told, EventLevel.WARNING, data))
     context.report.check()
-    return replace(context, spec=spec)
+    return smaller
 
 
 def halved(spec: JobSpec) -> JobSpec | None:
