@@ -17,30 +17,14 @@ from typing import Any
 
 import transformers
 
+from benchmarks.families import record
 from benchmarks.families.classes import KINDS, TARGETS
-from benchmarks.families.trial import CHECKS, attempt_alone
+from benchmarks.families.trial import attempt_alone
 from benchmarks.figures import Figure, conclude
+from docs._ext import models
 
 ROOT = Path(__file__).parents[2]
-TABLE = Path(__file__).with_name("README.md")
 SECONDS, BYTES = 150, 6 << 30
-
-
-_HEAD = """\
-# Families of models
-
-`make bench-families` builds every class below tiny and random from its own configuration, saves it,
-and takes it through a job's path: adapter, five methods, written back, verified, and read by plain
-`from_pretrained`. Sums of squared inputs are held to those of plain forward hooks (within 1e-4),
-Wanda's choice to that of hooks on the pruned model, modalities to what a change of pixels or words
-changes. A class passes where all checks hold and recipes reach 90 % of the weights in blocks, with
-bridges (embeddings, heads and convolutions left out). `ONLY=` takes patterns of names or kinds.
-
-A matrix that the inputs made here do not reach is pruned and verified, and has no sums to compare.
-
-Measured on {day} with transformers {version}. Shares: of the weights in blocks, bridges
-taken in, and of all weights as recipes reach them by default.
-"""
 
 
 def main() -> int:
@@ -48,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="patterns of class names or kinds, with commas")
     parser.add_argument("--fresh", action="store_true", help="forget what earlier runs have found")
-    parser.add_argument("--table", action="store_true", help=f"write {TABLE.name}")
+    parser.add_argument("--table", action="store_true", help="write the record and both pages")
     arguments = parser.parse_args()
     results = ROOT / "build" / "families" / _state()
     results.mkdir(parents=True, exist_ok=True)
@@ -63,7 +47,11 @@ def main() -> int:
         found.setdefault(kind, []).append(result)
         print(_row(kind, result), flush=True)
     if arguments.table:
-        TABLE.write_text(_page(found), encoding="utf-8")
+        today = {"day": f"{datetime.now(UTC):%Y-%m-%d}", "transformers": transformers.__version__}
+        every = [result for results in found.values() for result in results]
+        record.write({result["name"]: result | today for result in every})
+        record.TABLE.write_text(record.page(record.read()), encoding="utf-8")
+        models.write()
     return conclude(_figures(found))
 
 
@@ -101,62 +89,19 @@ def _tried(context: Any, name: str) -> dict[str, Any]:
         return result
 
 
-def passes(result: dict[str, Any]) -> bool:
-    """Whether every check holds."""
-    return bool(result["checks"]) and all(result["checks"].get(c) == "ok" for c in CHECKS)
-
-
-def _failed(result: dict[str, Any]) -> dict[str, str]:
-    """Reasons by the checks that have them."""
-    if result["built"] != "ok":
-        return {"not built": result["built"]}
-    checks: dict[str, list[str]] = {}
-    for check, why in result["checks"].items():
-        if why != "ok":
-            checks.setdefault(why, []).append(check)
-    return {", ".join(names): why for why, names in checks.items()}
-
-
 def _row(kind: str, result: dict[str, Any]) -> str:
     shares = f"{result.get('reached_blocks', 0):6.1%} {result.get('reached_all', 0):6.1%}"
-    told = "; ".join(f"{check}: {why}" for check, why in _failed(result).items()) or "passes"
-    return f"{kind:20s} {result['name']:46s} {shares}  {told}"
+    return f"{kind:20s} {result['name']:46s} {shares}  {record.told(result)}"
 
 
 def _figures(found: dict[str, list[dict[str, Any]]]) -> dict[str, Figure]:
     figures = {}
     for kind, results in found.items():
-        passed = sum(map(passes, results))
+        passed = sum(map(record.passes, results))
         print(f"{kind}: {passed} of {len(results)}")
         whole = len(results) == len(KINDS[kind])
         figures[kind] = Figure(passed, least=TARGETS[kind] if whole else None)
     return figures
-
-
-def _page(found: dict[str, list[dict[str, Any]]]) -> str:
-    """The table that is committed."""
-    day = f"{datetime.now(UTC):%d %B %Y}"
-    lines = [_HEAD.format(day=day, version=transformers.__version__).rstrip()]
-    for kind, results in found.items():
-        passed = sum(map(passes, results))
-        lines += ["", f"## {kind}: {passed} of {len(results)} (target {TARGETS[kind]})", ""]
-        lines += ["| class | blocks | all | result |", "|---|---|---|---|"]
-        lines += [_cells(result) for result in results]
-    return "\n".join(lines) + "\n"
-
-
-def _cells(result: dict[str, Any]) -> str:
-    failed = _failed(result)
-    told = "; ".join(f"{checks}: {_short(why)}" for checks, why in failed.items()) or "passes"
-    if unfed := len(result.get("unseen", ())):
-        told += f" ({unfed} matrices get no input here)"
-    blocks, whole = result.get("reached_blocks"), result.get("reached_all")
-    shares = "| |" if blocks is None else f"{blocks:.1%} | {whole:.1%} |"
-    return f"| {result['name']} | {shares} {told} |".replace("| | |", "| | |")
-
-
-def _short(why: str) -> str:
-    return why.replace("|", "/")[:110]
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from app.recipes.pruning_report import PruningReport
 from app.recipes.recipe import build_recipe
 from benchmarks.families import plain
 from benchmarks.families.inputs import Batch, batches_for
+from benchmarks.families.record import METHODS, OK
 from benchmarks.families.sizes import CHANGES
 from benchmarks.families.tensors import INPUTS
 from benchmarks.families.tiny import VOCABULARY, Marks, build
@@ -36,15 +37,6 @@ from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
 
-METHODS = {
-    "magnitude": ("magnitude", "unstructured"),
-    "wanda": ("wanda", "unstructured"),
-    "sparsegpt": ("sparsegpt", "2:4"),
-    "ecoflap": ("ecoflap", "unstructured"),
-    "multiflow": ("multiflow", "unstructured"),
-}
-CHECKS = ("reach", "statistics", "modalities", *METHODS)
-OK = "ok"
 _MASK = 4  # id of the token that hides a word
 _REACH = 0.9  # of the weights in blocks that are matrices
 
@@ -67,7 +59,7 @@ def attempt(name: str, place: Path) -> dict[str, Any]:
         place: an empty directory, filled.
     """
     began = time.monotonic()
-    found: dict[str, Any] = {"name": name, "checks": {}}
+    found: dict[str, Any] = {"name": name, "type": _model_type(name), "checks": {}}
     try:
         model = build(name, CHANGES.get(name, {}), Marks())
         batches = batches_for(model, INPUTS.get(name, {}))
@@ -100,6 +92,11 @@ def _checked(check: Callable[[], str | None]) -> str:
         return f"{error.code}: {_line(error)}"
     except Exception as error:  # noqa: BLE001 (as above)
         return f"{type(error).__name__}: {_line(error)}"
+
+
+def _model_type(name: str) -> str:
+    model_class: Any = getattr(transformers, name)
+    return str(model_class.config_class.model_type)
 
 
 def _line(error: Exception) -> str:
@@ -163,7 +160,7 @@ def _reach(adapter: Adapter, bridged: Adapter) -> dict[str, Any]:
             t.name: [str(t.modality), len(t.blocks), sum(len(b.matrices) for b in t.blocks)]
             for t in adapter.towers
         },
-        "warnings": list(adapter.warnings),
+        "bridges": list(adapter.bridges),
         "reached_blocks": round(inside / max(sum(blocks.values()), 1), 4),
         "reached_all": round(
             sum(m.numel for m in adapter.matrices) / sum(p.numel() for p in model.parameters()), 4

@@ -1,0 +1,112 @@
+"""What the last runs have found: kept in `results.json`, class by class, and told as tables."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.families.classes import KINDS, TARGETS
+
+RECORD = Path(__file__).with_name("results.json")
+TABLE = Path(__file__).with_name("README.md")
+
+METHODS = {
+    "magnitude": ("magnitude", "unstructured"),
+    "wanda": ("wanda", "unstructured"),
+    "sparsegpt": ("sparsegpt", "2:4"),
+    "ecoflap": ("ecoflap", "unstructured"),
+    "multiflow": ("multiflow", "unstructured"),
+}
+CHECKS = ("reach", "statistics", "modalities", *METHODS)
+OK = "ok"
+
+Result = dict[str, Any]
+
+_HEAD = """\
+# Families of models
+
+`make bench-families` builds every class below tiny and random from its own configuration, saves it,
+and takes it through a job's path: adapter, five methods, written back, verified, and read by plain
+`from_pretrained`. Sums of squared inputs are held to those of plain forward hooks (within 1e-4),
+Wanda's choice to that of hooks on the pruned model, modalities to what a change of pixels or words
+changes. A class passes where all checks hold and recipes reach 90 % of the weights in blocks, with
+bridges (embeddings, heads and convolutions left out). `ONLY=` takes patterns of names or kinds;
+`TABLE=1` writes what was found into `results.json`, this page and
+[the page for users](../../docs/reference/models.md).
+
+A matrix that the inputs made here do not reach is pruned and verified, and has no sums to compare.
+
+Measured on {days} with transformers {versions}. Shares: of the weights in blocks, bridges
+taken in, and of all weights as recipes reach them by default.
+"""
+
+
+def read(path: Path = RECORD) -> dict[str, Result]:
+    """Everything known, by the name of the class."""
+    found: dict[str, Result] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def write(found: Mapping[str, Result], path: Path = RECORD) -> None:
+    """Put what was found in the place of what was known of the same classes; a line a class."""
+    known = (read(path) if path.exists() else {}) | dict(found)
+    names = [name for names in KINDS.values() for name in names if name in known]
+    lines = [f"{json.dumps(name)}: {json.dumps(known[name])}" for name in names]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def passes(result: Result) -> bool:
+    """Whether every check holds."""
+    return bool(result["checks"]) and all(result["checks"].get(c) == OK for c in CHECKS)
+
+
+def failed(result: Result) -> dict[str, str]:
+    """Reasons by the checks that have them."""
+    if result["built"] != OK:
+        return {"not built": result["built"]}
+    checks: dict[str, list[str]] = {}
+    for check, why in result["checks"].items():
+        if why != OK:
+            checks.setdefault(why, []).append(check)
+    return {", ".join(names): why for why, names in checks.items()}
+
+
+def told(result: Result) -> str:
+    """What came out, in one line."""
+    reasons = [f"{checks}: {_short(why)}" for checks, why in failed(result).items()]
+    unfed = len(result.get("unseen", ()))
+    return ("; ".join(reasons) or "passes") + (
+        f" ({unfed} matrices get no input here)" if unfed else ""
+    )
+
+
+def page(known: Mapping[str, Result]) -> str:
+    """The table of this folder."""
+    lines = [_HEAD.format(days=_all(known, "day"), versions=_all(known, "transformers")).rstrip()]
+    for kind, names in KINDS.items():
+        results = [known[name] for name in names if name in known]
+        passed = sum(map(passes, results))
+        lines += ["", f"## {kind}: {passed} of {len(names)} (target {TARGETS[kind]})", ""]
+        lines += ["| class | blocks | all | result |", "|---|---|---|---|"]
+        lines += [f"| {r['name']} | {' | '.join(shares(r))} | {told(r)} |" for r in results]
+    return "\n".join(lines) + "\n"
+
+
+def shares(result: Result) -> tuple[str, str]:
+    """Of the weights in blocks, and of all; empty where the class could not be built."""
+    if "reached_blocks" not in result:
+        return "", ""
+    return f"{result['reached_blocks']:.1%}", f"{result['reached_all']:.1%}"
+
+
+def _all(known: Mapping[str, Result], field: str) -> str:
+    """Every value of a field, the last one last."""
+    return _listed({result[field] for result in known.values()})
+
+
+def _listed(values: Iterable[str]) -> str:
+    return " and ".join(sorted(values))
+
+
+def _short(why: str) -> str:
+    return why.replace("|", "/")[:110]

@@ -1,0 +1,111 @@
+"""Writes the page on models, from what `make bench-families` has recorded and from the code."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from app.planning.routable import LAYERS_ONLY, TOKENS_AND_LAYERS
+from benchmarks.families import record
+from benchmarks.families.classes import KINDS
+from benchmarks.families.record import METHODS, OK, Result
+from workers.pruning.models.families.registry import known_adapters
+
+PAGE = Path(__file__).parents[1] / "reference/models.md"
+_TITLES = {
+    "image-text-to-text": "Images and texts in, text out",
+    "dual": "Images beside texts",
+    "text": "Text",
+    "vision": "Images",
+}
+_HEAD = """\
+# Models
+
+Whether a model works: look its class up, which `config.json` names under `architectures`. {passed} of
+the {count} classes below pass every check. They are tried by `make bench-families`, tiny and random,
+with transformers {versions} (last on {day}). `python -m docs._ext.models` writes this page from what that
+recorded and from the code.
+
+- **works**: yes, where the whole path of a job does: five methods, written back, verified, read by plain
+  `from_pretrained`, input statistics and masks as plain forward hooks give them, and every part of the
+  model called what it is. "partly" and "no" say why at the end of the section.
+- **reached**: share of the weights in blocks that recipes prune, projectors taken in (embeddings, output
+  heads and convolutions are left out). A job's plan tells the share of *your* model.
+- **methods**: those that pass, of {methods}. The other methods read the
+  same weights and statistics. SparseGPT is tried with `2:4`, the others unstructured; [which pattern is for
+  which method](methods.md).
+- **parts**: what `sparsity` may be given for; a bridge (projector, Q-Former) is pruned with `include_bridge`.
+- **adapter**: the family's own, or `generic`, which finds the parts by the names of the modules and by
+  what their classes say they read; a job says so in its warnings.
+- **PAR**: whether [image tokens and layers](../methods/par.md) can be routed per prompt.
+
+A class that is not listed takes the generic adapter, unless it needs code of its own from the checkpoint,
+which never runs. `POST /v1/plans` tells what a job would reach, without queueing it.
+"""
+
+
+def write() -> None:
+    """Write the page; one that says the same already is left alone."""
+    text = page()
+    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
+        PAGE.parent.mkdir(exist_ok=True)
+        PAGE.write_text(text, encoding="utf-8")
+
+
+def page(known: Mapping[str, Result] | None = None) -> str:
+    """The text of the page, from those results or from the record."""
+    known = record.read() if known is None else known
+    passed = sum(map(record.passes, known.values()))
+    parts = [
+        _HEAD.format(
+            passed=passed,
+            count=len(known),
+            versions=_last(known, "transformers"),
+            day=_last(known, "day"),
+            methods=", ".join(METHODS),
+        ).rstrip()
+    ]
+    for kind, names in KINDS.items():
+        results = [known[name] for name in names]
+        parts += [f"## {_TITLES[kind]}", _table(results)]
+        if odd := [result for result in results if not record.passes(result)]:
+            parts.append("\n".join(f"- `{each['name']}`: {record.told(each)}" for each in odd))
+    if others := sorted(known_adapters().keys() - known.keys()):
+        told = "Not counted above, in the tests of this project with an adapter of their own"
+        parts += ["## Others", f"{told}: {', '.join(f'`{name}`' for name in others)}."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(results: Iterable[Result]) -> str:
+    head = ("class", "`model_type`", "works", "reached", "methods", "parts", "adapter", "PAR")
+    lines = [head, ("---",) * len(head), *(tuple(_cells(result)) for result in results)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(result: Result) -> Iterator[str]:
+    name = result["name"]
+    yield f"`{name}`"
+    yield f"`{result['type']}`"
+    yield _works(result)
+    yield record.shares(result)[0]
+    good = [method for method in METHODS if result["checks"].get(method) == OK]
+    yield "all" if len(good) == len(METHODS) else ", ".join(good) or "none"
+    towers = dict.fromkeys(tower[0] for tower in result.get("towers", {}).values())
+    yield ", ".join([*towers, *(["bridge"] if result.get("bridges") else [])])
+    own = known_adapters().get(name)
+    yield f"`{own.__module__.rpartition('.')[2]}`" if own else "generic"
+    yield "yes" if name in TOKENS_AND_LAYERS else "layers" if name in LAYERS_ONLY else "no"
+
+
+def _works(result: Result) -> str:
+    if record.passes(result):
+        return "yes"
+    if result["built"] != OK:
+        return "not tried"
+    return "partly" if any(result["checks"].get(m) == OK for m in METHODS) else "no"
+
+
+def _last(known: Mapping[str, Result], field: str) -> str:
+    return max(result[field] for result in known.values())
+
+
+if __name__ == "__main__":
+    write()
