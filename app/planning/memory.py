@@ -6,7 +6,7 @@ against measurements.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
@@ -308,11 +308,14 @@ def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
         solving = importance.bytes_per_row_weight * batches * held.layout.largest_block
         stages["pruning"] = held.differentiating(rows) + kept + solving
         if recipe.solves:
-            stages["solving"] = held.replaying(_second_moments) + kept
+            stages["solving"] = held.replaying(recipe) + kept
     else:
-        second = importance.statistic == "second-moments" or recipe.solves
-        stages["pruning"] = held.replaying(_second_moments if second else _scores)
+        stages["pruning"] = held.replaying(recipe)
     return stages
+
+
+_SUMS = {"pruned-inputs": 1, "dense-inputs": 2, "mixed": 4}
+"""Second moments of one input that are summed at a time."""
 
 
 class _Held:
@@ -326,17 +329,24 @@ class _Held:
         self.width = width
         self._room = room
 
-    def replaying(self, statistics: Callable[[BlockSize], int]) -> int:
-        """Block after block: hidden states of the whole set, one block at work, its statistics."""
-        cached = max((self._states(b, self.spec.samples) for b in self.layout.blocks), default=0)
+    def replaying(self, recipe: Recipe) -> int:
+        """Block after block: hidden states of the whole set, one block at work, its statistics.
+
+        Where the dense model is walked through too, its hidden states, and the inputs of one
+        block's matrices in it.
+        """
+        samples, blocks = self.spec.samples, self.layout.blocks
+        cached = 2 * max((self._states(block, samples) for block in blocks), default=0)
+        if recipe.objective != "pruned-inputs":
+            cached = 2 * cached + max((self._at_work(b, samples) for b in blocks), default=0)
         working = max(
             (
-                max(self._at_work(block, self.spec.batch_size), statistics(block))
-                for block in self.layout.blocks
+                max(self._at_work(block, self.spec.batch_size), _statistics(block, recipe))
+                for block in blocks
             ),
             default=0,
         )
-        return self._inputs() + self.bounded(2 * cached) + working
+        return self._inputs() + self.bounded(cached) + working
 
     def bounded(self, size: int) -> int:
         """What of it is in memory; the rest waits on disk."""
@@ -376,19 +386,25 @@ class _Held:
         return rows * self._tokens(block) * block.features * self.width
 
 
-def _scores(block: BlockSize) -> int:
-    """Scores of one matrix, and the copies it takes to choose by them."""
+def _statistics(block: BlockSize, recipe: Recipe) -> int:
+    """What is summed over inputs, or the scores of one matrix and the copies to choose by them."""
+    if recipe.importance.statistic == "second-moments" or recipe.solves:
+        return _second_moments(block, recipe)
     return 4 * _FLOAT * block.largest
 
 
-def _second_moments(block: BlockSize) -> int:
+def _second_moments(block: BlockSize, recipe: Recipe) -> int:
     """X X^T of every input, of experts in parts; the factors of one, its matrix in float32."""
     widest = max(block.inputs, default=0)
-    moments = _DOUBLE * sum(width * width for width in block.inputs)
-    experts = _DOUBLE * sum(width * width for width in block.expert_inputs)
-    if experts > _TOGETHER:
+    experts = sum(width * width for width in block.expert_inputs)
+    others = sum(width * width for width in block.inputs) - experts
+    if recipe.walk == "one-pass":  # those of one input at a time
+        others = min(others, widest * widest)
+    routed = _DOUBLE * experts
+    if routed > _TOGETHER:
         chosen = _FLOAT * block.numel  # waits until all parts are done
-        moments += max(_TOGETHER, _DOUBLE * widest * widest) - experts + chosen
+        routed = max(_TOGETHER, _DOUBLE * widest * widest) + chosen
+    moments = _DOUBLE * _SUMS[recipe.objective] * others + routed
     return moments + _FLOAT * (5 * widest * widest + 3 * block.largest)
 
 

@@ -17,6 +17,11 @@ Schedule: TypeAlias = Literal["one-shot", "sequential", "joint"]
 the pruned blocks before it hand over; or all solved for together, block by block."""
 
 
+Walk: TypeAlias = Literal["two-pass", "one-pass"]
+"""A block is pruned on one look at the inputs of all its matrices, while it is still dense; or
+input after input, each as the matrices before it in the block leave it."""
+
+
 class Importance(Strict):
     """What every importance says about itself to plans and to the engine.
 
@@ -118,9 +123,14 @@ class RouteMethod(Method):
 
 
 class WeightMethod(Method):
-    """A preset of allocation x importance. What it needs is what its parts need by default."""
+    """A preset of allocation x importance. What it needs is what its parts need by default.
+
+    Attributes:
+        version: of the parts, where they may change; None where the name says what they are.
+    """
 
     prunes = "weights"
+    version: ClassVar[int | None] = None
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -145,6 +155,10 @@ class WeightMethod(Method):
     def group(self) -> Literal["row", "matrix"]:
         """Inside which weights scores are compared when the pattern is unstructured."""
         return "matrix"
+
+    def walk(self) -> Walk:
+        """How the inputs of a block's matrices are looked at."""
+        return "two-pass"
 
     def under_nm(self) -> Allocation:
         """How much of each matrix goes where an N:M pattern fixes that for every matrix.

@@ -43,7 +43,11 @@ class MatrixReport(Tally):
         shape: (out_features, in_features).
         mean_score: mean importance score; None for a matrix that lost nothing.
         lost_score: share of the summed scores that went.
-        error: squared output error per calibration sample, where the method knows it.
+        error: squared output error per calibration sample, where the method knows it; from what
+            the weights were solved towards, where they were solved for.
+        relative_error: the same as a share of the squared outputs, where weights were solved for.
+        dense_share: how far from the outputs of dense weights to those of the dense model the
+            weights were solved, 0 to 1; None where the objective is `pruned-inputs`.
     """
 
     module: str
@@ -54,6 +58,8 @@ class MatrixReport(Tally):
     mean_score: float | None = None
     lost_score: float | None = None
     error: float | None = None
+    relative_error: float | None = None
+    dense_share: float | None = None
 
 
 class GroupReport(Strict):

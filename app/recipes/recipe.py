@@ -14,13 +14,13 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from app.errors import MethodParameterError, RecipeError, UnknownMethodError
 from app.messages import in_words
 from app.recipes.allocation import AnyAllocation, Reused, Uniform
-from app.recipes.method import Importance, Method, RouteMethod, Schedule, Staged, WeightMethod
+from app.recipes.method import Importance, Method, RouteMethod, Schedule, Staged, Walk, WeightMethod
 from app.recipes.methods import IMPORTANCES, METHODS
 from app.recipes.methods.magnitude import Magnitude
 from app.recipes.modality import Modality, Target, targets_of
 from app.recipes.module_patterns import ModulePatterns
 from app.recipes.pattern import NM, Pattern, Unstructured
-from app.recipes.reconstruction import NoReconstruction, Reconstruction
+from app.recipes.reconstruction import NoReconstruction, Objective, Reconstruction, Solving
 from app.recipes.routing import Routing
 from app.strict import Strict
 
@@ -55,6 +55,16 @@ class RecipeParts(Strict):
     pattern: Pattern = Field(default=Unstructured(), description="which shape the zeros take")
     reconstruction: Reconstruction = Field(
         default=NoReconstruction(), description="what becomes of the weights that stay"
+    )
+    walk: Walk = Field(
+        default="two-pass",
+        description="whether a block is pruned on one look at the inputs of all its matrices, or "
+        "input after input, each as the matrices before it in the block leave it",
+    )
+    preset: str | None = Field(
+        default=None,
+        max_length=64,
+        description="the method and version that the parts are those of, where they may change",
     )
 
 
@@ -102,6 +112,14 @@ class Recipe(RecipeParts):
     def solves(self) -> bool:
         """The weights that stay are solved for, on second moments of the pruned model's inputs."""
         return not isinstance(self.reconstruction, NoReconstruction)
+
+    @property
+    def objective(self) -> Objective:
+        """What weights are solved towards."""
+        parts = (self.importance, self.reconstruction)
+        asked = {each.objective for each in parts if isinstance(each, Solving)}
+        found: tuple[Objective, ...] = ("mixed", "dense-inputs")
+        return next((each for each in found if each in asked), "pruned-inputs")
 
     @property
     def updates_weights(self) -> bool:
@@ -180,6 +198,8 @@ def preset(method: WeightMethod, pattern: Pattern) -> RecipeParts:
         allocation=method.under_nm() if isinstance(pattern, NM) else method.allocation(),
         importance=method.importance(),
         pattern=pattern,
+        walk=method.walk(),
+        preset=None if method.version is None else f"{method.name}-{method.version}",
     )
 
 

@@ -6,6 +6,11 @@ from pydantic import Field
 
 from app.strict import Strict
 
+Objective = Literal["pruned-inputs", "dense-inputs", "mixed"]
+"""What the outputs of a matrix shall be: those of its dense weights on the inputs that the pruned
+model feeds it; those that it has in the dense model; or the mixture of both that does best on
+calibration batches held out."""
+
 
 class NoReconstruction(Strict):
     """They stay as they are, or as the importance left them."""
@@ -13,12 +18,23 @@ class NoReconstruction(Strict):
     kind: Literal["none"] = "none"
 
 
-class LeastSquares(Strict):
+class Solving(Strict):
+    """A part of a recipe that solves for weights."""
+
+    objective: Objective = Field(
+        default="pruned-inputs",
+        description="what the outputs shall be: of dense weights on the pruned model's inputs, "
+        "of the dense model, or the better mixture of both on batches held out",
+    )
+
+
+class LeastSquares(Solving):
     """They are solved for: the outputs of each matrix come as near to the dense ones as they can.
 
     For every matrix W, with X its inputs in the model as it is pruned so far and M the mask that
     the importance has chosen, V = V * M minimises ||(W - V) X||^2. Any mask will do. Block after
-    block, so that errors of earlier blocks are seen by later ones.
+    block, so that errors of earlier blocks are seen by later ones, and made up for where the
+    objective is what the dense model gives.
     """
 
     kind: Literal["least-squares"] = "least-squares"

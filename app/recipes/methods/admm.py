@@ -7,10 +7,10 @@ from pydantic import Field
 from app.recipes.allocation import Allocation, Uniform
 from app.recipes.method import Importance, Schedule, WeightMethod
 from app.recipes.methods.wanda import Rounding
-from app.strict import Strict
+from app.recipes.reconstruction import Solving
 
 
-class Alternation(Strict):
+class Alternation(Solving):
     """Settings of the solver."""
 
     damping: float = Field(

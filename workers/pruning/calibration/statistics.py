@@ -110,13 +110,27 @@ class Hessian(Statistic):
         return (features, features)
 
     def _accumulate(self, tokens: torch.Tensor) -> None:
-        on_gpu = tokens.device.type == "cuda"
-        step = _PANEL_ON_DEVICE if on_gpu else _PANEL
-        if not on_gpu or tokens.dtype not in {torch.bfloat16, torch.float16}:
-            tokens = tokens.float()
+        tokens = _factor(tokens)
+        step = _PANEL_ON_DEVICE if tokens.device.type == "cuda" else _PANEL
         for start in range(0, len(self.total), step):
             panel = slice(start, start + step)
             self.total[panel, start:] += _product(tokens[:, panel].T, tokens[:, start:])
+
+
+def add_cross(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    """Add left^T right of two (tokens, features) to (features, features), float64."""
+    left, right = _factor(left), _factor(right)
+    step = _PANEL_ON_DEVICE if left.device.type == "cuda" else _PANEL
+    for start in range(0, len(total), step):
+        panel = slice(start, start + step)
+        total[panel] += _product(left[:, panel].T, right)
+
+
+def _factor(tokens: torch.Tensor) -> torch.Tensor:
+    """As they are multiplied: half precision on a GPU alone."""
+    if tokens.device.type == "cuda" and tokens.dtype in {torch.bfloat16, torch.float16}:
+        return tokens
+    return tokens.float()
 
 
 def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -149,6 +163,8 @@ class _Watchful(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
 
 S = TypeVar("S", bound=Statistic)
 MaskOf = Callable[[torch.Tensor], torch.Tensor | None]
+Group = tuple[nn.Module, ...]
+"""Modules that are handed the very same tensor."""
 
 
 class Calibration(Generic[S]):
@@ -163,9 +179,11 @@ class Calibration(Generic[S]):
     def __init__(self, statistic: type[S]) -> None:
         """Accumulate `statistic`."""
         self._statistic = statistic
-        self._sums: dict[tuple[nn.Module, ...], S] = {}
+        self._sums: dict[Group, S] = {}
         self._missed = Counter[nn.Module]()
         self._callers: tuple[nn.Module, ...] = ()
+        self._batch = -1
+        self._calls_of = Counter[Group]()
         self._pending: _Input | None = None
         self._samples = 0
         self._mask_of: MaskOf = lambda _inputs: None
@@ -178,6 +196,7 @@ class Calibration(Generic[S]):
     def watching(self, matrices: Iterable[Matrix], module: nn.Module) -> Iterator[None]:
         """Watch the callers of `matrices` inside `module`; all as before on any exception."""
         inside = set(module.modules())
+        self._batch = -1
         self._callers = tuple(dict.fromkeys(c for m in matrices for c in m.callers if c in inside))
         self._may_spare = all(type(caller) in {nn.Linear, Conv1D} for caller in self._callers)
         try:
@@ -204,6 +223,8 @@ class Calibration(Generic[S]):
         if spare and not self._callers:
             return None
         self._samples, self._mask_of = samples, mask_of
+        self._batch += 1
+        self._calls_of.clear()
         self._seen = set()
         self._begin(spare=spare and self._may_spare, skip=0)
         try:
@@ -243,6 +264,18 @@ class Calibration(Generic[S]):
         if not result.finite():
             raise NonFiniteError(f"the inputs of {matrix.name} hold NaN or infinite values")
         return result
+
+    def in_order(self, matrices: Iterable[Matrix]) -> list[list[Matrix]]:
+        """The matrices by their inputs, in the order in which the block asks for them.
+
+        Those that were handed nothing come last.
+        """
+        groups: dict[Group, list[Matrix]] = {group: [] for group in self._sums}
+        others: list[Matrix] = []
+        for matrix in matrices:
+            mine = next((g for g in groups if not set(g).isdisjoint(matrix.callers)), None)
+            (others if mine is None else groups[mine]).append(matrix)
+        return [found for found in (*groups.values(), others) if found]
 
     def forget(self, matrices: Iterable[Matrix]) -> None:
         """Free what only these matrices need."""
@@ -303,7 +336,12 @@ class Calibration(Generic[S]):
         if group not in self._sums:
             self._sums[group] = self._statistic(inputs.shape[-1], inputs.device)
             self._sums[group].samples += self._missed.pop(modules[0], 0)
-        self._sums[group].add(tokens, 0 if pending.again else self._samples)
+        self._add(group, tokens, 0 if pending.again else self._samples)
+        self._calls_of[group] += 1
+
+    def _add(self, group: Group, tokens: torch.Tensor, samples: int) -> None:
+        """Take in what the modules were handed in this call."""
+        self._sums[group].add(tokens, samples)
 
 
 class _Input:

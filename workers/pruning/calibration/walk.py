@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from workers.pruning.calibration.statistics import Calibration
+from workers.pruning.calibration.statistics import Calibration, SquareSum
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch, BatchRun, TowerPass
 from workers.pruning.models.layout.structure import Block, Matrix, Tower
@@ -110,6 +110,16 @@ class Step:
                 call = partial(self.block.module, *args, **kwargs)
                 calibration.run(call, samples, each.mask_of, spare=True)
                 each.rest()
+
+    def in_order(self, matrices: Iterable[Matrix]) -> list[list[Matrix]]:
+        """The matrices by their inputs, in the order in which the block asks for them.
+
+        What the first batch does not reach comes last.
+        """
+        found = list(matrices)
+        asked = Calibration(SquareSum)
+        Step(self.block, self.index, self.passes[:1]).collect(asked, found)
+        return asked.in_order(found)
 
     def advance(
         self, calibration: Calibration[Any] | None = None, matrices: Iterable[Matrix] = ()

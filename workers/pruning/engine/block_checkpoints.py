@@ -32,8 +32,8 @@ class BlockCheckpoints:
         self._targets = targets
         self._builder = builder
 
-    def blocks(self, take: Take) -> set[Block]:
-        """Hand over what another run has finished; returns the blocks, those without work too.
+    def finished(self) -> dict[Block, Entry | None]:
+        """What another run has kept of each block that it has finished; None of those without work.
 
         The row ends where a matrix would wait for a caller that comes after it.
         """
@@ -48,11 +48,20 @@ class BlockCheckpoints:
             found.append((block, entry))
             if block in self._targets.seams:
                 end = len(found)
-        for block, entry in found[:end]:
-            if entry is not None:
-                take(self._targets.due[block], entry.tensors)
-                self._restore(self._targets.due[block], entry.values)
-        return {block for block, _ in found[:end]}
+        return dict(found[:end])
+
+    def hand_over(self, block: Block, entry: Entry | None, take: Take) -> None:
+        """Hand over what was kept of a block."""
+        if entry is not None:
+            take(self._targets.due[block], entry.tensors)
+            self._restore(self._targets.due[block], entry.values)
+
+    def blocks(self, take: Take) -> set[Block]:
+        """Hand over all that another run has finished; returns the blocks."""
+        found = self.finished()
+        for block, entry in found.items():
+            self.hand_over(block, entry, take)
+        return set(found)
 
     @contextmanager
     def finishing(self, block: Block) -> Iterator[dict[str, Tensor]]:

@@ -1,6 +1,6 @@
 """Carry a recipe out on a model in memory."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,20 +13,25 @@ from app.recipes.allocation_scores import AllocationScores
 from app.recipes.pruning_report import PruningReport
 from app.recipes.recipe import Recipe
 from app.recipes.reconstruction import LeastSquares
+from workers.pruning.allocation import allocate
 from workers.pruning.allocation.ecoflap import measure, share_out
 from workers.pruning.calibration.backward import Backward
 from workers.pruning.calibration.statistics import (
-    Calibration,
     Hessian,
-    S,
     Statistic,
     squares_of,
 )
 from workers.pruning.calibration.walk import first_holding
-from workers.pruning.engine.block_checkpoints import apply, change
-from workers.pruning.engine.dense_pass import MAGNITUDE, Digests, Rank
+from workers.pruning.engine.block_checkpoints import change
+from workers.pruning.engine.dense_pass import (
+    Digests,
+    Rank,
+    by_magnitude,
+    rank_by_gradients,
+    rank_on_dense_model,
+)
 from workers.pruning.engine.report_builder import ProgressListener, ReportBuilder
-from workers.pruning.engine.stage import Stage, counted, ranked, watched_together
+from workers.pruning.engine.stage import Stage, apply_again, block_by_block
 from workers.pruning.engine.targets import (
     Targets,
     check_patterns,
@@ -41,6 +46,7 @@ from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Matrix
 from workers.pruning.reconstruction.least_squares import LeastSquaresSolver
 from workers.pruning.resume import Checkpoints, Entry, NoCheckpoints
+from workers.pruning.selection.kth import MakeScores
 from workers.pruning.selection.selection import Selection
 
 
@@ -121,10 +127,46 @@ def _carry_out(stage: Stage, scores: AllocationScores | None, digests: Digests) 
     recipe, targets, builder = stage.recipe, stage.targets, stage.builder
     ranks = digests.ranks(targets, recipe.importance, stage.criterion, builder)
     if ranks is None:
-        ranks = ranked(stage)
+        ranks = _ranked(stage)
         digests.keep(ranks)
     carry_out = _solving if recipe.solves else _SCHEDULES[recipe.importance.schedule]
     carry_out(stage, ranks, _selections(stage, ranks, scores))
+
+
+def _ranked(stage: Stage) -> dict[Matrix, Rank]:
+    """What ranks the weights of the model as it is; magnitude where the choice is made later."""
+    targets, criterion, builder = stage.targets, stage.criterion, stage.builder
+    importance = stage.recipe.importance
+    if importance.needs_gradient:
+        backward = Backward(stage.adapter, stage.batches, builder.batch)
+        return rank_by_gradients(backward, stage.recipe, targets, criterion, builder)
+    by_importance = stage.recipe.allocation.ranks_by_importance
+    if importance.schedule == "sequential" and not by_importance:
+        return by_magnitude(targets)
+    checkpoints = stage.block_checkpoints("dense")
+    return rank_on_dense_model(
+        lambda done: stage.walk("dense", done), targets, criterion, builder, checkpoints
+    )
+
+
+def _counted(stage: Stage, ranks: Mapping[Matrix, Rank]) -> dict[Matrix, int]:
+    """How many weights each matrix loses."""
+    name = f"{stage.name}/counts"
+    if (kept := stage.checkpoints.get(name)) is not None:
+        return {matrix: kept.values[matrix.name] for matrix in stage.targets.blocks}
+    ranking = ranks if stage.recipe.allocation.ranks_by_importance else by_magnitude(stage.targets)
+
+    def scored(rank: Rank) -> MakeScores:
+        def scores() -> torch.Tensor:
+            stage.adapter.memory.release()
+            return rank()
+
+        return scores
+
+    counts = allocate(stage.recipe, {matrix: scored(rank) for matrix, rank in ranking.items()})
+    named = {matrix.name: count for matrix, count in counts.items()}
+    stage.checkpoints.put(name, Entry(named))
+    return counts
 
 
 def _selections(
@@ -133,7 +175,7 @@ def _selections(
     """How many weights each matrix loses, and in which pattern."""
     recipe = stage.recipe
     if recipe.allocation.scoring is None or scores is None:
-        counts = counted(stage, ranks)
+        counts = _counted(stage, ranks)
         return {matrix: Selection(recipe.pattern, count) for matrix, count in counts.items()}
     shared = share_out(recipe, stage.targets.blocks, stage.adapter.towers, scores)
     stage.builder.share_out(shared.report, shared.warnings)
@@ -178,7 +220,7 @@ def _sequentially(
     def prune_one(matrix: Matrix, weight: torch.Tensor, statistic: Statistic) -> Outcome:
         return criterion.prune(weight, statistic, selections[matrix])
 
-    _block_by_block(stage, selections, criterion.statistic, prune_one)
+    block_by_block(stage, selections, criterion.statistic, prune_one)
 
 
 def _solving(
@@ -199,60 +241,17 @@ def _solving(
         return rank.criterion.drop(weight, rank.digest, selections[matrix])
 
     def prune_one(matrix: Matrix, weight: torch.Tensor, hessian: Hessian) -> Outcome:
-        dense = weight.clone()
+        target, dense_share = solver.target(weight, hessian)
         chosen = choose(matrix, weight, hessian)
-        solution = solver.solve(weight, dense, chosen.mask, hessian)
-        return replace(chosen, error=solution.error)
+        solution = solver.solve(weight, target, chosen.mask, hessian)
+        return replace(
+            chosen,
+            error=solution.error,
+            relative_error=solution.relative,
+            dense_share=dense_share,
+        )
 
-    _block_by_block(stage, selections, Hessian, prune_one)
-
-
-def _block_by_block(
-    stage: Stage,
-    selections: Mapping[Matrix, Selection],
-    statistic: type[S],
-    prune_one: Callable[[Matrix, torch.Tensor, S], Outcome],
-) -> None:
-    """Prune each block, given the statistic of its inputs after the pruned blocks before it."""
-    targets, builder = stage.targets, stage.builder
-    checkpoints = stage.block_checkpoints("pruned")
-    done = checkpoints.blocks(partial(_again, stage))
-    calibration = Calibration(statistic)
-
-    def drop(matrix: Matrix, weight: torch.Tensor) -> Outcome:
-        found = calibration.of(matrix)
-        with naming(matrix):
-            seen = None if found is None else found.tokens
-            if builder.saw_enough(matrix, seen) and found is not None:
-                return prune_one(matrix, weight, found)
-            return MAGNITUDE.drop(weight, None, selections[matrix])
-
-    for step in stage.walk("pruned", done) if targets.last not in done else ():
-        if step.block in done:
-            continue
-        due = targets.due.get(step.block, ())
-        first, *others = watched_together(targets, step.block, statistic)
-        waiting: dict[Matrix, tuple[torch.Tensor, Outcome]] = {}
-        for experts in others:
-            step.collect(calibration, experts)
-            for matrix in experts:  # put in place last: all are to see the block as it is now
-                weight = matrix.fetch().clone()
-                waiting[matrix] = weight, drop(matrix, weight)
-            calibration.forget(experts)
-        step.collect(calibration, first)
-        with checkpoints.finishing(step.block) as changes:
-            for matrix in due:
-                weight = matrix.fetch()
-                if matrix in waiting:
-                    pruned, outcome = waiting.pop(matrix)
-                    weight.copy_(pruned)
-                else:
-                    outcome = drop(matrix, weight)
-                matrix.put_back(weight)
-                builder.enter(matrix, selections[matrix].count, outcome)
-                changes[matrix.name] = change(stage.recipe, matrix, outcome)
-        calibration.forget(due)
-        builder.progress("pruning", step.block)
+    block_by_block(stage, selections, Hessian, prune_one)
 
 
 def _at_once(
@@ -260,7 +259,7 @@ def _at_once(
 ) -> None:
     """Prune every matrix on what the dense model told."""
     checkpoints = stage.block_checkpoints("pruned")
-    done = checkpoints.blocks(partial(_again, stage))
+    done = checkpoints.blocks(partial(apply_again, stage))
     for block, due in stage.targets.due.items():
         if block in done:
             continue
@@ -274,13 +273,6 @@ def _at_once(
                 changes[matrix.name] = change(stage.recipe, matrix, outcome)
                 stage.adapter.memory.release()
         stage.builder.progress("pruning", block)
-
-
-def _again(stage: Stage, due: Sequence[Matrix], changes: Mapping[str, torch.Tensor]) -> None:
-    """Do to the matrices what an earlier run did."""
-    for matrix in due:
-        apply(stage.recipe, matrix, changes[matrix.name])
-        stage.adapter.memory.release()
 
 
 def _solved(

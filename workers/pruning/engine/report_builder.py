@@ -136,6 +136,8 @@ class ReportBuilder:
             mean_score=outcome.mean_score if outcome else None,
             lost_score=outcome.lost_score if outcome else None,
             error=outcome.error if outcome else None,
+            relative_error=outcome.relative_error if outcome else None,
+            dense_share=outcome.dense_share if outcome else None,
         )
 
     def restore(self, matrix: Matrix, report: MatrixReport) -> None:

@@ -1,32 +1,31 @@
-"""One round of measuring and pruning: what it works on, what ranks weights, how many go where."""
+"""One round of measuring and pruning: what it works on, and how it takes block after block."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import repeat
+from typing import Any, TypeAlias
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from app.recipes.recipe import Recipe
-from workers.pruning.allocation import allocate
-from workers.pruning.calibration.backward import Backward
-from workers.pruning.calibration.statistics import Statistic
+from workers.pruning.calibration.beside import DenseInputs, PairedCalibration, PairedMoments
+from workers.pruning.calibration.statistics import Calibration, Statistic
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
-from workers.pruning.engine.block_checkpoints import BlockCheckpoints
-from workers.pruning.engine.dense_pass import (
-    Rank,
-    by_magnitude,
-    rank_by_gradients,
-    rank_on_dense_model,
-)
+from workers.pruning.engine.block_checkpoints import BlockCheckpoints, apply, change
+from workers.pruning.engine.dense_pass import MAGNITUDE
 from workers.pruning.engine.report_builder import ReportBuilder
 from workers.pruning.engine.targets import Targets
-from workers.pruning.importance.criterion import Criterion
+from workers.pruning.importance.criterion import Criterion, Outcome, naming
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Block, Matrix
-from workers.pruning.resume import Checkpoints, Entry, NoCheckpoints
-from workers.pruning.selection.kth import MakeScores
+from workers.pruning.resume import Checkpoints, NoCheckpoints
+from workers.pruning.selection.selection import Selection
+
+PruneOne: TypeAlias = Callable[[Matrix, Tensor, Any], Outcome]
+"""Prune the weights of a matrix in place, given the statistic of its inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,40 +63,122 @@ class Stage:
         return steps(self.adapter, self.batches, last=last, activations=activations, done=done)
 
 
-def ranked(stage: Stage) -> dict[Matrix, Rank]:
-    """What ranks the weights of the model as it is; magnitude where the choice is made later."""
-    targets, criterion, builder = stage.targets, stage.criterion, stage.builder
-    importance = stage.recipe.importance
-    if importance.needs_gradient:
-        backward = Backward(stage.adapter, stage.batches, builder.batch)
-        return rank_by_gradients(backward, stage.recipe, targets, criterion, builder)
-    by_importance = stage.recipe.allocation.ranks_by_importance
-    if importance.schedule == "sequential" and not by_importance:
-        return by_magnitude(targets)
-    checkpoints = stage.block_checkpoints("dense")
-    return rank_on_dense_model(
-        lambda done: stage.walk("dense", done), targets, criterion, builder, checkpoints
-    )
+def block_by_block(
+    stage: Stage,
+    selections: Mapping[Matrix, Selection],
+    statistic: type[Statistic],
+    prune_one: PruneOne,
+) -> None:
+    """Prune each block, given the statistic of its inputs after the pruned blocks before it.
+
+    Where weights are solved for towards the dense model, a walk through that one goes beside, one
+    block ahead.
+    """
+    checkpoints = stage.block_checkpoints("pruned")
+    done = checkpoints.finished()
+    take = partial(apply_again, stage)
+    if stage.targets.last in done:
+        for block, entry in done.items():
+            checkpoints.hand_over(block, entry, take)
+        return
+    recipe, walk = stage.recipe, stage.walk("pruned", done)
+    if recipe.objective == "pruned-inputs":
+        calibration: Calibration[Any] = Calibration(statistic)
+        pairs: Iterable[tuple[Step, Step | None]] = zip(walk, repeat(None), strict=False)
+    else:
+        dense = DenseInputs(stage.adapter.memory)
+        calibration = PairedCalibration(dense, hold_out=recipe.objective == "mixed")
+        statistic = PairedMoments
+        pairs = zip(walk, stage.walk("beside", done), strict=True)
+    pruner = _Pruner(stage, selections, calibration, prune_one)
+    for step, beside in pairs:
+        if beside is not None and not beside.advanced:
+            dense.forget_all()
+            beside.advance(dense, [m for m in pruner.met(step) if not m.routed])
+        if step.block in done:
+            checkpoints.hand_over(step.block, done[step.block], take)
+            continue
+        with checkpoints.finishing(step.block) as changes:
+            for parts in pruner.turns(step, statistic):
+                changes.update(pruner.prune(step, parts))
+        stage.builder.progress("pruning", step.block)
 
 
-def counted(stage: Stage, ranks: Mapping[Matrix, Rank]) -> dict[Matrix, int]:
-    """How many weights each matrix loses."""
-    name = f"{stage.name}/counts"
-    if (kept := stage.checkpoints.get(name)) is not None:
-        return {matrix: kept.values[matrix.name] for matrix in stage.targets.blocks}
-    ranking = ranks if stage.recipe.allocation.ranks_by_importance else by_magnitude(stage.targets)
+class _Pruner:
+    """Prunes the matrices of one block after the other."""
 
-    def scored(rank: Rank) -> MakeScores:
-        def scores() -> torch.Tensor:
-            stage.adapter.memory.release()
-            return rank()
+    def __init__(
+        self,
+        stage: Stage,
+        selections: Mapping[Matrix, Selection],
+        calibration: Calibration[Any],
+        prune_one: PruneOne,
+    ) -> None:
+        self._stage = stage
+        self._selections = selections
+        self._calibration = calibration
+        self._prune_one = prune_one
 
-        return scores
+    def met(self, step: Step) -> list[Matrix]:
+        """The matrices that the block asks for, or that are due after it."""
+        targets, inside = self._stage.targets, set(step.block.module.modules())
+        due = set(targets.due.get(step.block, ()))
+        return [m for m in targets.blocks if m in due or not inside.isdisjoint(m.callers)]
 
-    counts = allocate(stage.recipe, {matrix: scored(rank) for matrix, rank in ranking.items()})
-    named = {matrix.name: count for matrix, count in counts.items()}
-    stage.checkpoints.put(name, Entry(named))
-    return counts
+    def turns(self, step: Step, statistic: type[Statistic]) -> list[list[list[Matrix]]]:
+        """What is pruned one after the other; the parts of a turn all see the block as it is then.
+
+        By two passes, the whole block is one turn. By one, there is a turn for each input, and one
+        for all experts at the end.
+        """
+        first, *experts = watched_together(self._stage.targets, step.block, statistic)
+        if self._stage.recipe.walk == "two-pass":
+            return [[*experts, first]]
+        own = [m for m in self.met(step) if not m.routed]
+        routed = [[m for m in part if m.routed] for part in (first, *experts)]
+        last = [part for part in routed if part]
+        return [*([part] for part in step.in_order(own)), *([last] if last else [])]
+
+    def prune(self, step: Step, parts: Sequence[Sequence[Matrix]]) -> dict[str, Tensor]:
+        """Take a turn; returns what changed of each matrix, by name."""
+        meant = {matrix for part in parts for matrix in part}
+        due = self._stage.targets.due.get(step.block, ())
+        waiting: dict[Matrix, tuple[Tensor, Outcome]] = {}
+        for part in parts[:-1]:
+            step.collect(self._calibration, part)
+            for matrix in part:
+                weight = matrix.fetch().clone()
+                waiting[matrix] = weight, self._drop(matrix, weight)
+            self._calibration.forget(part)
+        step.collect(self._calibration, parts[-1])
+        changes = {}
+        for matrix in (matrix for matrix in due if matrix in meant):
+            weight = matrix.fetch()
+            if matrix in waiting:
+                pruned, outcome = waiting.pop(matrix)
+                weight.copy_(pruned)
+            else:
+                outcome = self._drop(matrix, weight)
+            matrix.put_back(weight)
+            self._stage.builder.enter(matrix, self._selections[matrix].count, outcome)
+            changes[matrix.name] = change(self._stage.recipe, matrix, outcome)
+        self._calibration.forget(meant.intersection(due))
+        return changes
+
+    def _drop(self, matrix: Matrix, weight: Tensor) -> Outcome:
+        found = self._calibration.of(matrix)
+        with naming(matrix):
+            seen = None if found is None else found.tokens
+            if self._stage.builder.saw_enough(matrix, seen) and found is not None:
+                return self._prune_one(matrix, weight, found)
+            return MAGNITUDE.drop(weight, None, self._selections[matrix])
+
+
+def apply_again(stage: Stage, due: Sequence[Matrix], changes: Mapping[str, Tensor]) -> None:
+    """Do to the matrices what an earlier run did."""
+    for matrix in due:
+        apply(stage.recipe, matrix, changes[matrix.name])
+        stage.adapter.memory.release()
 
 
 TOGETHER = 1 << 30

@@ -41,7 +41,9 @@ class AdmmCriterion(Criterion):
         """Take the recipe's settings."""
         super().__init__(settings, seed)
         self._solver = LeastSquaresSolver(
-            LeastSquares(damping=settings.damping, steps=settings.steps)
+            LeastSquares(
+                objective=settings.objective, damping=settings.damping, steps=settings.steps
+            )
         )
 
     def digest(self, statistic: Any) -> Tensor:
@@ -60,18 +62,20 @@ class AdmmCriterion(Criterion):
             NonFiniteError: a weight or a sum is NaN or infinite; the weights stay as they are.
         """
         problem = self._solver.problem(statistic)
-        dense, target = weight.clone(), problem.scaled(weight)
+        target, dense_share = self._solver.target(weight, statistic)
         check_finite(target)
         mask = self._mask(problem, target, selection)
         zero(weight, mask)
         scores = target.abs().T
         total, gone = float(scores.sum()), float((scores * mask).sum())
-        solution = self._solver.solve(weight, dense, mask, statistic)
+        solution = self._solver.solve(weight, target, mask, statistic)
         return Outcome(
             mask,
             mean_score=total / weight.numel(),
             lost_score=gone / total if total else 0.0,
             error=solution.error,
+            relative_error=solution.relative,
+            dense_share=dense_share,
         )
 
     def _mask(self, problem: ScaledProblem, target: Tensor, selection: Selection) -> Tensor:

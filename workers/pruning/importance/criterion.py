@@ -29,6 +29,8 @@ class Outcome:
         mean_score: mean score over the matrix.
         lost_score: share of the matrix's summed scores that went, 0..1.
         error: squared output error per calibration sample, where the criterion knows it.
+        relative_error: the same as a share of the squared outputs.
+        dense_share: how far weights were solved towards what the dense model gives, where asked.
         warnings: what the user should hear about.
     """
 
@@ -36,6 +38,8 @@ class Outcome:
     mean_score: float
     lost_score: float
     error: float | None = None
+    relative_error: float | None = None
+    dense_share: float | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from app.recipes.reconstruction import LeastSquares
 from workers.pruning.calibration.statistics import Hessian
-from workers.pruning.reconstruction.scaled import ScaledProblem
+from workers.pruning.reconstruction.scaled import ScaledProblem, Target
 from workers.pruning.selection.selection import zero
 
 _SETTLED = 1e-4  # of the residual that was there at the start: enough
@@ -25,12 +25,17 @@ class Solution:
     """What solving came to.
 
     Attributes:
-        error: squared output error per calibration sample.
-        energy: squared output of the dense matrix per calibration sample.
+        error: squared distance from the target's outputs per calibration sample.
+        energy: squared outputs of the target per calibration sample.
     """
 
     error: float
     energy: float
+
+    @property
+    def relative(self) -> float:
+        """The error as a share of the energy."""
+        return self.error / self.energy if self.energy else 0.0
 
 
 class LeastSquaresSolver:
@@ -44,18 +49,26 @@ class LeastSquaresSolver:
         self._settings = settings
         self._latest: tuple[Hessian, ScaledProblem] | None = None
 
-    def solve(self, weight: Tensor, dense: Tensor, mask: Tensor, statistic: Hessian) -> Solution:
+    def target(self, dense: Tensor, statistic: Hessian) -> Target:
+        """What the weights of a matrix shall come near to, by the objective of the settings.
+
+        Args:
+            dense: the weights before, (out, in).
+            statistic: of the inputs of the matrix.
+        """
+        return self.problem(statistic).target(dense, self._settings.objective)
+
+    def solve(self, weight: Tensor, target: Tensor, mask: Tensor, statistic: Hessian) -> Solution:
         """Solve for the weights that stay, in place; a row that would get worse stays as it is.
 
         Args:
             weight: as pruning left it, (out, in), zero where the mask is.
-            dense: before, (out, in).
+            target: scaled, (in, out).
             mask: True where a weight went, (out, in).
             statistic: of the inputs of the matrix.
         """
         problem = self.problem(statistic)
         kept = ~mask.T
-        target = problem.scaled(dense)
         start = problem.scaled(weight)
         found = minimum(problem, start, target, kept, self._settings.steps)
         before, after = problem.errors(target - start), problem.errors(target - found)

@@ -3,12 +3,33 @@
 H = sum x x^T / N over the inputs x, D = diag(sqrt(H_jj)), A = D^-1 H D^-1 + damping I. Tensors of
 weights are (in, out) and scaled by D: D W^T, whose magnitude is Wanda's score. Inputs that are
 always zero have weights of zero here.
+
+Weights that shall give in the pruned model, on its inputs x^, what W gives in the dense model, on
+x, pose the same problem with another target: A^-1 B with C = sum x^ x^T / N and
+B = D^-1 C W^T + damping D W^T.
 """
+
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from app.recipes.reconstruction import Objective
+from workers.pruning.calibration.beside import PairedMoments
 from workers.pruning.calibration.statistics import Hessian
+
+
+class Target(NamedTuple):
+    """What weights shall come near to.
+
+    Attributes:
+        values: scaled, (in, out).
+        dense_share: how far they go from the dense weights to those that give in the pruned model
+            what the dense model gave, 0 to 1; None where that was not asked.
+    """
+
+    values: Tensor
+    dense_share: float | None
 
 
 class ScaledProblem:
@@ -24,7 +45,9 @@ class ScaledProblem:
         self._inverse = inverse[:, None]
         self._moments = moments.float().mul_(inverse).mul_(self._inverse)
         self._damping = damping
+        self._statistic = statistic
         self._inverses: dict[float, Tensor] = {}
+        self._others: ScaledProblem | None = None
 
     def scaled(self, weight: Tensor) -> Tensor:
         """D W^T of (out, in)."""
@@ -33,6 +56,58 @@ class ScaledProblem:
     def unscaled(self, values: Tensor) -> Tensor:
         """(out, in) of values that were scaled."""
         return values.mul(self._inverse).T
+
+    def target(self, weight: Tensor, objective: Objective) -> Target:
+        """What the weights would best be without zeros.
+
+        Args:
+            weight: dense, (out, in).
+            objective: see `app.recipes.reconstruction`. Where inputs of the dense model are not
+                known, it is the dense weights all the same.
+        """
+        own, statistic = self.scaled(weight), self._statistic
+        if objective == "pruned-inputs":
+            return Target(own, None)
+        share = 0.0
+        if (
+            isinstance(statistic, PairedMoments)
+            and statistic.paired
+            and statistic.cross is not None
+        ):
+            share = 1.0 if objective == "dense-inputs" else self._share(weight)
+        if share:
+            own.lerp_(self.towards_dense(weight), share)
+        return Target(own, share)
+
+    def towards_dense(self, weight: Tensor) -> Tensor:
+        """The weights that come nearest to the dense model's outputs."""
+        return self.inverse(0) @ self._right(weight)
+
+    def _right(self, weight: Tensor) -> Tensor:
+        """B."""
+        statistic: Any = self._statistic
+        samples = max(statistic.samples, 1)
+        cross: Tensor = (statistic.cross / samples).float().mul_(self._inverse)
+        return (cross @ weight.float().T).add_(self.scaled(weight), alpha=self._damping)
+
+    def _share(self, weight: Tensor) -> float:
+        """How far to go from the weights to the dense target.
+
+        The target is sought in some batches, the share in those held out: there the error is
+        quadratic in the share, so its least is known at once.
+        """
+        statistic: Any = self._statistic
+        if statistic.held is None:
+            return 0.0
+        if self._others is None:
+            self._others = ScaledProblem(statistic.without_held(), self._damping)
+        others, held = self._others, ScaledProblem(statistic.held, 0)
+        own = weight.float().T
+        step = others.unscaled(others.towards_dense(weight)).T - own
+        scaled = held.scaled(step.T)
+        slope = held._right(weight) - held._moments @ held.scaled(weight)
+        length = float((scaled * (held._moments @ scaled)).sum())
+        return min(1.0, max(0.0, float((scaled * slope).sum()) / length)) if length else 0.0
 
     def errors(self, values: Tensor) -> Tensor:
         """Squared output of the scaled weights, per sample, for each output: (out,)."""

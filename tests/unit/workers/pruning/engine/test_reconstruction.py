@@ -15,6 +15,7 @@ from workers.pruning.memory import Memory
 from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
+from workers.pruning.reconstruction.least_squares import LeastSquaresSolver
 from workers.pruning.resume import NoCheckpoints
 
 SOLVED = LeastSquares()
@@ -90,7 +91,15 @@ class CutAt:
             raise Cut
 
 
-@pytest.mark.parametrize("method", ["magnitude", "wanda", "multiflow"])
+RESUMED = {
+    **{method: recipe_of(method, reconstruction=SOLVED) for method in METHODS[:3]},
+    "recommended": build_recipe("recommended", {"samples": 2}, "unstructured", sparsity=0.5),
+    "wanda, one pass": recipe_of("wanda", walk="one-pass"),
+    "dense inputs": recipe_of("wanda", reconstruction=LeastSquares(objective="dense-inputs")),
+}
+
+
+@pytest.mark.parametrize("method", RESUMED)
 def test_it_goes_on_where_it_was_cut_to_the_same_bytes(family_directory, tmp_path, method):
     source = family_directory("llama")
 
@@ -99,7 +108,8 @@ def test_it_goes_on_where_it_was_cut_to_the_same_bytes(family_directory, tmp_pat
         copy_checkpoint(source, out)
         adapter = adapt(load_model(source, memory=Memory(out, activations=0, scratch=out)))
         batches = list(adapter.batches(records("text"), batch_size=2, max_length=24))
-        report = prune(adapter, recipe_of(method, reconstruction=SOLVED), batches, checkpoints=kept)
+        with torch.enable_grad():
+            report = prune(adapter, RESUMED[method], batches, checkpoints=kept)
         write_back(out, adapter.matrices, adapter.memory)
         digest = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
         return digest, report
@@ -112,6 +122,97 @@ def test_it_goes_on_where_it_was_cut_to_the_same_bytes(family_directory, tmp_pat
         except Cut:
             found = attempt(f"{at}-again", kept)
         assert found == whole
+
+
+class Inputs:
+    """Inputs of linear layers in a model's own forward passes, by name, padding left out."""
+
+    def __init__(self, adapter, batches, names):
+        self.found = {name: [] for name in names}
+        self.mask = None
+        hooks = [
+            adapter.model.get_submodule(name).register_forward_pre_hook(self._hook(name))
+            for name in names
+        ]
+        with torch.no_grad():
+            for batch in batches:
+                self.mask = batch["attention_mask"].bool()
+                adapter.forward(batch)
+        for hook in hooks:
+            hook.remove()
+
+    def _hook(self, name):
+        return lambda _module, args: self.found[name].append(args[0][self.mask])
+
+    def __getitem__(self, name):
+        return torch.cat(self.found[name])
+
+
+def test_by_one_pass_every_matrix_sees_what_the_pruned_model_feeds_it(family_directory):
+    recipe = recipe_of("wanda", walk="one-pass")
+    adapter = adapt(load_model(family_directory("llama")))
+    again = adapt(load_model(family_directory("llama")))
+    batches = list(adapter.batches(records("text"), batch_size=2, max_length=24))
+    prune(adapter, recipe, batches)
+    order = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    names = sorted(
+        (m.name for m in again.matrices),
+        key=lambda name: (int(name.split(".")[2]), order.index(name.split(".")[-1])),
+    )
+    for name in names:  # the model's own forward, once more for every matrix
+        weight = again.model.get_submodule(name).weight
+        seen = Inputs(again, batches, [name])[name].double().square().sum(0)
+        scores = (weight.abs() * (seen / len(records("text"))).sqrt().float()).detach()
+        kept = adapter.model.get_submodule(name).weight
+        gone = kept == 0
+        assert gone.sum() == weight.numel() // 2
+        with torch.no_grad():
+            for row, lost in zip(scores, gone, strict=True):
+                assert row[lost].max() <= row[~lost].min() * (1 + 1e-4)
+            weight[gone] = 0
+        assert torch.equal(weight, kept)
+
+
+@pytest.mark.parametrize("objective", ["dense-inputs", "mixed"])
+def test_the_moments_are_those_of_both_models(family_directory, monkeypatch, objective):
+    solved = []
+    target = LeastSquaresSolver.target
+
+    def seen(solver, dense, statistic):
+        solved.append((dense.clone(), statistic.mean.triu(), statistic.cross.clone()))
+        return target(solver, dense, statistic)
+
+    monkeypatch.setattr(LeastSquaresSolver, "target", seen)
+    settings = LeastSquares(objective=objective)
+    recipe = recipe_of("magnitude", reconstruction=settings, walk="one-pass")
+    adapter = adapt(load_model(family_directory("llama")))
+    plain = adapt(load_model(family_directory("llama")))
+    batches = list(adapter.batches(records("text"), batch_size=2, max_length=24))
+    report = prune(adapter, recipe, batches)
+    names = [matrix.name for matrix in adapter.matrices]
+    pruned, dense = Inputs(adapter, batches, names), Inputs(plain, batches, names)
+    count = len(records("text"))
+    assert len(solved) == len(names)
+    for name in names:
+        weight = plain.model.get_submodule(name).weight
+        ((moments, cross),) = [(h, c) for w, h, c in solved if torch.equal(w, weight)]
+        left, right = pruned[name].double(), dense[name].double()
+        torch.testing.assert_close(moments, (left.T @ left).triu() / count, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(cross, left.T @ right, rtol=1e-4, atol=1e-4)
+    shares = [matrix.dense_share for matrix in report.matrices]
+    assert all(0 <= share <= 1 for share in shares)
+    assert (set(shares) == {1}) == (objective == "dense-inputs")
+
+
+@pytest.mark.parametrize("family", ["clip", "llava", "blip2_t5"])
+def test_towers_that_feed_one_another_are_walked_through_twice(pruned, family):
+    settings = LeastSquares(objective="dense-inputs")
+    recipe = recipe_of("magnitude", reconstruction=settings, walk="one-pass")
+    _, report = pruned(recipe, family)
+    assert report.model.zeros >= report.model.asked == recipe.sparsity * report.model.weights
+    assert {matrix.dense_share for matrix in report.matrices} == {1}
+    first = [m for m in report.matrices if m.block == report.matrices[0].block]
+    assert all(0 < matrix.relative_error < 1 for matrix in first)
 
 
 def test_it_needs_data_whatever_ranks_the_weights(family_directory):

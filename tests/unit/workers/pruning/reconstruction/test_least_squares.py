@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from app.recipes.pattern import NM, Unstructured
 from app.recipes.reconstruction import LeastSquares
+from workers.pruning.calibration.beside import PairedMoments
 from workers.pruning.calibration.statistics import Hessian
 from workers.pruning.reconstruction.least_squares import LeastSquaresSolver
 from workers.pruning.selection.selection import Selection
@@ -23,6 +24,12 @@ def problem(seed, rows=5, columns=12, tokens=60):
     mixing = torch.randn(columns, columns, generator=draw)
     inputs = torch.randn(tokens, columns, generator=draw) @ mixing
     return torch.randn(rows, columns, generator=draw), inputs, draw
+
+
+def solve(settings, weight, dense, mask, statistic):
+    solver = LeastSquaresSolver(settings)
+    target, _ = solver.target(dense, statistic)
+    return solver.solve(weight, target, mask, statistic)
 
 
 def by_row(dense, inputs, mask):
@@ -49,8 +56,8 @@ def test_it_finds_what_solving_every_output_by_itself_does(pattern):
     dense, inputs, _ = problem(0)
     mask = Selection(pattern, dense.numel() // 2).mask(dense.abs())
     weight = dense.masked_fill(mask, 0)
-    solver = LeastSquaresSolver(LeastSquares(damping=0, steps=500))
-    solution = solver.solve(weight, dense, mask, statistic_of(inputs))
+    settings = LeastSquares(damping=0, steps=500)
+    solution = solve(settings, weight, dense, mask, statistic_of(inputs))
     expected = by_row(dense, inputs, mask)
     assert torch.equal(weight == 0, mask)
     assert solution.error == pytest.approx(error(dense, expected, inputs), rel=1e-2)
@@ -65,8 +72,8 @@ def test_no_output_gets_worse_and_no_zero_comes_back(seed, share, damping, steps
     mask = torch.rand(dense.shape, generator=draw) < share
     weight = dense.masked_fill(mask, 0)
     before = [error(dense[[i]], weight[[i]], inputs) for i in range(len(dense))]
-    solver = LeastSquaresSolver(LeastSquares(damping=damping, steps=steps))
-    solver.solve(weight, dense, mask, statistic_of(inputs))
+    settings = LeastSquares(damping=damping, steps=steps)
+    solve(settings, weight, dense, mask, statistic_of(inputs))
     after = [error(dense[[i]], weight[[i]], inputs) for i in range(len(dense))]
     assert torch.isfinite(weight).all()
     assert not weight[mask].any()
@@ -77,17 +84,86 @@ def test_half_precision_is_solved_in_float32_and_rounded_once():
     dense, inputs, _ = problem(1)
     mask = Selection(Unstructured(), dense.numel() // 2).mask(dense.abs())
     wide, half = dense.bfloat16().float(), dense.bfloat16()
-    solver = LeastSquaresSolver(LeastSquares())
     one, other = wide.masked_fill(mask, 0), half.masked_fill(mask, 0)
-    solver.solve(one, wide, mask, statistic_of(inputs))
-    solver.solve(other, half, mask, statistic_of(inputs))
+    solve(LeastSquares(), one, wide, mask, statistic_of(inputs))
+    solve(LeastSquares(), other, half, mask, statistic_of(inputs))
     assert torch.equal(other, one.bfloat16())
 
 
 def test_a_matrix_of_which_nothing_went_stays_to_the_bit():
     dense, inputs, _ = problem(2)
     weight = dense.clone()
-    LeastSquaresSolver(LeastSquares()).solve(
-        weight, dense, torch.zeros_like(dense, dtype=torch.bool), statistic_of(inputs)
-    )
+    mask = torch.zeros_like(dense, dtype=torch.bool)
+    solve(LeastSquares(), weight, dense, mask, statistic_of(inputs))
     assert torch.equal(weight, dense)
+
+
+def paired(pruned, dense, batches=1, held=()):
+    """The moments of both models' inputs, given in so many batches."""
+    found = PairedMoments(pruned.shape[1], pruned.device)
+    for number, (left, right) in enumerate(
+        zip(pruned.chunk(batches), dense.chunk(batches), strict=True)
+    ):
+        found.add_pair(left, right, 1)
+        if number in held:
+            found.held = found.held or found.empty()
+            found.held.add_pair(left, right, 1)
+    return found
+
+
+def moved(inputs, draw, by):
+    """What earlier blocks would make of inputs."""
+    columns = inputs.shape[1]
+    return inputs @ (torch.eye(columns) + by * torch.randn(columns, columns, generator=draw))
+
+
+def test_towards_the_dense_model_it_finds_what_solving_on_both_inputs_does():
+    dense, inputs, draw = problem(3)
+    pruned = moved(inputs, draw, 0.1)
+    mask = Selection(Unstructured(), dense.numel() // 2).mask(dense.abs())
+    weight = dense.masked_fill(mask, 0)
+    solver = LeastSquaresSolver(LeastSquares(objective="dense-inputs", damping=1e-6, steps=1000))
+    statistic = paired(pruned, inputs)
+    target, share = solver.target(dense, statistic)
+    solver.solve(weight, target, mask, statistic)
+    wanted = inputs.double() @ dense.double().T
+    best = 0.0
+    for row, gone in enumerate(mask):
+        kept = pruned.double()[:, ~gone]
+        solution = torch.linalg.lstsq(kept, wanted[:, row, None]).solution
+        best += float((wanted[:, row, None] - kept @ solution).square().sum())
+    found = float((wanted - pruned.double() @ weight.double().T).square().sum())
+    assert share == 1
+    assert found == pytest.approx(best, rel=1e-2)
+
+
+def test_the_mixture_is_the_best_on_what_was_held_out():
+    dense, inputs, draw = problem(4, columns=110, tokens=160)
+    inputs = torch.randn(inputs.shape, generator=draw)
+    pruned = inputs + torch.randn(inputs.shape, generator=draw)
+    statistic = paired(pruned, inputs, batches=4, held=(3,))
+    settings = LeastSquares(objective="mixed", damping=0.02)
+    _, share = LeastSquaresSolver(settings).target(dense, statistic)
+    seen = paired(pruned[:120], inputs[:120])
+    towards = LeastSquaresSolver(settings.model_copy(update={"objective": "dense-inputs"}))
+    problem_seen = towards.problem(seen)
+    goal = problem_seen.unscaled(towards.target(dense, seen).values)
+
+    def missed(at):
+        weight = dense + at * (goal - dense)
+        return float((inputs[120:] @ dense.T - pruned[120:] @ weight.T).square().sum())
+
+    least = min(range(101), key=lambda hundredth: missed(hundredth / 100)) / 100
+    assert share == pytest.approx(least, abs=0.011)
+    assert 0 < share < 1
+
+
+@pytest.mark.parametrize("unknown", ["nothing held out", "a token without its partner"])
+def test_what_is_not_known_of_the_dense_model_is_not_mixed_in(unknown):
+    dense, inputs, draw = problem(5)
+    statistic = paired(moved(inputs, draw, 0.1), inputs)
+    statistic.paired = unknown == "nothing held out"
+    solver = LeastSquaresSolver(LeastSquares(objective="mixed"))
+    target, share = solver.target(dense, statistic)
+    assert share == 0
+    assert torch.equal(target, solver.problem(statistic).scaled(dense))

@@ -1,0 +1,152 @@
+"""What the dense model feeds its matrices, beside what the pruned model feeds them.
+
+Weights that stay can be solved for so that they give what the dense model gave, not what dense
+weights would give on inputs that pruning has already moved: errors of earlier blocks are then made
+up for. That takes the inputs x^ of the pruned model and x of the dense one, token by token, and
+their second moments sum x^ x^T. Own measurements: `docs/explanation/reconstruction.md`.
+"""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from workers.pruning.calibration.statistics import (
+    Calibration,
+    Group,
+    Hessian,
+    SquareSum,
+    add_cross,
+)
+from workers.pruning.memory import Memory
+
+_HELD_OUT = 4  # every fourth batch, the last one where there are fewer
+
+
+class PairedMoments(Hessian):
+    """Second moments of the pruned model's inputs x^, and of them with the dense model's x.
+
+    Attributes:
+        cross: sum of x^ x^T, (features, features), float64: all of it is right; None before the
+            first pair.
+        held: the same sums over the batches held out, which are in the sums too; None where no
+            batch is held out.
+        paired: no token was without its partner.
+    """
+
+    def __init__(self, features: int, device: torch.device) -> None:
+        """Start at zero for inputs of so many dimensions."""
+        super().__init__(features, device)
+        self.cross: Tensor | None = None
+        self.held: PairedMoments | None = None
+        self.paired = True
+
+    @property
+    def complete(self) -> bool:
+        """Whether `cross` covers all tokens."""
+        return self.paired and self.cross is not None
+
+    def add_pair(self, tokens: Tensor, dense: Tensor, samples: int) -> None:
+        """Take in (tokens, features) of the pruned and of the dense model."""
+        self.add(tokens, samples)
+        if self.cross is None:
+            self.cross = torch.zeros_like(self.total)
+        add_cross(self.cross, tokens, dense)
+
+    def merge(self, other: Self) -> None:
+        """Take in what another caller of a tied weight has seen."""
+        if self.cross is None:
+            self.cross = None if other.cross is None else other.cross.clone()
+        elif other.cross is not None:
+            self.cross += other.cross
+        super().merge(other)
+        self.paired &= other.paired
+        if other.held is not None:
+            self.held = self.held or self.empty()
+            self.held.merge(other.held)
+
+    @classmethod
+    def size(cls, features: int) -> int:
+        """Bytes of the sums, those of the batches held out among them."""
+        return 4 * super().size(features)
+
+    def finite(self) -> bool:
+        """Whether every sum is finite."""
+        known = self.cross is None or bool(torch.isfinite(self.cross.sum()))
+        return known and super().finite()
+
+    def without_held(self) -> "PairedMoments":
+        """The sums over the other batches."""
+        held = self.held
+        if held is None or held.cross is None or self.cross is None:
+            raise ValueError("no batch was held out")
+        rest = self.empty()
+        rest.total, rest.cross = self.total - held.total, self.cross - held.cross
+        rest.samples = self.samples - held.samples
+        rest.tokens = self.tokens - held.tokens
+        return rest
+
+
+class DenseInputs(Calibration[SquareSum]):
+    """Records the inputs of a block's matrices in the dense model, call by call.
+
+    They wait where activations wait. Experts are to be left out: other tokens are routed to them
+    in the pruned model.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        """Record nothing yet."""
+        super().__init__(SquareSum)
+        self._memory = memory
+        self._found: dict[tuple[Group, int, int], Tensor] = {}
+
+    @property
+    def batches(self) -> int:
+        """How many there are."""
+        return self._batch + 1
+
+    def of_call(self, group: Group, batch: int, call: int) -> Tensor | None:
+        """What the modules were handed then, (tokens, features); None where that did not happen."""
+        found = self._found.get((group, batch, call))
+        return None if found is None else self._memory.back(found)
+
+    def forget_all(self) -> None:
+        """The block is done."""
+        self._found.clear()
+        self._sums.clear()
+
+    def _add(self, group: Group, tokens: Tensor, samples: int) -> None:
+        del samples
+        place = group, self._batch, self._calls_of[group]
+        self._found[place] = self._memory.keep(tokens.clone())
+
+
+class PairedCalibration(Calibration[PairedMoments]):
+    """Sums the pruned model's inputs with the dense model's."""
+
+    def __init__(self, dense: DenseInputs, *, hold_out: bool) -> None:
+        """Take what is recorded of each block before it is run.
+
+        Args:
+            dense: inputs of the same block in the dense model.
+            hold_out: keep the sums of some batches apart too.
+        """
+        super().__init__(PairedMoments)
+        self._dense = dense
+        self._hold_out = hold_out
+
+    def _add(self, group: Group, tokens: Tensor, samples: int) -> None:
+        sums = self._sums[group]
+        dense = self._dense.of_call(group, self._batch, self._calls_of[group])
+        if dense is None or len(dense) != len(tokens):
+            sums.paired = False
+            sums.add(tokens, samples)
+            return
+        sums.add_pair(tokens, dense, samples)
+        if self._hold_out and self._is_held():
+            sums.held = sums.held or sums.empty()
+            sums.held.add_pair(tokens, dense, samples)
+
+    def _is_held(self) -> bool:
+        last = min(_HELD_OUT, self._dense.batches) - 1
+        return last > 0 and self._batch % _HELD_OUT == last
