@@ -52,7 +52,7 @@ class Worker(Section):
         description="how long a worker that is asked to end may take to finish its block",
     )
     kill_seconds: PositiveSeconds = Field(
-        default=30,
+        default=20,
         description="a process that still works on a job this long after the job was cancelled, "
         "given to another worker or out of time is killed",
     )

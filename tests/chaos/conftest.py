@@ -100,4 +100,5 @@ def ledger(world, references, tally):
         pid, had = before[name]
         if pid == world.process(name).pid:
             tally.worst("memory_grown_mib", size - had)
+            print(f"memory of {name}: {had:.0f} -> {size:.0f} MiB")
     assert not str(found), f"the audit found\n{found}"

@@ -1,6 +1,7 @@
 """A small disk of its own for the service's files, where this account may mount one."""
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,6 +24,11 @@ class Disk:
         """Take it away."""
         if self.mounted:
             subprocess.run(["umount", "--lazy", self.path], check=True)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a byte is free."""
+        return shutil.disk_usage(self.path).free > 0
 
     @contextmanager
     def full(self) -> Iterator[None]:
