@@ -11,18 +11,27 @@ _MODEL_FILES = f"{_APP}/planning/model_files"
 # What comes from outside: uploads, archives, images, JSON, headers, patterns, URLs.
 _FOREIGN = {
     "app/uploads/archive.py": (f"{_UPLOADS}/test_archive.py", f"{_UPLOADS}/test_ingest.py"),
-    "app/uploads/images.py": (f"{_UPLOADS}/test_limits.py", f"{_UPLOADS}/test_ingest.py"),
+    "app/uploads/images.py": (
+        f"{_UPLOADS}/test_images.py",
+        f"{_UPLOADS}/test_limits.py",
+        f"{_UPLOADS}/test_ingest.py",
+    ),
     "app/uploads/ingest.py": (f"{_UPLOADS}/test_limits.py", f"{_UPLOADS}/test_ingest.py"),
     "app/uploads/limits.py": (f"{_UPLOADS}/test_limits.py",),
     "app/uploads/rows.py": (f"{_UPLOADS}/test_limits.py", f"{_UPLOADS}/test_ingest.py"),
     "app/bounded_json.py": (f"{_APP}/test_bounded_json.py",),
     "app/recipes/module_patterns.py": (f"{_APP}/recipes/test_module_patterns.py",),
     "app/urls.py": (f"{_APP}/test_urls.py",),
-    "app/planning/model_files/outlines.py": (f"{_MODEL_FILES}/test_outlines.py",),
+    "app/planning/model_files/outlines.py": (
+        f"{_MODEL_FILES}/test_outlines.py",
+        f"{_API}/planning/test_outlines.py",
+    ),
     "app/planning/model_files/headers.py": (f"{_MODEL_FILES}/test_headers.py",),
     "app/planning/model_files/files.py": (
         f"{_MODEL_FILES}/test_directory.py",
         f"{_MODEL_FILES}/test_listing.py",
+        f"{_MODEL_FILES}/test_source.py",
+        f"{_MODEL_FILES}/test_numbers.py",
     ),
 }
 # Who may do what, where messages may go, what must not be told.

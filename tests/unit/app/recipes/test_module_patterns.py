@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from app.recipes.module_patterns import MAX_LENGTH, ModulePatterns, Patterns, matcher
+from app.recipes.module_patterns import (
+    MAX_LENGTH,
+    ModulePatterns,
+    Patterns,
+    has_experts,
+    matcher,
+    names_steering,
+    steering,
+)
 
 names = st.text("ab.[q]", max_size=12)
 
@@ -125,3 +133,41 @@ def test_an_expression_of_many_repetitions_is_refused(expression):
 
 def test_as_many_characters_as_a_pattern_may_have_are_no_repetitions():
     assert matcher("re:" + "a" * (MAX_LENGTH - 3))("a" * MAX_LENGTH)
+
+
+@pytest.mark.parametrize(
+    ("name", "experts", "part"),
+    [
+        ("layers.0.mlp.router.weight", False, "router"),
+        ("layers.0.feed_forward.router", True, "router"),
+        ("layers.0.mlp.shared_expert_gate", False, "shared_expert_gate"),
+        ("layers.0.self_attn.indexer.wq", False, "indexer"),
+        ("layers.0.mlp.gate.weight", True, "gate"),
+        ("layers.0.mlp.gate.weight", False, None),
+        ("layers.0.mlp.gate_proj", True, None),
+        ("layers.0.mlp.gate.router", False, "router"),
+        ("layers.0.q_proj", True, None),
+    ],
+)
+def test_what_steers_a_model_is_told_by_its_name(name, experts, part):
+    assert steering(name, experts=experts) == part
+
+
+@pytest.mark.parametrize(
+    ("targets", "named"),
+    [
+        (("*.gate",), True),
+        (("*", "layers.0.mlp.gate.weight"), True),
+        (("*.gate_proj",), False),
+        (("*.mygate",), False),
+        (("*",), False),
+    ],
+)
+def test_a_target_is_about_a_part_where_it_has_its_name(targets, named):
+    assert names_steering(targets, "gate") == named
+
+
+def test_experts_are_told_by_names():
+    assert has_experts(["a", "layers.0.experts.1.w1"])
+    assert has_experts(["layers.0.block_sparse_moe.gate"])
+    assert not has_experts(["layers.0.mlp.gate"])

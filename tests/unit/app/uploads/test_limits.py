@@ -137,6 +137,12 @@ def test_blank_rows_count_where_rows_are_counted(upload):
     assert upload(b'{"text": "a"}\n\n\n{"text": "b"}\n', rows=4).blank == 2
 
 
+def test_blank_rows_after_the_last_one_are_bounded_too(upload):
+    assert upload(b'{"text": "a"}\n' + b"\n" * 4, rows=4).blank == 4
+    with pytest.raises(DatasetTooLargeError, match="more than 4 blank rows"):
+        upload(b'{"text": "a"}\n' + b"\n" * 5, rows=4)
+
+
 def test_bytes_of_all_that_is_stored(upload):
     content = picture()
     found = upload(archive([{"image": "a"}], {"a": content}))
@@ -176,6 +182,11 @@ def test_length_of_a_field(field):
     assert len(getattr(parsed(row(100_000))[1], field)) == 100_000
     with pytest.raises(DatasetRowError, match=f"{field} is longer than 100000 characters"):
         parsed(row(100_001))
+
+
+def test_as_much_of_an_unknown_field_is_told_as_tells_it_apart():
+    with pytest.raises(DatasetRowError, match=f"unknown field '{'k' * 100}';"):
+        parsed(json.dumps({"text": "a", "k" * 200: 1}).encode())
 
 
 def test_depth_of_a_line():

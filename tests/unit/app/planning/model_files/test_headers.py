@@ -243,3 +243,20 @@ def test_types_of_less_than_a_byte():
     assert parsed({"a": entry("F4", (3, 2), (0, 3))}, 3)["a"].bytes == 3
     refused({"a": entry("F4", (3, 1), (0, 2))}, "other data_offsets", 2)
     refused({"a": entry("F4", (3, 1), (0, 1))}, "other data_offsets", 1)
+
+
+WIDTHS = {
+    8: ("F64", "I64", "U64", "C64"),
+    4: ("F32", "I32", "U32"),
+    2: ("F16", "BF16", "I16", "U16"),
+    1: ("BOOL", "I8", "U8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F4"),
+}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width"), [(dtype, width) for width, each in WIDTHS.items() for dtype in each]
+)
+def test_bytes_of_a_value_by_type(dtype, width):
+    half = 2 if dtype == "F4" else 1
+    found = parsed({"a": entry(dtype, (half,), (0, width))}, width)["a"]
+    assert (found.width, found.bytes) == (width, width)
