@@ -57,7 +57,7 @@ class Sender:
     for another host, and reads no body.
     """
 
-    def __init__(self, networks: Sequence[Network] = (), deadline: float = 15) -> None:
+    def __init__(self, networks: Sequence[Network], deadline: float) -> None:
         """Connect to nobody yet.
 
         Args:

@@ -68,7 +68,7 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
         HubUnavailableError: the hub does not answer. A submit is taken all the same.
     """
     spec = check(connection, caller, request, rules).spec
-    projects.check_quotas(connection, caller, rules.quotas)
+    projects.check_quotas(connection, caller, rules.quotas, jobs=1)
     outline = rules.outlines.of(parse_model_source(spec.model), caller.project_id)
     placement = placed(connection, request, Checked(spec, outline), rules)
     recipe = spec.recipe

@@ -187,7 +187,7 @@ def submit(
         UserError: `check` refuses the request, no worker can take it, or a quota is used up.
     """
     checked = check(connection, caller, request, rules)
-    projects.check_quotas(connection, caller, rules.quotas)
+    projects.check_quotas(connection, caller, rules.quotas, jobs=1)
     return enqueue(connection, caller, request, checked, rules, action=action, source_id=source_id)
 
 

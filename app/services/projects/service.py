@@ -159,9 +159,7 @@ def usage(connection: Connection, caller: Caller) -> tuple[int, int]:
     )
 
 
-def check_quotas(
-    connection: Connection, caller: Caller, cache: QuotaCache, *, jobs: int = 1
-) -> None:
+def check_quotas(connection: Connection, caller: Caller, cache: QuotaCache, *, jobs: int) -> None:
     """Refuse new jobs beyond the project's limits.
 
     Args:

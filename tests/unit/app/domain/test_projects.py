@@ -3,7 +3,14 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from app.domain.projects import INCLUDED, Limits, LimitsChange, Project, Scope
+from app.domain.projects import (
+    INCLUDED,
+    Limits,
+    LimitsChange,
+    Project,
+    QueueQuotaError,
+    Scope,
+)
 
 
 @pytest.mark.parametrize("scope", Scope)
@@ -49,3 +56,7 @@ def test_a_projects_tag_changes_with_its_limits_alone():
     assert tag() != tag(queued_jobs=1)
     assert len(tag()) == 18
     assert tag()[0] == tag()[-1] == '"'
+
+
+def test_a_full_queue_is_tried_again_in_half_a_minute():
+    assert QueueQuotaError.retry_after == 30

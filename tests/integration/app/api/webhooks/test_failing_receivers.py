@@ -116,7 +116,7 @@ def test_deliveries_go_on_after_a_look_that_fails(client, engine, receiver, webh
     monkeypatch.setattr(webhooks, "due_deliveries", due_deliveries)
     monkeypatch.setattr(quarantine, "FIRST", timedelta(0))
     end_a_job(client)
-    stop, sender = threading.Event(), Sender(LOOPBACK)
+    stop, sender = threading.Event(), Sender(LOOPBACK, 15)
     thread = threading.Thread(target=run, args=(Deliverer(engine, sender), sender, stop, 0.05))
     thread.start()
     try:

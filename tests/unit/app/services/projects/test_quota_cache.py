@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.domain.projects import Caller, Limits, Scope
-from app.services.projects.service import QuotaCache
+from app.services.projects.service import QuotaCache, check_quotas
 
 CALLER = Caller("key_1", "prj_1", Scope.SUBMIT, Limits(queued_jobs=100))
 OTHER = replace(CALLER, project_id="prj_2")
@@ -56,3 +56,11 @@ def test_new_limits_make_it_void(clock):
     room = QuotaCache()
     room.learn(CALLER, 80)
     assert not room.take(replace(CALLER, limits=Limits(queued_jobs=1)), 1)
+
+
+def test_what_is_known_to_be_free_is_not_counted(clock):
+    room = QuotaCache()
+    room.learn(CALLER, 80)
+    check_quotas(None, CALLER, room, jobs=1)  # no database is asked
+    with pytest.raises(AttributeError):
+        check_quotas(None, OTHER, room, jobs=1)
