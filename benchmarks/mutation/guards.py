@@ -46,6 +46,7 @@ _ACCESS = {
         f"{_APP}/services/projects/test_quota_cache.py",
         f"{_DB}/test_quotas.py",
         f"{_DB}/test_keys.py",
+        f"{_DB}/test_idempotency.py",
     ),
     "app/db/projects.py": (f"{_DB}/test_quotas.py", f"{_DB}/test_keys.py"),
     "app/db/webhooks.py": (f"{_DB}/test_deliveries.py",),
