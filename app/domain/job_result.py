@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.recipes.evaluation import EvaluationReport
 from app.recipes.routing_report import RoutingFigures
+from app.recipes.structure import StructureReport
 from app.strict import Strict
 
 
@@ -47,6 +48,7 @@ class JobResult(BaseModel):
         warnings: what whoever takes the model should know.
         routing: of a job that trained a router.
         evaluation: None where none was asked for.
+        structure: of a job that made the model smaller: its parts before and after.
         sizes: of the files; None where a quality gate kept them from being made.
         seconds: from the start of the last attempt to its end.
     """
@@ -67,6 +69,9 @@ class JobResult(BaseModel):
         default=None, union_mode="left_to_right"
     )
     evaluation: EvaluationReport | None = None
+    structure: StructureReport | EarlierFigures | None = Field(
+        default=None, union_mode="left_to_right"
+    )
     sizes: Sizes | None = None
     seconds: float | None = None
 

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from app.domain.job_options import JobOptions, PublishOptions
 from app.messages import percent_hint
 from app.recipes.allocation_scores import AllocationScores
-from app.recipes.data import Builtin, DatasetName, default_set, inputs_of
+from app.recipes.data import Builtin, CalibrationSpec, default_set, inputs_of
 from app.recipes.device import Compute
 from app.recipes.evaluation import (
     EvaluationSpec,
@@ -35,11 +35,13 @@ from app.recipes.recipe import (
     RecipeParts,
     build_recipe,
     build_routing,
+    build_structure,
     complete,
     find_method,
 )
 from app.recipes.reconstruction import NoReconstruction, Reconstruction
 from app.recipes.routing import Routing
+from app.recipes.structure import Structure
 from app.strict import Strict
 
 
@@ -64,22 +66,6 @@ AnySparsity = Annotated[
 ]
 
 
-class CalibrationSpec(Strict):
-    """Which data a method looks at, and how much of it."""
-
-    set: DatasetName | None = Field(
-        default=None,
-        description="by default a built-in set that the model takes: `sentences` (texts), "
-        "`scene-captions`, `scene-images`, or `scenes` for a method that learns from prompts",
-        examples=["scene-captions"],
-    )
-    samples: int = Field(default=64, ge=1, le=4096, description="rows taken from the set")
-    max_length: int = Field(
-        default=128, ge=4, le=8192, description="tokens a text is cut to, those of images apart"
-    )
-    batch_size: int = Field(default=8, ge=1, le=256, description="rows per forward pass")
-
-
 class RecipeOptions(Strict):
     """What any method can be told: where the zeros may be, and what becomes of the rest."""
 
@@ -88,6 +74,11 @@ class RecipeOptions(Strict):
         pattern=r"^(unstructured|[1-9]\d?:[1-9]\d?)$",
         description="unstructured, or N:M: n of every m consecutive inputs are kept",
         examples=["unstructured", "2:4"],
+    )
+    structure: Structure = Field(
+        default=(),
+        description="what is taken out of the model first: blocks, channels of MLPs",
+        examples=[[]],
     )
     reconstruction: Reconstruction = Field(
         default=NoReconstruction(), description="what becomes of the weights that stay"
@@ -226,13 +217,13 @@ class JobRequest(
     @model_validator(mode="after")
     def _fits_method(self) -> Self:
         method = METHODS.get(self.method)  # an unknown name is told in `resolve`
-        if method is not None and method.prunes == "routes":
-            self._asks_nothing_of_weights()
+        if method is not None and method.prunes != "weights":
+            self._asks_nothing_of_weights(prompts=method.prunes == "routes")
         else:
             self._sparsity_fits_pattern()
         return self
 
-    def _asks_nothing_of_weights(self) -> None:
+    def _asks_nothing_of_weights(self, *, prompts: bool) -> None:
         given = {name for name in _OF_WEIGHTS if getattr(self, name) != _default(name)}
         if given:
             raise PydanticCustomError(
@@ -240,7 +231,7 @@ class JobRequest(
                 "{method} zeroes no weights; leave out {fields}",
                 {"method": self.method, "fields": ", ".join(sorted(given))},
             )
-        if self.calibration.set == Builtin.SENTENCES:
+        if prompts and self.calibration.set == Builtin.SENTENCES:
             raise PydanticCustomError(
                 "calibration_set_has_no_images",
                 "{method} learns from images with prompts, and {set} has texts only; name a "
@@ -256,23 +247,24 @@ class JobRequest(
             raise PydanticCustomError(
                 "pattern_given_twice", "the recipe has a pattern of its own; leave pattern out"
             )
-        if self.reconstruction != _default("reconstruction"):
-            raise PydanticCustomError(
-                "reconstruction_given_twice",
-                "the recipe has a reconstruction of its own; leave reconstruction out",
-            )
+        for part in ("reconstruction", "structure"):
+            if getattr(self, part) != _default(part):
+                raise PydanticCustomError(
+                    f"{part}_given_twice", f"the recipe has a {part} of its own; leave {part} out"
+                )
         pattern = self.recipe.pattern
         return 1 - pattern.n / pattern.m if isinstance(pattern, NM) else None
 
     def _sparsity_fits_pattern(self) -> None:
         implied = self.implied_sparsity()
-        if self.sparsity is None and implied is None:
+        smaller = bool(self.recipe and self.recipe.structure)  # that may be all
+        if self.sparsity is None and implied is None and not smaller:
             raise PydanticCustomError(
                 "sparsity_missing", "sparsity is needed without an N:M pattern"
             )
         sparsity = self.sparsity
         asked = sparsity.values() if isinstance(sparsity, dict) else [sparsity]
-        if sparsity is not None and not any(asked):
+        if sparsity is not None and not any(asked) and not smaller:
             raise PydanticCustomError(
                 "sparsity_zero",
                 "sparsity is 0 for the whole model, so nothing would be pruned; ask for more",
@@ -353,12 +345,12 @@ def with_default_set(spec: JobSpec, config: Mapping[str, Any]) -> JobSpec:
 
 
 def _resolved(request: JobRequest) -> JobSpec:
-    name, needs_data, routes = OWN_RECIPE, True, False
+    name, needs_data, prunes = OWN_RECIPE, True, "weights"
     if request.recipe is None:
         method = find_method(request.method)
-        name, needs_data, routes = method.name, method.needs_data, method.prunes == "routes"
-    recipe = _routing(request) if routes else _recipe(request)
-    if isinstance(recipe, Recipe) and (request.recipe is not None or recipe.solves):
+        name, needs_data, prunes = method.name, method.needs_data, method.prunes
+    recipe, routes = _MADE[prunes](request), prunes == "routes"
+    if isinstance(recipe, Recipe) and (request.recipe or recipe.solves or recipe.structure):
         needs_data = recipe.needs_data
     return JobSpec(
         model=request.model,
@@ -376,6 +368,10 @@ def _routing(request: JobRequest) -> Routing:
     return build_routing(request.method, request.parameters, request.seed)
 
 
+def _structure(request: JobRequest) -> Recipe:
+    return build_structure(request.method, request.parameters, request.seed)
+
+
 def _generated(request: JobRequest) -> EvaluationSpec | None:
     """What is measured of a routed model; a router sees prompts, never the answers behind them."""
     asked, gate = request.evaluation, request.quality_gate
@@ -391,10 +387,15 @@ def _generated(request: JobRequest) -> EvaluationSpec | None:
 
 def _recipe(request: JobRequest) -> Recipe:
     sparsity = request.sparsity
-    own = {"pattern", "reconstruction"}  # parts of a recipe
+    own = {"pattern", "reconstruction", "structure"}  # parts of a recipe
     common = request.model_dump(include=set(RecipeOptions.model_fields) - own)
-    common["sparsity"] = request.implied_sparsity() if sparsity is None else sparsity
+    common["sparsity"] = request.implied_sparsity() or 0 if sparsity is None else sparsity
     if request.recipe is not None:
         return complete(request.recipe, **common)
     common["reconstruction"] = request.reconstruction
+    if request.structure:
+        common["structure"] = request.structure
     return build_recipe(request.method, request.parameters, request.pattern, **common)
+
+
+_MADE = {"weights": _recipe, "routes": _routing, "structure": _structure}

@@ -25,7 +25,6 @@ from app.domain.job_result import JobResult
 from app.domain.jobs import Job, JobStatus
 from app.domain.submission import (
     AnySparsity,
-    CalibrationSpec,
     JobRequest,
     Judged,
     MethodChoice,
@@ -34,6 +33,7 @@ from app.domain.submission import (
 )
 from app.errors import ConflictError, NotFoundError
 from app.messages import in_words
+from app.recipes.data import CalibrationSpec
 from app.recipes.device import Compute
 from app.recipes.evaluation import MetricName
 from app.recipes.methods import METHODS
@@ -178,8 +178,11 @@ def shares_calibration(recipe: Recipe) -> bool:
 
     So it is with ECoFLaP's scores and with statistics of the dense activations. Wanda and
     SparseGPT, block after block, measure what the pruned blocks before pass on, and gradients are
-    as large as the model itself: these are measured by every member.
+    as large as the model itself: these are measured by every member. So is everything where a
+    member takes structure out first.
     """
+    if recipe.structure:
+        return False
     scoring = recipe.allocation.scoring
     scored = scoring is not None and scoring.kind != "reused"
     return scored or recipe.importance.holds_for_any_sparsity
@@ -226,7 +229,7 @@ class SweepRequest(Compute, Judged, JobOptions, ModelChoice):
     recipes: Annotated[list[RecipeOptions], Field(min_length=1, max_length=50)] = Field(
         default=[RecipeOptions()],
         description="how, beside the method; one with an N:M pattern implies its sparsity and is "
-        "tried at that alone; a method that prunes routes has none",
+        "tried at that alone; a method that zeroes no weights has none",
         examples=[[{}, {"pattern": "2:4"}]],
     )
     calibration: CalibrationSpec = CalibrationSpec()
@@ -266,7 +269,7 @@ class SweepRequest(Compute, Judged, JobOptions, ModelChoice):
     def _combinations(self) -> Iterator[dict[str, Any]]:
         for method, recipe in product(self.methods, self.recipes):
             told = method.model_dump(exclude_unset=True) | recipe.model_dump(exclude_unset=True)
-            if recipe.implied_sparsity() is not None or _prunes_routes(method.method):
+            if recipe.implied_sparsity() is not None or _zeroes_nothing(method):
                 yield told
             elif not self.sparsities:
                 raise PydanticCustomError(
@@ -276,8 +279,8 @@ class SweepRequest(Compute, Judged, JobOptions, ModelChoice):
                 yield from (told | {"sparsity": sparsity} for sparsity in self.sparsities)
 
 
-def _prunes_routes(name: str) -> bool:
-    return name in METHODS and METHODS[name].prunes == "routes"
+def _zeroes_nothing(choice: MethodChoice) -> bool:
+    return choice.method in METHODS and METHODS[choice.method].prunes != "weights"
 
 
 _OWN = {"methods", "sparsities", "recipes", "objective"}

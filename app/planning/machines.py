@@ -14,8 +14,10 @@ from app.domain.jobs import Phase
 from app.domain.submission import JobSpec
 from app.errors import NotFoundError, UserError
 from app.planning.memory import ModelLayout
+from app.recipes.data import CalibrationSpec
 from app.recipes.recipe import Recipe
 from app.recipes.reconstruction import LeastSquares
+from app.recipes.structure import Width
 
 # Workers give a sign of life once a minute; a class without one for this long has none, by all we
 # know: they have been scaled to zero, or are gone.
@@ -257,6 +259,17 @@ def _pruning(layout: ModelLayout, spec: JobSpec, one: float, rate: float) -> flo
     if not isinstance(recipe, Recipe):
         return _BACKWARD * recipe.epochs * recipe.rounds * samples * one
     dense = samples * one
+    seconds = _reducing(layout, recipe, spec.calibration, one, rate)
+    return seconds + (
+        _zeroing(layout, recipe, spec.calibration, dense, rate) if recipe.zeroes else 0
+    )
+
+
+def _zeroing(
+    layout: ModelLayout, recipe: Recipe, spec: CalibrationSpec, dense: float, rate: float
+) -> float:
+    """`dense` is the time of a dense forward of the calibration set."""
+    samples, one = spec.samples, dense / spec.samples
     seconds = _CHOOSING * layout.numel
     scoring, importance = recipe.allocation.scoring, recipe.importance
     if scoring is not None and scoring.kind != "reused":
@@ -265,13 +278,11 @@ def _pruning(layout: ModelLayout, spec: JobSpec, one: float, rate: float) -> flo
         seconds += min(scoring.samples, samples) * one * passes
     seconds += (importance.forwards + _BACKWARD * importance.backwards) * dense
     if importance.statistic == "second-moments" or recipe.solves:
-        seconds += _second_order(layout, spec.calibration.max_length, samples, rate)
+        seconds += _second_order(layout, spec.max_length, samples, rate)
     if recipe.walk == "one-pass":
         seconds += _INPUT_AFTER_INPUT * dense
     if recipe.objective != "pruned-inputs":
-        seconds += dense + _SUMS_BESIDE * _second_order(
-            layout, spec.calibration.max_length, samples, rate
-        )
+        seconds += dense + _SUMS_BESIDE * _second_order(layout, spec.max_length, samples, rate)
     if isinstance(recipe.reconstruction, LeastSquares):
         if importance.schedule != "sequential":  # a walk of its own
             seconds += _WALK * dense
@@ -280,6 +291,19 @@ def _pruning(layout: ModelLayout, spec: JobSpec, one: float, rate: float) -> flo
         )
         seconds += 2 * (recipe.reconstruction.steps + 3) * products / rate
     return seconds
+
+
+def _reducing(
+    layout: ModelLayout, recipe: Recipe, spec: CalibrationSpec, one: float, rate: float
+) -> float:
+    """Walks for each step; for width, moments of the widest inputs, inverses and solves too."""
+    operations = 0.0
+    if any(isinstance(step, Width) for step in recipe.structure):
+        for block in layout.blocks:
+            tokens = spec.samples * layout.tokens(block.modality, spec.max_length)
+            width = max(block.inputs, default=0)
+            operations += tokens * width**2 + 4 * width**3 + 4 * 2 * block.largest * width
+    return len(recipe.structure) * 2 * spec.samples * one + operations / rate
 
 
 def _second_order(layout: ModelLayout, length: int, samples: int, rate: float) -> float:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
 
-from app.domain.submission import CalibrationSpec, JobSpec
+from app.domain.submission import JobSpec
 from app.planning.experts import chosen_experts, packed_experts
-from app.planning.model_files.files import MOST_TENSORS, check_number, number, section
+from app.planning.model_files.files import MOST_TENSORS, check_number, image_of, number, section
 from app.planning.model_files.headers import StoredTensor
+from app.recipes.data import CalibrationSpec
 from app.recipes.modality import Modality
 from app.recipes.pattern import FEWEST_INPUTS
 from app.recipes.recipe import Recipe
@@ -25,8 +26,6 @@ _SHARED = (
     re.compile(r"\b(gate_proj|up_proj|w1|w3|v1)\b"),
 )
 _EXPERT = re.compile(r"\.experts\.(?:mlp\.)?\d+\.")
-_IMAGE_TOKENS = 1024  # where the configuration does not say: images of any size
-_IMAGE_SIDE = 448
 _MODALITIES = (
     (Modality.BRIDGE, re.compile(r"qformer|projector|connector|merger|language_projection")),
     (Modality.AUDIO, re.compile(r"audio|speech|sound")),
@@ -99,7 +98,7 @@ class ModelLayout:
     def of(cls, tensors: Mapping[str, StoredTensor], config: Mapping[str, Any]) -> Self:
         """Read it from headers and configuration."""
         text = section(config, "text_config")
-        patches, pixels = _image(config)
+        patches, pixels = image_of(config)
         matrices = [tensor for tensor in tensors.values() if len(tensor.shape) > 1]
         return cls(
             blocks=tuple(_blocks(tensors, config)),
@@ -180,17 +179,6 @@ def _features(matrices: Mapping[str, tuple[int, int]], config: Mapping[str, Any]
     experts = len({match[0] for match, _ in found if match})
     chosen = min(chosen_experts(config), experts) if experts else 0
     return sum(size * chosen // experts if match else size for match, size in found)
-
-
-def _image(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Tokens and values of an image."""
-    vision = section(config, "vision_config")
-    side, patch = number(vision, "image_size"), number(vision, "patch_size")
-    if side and patch:
-        return (side // patch) ** 2, 3 * side**2
-    if patch or "vision_config" in config:
-        return _IMAGE_TOKENS, 3 * _IMAGE_SIDE**2
-    return 0, 0
 
 
 def modality_of(key: str) -> Modality:
@@ -293,7 +281,9 @@ def _converted(layout: ModelLayout, spec: JobSpec) -> int:
 
 def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
     rows = held.spec.batch_size
-    stages = {}
+    stages = {"reducing": held.reducing()} if recipe.structure else {}
+    if not recipe.zeroes:
+        return stages
     scoring = recipe.allocation.scoring
     if scoring is not None and scoring.kind != "reused":
         if scoring.backwards:
@@ -347,6 +337,13 @@ class _Held:
             default=0,
         )
         return self._inputs() + self.bounded(cached) + working
+
+    def reducing(self) -> int:
+        """The same with the second moments of one input, where structure is taken out."""
+        samples, rows, blocks = self.spec.samples, self.spec.batch_size, self.layout.blocks
+        cached = 2 * max((self._states(block, samples) for block in blocks), default=0)
+        working = (max(self._at_work(block, rows), _moments(block)) for block in blocks)
+        return self._inputs() + self.bounded(cached) + max(working, default=0)
 
     def bounded(self, size: int) -> int:
         """What of it is in memory; the rest waits on disk."""
@@ -406,6 +403,12 @@ def _second_moments(block: BlockSize, recipe: Recipe) -> int:
         routed = max(_TOGETHER, _DOUBLE * widest * widest) + chosen
     moments = _DOUBLE * _SUMS[recipe.objective] * others + routed
     return moments + _FLOAT * (5 * widest * widest + 3 * block.largest)
+
+
+def _moments(block: BlockSize) -> int:
+    """X X^T of the widest input, twice in float32 with the factor of one, its matrix as often."""
+    widest = max(block.inputs, default=0)
+    return (_DOUBLE + 4 * _FLOAT) * widest * widest + 4 * _FLOAT * block.largest
 
 
 def _logits(layout: ModelLayout, rows: int, length: int) -> int:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from app.errors import CalibrationDataError, RecipeError, UserError
 from app.recipes.modality import Modality
+from app.strict import Strict
 
 
 class Builtin(StrEnum):
@@ -144,6 +145,22 @@ def _keys(config: Mapping[str, Any]) -> Iterator[str]:
             yield from _keys(value)
 
 
+class CalibrationSpec(Strict):
+    """Which data a method looks at, and how much of it."""
+
+    set: DatasetName | None = Field(
+        default=None,
+        description="by default a built-in set that the model takes: `sentences` (texts), "
+        "`scene-captions`, `scene-images`, or `scenes` for a method that learns from prompts",
+        examples=["scene-captions"],
+    )
+    samples: int = Field(default=64, ge=1, le=4096, description="rows taken from the set")
+    max_length: int = Field(
+        default=128, ge=4, le=8192, description="tokens a text is cut to, those of images apart"
+    )
+    batch_size: int = Field(default=8, ge=1, le=256, description="rows per forward pass")
+
+
 def default_set(takes: Inputs | None, *, prompts: bool) -> Builtin:
     """The built-in set to calibrate on.
 
@@ -201,7 +218,7 @@ def _refusal(use: str, takes: Inputs, model: str, name: str, has: str) -> str:
 
 
 def check_modalities(takes: Inputs, model: str, asked: Collection[Modality]) -> None:
-    """Refuse a sparsity for a part that the model does not have.
+    """Refuse a share for a part that the model does not have.
 
     Raises:
         RecipeError: the message says which part.
@@ -211,7 +228,7 @@ def check_modalities(takes: Inputs, model: str, asked: Collection[Modality]) -> 
     absent |= set() if takes.texts else _TEXT_SIDE
     if lacking := sorted(absent & set(asked)):
         raise RecipeError(
-            f"sparsity is given for {', '.join(lacking)}, and {model}, which takes {takes}, has no "
+            f"a share is given for {', '.join(lacking)}, and {model}, which takes {takes}, has no "
             "such part; leave it out"
         )
 

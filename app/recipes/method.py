@@ -8,6 +8,7 @@ from pydantic import Field
 
 from app.recipes.allocation import Allocation, Uniform
 from app.recipes.routing import Routing
+from app.recipes.structure import Step
 from app.strict import Strict
 
 _Part = TypeVar("_Part", bound=Strict)
@@ -95,7 +96,8 @@ class Method(Strict, ABC):
         former_names: how jobs named it before; they are understood.
         summary: one sentence for `GET /v1/methods`.
         paper: where it comes from.
-        prunes: weights, which become zero, or routes: the tokens and layers of each request.
+        prunes: weights, which become zero; routes: the tokens and layers of each request; or
+            structure: parts of the model, which becomes smaller.
         needs_data: a calibration set is read.
         needs_gradient: the model's loss is differentiated.
         updates_weights: surviving weights change too.
@@ -105,7 +107,7 @@ class Method(Strict, ABC):
     former_names: ClassVar[tuple[str, ...]] = ()
     summary: ClassVar[str]
     paper: ClassVar[str]
-    prunes: ClassVar[Literal["weights", "routes"]]
+    prunes: ClassVar[Literal["weights", "routes", "structure"]]
     needs_data: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = False
     updates_weights: ClassVar[bool] = False
@@ -120,6 +122,21 @@ class RouteMethod(Method):
     @abstractmethod
     def routing(self, seed: int) -> Routing:
         """The run that the parameters describe; `seed` is that of everything drawn."""
+
+
+class StructureMethod(Method):
+    """A way to make a model smaller, and nothing else."""
+
+    prunes = "structure"
+    needs_data = True
+
+    @abstractmethod
+    def step(self) -> Step:
+        """What is taken out."""
+
+    def part(self, kind: type[_Part]) -> _Part:
+        """The step whose settings are the method's fields."""
+        return kind(**self.model_dump())
 
 
 class WeightMethod(Method):

@@ -5,6 +5,7 @@ from app.recipes.coverage import Coverage
 from app.recipes.evaluation import EvaluationReport
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
+from app.recipes.structure import StructureReport
 from app.strict import Strict
 
 REPORT_FILE = "pruning_report.json"
@@ -121,7 +122,7 @@ class Target(Strict):
 
 
 class PruningReport(Strict):
-    """The whole run; `evaluation` is None where none was asked for.
+    """The whole run; `evaluation` is None where none was asked for, `structure` where all stays.
 
     `model` counts the matrices pruned, `coverage` tells what of the whole model these are.
     """
@@ -136,6 +137,7 @@ class PruningReport(Strict):
     warnings: tuple[str, ...]
     evaluation: EvaluationReport | None = None
     allocation: AllocationReport | None = None
+    structure: StructureReport | None = None
 
     @property
     def target(self) -> int:
@@ -159,4 +161,11 @@ def tally(reports: list[MatrixReport]) -> Tally:
         weights=sum(r.weights for r in reports),
         asked=sum(r.asked for r in reports),
         zeros=sum(r.zeros for r in reports),
+    )
+
+
+def unpruned(recipe: Recipe) -> PruningReport:
+    """Of a run in which no weight becomes zero."""
+    return PruningReport(
+        recipe=recipe, matrices=(), blocks={}, modalities={}, model=tally([]), warnings=()
     )

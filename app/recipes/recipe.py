@@ -1,8 +1,9 @@
-"""What to prune and how: allocation x importance x pattern x reconstruction at a target sparsity.
+"""What to prune and how: structure, then allocation x importance x pattern x reconstruction.
 
-Allocation says how much of each matrix goes, importance which weights go first, the pattern which
-shape the zeros take, reconstruction what becomes of the weights that stay. A named method (`wanda`,
-`magnitude`, ...) is a preset of them.
+Structure takes whole parts out of the model; the rest is about the weights that are left, at a
+target sparsity. Allocation says how much of each matrix goes, importance which weights go first,
+the pattern which shape the zeros take, reconstruction what becomes of the weights that stay. A
+named method (`wanda`, `magnitude`, `width`, ...) is a preset of them.
 """
 
 import difflib
@@ -14,7 +15,16 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from app.errors import MethodParameterError, RecipeError, UnknownMethodError
 from app.messages import in_words
 from app.recipes.allocation import AnyAllocation, Reused, Uniform
-from app.recipes.method import Importance, Method, RouteMethod, Schedule, Staged, Walk, WeightMethod
+from app.recipes.method import (
+    Importance,
+    Method,
+    RouteMethod,
+    Schedule,
+    Staged,
+    StructureMethod,
+    Walk,
+    WeightMethod,
+)
 from app.recipes.methods import IMPORTANCES, METHODS
 from app.recipes.methods.magnitude import Magnitude
 from app.recipes.modality import Modality, Target, targets_of
@@ -22,6 +32,7 @@ from app.recipes.module_patterns import ModulePatterns
 from app.recipes.pattern import NM, Pattern, Unstructured
 from app.recipes.reconstruction import NoReconstruction, Objective, Reconstruction, Solving
 from app.recipes.routing import Routing
+from app.recipes.structure import Structure
 from app.strict import Strict
 
 _Kind = TypeVar("_Kind", bound=Method)
@@ -50,6 +61,7 @@ _TOLERANCE = 0.005  # 2/3 is written .67
 class RecipeParts(Strict):
     """What is pruned how, whatever the target: any parts that make sense together."""
 
+    structure: Structure = Field(default=(), description="what is taken out first, in this order")
     allocation: AnyAllocation = Field(default=Uniform(), description="how much of each matrix goes")
     importance: AnyImportance = Field(default=Magnitude(), description="which weights go first")
     pattern: Pattern = Field(default=Unstructured(), description="which shape the zeros take")
@@ -105,13 +117,20 @@ class Recipe(RecipeParts):
             raise ValueError(f"{self.importance.kind} solves for all weights that stay by itself")
         if self.solves and isinstance(self.importance, Staged) and self.importance.stages > 1:
             raise ValueError("weights are solved for at the end, so there are no stages before it")
+        if self.structure and isinstance(self.allocation.scoring, Reused):
+            raise ValueError("scores of another job are of the model before its structure changed")
         self.allocation.check(self.sparsity, self.pattern)
         return self
 
     @property
+    def zeroes(self) -> bool:
+        """Weights become zero; a recipe may do nothing but take out structure."""
+        return not self.structure or any(targets_of(self.sparsity))
+
+    @property
     def solves(self) -> bool:
         """The weights that stay are solved for, on second moments of the pruned model's inputs."""
-        return not isinstance(self.reconstruction, NoReconstruction)
+        return self.zeroes and not isinstance(self.reconstruction, NoReconstruction)
 
     @property
     def objective(self) -> Objective:
@@ -136,7 +155,8 @@ class Recipe(RecipeParts):
         """A calibration set is read."""
         scoring = self.allocation.scoring
         scored = scoring is not None and not isinstance(scoring, Reused)
-        return self.importance.needs_data or scored or self.solves
+        zeroing = self.importance.needs_data or scored or self.solves
+        return bool(self.structure) or (self.zeroes and zeroing)
 
     def sparsity_of(self, modality: Modality) -> float:
         """Target of a modality; zero where a target per modality leaves it out."""
@@ -233,6 +253,22 @@ def build_routing(name: str, parameters: dict[str, Any], seed: int) -> Routing:
     """
     method = _parametrized(RouteMethod, name, parameters)  # type: ignore[type-abstract]
     return method.routing(seed)
+
+
+def build_structure(name: str, parameters: dict[str, Any], seed: int) -> Recipe:
+    """The recipe that a named method stands for which takes structure out, and nothing else.
+
+    Args:
+        name: of the method.
+        parameters: values for the method's own fields.
+        seed: of everything drawn.
+
+    Raises:
+        UnknownMethodError: there is no such method.
+        MethodParameterError: a parameter is unknown or out of range.
+    """
+    method = _parametrized(StructureMethod, name, parameters)  # type: ignore[type-abstract]
+    return Recipe(structure=(method.step(),), sparsity=0, seed=seed)
 
 
 def _parametrized(kind: type[_Kind], name: str, parameters: dict[str, Any]) -> _Kind:

@@ -150,7 +150,8 @@ def weigh(directory: Path) -> Sizes:
 
 
 def write_decoder(folder: Path) -> None:
-    """Put the decoder of packed downloads into a folder."""
+    """Put the decoder of packed downloads into a folder; it is created if absent."""
+    folder.mkdir(exist_ok=True)
     shutil.copyfile(unpack.__file__, folder / Path(unpack.__file__).name)
 
 

@@ -159,9 +159,9 @@ class ShardMeasurer:
 
 
 def settings_of(recipe: Recipe) -> ZerothOrder | None:
-    """The estimator, where its scores are measured in parts."""
+    """The estimator, where its scores are measured in parts: on the model as it is in the files."""
     scoring = recipe.allocation.scoring
-    return scoring if isinstance(scoring, ZerothOrder) else None
+    return scoring if isinstance(scoring, ZerothOrder) and not recipe.structure else None
 
 
 def _pinned(spec: JobSpec, source: ModelFiles) -> JobSpec:

@@ -121,11 +121,15 @@ def settled(context: RunContext, source: ModelFiles) -> RunContext:
     return replace(context, spec=spec)
 
 
-def load(context: RunContext, source: ModelFiles) -> LoadedModel:
+def load(context: RunContext, directory: Path) -> LoadedModel:
     """The model on the device and in the type that the job asks for.
 
     Its weights stay in the files of the staging directory, a copy of the checkpoint's, and come
     into memory, or onto the device, block by block.
+
+    Args:
+        context: of the run.
+        directory: of the checkpoint, or the staging directory itself.
 
     Raises:
         UserError: it does not load, or this machine has no such device.
@@ -134,7 +138,7 @@ def load(context: RunContext, source: ModelFiles) -> LoadedModel:
     memory = Memory(
         staging, activations=room, scratch=staging, on_device=room if context.roomy else 0
     )
-    return load_model(source.directory, _dtype(context), memory, _device(context))
+    return load_model(directory, _dtype(context), memory, _device(context))
 
 
 def load_to_run(context: RunContext, source: ModelFiles) -> LoadedModel:

@@ -25,11 +25,12 @@ from app.domain.jobs import Artifact, Event, EventLevel, EventType, Job, JobStat
 from app.domain.models import ModelVersion
 from app.domain.projects import AuditEntry, Key, Limits, LimitsChange, Project, Scope
 from app.domain.publications import Publication, PublicationState
-from app.domain.submission import CalibrationSpec, JobRequest, JobSpec, MethodChoice, resolve
+from app.domain.submission import JobRequest, JobSpec, MethodChoice, resolve
 from app.domain.sweeps import Objective, Sweep, SweepRequest, SweepStatus
 from app.domain.webhooks import ENDS, DeliveryState, EndpointState, WebhookEvent
 from app.planning.machines import Machine, WorkerClass
 from app.recipes.coverage import LeftDense
+from app.recipes.data import CalibrationSpec
 from app.recipes.evaluation import EvaluationSpec, MetricName
 from app.recipes.methods import METHODS
 from app.recipes.modality import Modality
@@ -164,6 +165,7 @@ _plan = plans.PlanOut(
         )
     ],
     routing=None,
+    structure=None,
     weights={Modality.LANGUAGE: 2_359_296},
     zeros=1_179_648,
     model_weights=22_713_216,

@@ -60,6 +60,18 @@ CODES = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "The recipe has a reconstruction of its own; leave reconstruction out.",
     ),
+    "structure_given_twice": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The recipe has a structure of its own; leave structure out.",
+    ),
+    "structure_repeated": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "A kind of structure is given twice.",
+    ),
+    "structure_zero": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "A step of the structure takes nothing out.",
+    ),
     "method_and_recipe": (
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "Give a method or a recipe, not both.",

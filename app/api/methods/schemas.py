@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel
 
-from app.recipes.method import Method, WeightMethod
+from app.recipes.method import Method, StructureMethod, WeightMethod
 from app.recipes.pattern import Unstructured
 from app.recipes.recipe import RecipeParts, preset
 
@@ -16,7 +16,7 @@ class MethodOut(BaseModel):
     summary: str
     paper: str
     needs_data: bool
-    prunes: Literal["weights", "routes"]
+    prunes: Literal["weights", "routes", "structure"]
     needs_gradient: bool
     updates_weights: bool
     parameters: dict[str, Any]
@@ -40,6 +40,8 @@ class MethodOut(BaseModel):
 
 
 def _by_default(method: type[Method]) -> RecipeParts | None:
+    if issubclass(method, StructureMethod):
+        return RecipeParts(structure=(method().step(),))
     if not issubclass(method, WeightMethod):
         return None
     given = method()

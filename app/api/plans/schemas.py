@@ -9,6 +9,7 @@ from app.domain.jobs import Phase
 from app.domain.submission import JobSpec
 from app.recipes.coverage import LeftDense
 from app.recipes.modality import Modality
+from app.recipes.structure import StructureReport
 from app.services.jobs.plans import Plan
 
 
@@ -48,9 +49,13 @@ class PlanOut(BaseModel):
         "model's classes"
     )
     routing: PlannedRoutingOut | None = Field(description="null where the method prunes weights")
+    structure: StructureReport | None = Field(
+        description="what is taken out before, by names and shapes; everything else here is of the "
+        "model that is left; null where nothing is taken out"
+    )
     weights: dict[Modality, int] = Field(description="weights in these matrices")
     zeros: int
-    model_weights: int = Field(description="all numbers in the checkpoint")
+    model_weights: int = Field(description="all numbers in the checkpoint that is left")
     reached: float | None = Field(
         description="share of all weights that the recipe reaches, embeddings and heads included"
     )
@@ -90,6 +95,7 @@ class PlanOut(BaseModel):
             routing=None
             if plan.routing is None
             else PlannedRoutingOut.model_validate(asdict(plan.routing)),
+            structure=plan.structure,
             weights=plan.weights,
             zeros=plan.zeros,
             model_weights=plan.model_weights,

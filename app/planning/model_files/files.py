@@ -333,6 +333,20 @@ def number(config: Mapping[str, Any], name: str, most: int = _MOST) -> int:
     return value if type(value) is int and 0 < value <= most else 0
 
 
+_IMAGE_TOKENS, _IMAGE_SIDE = 1024, 448  # where it does not say: images of any size
+
+
+def image_of(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Tokens and values of an image."""
+    vision = section(config, "vision_config")
+    side, patch = number(vision, "image_size"), number(vision, "patch_size")
+    if side and patch:
+        return (side // patch) ** 2, 3 * side**2
+    if patch or "vision_config" in config:
+        return _IMAGE_TOKENS, 3 * _IMAGE_SIDE**2
+    return 0, 0
+
+
 def architecture(config: Mapping[str, Any]) -> str:
     """The model's class; empty where the configuration names none."""
     found = config.get("architectures")

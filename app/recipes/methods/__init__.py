@@ -8,7 +8,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TypeVar
 
-from app.recipes.method import Importance, Method, RouteMethod, WeightMethod
+from app.recipes.method import Importance, Method, RouteMethod, StructureMethod, WeightMethod
 
 _Base = TypeVar("_Base")
 _Named = TypeVar("_Named", bound=Method)
@@ -36,4 +36,5 @@ def _importances() -> dict[str, type[Importance]]:
 IMPORTANCES = _importances()
 WEIGHT_METHODS = _methods(WeightMethod)  # type: ignore[type-abstract]
 ROUTE_METHODS = _methods(RouteMethod)  # type: ignore[type-abstract]
-METHODS: dict[str, type[Method]] = {**WEIGHT_METHODS, **ROUTE_METHODS}
+STRUCTURE_METHODS = _methods(StructureMethod)  # type: ignore[type-abstract]
+METHODS: dict[str, type[Method]] = {**WEIGHT_METHODS, **ROUTE_METHODS, **STRUCTURE_METHODS}

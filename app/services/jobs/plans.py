@@ -12,11 +12,13 @@ from app.planning.model_files.files import parse_model_source
 from app.planning.model_files.outlines import Outline
 from app.planning.plan import PlannedMatrix, check_patterns, coverage_of, prunable, warnings
 from app.planning.routable import PlannedRouting, plan_routing, routing_warnings
+from app.planning.structure import plan_structure
 from app.recipes.budgets import total_of
 from app.recipes.coverage import Coverage
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
+from app.recipes.structure import StructureReport
 from app.services.jobs.submit import Checked, Placement, Rules, check, placed
 from app.services.projects import service as projects
 
@@ -31,8 +33,9 @@ class Plan:
         routing: what a router may decide; None where the method prunes weights, or where the
             configuration was not seen.
         weights: per modality, in those matrices.
-        coverage: what the recipe reaches of the model; None where the method prunes routes.
-        model_weights: all numbers in the checkpoint.
+        coverage: what the recipe reaches of the model; None where no weights become zero.
+        structure: what is taken out of the model before; None where nothing is.
+        model_weights: all numbers in the checkpoint that is left.
         packed_bytes: of the packed download, before compression.
         seconds: median of the project's earlier jobs of this model and method; None without any.
         placement: where it would run, and what it should take there.
@@ -44,6 +47,7 @@ class Plan:
     routing: PlannedRouting | None
     weights: dict[Modality, int]
     coverage: Coverage | None
+    structure: StructureReport | None
     model_weights: int
     packed_bytes: int
     seconds: float | None
@@ -72,11 +76,15 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
     outline = rules.outlines.of(parse_model_source(spec.model), caller.project_id)
     placement = placed(connection, request, Checked(spec, outline), rules)
     recipe = spec.recipe
-    matrices = []
+    matrices, structure = [], None
+    if isinstance(recipe, Recipe) and recipe.structure:
+        structure = plan_structure(outline, recipe)
+        outline = structure.outline
     if isinstance(recipe, Recipe):
         matrices = prunable(outline.tensors, outline.config, recipe)
     told, coverage = _warnings(spec, matrices), None
-    if isinstance(recipe, Recipe) and outline.tensors:
+    told += structure.notes if structure else ()
+    if isinstance(recipe, Recipe) and outline.tensors and recipe.zeroes:
         coverage = coverage_of(outline.tensors, outline.config, recipe, matrices)
         told = [coverage.warning, *told] if coverage.warning else told
     if isinstance(recipe, Recipe):
@@ -96,6 +104,7 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
         routing=_routing(outline, spec),
         weights=dict(weights),
         coverage=coverage,
+        structure=structure.report if structure else None,
         model_weights=sum(tensor.numel for tensor in outline.tensors.values()),
         packed_bytes=_packed(outline, spec, matrices),
         seconds=jobs.median_seconds(connection, caller.project_id, spec.model, spec.method),
@@ -116,7 +125,7 @@ def _packed(outline: Outline, spec: JobSpec, matrices: list[PlannedMatrix]) -> i
 
 def _warnings(spec: JobSpec, matrices: list[PlannedMatrix]) -> list[str]:
     if isinstance(spec.recipe, Recipe):
-        return warnings(spec.recipe, matrices)
+        return warnings(spec.recipe, matrices) if spec.recipe.zeroes else []
     return routing_warnings(spec.calibration.samples) if spec.calibration else []
 
 

@@ -36,6 +36,7 @@ from app.planning.model_files.files import (
 from app.planning.model_files.outlines import Outline, Outlines, check_form
 from app.planning.plan import check_patterns
 from app.planning.routable import check_routable
+from app.planning.structure import plan_structure
 from app.recipes.allocation import Reused
 from app.recipes.data import (
     FIELDS,
@@ -49,6 +50,7 @@ from app.recipes.data import (
 )
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
+from app.recipes.structure import modalities_of
 from app.services import datasets
 from app.services.jobs.earlier_scores import find_scores
 from app.services.jobs.service import get
@@ -167,9 +169,20 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
         if spec.calibration or spec.evaluation:
             check_readable(resolve_local_model(source.path, rules.outlines.roots))
     recipe = spec.recipe
-    if outline and isinstance(recipe, Recipe) and (recipe.targets != ("*",) or recipe.ignore):
-        check_patterns(outline.tensors, outline.config, recipe)
+    if outline and isinstance(recipe, Recipe):
+        left = reduced(outline, recipe)
+        if recipe.targets != ("*",) or recipe.ignore:
+            check_patterns(left.tensors, left.config, recipe)
     return Checked(spec, outline)
+
+
+def reduced(outline: Outline, recipe: Recipe) -> Outline:
+    """What is left of a model once the recipe has taken its structure out.
+
+    Raises:
+        StructureError: it cannot be taken out.
+    """
+    return plan_structure(outline, recipe).outline if recipe.structure else outline
 
 
 def submit(
@@ -335,8 +348,10 @@ def _check_sets(
     takes = None if outline is None else inputs_of(outline.config)
     if takes is None:
         return
-    if isinstance(request.sparsity, dict):
-        check_modalities(takes, spec.model, request.sparsity)
+    asked = set(request.sparsity) if isinstance(request.sparsity, dict) else set()
+    if isinstance(spec.recipe, Recipe) and spec.recipe.structure:
+        asked |= modalities_of(spec.recipe.structure)
+    check_modalities(takes, spec.model, asked)
     calibrated, evaluated = _sets(spec)
     if calibrated and (known := fields[calibrated]) is not None:
         check_calibration(takes, spec.model, calibrated, known)

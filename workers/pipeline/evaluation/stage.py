@@ -1,6 +1,7 @@
 """The evaluation of one run: the dense model first, the pruned one later, then the gate."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
@@ -31,6 +32,7 @@ from workers.pipeline.evaluation.recall import Recall
 from workers.pipeline.evaluation.similarity import Similarity
 from workers.pipeline.evaluation.subject import Subject
 from workers.pruning.engine.prune import evaluating
+from workers.pruning.models.adapter import Adapter
 
 METRICS: tuple[type[Metric], ...] = (
     Perplexity,
@@ -127,6 +129,10 @@ class Evaluation:
                 f"the quality gate is on {gate.metric}, which cannot fail: "
                 f"{self._doubts[gate.metric]}"
             )
+
+    def follow(self, adapter: Adapter) -> None:
+        """Measure this model from now on: what the dense one has become."""
+        self._subject = replace(self._subject, adapter=adapter)
 
     def after(self) -> EvaluationReport:
         """Measure the pruned model and compare; `before` comes first.

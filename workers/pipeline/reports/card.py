@@ -10,6 +10,8 @@ from app.planning.model_files.files import HubModel, parse_model_source
 from app.recipes.coverage import Coverage
 from app.recipes.evaluation import EvaluationReport, Measured
 from app.recipes.pruning_report import PAGE_FILE, TIMELINE, MatrixReport, PruningReport, Tally
+from app.recipes.structure import StructureReport
+from workers.pipeline.reports import structure
 from workers.pipeline.reports.plots import colours
 
 CARD = "README.md"
@@ -68,13 +70,34 @@ def write_card(
     head += [f"{name}: {value}" for name, value in licence.items()]
     if isinstance(source, HubModel):
         head += [f"base_model: {base}"]
-    head += ["tags:", "- pruned", "- sparse", f"- {spec.method}", "---"]
-    body = [
-        f"# {base}, pruned with {spec.method}",
+    sparse = ["- sparse"] if report.matrices else []
+    head += ["tags:", "- pruned", *sparse, f"- {spec.method}", "---"]
+    body = [f"# {base}, pruned with {spec.method}", ""]
+    if report.structure is not None:
+        body += [*structure.as_markdown(report.structure), ""]
+    if report.matrices:
+        body += [*_sparsity(report), ""]
+    body += [_weight(sizes), "", *(f"![{name}](plots/{name}.svg)" for name in drawn), ""]
+    body += [_calibration(spec)]
+    if report.evaluation is not None:
+        body += ["", *_evaluation(report.evaluation)]
+    if report.matrices:
+        body += ["", *_RUNTIME]
+    body += [
         "",
+        "The recipe and every matrix are in `pruning_report.json`.",
+        "To make the same files again: `secateur reproduce manifest.json`.",
+    ]
+    if report.matrices:
+        body += ["To train on with the zeros kept, see `sparse/keep_sparse.py`."]
+    (directory / CARD).write_text("\n".join([*head, "", *body, ""]), encoding="utf-8")
+
+
+def _sparsity(report: PruningReport) -> list[str]:
+    """What became zero, in all and by modality."""
+    return [
         _zeros(report),
         *_reached(report),
-        _weight(sizes),
         "",
         "| modality | weights | sparsity |",
         "|---|---|---|",
@@ -82,22 +105,7 @@ def write_card(
             f"| {modality} | {tally.weights:,} | {tally.sparsity:.2%} |"
             for modality, tally in report.modalities.items()
         ),
-        "",
-        *(f"![{name}](plots/{name}.svg)" for name in drawn),
-        "",
-        _calibration(spec),
     ]
-    if report.evaluation is not None:
-        body += ["", *_evaluation(report.evaluation)]
-    body += [
-        "",
-        *_RUNTIME,
-        "",
-        "The recipe and every matrix are in `pruning_report.json`.",
-        "To make the same files again: `secateur reproduce manifest.json`.",
-        "To train on with the zeros kept, see `sparse/keep_sparse.py`.",
-    ]
-    (directory / CARD).write_text("\n".join([*head, "", *body, ""]), encoding="utf-8")
 
 
 def _zeros(report: PruningReport) -> str:
@@ -105,8 +113,8 @@ def _zeros(report: PruningReport) -> str:
     off = f", {report.difference:+,} to them" if report.difference else ""
     return (
         f"{model.zeros:,} of {model.weights:,} weights in the pruned matrices are zero "
-        f"({model.sparsity:.2%}); {report.target:,} were asked for{off}. The files are dense: they "
-        "take as much room as the original's, and unstructured zeros alone make nothing faster."
+        f"({model.sparsity:.2%}); {report.target:,} were asked for{off}. The files are dense: "
+        "zeros take as much room as other values, and unstructured zeros alone make nothing faster."
     )
 
 
@@ -201,26 +209,39 @@ def write_page(
     """
     parts = [
         f"<h1>{escape(title)}</h1>",
-        _totals(report, sizes),
-        "<h2>Sparsity per block</h2>",
-        _legend(report),
-        drawn["sparsity"],
-        *(("<h2>Scores</h2>", drawn["scores"]) if "scores" in drawn else ()),
+        *(_smaller(report.structure) if report.structure else ()),
+        *(_zeroed(report, drawn) if report.matrices else ()),
+        *_bytes(report, sizes),
         *(_evaluation_table(report.evaluation) if report.evaluation else ()),
         drawn.get("quality", ""),
         TIMELINE,
         *(_warnings(report.warnings) if report.warnings else ()),
-        "<details><summary>Every matrix</summary>",
-        _matrices(report.matrices),
-        "</details>",
     ]
+    if report.matrices:
+        every = _matrices(report.matrices)
+        parts += ["<details><summary>Every matrix</summary>", every, "</details>"]
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     body = "\n".join(parts)
     page = f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
     (directory / PAGE_FILE).write_text(page, encoding="utf-8")
 
 
-def _totals(report: PruningReport, sizes: Sizes) -> str:
+def _smaller(report: StructureReport) -> list[str]:
+    table = _table(structure.HEAD, structure.rows(report))
+    return [f"<p>{escape(structure.summary(report))}</p>", table]
+
+
+def _zeroed(report: PruningReport, drawn: Mapping[str, str]) -> list[str]:
+    return [
+        _totals(report),
+        "<h2>Sparsity per block</h2>",
+        _legend(report),
+        drawn["sparsity"],
+        *(("<h2>Scores</h2>", drawn["scores"]) if "scores" in drawn else ()),
+    ]
+
+
+def _totals(report: PruningReport) -> str:
     rows = [(modality.value, tally) for modality, tally in report.modalities.items()]
     table = _table(
         ("modality", "weights", "budget", "zero", "sparsity"),
@@ -243,11 +264,14 @@ def _totals(report: PruningReport, sizes: Sizes) -> str:
     reached = "".join(f"<p>{escape(text)}</p>" for text in _reached(report))
     if report.coverage is not None and report.coverage.dense:
         reached += _left_dense(report.coverage)
-    return (
-        f"{targets}{table}{reached}<p>The checkpoint has {sizes.dense:,} bytes, and "
-        f"{sizes.packed:,} in its packed form. Unstructured zeros make a model compressible, not "
-        "faster.</p>"
-    )
+    return f"{targets}{table}{reached}"
+
+
+def _bytes(report: PruningReport, sizes: Sizes) -> list[str]:
+    text = f"The checkpoint has {sizes.dense:,} bytes, and {sizes.packed:,} in its packed form."
+    if report.matrices:
+        text += " Unstructured zeros make a model compressible, not faster."
+    return [f"<p>{text}</p>"]
 
 
 def _cells(tally: Tally) -> tuple[str, ...]:

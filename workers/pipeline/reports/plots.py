@@ -44,7 +44,7 @@ FOLDER = "plots"
 
 def plots(report: PruningReport) -> dict[str, str]:
     """The plots that the report has data for, by name."""
-    found = {"sparsity": _sparsity(report), "scores": _scores(report)}
+    found = {"sparsity": _sparsity(report), "scores": _scores(report)} if report.matrices else {}
     if report.evaluation is not None:
         found["quality"] = _quality(report.evaluation)
     return {name: svg for name, svg in found.items() if svg}

@@ -19,7 +19,7 @@ from app.domain.submission import JobSpec
 from app.errors import OutOfMemoryError
 from app.planning.machines import gigabytes
 from app.recipes.evaluation import EvaluationReport, GateReport, QualityGateError
-from app.recipes.pruning_report import REPORT_FILE, PruningReport
+from app.recipes.pruning_report import REPORT_FILE, PruningReport, unpruned
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
 from workers.pipeline import sharing
@@ -42,6 +42,7 @@ from workers.pipeline.export import (
 from workers.pipeline.reports.card import base_name, read_licence, write_card, write_page
 from workers.pipeline.reports.plots import plots, write_plots
 from workers.pipeline.run.route import route
+from workers.pipeline.run.structure import take_out
 from workers.pipeline.sharing import measure_in_shards
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import (
@@ -93,7 +94,7 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
     # The copy that becomes the result is the one that is worked on.
     interruptible(lambda: copy_checkpoint(source.directory, context.staging), report)
     adapter = adapt(
-        load(context, source),
+        load(context, source.directory),
         split_qkv=recipe.split_qkv,
         include_bridge=recipe.include_bridge,
     )
@@ -108,16 +109,33 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
             report.progress(DENSE)
         report.phase(Phase.PRUNING)
         known = sharing.read_statistics(context, source)
-        with record_errors_of(context, adapter, data):
-            pruned = prune(
-                adapter,
-                recipe,
-                batches,
-                _BlockReporter(report),
-                known.scores or measure_in_shards(context, adapter, source, batches),
-                digests=known.digests,
-                checkpoints=checkpoints_of(context, source, data),
+        checkpoints = checkpoints_of(context, source, data)
+        *listeners, last = _listeners(report, recipe)
+        taken = None
+        if recipe.structure:
+            taken = take_out(
+                *(context, recipe, adapter, batches, data),
+                listeners=listeners,
+                checkpoints=checkpoints,
             )
+            adapter = taken.adapter
+            if evaluation is not None:
+                evaluation.follow(adapter)
+        pruned = unpruned(recipe)
+        if recipe.zeroes:
+            with record_errors_of(context, adapter, data):
+                pruned = prune(
+                    adapter,
+                    recipe,
+                    batches,
+                    last,
+                    known.scores or measure_in_shards(context, adapter, source, batches),
+                    digests=known.digests,
+                    checkpoints=checkpoints,
+                )
+        if taken is not None:
+            told = {"structure": taken.report, "warnings": (*taken.warnings, *pruned.warnings)}
+            pruned = pruned.model_copy(update=told)
         report.progress(PRUNED)
         if evaluation is not None:
             report.phase(Phase.EVALUATING)
@@ -133,6 +151,13 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
         sizes, files_out = _export(context, source, adapter, pruned, data)
         result = result.model_copy(update={"sizes": sizes})
     return RunResult(timed(result, started), files_out, _refusal(gate))
+
+
+def _listeners(report: Reporter, recipe: Recipe) -> "Sequence[_BlockReporter]":
+    """One for each walk through the model, each with its part of the time; the last one prunes."""
+    count = len(recipe.structure) + 1
+    width = (PRUNED - DENSE) / max(1, count if recipe.zeroes else count - 1)
+    return [_BlockReporter(report, DENSE + number * width, width) for number in range(count)]
 
 
 def _evaluation(
@@ -181,9 +206,8 @@ def _result(pruned: PruningReport) -> JobResult:
         modalities={name: tally.sparsity for name, tally in pruned.modalities.items()},
         warnings=pruned.warnings,
     )
-    if pruned.evaluation is None:
-        return found
-    return found.model_copy(update={"evaluation": pruned.evaluation})
+    told = {"evaluation": pruned.evaluation, "structure": pruned.structure}
+    return found.model_copy(update={name: each for name, each in told.items() if each is not None})
 
 
 def _export(
@@ -200,7 +224,8 @@ def _export(
     report.phase(Phase.VERIFYING)
     verify_sparsity(staging, pruned.matrices)
     verify_target(pruned)
-    write_masks(staging / FOLDER, adapter, pruned.matrices)
+    if pruned.matrices:
+        write_masks(staging / FOLDER, adapter, pruned.matrices)
     write_decoder(staging / FOLDER)
     report.progress(VERIFIED)
     write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
@@ -222,15 +247,17 @@ def _warn(report: Reporter, sentences: Sequence[str]) -> None:
 class _BlockReporter:
     """Turns the engine's progress into the job's."""
 
-    def __init__(self, report: Reporter) -> None:
+    def __init__(self, report: Reporter, begin: float, width: float) -> None:
         self._report = report
+        self._begin = begin
+        self._width = width
 
     def __call__(self, progress: Progress) -> None:
         _warn(self._report, progress.warnings)
         message = f"{progress.phase} {progress.block}"
         data = {"block": progress.block, "done": progress.done, "total": progress.total}
         self._report.event(NewEvent(EventType.BLOCK, message, data=data))
-        share = DENSE + (PRUNED - DENSE) * progress.done / max(progress.total, 1)
+        share = self._begin + self._width * progress.done / max(progress.total, 1)
         self._report.progress(share)
 
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import nn
@@ -37,7 +37,10 @@ class Statistic(ABC):
         total: the sum, float64.
         samples: how many calibration samples it covers.
         tokens: how many tokens they had.
+        zeros_add_nothing: tokens of zeros may be shown in place of padding.
     """
+
+    zeros_add_nothing: ClassVar[bool] = True
 
     def __init__(self, features: int, device: torch.device) -> None:
         """Start at zero for inputs of so many dimensions."""
@@ -328,7 +331,8 @@ class Calibration(Generic[S]):
         inputs, modules = pending.tensor, pending.modules
         routed = pending.routed
         mask = self._mask_of(inputs) if routed is None else routed.mask(self._mask_of)
-        if mask is not None and routed is None and inputs.device.type != "cpu":
+        zeroed = self._statistic.zeros_add_nothing and inputs.device.type != "cpu"
+        if mask is not None and routed is None and zeroed:
             # To choose rows is to wait for the device; zeros add nothing. An expert's are counted.
             inputs, mask = inputs.masked_fill(~mask[..., None], 0), None
         tokens = inputs.reshape(-1, inputs.shape[-1]) if mask is None else inputs[mask]

@@ -21,7 +21,7 @@ from workers.pruning.importance.criterion import Outcome
 from workers.pruning.models.layout.structure import Block, Matrix
 from workers.pruning.selection.selection import zeros
 
-PruningPhase: TypeAlias = Literal["allocating", "calibrating", "pruning"]
+PruningPhase: TypeAlias = Literal["reducing", "allocating", "calibrating", "pruning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Progress:
     """One block is done.
 
     Attributes:
-        phase: `allocating` while scores are measured, `calibrating` while the dense model is
-            run for its statistics, then `pruning`.
+        phase: `reducing` while structure is taken out, `allocating` while scores are measured,
+            `calibrating` while the dense model is run for its statistics, then `pruning`.
         block: name of the block.
         done: number of blocks up to this one.
         total: number of blocks up to the last that is pruned.

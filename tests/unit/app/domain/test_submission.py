@@ -1,13 +1,15 @@
 import pytest
 from pydantic import ValidationError
 
-from app.domain.submission import CalibrationSpec, JobRequest, JobSpec, resolve
-from app.errors import MethodParameterError, UnknownMethodError
+from app.domain.submission import JobRequest, JobSpec, resolve
+from app.errors import MethodParameterError, RecipeError, UnknownMethodError
 from app.recipes.allocation import Pooled
+from app.recipes.data import CalibrationSpec
 from app.recipes.evaluation import EvaluationSpec, MetricName, MetricNotApplicableError, QualityGate
 from app.recipes.modality import Modality
 from app.recipes.pattern import NM, Unstructured
 from app.recipes.reconstruction import LeastSquares
+from app.recipes.structure import Width
 
 
 def request(**fields):
@@ -294,3 +296,53 @@ def test_a_recipe_has_a_reconstruction_of_its_own():
     assert resolve(JobRequest(**asked)).recipe.solves
     with pytest.raises(ValidationError, match="reconstruction of its own"):
         JobRequest(**asked, reconstruction={"kind": "least-squares"})
+
+
+WIDTH = {"kind": "width", "mlp_removed": 0.5}
+
+
+def test_a_method_that_takes_structure_out_zeroes_nothing():
+    spec = resolve(JobRequest(model="m", method="width", parameters={"mlp_removed": 0.25}))
+    assert spec.recipe.structure == (Width(mlp_removed=0.25),)
+    assert spec.calibration is not None
+    assert not spec.recipe.zeroes
+    with pytest.raises(ValidationError, match="width zeroes no weights; leave out sparsity"):
+        JobRequest(model="m", method="width", sparsity=0.5)
+    with pytest.raises(MethodParameterError, match=r"'mlp_removed\.all' of 'width': must be below"):
+        resolve(JobRequest(model="m", method="width", parameters={"mlp_removed": 1}))
+
+
+def test_structure_goes_before_any_method_or_alone():
+    spec = resolve(request(method="magnitude", structure=[WIDTH]))
+    assert spec.recipe.zeroes
+    assert spec.calibration is not None, "magnitude reads none, width does"
+    alone = resolve(JobRequest(model="m", recipe={"structure": [WIDTH]}))
+    assert (alone.recipe.sparsity, alone.recipe.zeroes) == (0, False)
+    with pytest.raises(ValidationError, match="sparsity is needed"):
+        JobRequest(model="m", method="magnitude", structure=[WIDTH])
+    with pytest.raises(ValidationError, match="structure of its own"):
+        JobRequest(model="m", recipe={"structure": [WIDTH]}, structure=[WIDTH])
+
+
+@pytest.mark.parametrize(
+    ("structure", "code"),
+    [
+        ([WIDTH, WIDTH], "structure_repeated"),
+        ([{"kind": "width", "mlp_removed": 0}], "structure_zero"),
+        ([{"kind": "depth", "removed": {"vision": 0.0}}], "structure_zero"),
+        ([{"kind": "height"}], "union_tag_invalid"),
+        ([{"kind": "depth", "removed": 1.0}], "less_than"),
+        ([{"kind": "width", "colour": 1}], "extra_forbidden"),
+    ],
+)
+def test_what_is_wrong_with_a_structure_has_a_code(structure, code):
+    with pytest.raises(ValidationError) as refused:
+        request(structure=structure)
+    assert [error["type"] for error in refused.value.errors()] == [code]
+
+
+def test_scores_of_another_job_are_of_another_model():
+    scores = {"kind": "reused", "job": "job_1"}
+    recipe = {"allocation": {"kind": "ecoflap", "scores": scores}, "structure": [WIDTH]}
+    with pytest.raises(RecipeError, match="before its structure changed"):
+        resolve(JobRequest(model="m", recipe=recipe, sparsity=0.5))

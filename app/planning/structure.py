@@ -1,0 +1,275 @@
+"""What a model will be after its structure is taken out, as far as names and shapes tell.
+
+The worker decides by the model's classes and what passes through its blocks; these rules on names
+and shapes stand in for it where no weight is read, and refuse what they know it would refuse.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from app.planning.memory import modality_of
+from app.planning.model_files.files import section
+from app.planning.model_files.headers import StoredTensor
+from app.planning.model_files.outlines import Outline
+from app.recipes.modality import Modality
+from app.recipes.recipe import Recipe
+from app.recipes.structure import (
+    ConfigurationError,
+    Depth,
+    Step,
+    StructureReport,
+    TowerStructure,
+    UnevenError,
+    Width,
+    WiringError,
+    blocks_removed,
+    channels_kept,
+)
+
+Tensors: TypeAlias = Mapping[str, StoredTensor]
+_BLOCK = re.compile(r"^(?P<tower>.*?)\.(?P<number>\d+)\.(?P<path>.*)$")
+_HEAD = re.compile(r"^(?P<tower>.*vision_model\.head)\.(?P<path>.*)$")
+_ATTENTION = re.compile(r"att(ention|n)", re.IGNORECASE)
+_EXPERTS = re.compile(r"experts?\b|block_sparse_moe")
+_FIXED = {"bloom": "four times hidden_size"}
+_MATRIX = 2  # dimensions
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStructure:
+    """What a recipe's steps come to.
+
+    Attributes:
+        outline: of the model that is left; where its tensors lie in their files means nothing.
+        report: what is taken out.
+        notes: sentences.
+    """
+
+    outline: Outline
+    report: StructureReport
+    notes: tuple[str, ...]
+
+
+def plan_structure(outline: Outline, recipe: Recipe) -> PlannedStructure:
+    """The model after the recipe's steps, what that takes out, and what is worth knowing.
+
+    Args:
+        outline: of the model.
+        recipe: with a structure.
+
+    Raises:
+        StructureError: one of its kinds; the message says which part cannot be made smaller.
+    """
+    tensors: Tensors = outline.tensors
+    notes: list[str] = []
+    widths: dict[str, tuple[int, int]] = {}
+    for step in recipe.structure:
+        towers = _towers(tensors, step, recipe)
+        if isinstance(step, Width):
+            for name, blocks in _with_mlps(tensors, towers).items():
+                tensors, widths[name] = _narrower(tensors, name, blocks, step, outline.config)
+        else:
+            notes += dead_blocks(outline.config, towers)
+            for name, blocks in towers.items():
+                tensors = _shallower(tensors, name, blocks, step)
+    report = _report(outline.tensors, tensors, widths)
+    return PlannedStructure(replace(outline, tensors=tensors), report, tuple(notes))
+
+
+Blocks: TypeAlias = dict[int, dict[str, str]]  # number -> path in the block -> key
+
+
+def _stacks(tensors: Tensors) -> dict[str, Blocks]:
+    """The stacks of blocks with matrices; a head that pools is a block of its own."""
+    found: dict[str, Blocks] = defaultdict(lambda: defaultdict(dict))
+    for key in tensors:
+        if match := _BLOCK.match(key):
+            found[match["tower"]][int(match["number"])][match["path"]] = key
+        elif match := _HEAD.match(key):
+            found[match["tower"]][0][match["path"]] = key
+    return {
+        name: blocks
+        for name, blocks in found.items()
+        if any(len(tensors[key].shape) == _MATRIX for key in blocks[min(blocks)].values())
+    }
+
+
+def _towers(tensors: Tensors, step: Step, recipe: Recipe) -> dict[str, Blocks]:
+    """The stacks that the step asks something of."""
+    return {
+        name: blocks
+        for name, blocks in _stacks(tensors).items()
+        if step.share_of(modality := modality_of(f"{name}.0.")) > 0
+        and (modality is not Modality.BRIDGE or recipe.include_bridge)
+        and (isinstance(step, Width) or not _HEAD.match(f"{name}.0"))
+    }
+
+
+def _with_mlps(tensors: Tensors, towers: Mapping[str, Blocks]) -> dict[str, Blocks]:
+    """The stacks with an MLP: names show some that are no towers, such as heads of several layers.
+
+    Raises:
+        WiringError: none of a modality has one.
+    """
+    found, lacking = dict[str, Blocks](), dict[Modality, WiringError]()
+    for name, blocks in towers.items():
+        try:
+            for paths in blocks.values():
+                _mlp(tensors, name, paths)
+            found[name] = blocks
+        except WiringError as error:
+            lacking[modality_of(f"{name}.0.")] = error
+    for modality, why in lacking.items():
+        if modality not in {modality_of(f"{name}.0.") for name in found}:
+            raise why
+    return found
+
+
+def _narrower(
+    tensors: Tensors, name: str, blocks: Blocks, step: Width, config: Mapping[str, Any]
+) -> tuple[dict[str, StoredTensor], tuple[int, int]]:
+    """The tensors with fewer channels in the MLPs of a tower; how many there were, and are."""
+    kind = str(section(config, "text_config").get("model_type"))
+    if kind in _FIXED:
+        raise ConfigurationError(
+            f"{name}: the MLPs of {kind} have {_FIXED[kind]} channels, which no number of "
+            "config.json says"
+        )
+    found = {number: _mlp(tensors, name, paths) for number, paths in blocks.items()}
+    widths = sorted({width for width, _ in found.values()})
+    if len(widths) > 1:
+        raise UnevenError(
+            f"{name}: its MLPs have {', '.join(map(str, widths[:4]))} channels, and one number is "
+            "to say how many there are"
+        )
+    kept = channels_kept(widths[0], step.share_of(modality_of(f"{name}.0.")), step.multiple, name)
+    changed = {
+        key: _resized(tensors[key], side, widths[0], kept)
+        for _, sides in found.values()
+        for key, side in sides.items()
+    }
+    return {**tensors, **changed}, (widths[0], kept)
+
+
+def _mlp(tensors: Tensors, tower: str, paths: Mapping[str, str]) -> tuple[int, dict[str, int]]:
+    """Channels of the MLP of a block, and which dimension of which tensors they are.
+
+    A matrix of an MLP has the hidden size on one side, and on the other the channels, or twice as
+    many where two projections are fused.
+    """
+    if any(_EXPERTS.search(path) for path in paths):
+        raise WiringError(
+            f"{tower}: its blocks are mixtures of experts, whose widths are left alone; give "
+            "mlp_removed for the other modalities"
+        )
+    shapes = {path: tensors[key].shape for path, key in paths.items()}
+    sizes = Counter(size for shape in shapes.values() if len(shape) <= _MATRIX for size in shape)
+    hidden = max(sizes, key=lambda size: (sizes[size], -size), default=0)
+    others: dict[str, tuple[int, int]] = {}  # the side that is not hidden, and its size
+    for path, shape in shapes.items():
+        if len(shape) == _MATRIX and hidden in shape and not _ATTENTION.search(path):
+            side = 0 if shape[1] == hidden else 1
+            others[path] = side, shape[side]
+    found = [
+        width
+        for side, width in others.values()
+        if any(at != side and size in {width, 2 * width} for at, size in others.values())
+        or (width == hidden and len(others) > 1)
+    ]
+    if not found:
+        raise WiringError(f"{tower}: no MLP is found in its blocks, by the shapes of its matrices")
+    width = max(found)
+    cut = {}
+    for path, (side, size) in others.items():
+        if size in {width, 2 * width}:
+            cut[paths[path]] = side
+            bias = f"{path.removesuffix('.weight')}.bias"
+            if bias in paths and shapes[bias] == (size,) and size != hidden:
+                cut[paths[bias]] = 0
+    return width, cut
+
+
+def _resized(tensor: StoredTensor, side: int, width: int, kept: int) -> StoredTensor:
+    """A tensor with fewer channels on one side."""
+    shape = list(tensor.shape)
+    shape[side] = shape[side] // width * kept
+    return _shaped(tensor, tuple(shape))
+
+
+def _shaped(tensor: StoredTensor, shape: tuple[int, ...]) -> StoredTensor:
+    """A tensor of another shape; where it lies in its file means nothing."""
+    return StoredTensor(shape, tensor.dtype, tensor.file)
+
+
+_FEATURES = ("vision_feature_layer", "vision_feature_layers", "feature_layer")
+
+
+def dead_blocks(config: Mapping[str, Any], towers: Mapping[str, Blocks]) -> list[str]:
+    """Blocks of vision towers whose output nothing reads, as config.json tells."""
+    found: list[str] = []
+    for name, blocks in towers.items():
+        dead = _unread(config, len(blocks)) if modality_of(f"{name}.0.") is Modality.VISION else 0
+        numbers = sorted(blocks)[len(blocks) - dead :]
+        found += [f"{name}.{number}: nothing reads its output; it goes first" for number in numbers]
+    return found
+
+
+def _unread(config: Mapping[str, Any], count: int) -> int:
+    """How many of the last blocks are read by nothing: features come from hidden states before."""
+    layers = next((config[name] for name in _FEATURES if name in config), None)
+    states = layers if isinstance(layers, list) else [layers]
+    read = [each if each >= 0 else count + 1 + each for each in states if isinstance(each, int)]
+    last = max(read, default=count)
+    return max(0, count - last)
+
+
+def _shallower(tensors: Tensors, name: str, blocks: Blocks, step: Depth) -> dict[str, StoredTensor]:
+    """The tensors without as many blocks as the step takes; which ones, the worker decides."""
+    numbers = sorted(blocks)
+    able = len(numbers) if step.ends else max(0, len(numbers) - 2)
+    share = step.share_of(modality_of(f"{name}.0."))
+    gone = blocks_removed(len(numbers), share, able, name)
+    last = numbers[len(numbers) - gone - 1 : -1] if not step.ends else numbers[-gone:]
+    left_out = {key for number in last for key in blocks[number].values()}
+    return {key: tensor for key, tensor in tensors.items() if key not in left_out}
+
+
+def _report(
+    before: Tensors, after: Tensors, widths: Mapping[str, tuple[int, int]]
+) -> StructureReport:
+    towers = []
+    for name, blocks in _stacks(before).items():
+        keys = [key for paths in blocks.values() for key in paths.values()]
+        left = {number for number, paths in blocks.items() if set(paths.values()) & after.keys()}
+        old, new = [before[key] for key in keys], [after[key] for key in keys if key in after]
+        width, kept = widths.get(name, (None, None))
+        towers.append(
+            TowerStructure(
+                name=name,
+                modality=modality_of(f"{name}.0."),
+                blocks=len(blocks),
+                blocks_kept=len(left),
+                width=width,
+                width_kept=kept,
+                parameters=_numel(old),
+                parameters_kept=_numel(new),
+                bytes=sum(tensor.bytes for tensor in old),
+                bytes_kept=sum(tensor.bytes for tensor in new),
+                flops=2 * _numel(tensor for tensor in old if len(tensor.shape) == _MATRIX),
+                flops_kept=2 * _numel(tensor for tensor in new if len(tensor.shape) == _MATRIX),
+            )
+        )
+    return StructureReport(
+        towers=tuple(towers),
+        parameters=_numel(before.values()),
+        parameters_kept=_numel(after.values()),
+        bytes=sum(tensor.bytes for tensor in before.values()),
+        bytes_kept=sum(tensor.bytes for tensor in after.values()),
+    )
+
+
+def _numel(tensors: Iterable[StoredTensor]) -> int:
+    return sum(tensor.numel for tensor in tensors)

@@ -1,0 +1,17 @@
+"""Narrower MLPs."""
+
+from app.recipes.method import StructureMethod
+from app.recipes.structure import Channels, Step, Width
+
+
+class WidthMethod(Channels, StructureMethod):
+    """Narrower MLPs."""
+
+    name = "width"
+    summary = "A smaller model: fewer channels in every MLP, what reads them solved for again."
+    paper = "Zhang et al. (CORP), 2026, arXiv 2602.05243; An et al. (FLAP), AAAI 2024, 2312.11983"
+    updates_weights = True
+
+    def step(self) -> Step:
+        """Channels of MLPs."""
+        return self.part(Width)

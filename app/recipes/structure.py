@@ -1,0 +1,293 @@
+"""What is taken out of a model as a whole: its configuration says so, and the result is smaller."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
+
+from app.errors import RecipeError
+from app.recipes.modality import Modality
+from app.strict import Strict
+
+Removed = Annotated[float, Field(ge=0, lt=1, description="share that is taken out")]
+Removal = Annotated[
+    Annotated[Removed, Tag("all")] | Annotated[dict[Modality, Removed], Tag("each")],
+    Discriminator(lambda value: "each" if isinstance(value, dict) else "all"),
+]
+
+
+class StructureError(RecipeError):
+    """The model cannot be made smaller in this way; the message says why."""
+
+    code = "structure_not_applicable"
+
+
+class NothingLeftError(StructureError):
+    """The share leaves nothing, or takes nothing away."""
+
+    code = "structure_share_out_of_reach"
+
+
+class UnevenError(StructureError):
+    """What would need one number has several: layers have widths of their own."""
+
+    code = "structure_layers_differ"
+
+
+class ConfigurationError(StructureError):
+    """No number of config.json says how large the part is."""
+
+    code = "structure_not_configurable"
+
+
+class WiringError(StructureError):
+    """How the part is connected is not understood."""
+
+    code = "structure_wiring_unknown"
+
+
+class _Step(Strict):
+    """One thing that is taken out."""
+
+    part: ClassVar[str]  # the field that says how much
+
+    @property
+    def asked(self) -> float | dict[Modality, float]:
+        """How much is asked for."""
+        found: float | dict[Modality, float] = getattr(self, self.part)
+        return found
+
+    def share_of(self, modality: Modality) -> float:
+        """The share taken out of a modality; zero where one for each leaves it out."""
+        removed = self.asked
+        return removed.get(modality, 0.0) if isinstance(removed, dict) else removed
+
+
+def _something(removed: float | dict[Modality, float]) -> float | dict[Modality, float]:
+    if not any(removed.values() if isinstance(removed, dict) else [removed]):
+        raise PydanticCustomError("structure_zero", "it takes nothing out; ask for more than 0")
+    return removed
+
+
+Score: TypeAlias = Literal["auto", "energy", "variance", "obs", "magnitude"]
+
+
+class Channels(Strict):
+    """Settings of `width`."""
+
+    mlp_removed: Annotated[Removal, AfterValidator(_something)] = Field(
+        default=0.5,
+        description="share of the channels, for all or per modality (others keep theirs)",
+    )
+    score: Score = Field(
+        default="auto",
+        description="which channels stay: those of most energy or variance in what reads them, "
+        "those that the others cannot stand in for (obs), those of the largest weights, or "
+        "whichever of these is best on tokens that were held out",
+    )
+    solve: bool = Field(
+        default=True, description="solve for the projection that reads them by least squares"
+    )
+    damping: float = Field(
+        default=0.01, gt=0, le=1, description="share of the mean second moment that is added"
+    )
+    multiple: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="what stays is rounded up to a multiple of it; by default of the largest of "
+        "128, 64, 32, 16 and 8 that takes at most a hundredth of the width",
+    )
+
+
+class Width(Channels, _Step):
+    """Fewer channels between the two layers of every MLP, the same number throughout a tower.
+
+    The projection that reads the channels is solved for again on those that stay.
+    """
+
+    part = "mlp_removed"
+
+    kind: Literal["width"] = "width"
+
+
+class Blocks(Strict):
+    """Settings of `depth`."""
+
+    removed: Annotated[Removal, AfterValidator(_something)] = Field(
+        default=0.25,
+        description="share of the blocks, for all or per modality (others keep theirs)",
+    )
+    ends: bool = Field(default=False, description="the first and the last block may go too")
+
+
+class Depth(Blocks, _Step):
+    """Fewer blocks: those whose output differs least from their input are left out."""
+
+    part = "removed"
+
+    kind: Literal["depth"] = "depth"
+
+
+def _each_once(steps: tuple[Width | Depth, ...]) -> tuple[Width | Depth, ...]:
+    kinds = [step.kind for step in steps]
+    if repeated := [kind for place, kind in enumerate(kinds) if kind in kinds[:place]]:
+        raise PydanticCustomError(
+            "structure_repeated", "structure has {kind} twice; give it once", {"kind": repeated[0]}
+        )
+    return steps
+
+
+Step: TypeAlias = Width | Depth
+Structure = Annotated[
+    tuple[Annotated[Step, Field(discriminator="kind")], ...],
+    Field(max_length=8),
+    AfterValidator(_each_once),
+]
+
+
+_MULTIPLES = (128, 64, 32, 16, 8)
+_LITTLE = 100  # a hundredth of the width may be lost to rounding
+
+
+def channels_kept(width: int, removed: float, multiple: int | None, where: str) -> int:
+    """How many of `width` channels stay.
+
+    Args:
+        width: as it is.
+        removed: share to take out.
+        multiple: what stays is a multiple of it; None to choose one that hardware likes.
+        where: what to call the part in a refusal.
+
+    Raises:
+        NothingLeftError: no channel would go, or none stay.
+    """
+    least = width - _share(width, removed)
+    kept = least
+    for each in (multiple,) if multiple else _MULTIPLES:
+        rounded = -(-least // each) * each
+        if multiple or (width % each == 0 and (rounded - least) * _LITTLE <= width):
+            kept = rounded
+            break
+    if not 0 < kept < width:
+        raise NothingLeftError(
+            f"{where}: of {width} channels {removed:g} are to go, in multiples of "
+            f"{multiple or 1}; that leaves {min(kept, width)} of them"
+        )
+    return kept
+
+
+def blocks_removed(count: int, removed: float, able: int, where: str) -> int:
+    """How many of `count` blocks go, where `able` may.
+
+    Raises:
+        NothingLeftError: less than one would go, or more than may.
+    """
+    found = _share(count, removed)
+    if not 0 < found <= able or found == count:
+        raise NothingLeftError(
+            f"{where}: {removed:g} of {count} blocks is {found}, and 1 to {min(able, count - 1)} "
+            "can go"
+        )
+    return found
+
+
+def _share(count: int, removed: float) -> int:
+    """Rounded down, of the decimal number that was written: 0.3 of 10 is 3."""
+    return int(Fraction(repr(float(removed))) * count)
+
+
+class TowerStructure(Strict):
+    """One tower before and after; widths are those of its MLPs, None where they stay as they are.
+
+    Attributes:
+        name: of the stack of blocks, as the model or its files name it.
+        modality: the part of the model.
+        blocks: how many there were.
+        blocks_kept: how many there are.
+        width: channels between the two layers of its MLPs.
+        width_kept: those that are left.
+        parameters: of its blocks.
+        parameters_kept: those that are left.
+        bytes: of these, as they are stored.
+        bytes_kept: those that are left.
+        flops: multiplications and additions of its matrices for one token, attention itself apart.
+        flops_kept: those that are left.
+    """
+
+    name: str
+    modality: Modality
+    blocks: int
+    blocks_kept: int
+    width: int | None = None
+    width_kept: int | None = None
+    parameters: int
+    parameters_kept: int
+    bytes: int
+    bytes_kept: int
+    flops: int
+    flops_kept: int
+
+
+class BlockStructure(Strict):
+    """What became of one block.
+
+    Attributes:
+        name: of the block before; under `width`, of the projection that reads the channels.
+        kept: channels that are left; under `depth` 1 or 0: the block stays or went.
+        score: what decided.
+        value: under `depth`, the score itself: the smallest went first.
+        error: under `width`, squared error of the output of that projection as a share of its
+            square, on tokens that were held out; None where there were none.
+    """
+
+    name: str
+    kept: int
+    score: str
+    value: float | None = None
+    error: float | None = None
+
+
+class StructureReport(Strict):
+    """What was taken out.
+
+    Attributes:
+        towers: those that became smaller, and those that did not.
+        blocks: what was decided, block by block, in execution order.
+        removed: names of the blocks that were left out.
+        parameters: of the whole model before.
+        parameters_kept: after.
+        bytes: of all weights before, as they are stored.
+        bytes_kept: after.
+    """
+
+    towers: tuple[TowerStructure, ...]
+    blocks: tuple[BlockStructure, ...] = ()
+    removed: tuple[str, ...] = ()
+    parameters: int
+    parameters_kept: int
+    bytes: int
+    bytes_kept: int
+
+    @property
+    def ratio(self) -> float:
+        """Share of the towers' parameters that is left."""
+        return _ratio((each.parameters, each.parameters_kept) for each in self.towers)
+
+    @property
+    def flops_ratio(self) -> float:
+        """Share of the towers' operations for a token that is left."""
+        return _ratio((each.flops, each.flops_kept) for each in self.towers)
+
+
+def _ratio(pairs: Iterable[tuple[int, int]]) -> float:
+    found = list(pairs)
+    before = sum(each for each, _ in found)
+    return sum(each for _, each in found) / before if before else 1.0
+
+
+def modalities_of(steps: Iterable[Step]) -> set[Modality]:
+    """The modalities that steps name one by one."""
+    return {each for step in steps if isinstance(step.asked, dict) for each in step.asked}

@@ -1,0 +1,101 @@
+"""A job that makes a model smaller: its files, its report, its card, and a second job on them."""
+
+import json
+
+import pytest
+import transformers
+
+from app.domain.submission import JobRequest, resolve
+from app.recipes.structure import StructureReport
+from tests.families import BY_NAME
+from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
+from workers.pipeline.run.run import run
+
+WIDTH = {"kind": "width", "mlp_removed": 0.5}
+CALIBRATION = {"set": "sentences", "samples": 8, "batch_size": 4}
+
+
+class Listener:
+    def __init__(self):
+        self.shares, self.events = [], []
+
+    def progress(self, share):
+        self.shares.append(share)
+
+    def event(self, event):
+        self.events.append(event)
+
+    def phase(self, phase): ...
+
+    def check(self): ...
+
+    def wait(self, seconds): ...
+
+    def kept(self): ...
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    BY_NAME["llama"].build(root / "llama")
+    return root
+
+
+@pytest.fixture
+def job(roots, tmp_path):
+    """Runs a job and gives its directory, its result and its listener."""
+
+    def carried_out(name="made", *, model="llama", **request):
+        asked = {"model": model, "device": "cpu", "calibration": CALIBRATION} | request
+        staging = tmp_path / name
+        staging.mkdir()
+        context = RunContext(
+            spec=resolve(JobRequest(**asked)),
+            staging=staging,
+            models=ModelAccess((roots, tmp_path), "http://127.0.0.1:1", tmp_path / "hub"),
+            datasets=tmp_path / "datasets",
+            checkpoints=CheckpointPlace(tmp_path / f"checkpoints-{name}", 1 << 30),
+            activation_bytes=1 << 30,
+            report=Listener(),
+        )
+        return staging, run(context).result, context.report
+
+    return carried_out
+
+
+def test_the_result_is_smaller_and_every_reader_is_told(job):
+    evaluation = {"set": "sentences", "samples": 4, "metrics": ["perplexity"]}
+    made, result, listener = job(
+        method="width", parameters={"mlp_removed": 0.5}, evaluation=evaluation
+    )
+    model = transformers.AutoModelForCausalLM.from_pretrained(made)
+    told = StructureReport.model_validate(result.structure)
+    assert told.parameters_kept == sum(p.numel() for p in model.parameters())
+    assert told.towers[0].width_kept == model.config.intermediate_size == told.towers[0].width // 2
+    assert told.bytes_kept < (made / "model.safetensors").stat().st_size < told.bytes
+    report = json.loads((made / "pruning_report.json").read_text())
+    assert [block["kept"] for block in report["structure"]["blocks"]] == [12, 12]
+    assert "perplexity" in report["evaluation"]["metrics"]
+    assert f"{told.parameters_kept:,} of {told.parameters:,}" in (made / "README.md").read_text()
+    assert f"{told.parameters_kept:,}" in (made / "report.html").read_text()
+    assert not (made / "sparse/masks.safetensors").exists()
+    assert listener.shares == sorted(listener.shares)
+
+
+def test_zeros_go_into_what_is_left(job):
+    made, result, listener = job(structure=[WIDTH], method="wanda", sparsity=0.5)
+    model = transformers.AutoModelForCausalLM.from_pretrained(made)
+    weight = model.model.layers[0].mlp.down_proj.weight
+    assert weight.shape[1] == 12
+    assert int((weight == 0).sum()) == weight.numel() // 2
+    assert result.sparsity == pytest.approx(0.5, abs=0.01)
+    assert (made / "sparse/masks.safetensors").exists()
+    assert listener.shares == sorted(listener.shares)
+
+
+def test_a_second_job_takes_more_from_what_is_left(job):
+    first, _, _ = job("first", method="width")
+    second, result, _ = job("second", model=str(first), method="width")
+    told = StructureReport.model_validate(result.structure)
+    assert (told.towers[0].width, told.towers[0].width_kept) == (12, 6)
+    assert json.loads((second / "config.json").read_text())["intermediate_size"] == 6

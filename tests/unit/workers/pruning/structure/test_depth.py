@@ -1,0 +1,166 @@
+"""Fewer blocks: what is left is renumbered everywhere, and computes what skipping them does."""
+
+import json
+
+import pytest
+import torch
+import transformers as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.planning.model_files.files import LocalModel
+from app.planning.model_files.outlines import Outlines
+from app.planning.structure import plan_structure
+from app.recipes.modality import Modality
+from app.recipes.recipe import Recipe
+from app.recipes.structure import ConfigurationError, Depth, NothingLeftError, WiringError
+from tests.families import BY_NAME, records
+from tests.models_without_adapter import UNSEEN
+from tests.tiny_models import DECODER, text_model
+from workers.pipeline.checkpoints import DiskCheckpoints
+from workers.pruning.models.export import copy_checkpoint
+from workers.pruning.models.families.registry import adapt
+from workers.pruning.models.files import open_checkpoint
+from workers.pruning.models.loading import load_model
+from workers.pruning.structure.layers import Layers
+from workers.pruning.structure.reduce import bypassed, check_outputs, reduce
+
+ROWS = BY_NAME | {family.name: family for family in UNSEEN}
+HALF = Depth(removed=0.5, ends=True)
+WORKING = [
+    *("llama", "gpt2", "bert", "t5", "clip", "llava", "qwen2_5_vl", "bart", "dinov2"),
+]
+
+
+def shortened(source, out, kind, settings, **more):
+    copy_checkpoint(source, out)
+    adapter = adapt(load_model(source))
+    batches = list(adapter.batches(records(kind), batch_size=2, max_length=24))
+    return adapter, batches, reduce(adapter, settings, batches, out, **more)
+
+
+def outputs(adapter, batch):
+    values = adapter.forward(batch).values()
+    return [each for each in values if isinstance(each, torch.Tensor)]
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_a_plain_load_computes_what_skipping_the_blocks_does(family_directory, tmp_path, name):
+    source, out = family_directory(name), tmp_path / "out"
+    adapter, batches, made = shortened(source, out, ROWS[name].kind, HALF)
+    plain, told = type(adapter.model).from_pretrained(out, output_loading_info=True)
+    assert not any(told.values())
+    again = adapt(load_model(out))
+    check_outputs(again, batches[0], made)
+    gone = {block.name for block in made.blocks if not block.kept}
+    assert gone
+    blocks = {block for tower in adapter.towers for block in tower.blocks if block.name in gone}
+    with torch.no_grad(), bypassed(adapter.towers, blocks):
+        for batch in batches:
+            pairs = zip(outputs(adapter, batch), outputs(again, batch), strict=True)
+            assert all(torch.allclose(one, other, atol=1e-5) for one, other in pairs)
+    if plain.can_generate() and "input_ids" in batches[0]:
+        plain.generate(input_ids=batches[0]["input_ids"][:1, :3], max_new_tokens=3)
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory):
+    """A Gemma 2 of six layers: sliding and full attention take turns."""
+    root = tmp_path_factory.mktemp("deep")
+    config = tf.Gemma2Config(**DECODER | {"num_hidden_layers": 6, "head_dim": 4})
+    text_model(tf.Gemma2ForCausalLM, config)(root / "gemma")
+    return root / "gemma"
+
+
+def test_kinds_of_layers_move_with_their_layers_and_the_ends_stay(deep, tmp_path):
+    before = json.loads((deep / "config.json").read_text())
+    _, _, made = shortened(deep, tmp_path / "out", "text", Depth(removed=0.5))
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    kept = [number for number, block in enumerate(made.blocks) if block.kept]
+    assert (len(kept), kept[0], kept[-1]) == (3, 0, 5)
+    assert config["num_hidden_layers"] == 3
+    assert config["layer_types"] == [before["layer_types"][number] for number in kept]
+    scores = [block.value for block in made.blocks]
+    middle = sorted(range(1, 5), key=scores.__getitem__)
+    assert set(middle[:3]) == set(range(6)) - set(kept)
+    tensors = open_checkpoint(tmp_path / "out").tensors
+    old = open_checkpoint(deep).tensors
+    numbers = {int(key.split(".")[2]) for key in tensors if ".layers." in key}
+    assert numbers == {0, 1, 2}
+    assert len(old) - len(tensors) == 3 * sum(".layers.0." in key for key in old)
+
+
+def test_a_plan_tells_the_size_and_the_block_that_nothing_reads(family_directory, tmp_path):
+    root = family_directory("llava").parent
+    outline = Outlines([root], "http://127.0.0.1:1").of(LocalModel("llava"), "project")
+    settings = Depth(removed={Modality.VISION: 0.34})
+    planned = plan_structure(outline, Recipe(sparsity=0, structure=(settings,)))
+    assert planned.notes == (
+        "vision_tower.encoder.layers.2: nothing reads its output; it goes first",
+    )
+    _, _, made = shortened(family_directory("llava"), tmp_path / "out", "pair", settings)
+    assert [block.score for block in made.blocks if not block.kept] == ["unread"]
+    assert made.warnings == (
+        "nothing reads the output of model.vision_tower.encoder.layers.2; it goes first",
+    )
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert config["vision_feature_layer"] == -1
+    tensors = open_checkpoint(tmp_path / "out").tensors
+    assert planned.report.bytes_kept == sum(tensor.bytes for tensor in tensors.values())
+
+
+@given(st.integers(2, 12), st.data())
+def test_hidden_states_are_told_by_the_blocks_that_are_left(total, data):
+    kept = sorted(data.draw(st.sets(st.integers(0, total - 1), min_size=1)))
+    state = data.draw(st.integers(0, total))
+
+    class Tower:
+        blocks = range(total)
+
+    layers = Layers(Tower, ("count",), (), (), (("vision_feature_layer",),))
+    whole = {"vision_feature_layer": [state, state - total - 1]}
+    found = layers.without({}, whole, kept)["vision_feature_layer"]
+    passed = sum(number < state for number in kept)
+    assert found == [passed, passed - len(kept) - 1]
+
+
+class Cut(Exception):  # noqa: N818 - the end of a process
+    pass
+
+
+def test_it_goes_on_where_it_was_cut_to_the_same_bytes(deep, tmp_path):
+    def attempt(name, **more):
+        _, _, made = shortened(deep, tmp_path / name, "text", Depth(removed=0.5), **more)
+        return made.blocks, (tmp_path / name / "model.safetensors").read_bytes()
+
+    whole = attempt("whole")
+    for number in (1, 4):
+        left = [number]
+
+        def cut(_progress, left=left):
+            left[0] -= 1
+            if not left[0]:
+                raise Cut
+
+        kept = DiskCheckpoints(tmp_path / f"kept{number}", {}, limit=1 << 30)
+        with pytest.raises(Cut):
+            attempt(f"cut{number}", checkpoints=kept, report=cut)
+        assert attempt(f"again{number}", checkpoints=kept) == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "kind", "words"),
+    [
+        ("llama", Depth(removed=0.5), NothingLeftError, "1 of 2 blocks are to go, and 0 can"),
+        ("llama", Depth(removed=0.1), NothingLeftError, "of 2 blocks is 0"),
+        ("blip_vqa", HALF, ConfigurationError, "text_encoder"),
+        ("albert", HALF, WiringError, "no tower"),
+        ("swin", HALF, ConfigurationError, "swin.encoder.layers"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(family_directory, tmp_path, name, settings, kind, words):
+    source = family_directory(name)
+    with pytest.raises(kind, match=words):
+        shortened(source, tmp_path / "out", ROWS[name].kind, settings)
+    before, after = open_checkpoint(source), open_checkpoint(tmp_path / "out")
+    assert before.tensors == after.tensors
