@@ -11,7 +11,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python3 -m venv /opt/secateur && python3 -m venv /opt/tools
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
-# Every package has its hash; torch alone is what its index has (its builds differ by index).
+# Every package has its hash; torch and torchvision alone are what their index has (their builds differ
+# by index, and have to match).
 COPY deploy/requirements requirements
 RUN /opt/tools/bin/pip install --require-hashes --no-deps -r requirements/tools.lock
 COPY deploy/install /usr/local/bin/install-image
@@ -25,13 +26,14 @@ FROM builder AS worker-builder
 # An index that has builds for CPUs only; empty for what pip is set up with.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY workers workers
-RUN /opt/secateur/bin/pip install ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} 'torch>=2.13,<2.14' && \
+RUN /opt/secateur/bin/pip install ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} \
+        'torch>=2.13,<2.14' 'torchvision>=0.28,<0.29' && \
     /usr/local/bin/install-image worker
 
 FROM builder AS worker-cuda-builder
 COPY workers workers
 # What PyPI has for Linux carries CUDA.
-RUN /opt/secateur/bin/pip install 'torch>=2.13,<2.14' && \
+RUN /opt/secateur/bin/pip install 'torch>=2.13,<2.14' 'torchvision>=0.28,<0.29' && \
     /usr/local/bin/install-image worker
 
 FROM ${BASE} AS runtime

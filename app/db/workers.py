@@ -14,13 +14,19 @@ _FIELDS = [field.name for field in fields(Machine)]
 
 
 def _class(row: RowMapping) -> WorkerClass:
-    machine = Machine(**{name: row[name] for name in _FIELDS})
+    values = {name: row[name] for name in _FIELDS}
+    machine = Machine(**values | {"libraries": tuple(row["libraries"])})
     return WorkerClass(machine, row["seen_at"], row["measured_at"])
 
 
 def put(connection: Connection, machine: Machine) -> None:
     """Let the machine, measured just now, speak for its class from now on."""
-    values = asdict(machine) | {"seen_at": func.now(), "measured_at": func.now()}
+    libraries = list(machine.libraries)
+    values = asdict(machine) | {
+        "libraries": libraries,
+        "seen_at": func.now(),
+        "measured_at": func.now(),
+    }
     row = insert(worker_classes).values(values)
     column = worker_classes.c.worker_class
     connection.execute(row.on_conflict_do_update(index_elements=[column], set_=values))

@@ -5,10 +5,10 @@ others, texts shorter than they may be and a cold file cache all move them: take
 of magnitude.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from app.domain.jobs import Phase
 from app.domain.submission import JobSpec
@@ -48,6 +48,7 @@ class Machine:
         device_bytes: memory of the smallest of them; None without one.
         gflops: 1e9 float32 operations a second in a matrix product, on `device`.
         disk_rate: bytes a second when a file is written and read back.
+        libraries: optional ones that it imports, of `torchvision` and `timm`.
     """
 
     worker_class: str
@@ -58,6 +59,7 @@ class Machine:
     device_bytes: int | None
     gflops: float
     disk_rate: float
+    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,16 @@ class Requirements:
         worker_class: None where any will do.
         host_bytes: what it takes of a machine it computes on the CPU of; None where unknown.
         device_bytes: what it takes of a GPU.
+        libraries: optional ones that its worker has to import.
+        model_type: of its model, for messages.
     """
 
     device: str
     worker_class: str | None
     host_bytes: int | None
     device_bytes: int | None
+    libraries: frozenset[str] = frozenset()
+    model_type: str = ""
 
     def needs(self, machine: Machine) -> int | None:
         """Bytes it takes there."""
@@ -119,6 +125,7 @@ def place(machines: Sequence[Machine], requirements: Requirements) -> Machine | 
     Raises:
         UnknownWorkerClassError: no worker of the class asked for has ever started.
         NoWorkerError: no worker has the device.
+        LibraryMissingError: none imports a library that the model needs.
         JobTooLargeError: the job fits none of them.
     """
     if requirements.worker_class is not None:
@@ -128,6 +135,7 @@ def place(machines: Sequence[Machine], requirements: Requirements) -> Machine | 
     able = [machine for machine in machines if _has(machine, requirements.device)]
     if not able:
         raise NoWorkerError(_no_device(machines, requirements))
+    able = _importing(able, requirements)
     fitting = [m for m in able if room(m, requirements.device) >= (requirements.needs(m) or 0)]
     if not fitting:
         nearest = min(
@@ -172,6 +180,20 @@ def _has(machine: Machine, device: str) -> bool:
     return not is_gpu(device) or (machine.device == "cuda" and machine.devices > ordinal(device))
 
 
+def _importing(machines: Sequence[Machine], requirements: Requirements) -> list[Machine]:
+    """Those that import what the model needs."""
+    found = [m for m in machines if requirements.libraries.issubset(m.libraries)]
+    if not found:
+        wanted = " and ".join(sorted(requirements.libraries))
+        raise LibraryMissingError(
+            f"models of the type {requirements.model_type!r} need {wanted} to load or to read "
+            "images, and no worker imports it: install the extra `vision` beside a build of torch "
+            "that it matches (the images of workers have it), or choose a method that needs no "
+            "calibration data"
+        )
+    return found
+
+
 def _no_device(machines: Sequence[Machine], requirements: Requirements) -> str:
     among = (
         f"of class {requirements.worker_class!r}" if requirements.worker_class else "of any class"
@@ -207,10 +229,60 @@ class NoWorkerError(UserError):
     code = "no_worker_for_device"
 
 
+class LibraryMissingError(UserError):
+    """The model, or its image processor, needs a library that no worker imports."""
+
+    code = "library_missing"
+
+
 class JobTooLargeError(UserError):
     """The job needs more memory than any worker has that could take it."""
 
     code = "job_too_large"
+
+
+# Types whose image processors have no Pillow form in transformers.
+TORCHVISION = frozenset(
+    (
+        *("chmv2", "cohere2_vision", "depth_pro", "dinov3_vit", "edgetam", "gemma4_unified"),
+        *("inkling2", "inkling_mm_model", "kimi_k25", "lfm2_vl", "llama4", "minicpm_ocr"),
+        *("minimax_m3_vl", "molmo2", "muse_glimmer", "muse_spark", "nemotron_h_omni", "neomme"),
+        *("perception_lm", "phi4_multimodal", "pi0", "pp_doclayout_v2", "pp_doclayout_v3"),
+        *("pp_doclayout_v4", "pp_formulanet", "pp_lcnet", "pp_ocrv5_mobile_det"),
+        *(
+            "pp_ocrv5_mobile_rec",
+            "pp_ocrv5_server_det",
+            "pp_ocrv5_server_rec",
+            "pp_ocrv6_medium_det",
+        ),
+        *("pp_ocrv6_small_det", "pp_ocrv6_small_rec", "pp_ocrv6_tiny_rec", "rf_detr", "sam2"),
+        *(
+            "sam2_video",
+            "sam3",
+            "sam3_lite_text",
+            "sam3_tracker",
+            "sam3_tracker_video",
+            "sam3_video",
+        ),
+        *("sapiens2", "slanet", "slanext", "step3p7", "tipsv2", "tipsv2_dpt", "ultravbert"),
+        *("unlimited_ocr", "uvdoc", "vivit"),
+    )
+)
+_TIMM = frozenset({"timm_wrapper", "timm_backbone"})
+
+
+def libraries_of(config: Mapping[str, Any], *, reads_data: bool) -> frozenset[str]:
+    """Optional libraries without which a model does not load, or records cannot feed it.
+
+    Args:
+        config: of the checkpoint.
+        reads_data: whether the job has records to encode.
+    """
+    parts = [part for part in config.values() if isinstance(part, Mapping)]
+    needed = {"timm"} if any(str(part.get("model_type")) in _TIMM for part in parts) else set()
+    if reads_data and str(config.get("model_type")) in TORCHVISION:
+        needed.add("torchvision")
+    return frozenset(needed)
 
 
 def is_gpu(device: str) -> bool:

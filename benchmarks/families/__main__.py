@@ -17,9 +17,8 @@ from typing import Any
 
 import transformers
 
-from benchmarks.families import record
+from benchmarks.families import processors, record, trial
 from benchmarks.families.classes import KINDS, TARGETS
-from benchmarks.families.trial import attempt_alone
 from benchmarks.figures import Figure, conclude
 from docs._ext import models
 
@@ -37,22 +36,25 @@ def main() -> int:
     results = ROOT / "build" / "families" / _state()
     results.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.families.trial"])
+    context.set_forkserver_preload(["benchmarks.families.trial", "benchmarks.families.processors"])
     found: dict[str, list[dict[str, Any]]] = {}
     for kind, name in _chosen(arguments.only):
-        kept = results / f"{name}.json"
-        if arguments.fresh or not kept.exists():
-            kept.write_text(json.dumps(_tried(context, name)))
-        result = json.loads(kept.read_text())
+        result = _found(results / f"{name}.json", context, trial.attempt_alone, arguments.fresh)
         found.setdefault(kind, []).append(result)
         print(_row(kind, result), flush=True)
+    fed: list[dict[str, Any]] = []
+    for kind in _chosen_types(arguments.only):
+        kept = results / f"processor-{kind}.json"
+        fed.append(_found(kept, context, processors.attempt_alone, arguments.fresh))
+        print(f"{'processors':20s} {kind:46s} {fed[-1]['told']}", flush=True)
     if arguments.table:
         today = {"day": f"{datetime.now(UTC):%Y-%m-%d}", "transformers": transformers.__version__}
         every = [result for results in found.values() for result in results]
         record.write({result["name"]: result | today for result in every})
-        record.TABLE.write_text(record.page(record.read()), encoding="utf-8")
+        record.write({result["name"]: result | today for result in fed}, record.PROCESSORS)
+        record.TABLE.write_text(record.page(), encoding="utf-8")
         models.write()
-    return conclude(_figures(found))
+    return conclude(_figures(found) | _fed(fed))
 
 
 def _state() -> str:
@@ -72,21 +74,43 @@ def _chosen(only: str) -> Iterable[tuple[str, str]]:
                 yield kind, name
 
 
-def _tried(context: Any, name: str) -> dict[str, Any]:
-    """What a process of its own finds, or why it found nothing."""
+def _chosen_types(only: str) -> Iterable[str]:
+    patterns = [each.strip() for each in only.split(",") if each.strip()]
+    for kind in processors.TYPES:
+        if not patterns or "processors" in patterns or f"processors:{kind}" in patterns:
+            yield kind
+
+
+def _found(kept: Path, context: Any, attempt: Any, fresh: bool) -> dict[str, Any]:
+    """What was kept, or what a process of its own finds, or why that found nothing."""
+    if fresh or not kept.exists():
+        kept.write_text(json.dumps(_tried(kept.stem.removeprefix("processor-"), context, attempt)))
+    result: dict[str, Any] = json.loads(kept.read_text())
+    return result
+
+
+def _tried(name: str, context: Any, attempt: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="secateur-families-") as place:
         answer = Path(place) / "result.json"
-        process = context.Process(target=attempt_alone, args=(name, Path(place), answer, BYTES))
+        process = context.Process(target=attempt, args=(name, Path(place), answer, BYTES))
         process.start()
         process.join(SECONDS)
+        told = f"process ended: {process.exitcode}"
         if process.is_alive():
             process.kill()
             process.join()
-            return {"name": name, "built": f"not done after {SECONDS} s", "checks": {}}
-        if not answer.exists():
-            return {"name": name, "built": f"process ended: {process.exitcode}", "checks": {}}
-        result: dict[str, Any] = json.loads(answer.read_text())
-        return result
+            told = f"not done after {SECONDS} s"
+        elif answer.exists():
+            result: dict[str, Any] = json.loads(answer.read_text())
+            return result
+        return {
+            "name": name,
+            "built": told,
+            "told": told,
+            "needs": "",
+            "alone": False,
+            "checks": {},
+        }
 
 
 def _row(kind: str, result: dict[str, Any]) -> str:
@@ -102,6 +126,17 @@ def _figures(found: dict[str, list[dict[str, Any]]]) -> dict[str, Figure]:
         whole = len(results) == len(KINDS[kind])
         figures[kind] = Figure(passed, least=TARGETS[kind] if whole else None)
     return figures
+
+
+def _fed(results: list[dict[str, Any]]) -> dict[str, Figure]:
+    if not results:
+        return {}
+    able = [result for result in results if not result["needs"]]
+    fed = sum(result["told"] == record.OK for result in able)
+    free = "that need neither torchvision nor timm"
+    print(f"processors: {fed} of {len(able)} {free}; {len(results)} in all")
+    whole = len(results) == len(processors.TYPES)
+    return {"processors": Figure(fed, least=processors.TARGET if whole else None)}
 
 
 if __name__ == "__main__":

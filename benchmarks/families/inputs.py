@@ -92,7 +92,7 @@ def _words(
     model: PreTrainedModel, wanted: frozenset[str], places: int, generator: torch.Generator
 ) -> Batch:
     ids = _random_ids(model, TOKENS, generator)
-    mark = _image_mark(model)
+    mark = image_mark(model)
     if places and mark is not None:
         image = torch.full((RECORDS, places), mark)
         ids = torch.cat([ids[:, :1], image, ids[:, 1:]], 1)
@@ -110,7 +110,7 @@ def _random_ids(model: PreTrainedModel, count: int, generator: torch.Generator) 
     return ids
 
 
-def _image_mark(model: PreTrainedModel) -> int | None:
+def image_mark(model: PreTrainedModel) -> int | None:
     configs = (model.config, getattr(model.config, "vlm_config", None))
     found = (getattr(config, name, None) for config in configs for name in _IMAGE)
     return next((mark for mark in found if isinstance(mark, int) and mark >= FIRST_MARK), None)
@@ -118,7 +118,7 @@ def _image_mark(model: PreTrainedModel) -> int | None:
 
 def _places(model: PreTrainedModel, batch: Batch) -> int:
     """Places that one image takes in the text: rows of what the model makes of its pixels."""
-    if _image_mark(model) is None:
+    if image_mark(model) is None:
         return 0
     for owner in (getattr(model, "model", None), model):
         read = getattr(owner, "get_image_features", None)

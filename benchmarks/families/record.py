@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.families.classes import KINDS, TARGETS
 
 RECORD = Path(__file__).with_name("results.json")
+PROCESSORS = RECORD.with_name("processors.json")
 TABLE = Path(__file__).with_name("README.md")
 
 METHODS = {
@@ -21,6 +22,13 @@ CHECKS = ("reach", "statistics", "modalities", *METHODS)
 OK = "ok"
 
 Result = dict[str, Any]
+
+_FED = """\
+Every type of image-text-to-text models with the processor that transformers names for it, sized for
+the tiny model, saved in files and loaded as a job loads it, on the default install (Pillow, no
+torchvision, no timm): one record of image and text is encoded and runs through the model. What
+needs torchvision was not tried: the registry's does not import beside a build of torch for CPUs.
+"""
 
 _HEAD = """\
 # Families of models
@@ -50,7 +58,8 @@ def read(path: Path = RECORD) -> dict[str, Result]:
 def write(found: Mapping[str, Result], path: Path = RECORD) -> None:
     """Put what was found in the place of what was known of the same classes; a line a class."""
     known = (read(path) if path.exists() else {}) | dict(found)
-    names = [name for names in KINDS.values() for name in names if name in known]
+    order = [name for names in KINDS.values() for name in names if name in known]
+    names = order or sorted(known)
     lines = [f"{json.dumps(name)}: {json.dumps(known[name])}" for name in names]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
@@ -80,8 +89,9 @@ def told(result: Result) -> str:
     )
 
 
-def page(known: Mapping[str, Result]) -> str:
-    """The table of this folder."""
+def page() -> str:
+    """The tables of this folder."""
+    known, fed = read(), read(PROCESSORS)
     lines = [_HEAD.format(days=_all(known, "day"), versions=_all(known, "transformers")).rstrip()]
     for kind, names in KINDS.items():
         results = [known[name] for name in names if name in known]
@@ -89,7 +99,20 @@ def page(known: Mapping[str, Result]) -> str:
         lines += ["", f"## {kind}: {passed} of {len(names)} (target {TARGETS[kind]})", ""]
         lines += ["| class | blocks | all | result |", "|---|---|---|---|"]
         lines += [f"| {r['name']} | {' | '.join(shares(r))} | {told(r)} |" for r in results]
+    able = [result for result in fed.values() if not result["needs"]]
+    count = sum(result["told"] == OK for result in able)
+    lines += ["", f"## processors: {count} of {len(able)} (target 72 of 77)", "", _FED.rstrip(), ""]
+    lines += ["| type | result |", "|---|---|"]
+    lines += [f"| {each['name']} | {fed_by(each)} |" for each in fed.values()]
     return "\n".join(lines) + "\n"
+
+
+def fed_by(result: Result) -> str:
+    """Whether a record of image and text feeds the type, in one line."""
+    if result["needs"]:
+        return f"needs {result['needs']}"
+    fed = "fed with text, its class takes no pixels" if result["alone"] else "fed"
+    return fed if result["told"] == OK else _short(result["told"])
 
 
 def shares(result: Result) -> tuple[str, str]:

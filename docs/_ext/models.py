@@ -16,6 +16,7 @@ _TITLES = {
     "text": "Text",
     "vision": "Images",
 }
+_FED = {"image-text-to-text"}
 _HEAD = """\
 # Models
 
@@ -35,6 +36,9 @@ recorded and from the code.
 - **parts**: what `sparsity` may be given for; a bridge (projector, Q-Former) is pruned with `include_bridge`.
 - **adapter**: the family's own, or `generic`, which finds the parts by the names of the modules and by
   what their classes say they read; a job says so in its warnings.
+- **processor**: whether records of images and texts feed it on a default install; "with `vision`" where
+  transformers has no Pillow form of its image processor, or its vision tower is timm's: install the extra
+  `vision` (the images of workers have it). A plan says so before anything is queued.
 - **PAR**: whether [image tokens and layers](../methods/par.md) can be routed per prompt.
 
 A class that is not listed takes the generic adapter, unless it needs code of its own from the checkpoint,
@@ -53,6 +57,7 @@ def write() -> None:
 def page(known: Mapping[str, Result] | None = None) -> str:
     """The text of the page, from those results or from the record."""
     known = record.read() if known is None else known
+    fed = record.read(record.PROCESSORS)
     passed = sum(map(record.passes, known.values()))
     parts = [
         _HEAD.format(
@@ -65,7 +70,7 @@ def page(known: Mapping[str, Result] | None = None) -> str:
     ]
     for kind, names in KINDS.items():
         results = [known[name] for name in names]
-        parts += [f"## {_TITLES[kind]}", _table(results)]
+        parts += [f"## {_TITLES[kind]}", _table(results, fed if kind in _FED else None)]
         if odd := [result for result in results if not record.passes(result)]:
             parts.append("\n".join(f"- `{each['name']}`: {record.told(each)}" for each in odd))
     if others := sorted(known_adapters().keys() - known.keys()):
@@ -74,10 +79,21 @@ def page(known: Mapping[str, Result] | None = None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(results: Iterable[Result]) -> str:
-    head = ("class", "`model_type`", "works", "reached", "methods", "parts", "adapter", "PAR")
-    lines = [head, ("---",) * len(head), *(tuple(_cells(result)) for result in results)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _table(results: Iterable[Result], fed: Mapping[str, Result] | None) -> str:
+    head = ["class", "`model_type`", "works", "reached", "methods", "parts", "adapter", "PAR"]
+    lines = [list(_cells(result)) for result in results]
+    if fed is not None:
+        head.append("processor")
+        for line, result in zip(lines, results, strict=True):
+            line.append(_processor(fed[result["type"]]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
+
+
+def _processor(result: Result) -> str:
+    told = record.fed_by(result)
+    if result["needs"]:
+        return "with `vision`"
+    return told.replace("fed", "yes", 1) if told.startswith("fed") else f"no: {told}"
 
 
 def _cells(result: Result) -> Iterator[str]:

@@ -10,6 +10,7 @@ import psutil
 import torch
 
 from app.planning.machines import Machine
+from workers.pruning.libraries import importable
 from workers.pruning.models.layout.precision import find_device
 
 _SIDE = 1024
@@ -39,6 +40,7 @@ def describe(worker_class: str, memory_bytes: int, device: str) -> Machine:
         device_bytes=min(sizes, default=None),
         gflops=0.0,
         disk_rate=0.0,
+        libraries=importable(),
     )
 
 

@@ -21,6 +21,7 @@ class WorkerClassOut(BaseModel):
     device_bytes: int | None = Field(description="memory of the smallest GPU; null without one")
     gflops: float = Field(description="1e9 float32 operations a second in a matrix product")
     disk_rate: float = Field(description="bytes a second written and read back")
+    libraries: list[str] = Field(description="optional libraries they import, as `torchvision`")
     seen_at: datetime = Field(description="last sign of life; workers give one every minute")
     measured_at: datetime = Field(description="when the rates were measured")
 

@@ -23,7 +23,14 @@ from app.errors import (
     UserError,
 )
 from app.ids import origin
-from app.planning.machines import Machine, Requirements, estimate_seconds, place, uses_gpu
+from app.planning.machines import (
+    Machine,
+    Requirements,
+    estimate_seconds,
+    libraries_of,
+    place,
+    uses_gpu,
+)
 from app.planning.memory import MemoryEstimate, ModelLayout, estimate_memory
 from app.planning.model_files.files import (
     HubModel,
@@ -295,18 +302,25 @@ def placed(
     Raises:
         UnknownWorkerClassError: no worker of the class asked for has ever started.
         NoWorkerError: no worker has the device.
+        LibraryMissingError: none imports a library that the model needs.
         JobTooLargeError: it fits none of them.
     """
     spec, outline, machines = checked.spec, checked.outline, rules.machines
     if outline is None or not outline.tensors:
-        machine = machines.choose(
-            connection, Requirements(spec.device, request.worker_class, None, None)
-        )
+        requirements = Requirements(spec.device, request.worker_class, None, None)
+        machine = machines.choose(connection, requirements)
         return Placement(_class_of(machine), None, None)
     layout = ModelLayout.of(outline.tensors, outline.config)
     on_host = estimate_memory(layout, spec, activations=rules.activation_bytes)
     on_gpu = estimate_memory(layout, spec, gpu=True, activations=rules.activation_bytes)
-    requirements = Requirements(spec.device, request.worker_class, on_host.peak, on_gpu.peak)
+    requirements = Requirements(
+        spec.device,
+        request.worker_class,
+        on_host.peak,
+        on_gpu.peak,
+        libraries_of(outline.config, reads_data=bool(spec.calibration or spec.evaluation)),
+        str(outline.config.get("model_type")),
+    )
     machine = machines.choose(connection, requirements)
     gpu = machine is not None and uses_gpu(machine, spec.device)
     seconds = estimate_seconds(layout, spec, machine) if machine else None

@@ -9,9 +9,9 @@ from packaging.utils import canonicalize_name
 
 from tests.unit.deploy.manifests import DEPLOY, ROOT
 
-EXTRAS = {"api": (), "worker": ("worker", "datasets")}
-# Its builds differ by index, so it has no hash of ours; the Dockerfile installs it by itself.
-BY_ITSELF = {"torch"}
+EXTRAS = {"api": (), "worker": ("worker", "datasets", "vision")}
+# Their builds differ by index, so they have no hashes of ours; the Dockerfile installs them.
+BY_ITSELF = {"torch", "torchvision"}
 
 
 def locked(name):

@@ -21,6 +21,7 @@ from workers.pruning.models.loading import LoadedModel
 
 Encode: TypeAlias = Callable[[CalibrationRecord, int], inputs.Sample]
 Write: TypeAlias = Callable[[str], dict[str, Any]]
+_IMAGES = {"pixel_values", "flattened_patches"}
 
 
 class RecordEncoder:
@@ -43,7 +44,7 @@ class RecordEncoder:
         Raises:
             CalibrationDataError: the record cannot feed this model.
         """
-        reads, sees = "input_ids" in self.accepted, "pixel_values" in self.accepted
+        reads, sees = "input_ids" in self.accepted, not self.accepted.isdisjoint(_IMAGES)
         if not (reads or sees):
             raise CalibrationDataError(
                 f"{type(self.model).__name__} takes neither text nor images, so no calibration set "
@@ -94,7 +95,10 @@ class RecordEncoder:
         return inputs.encode_pair(processor, write or self._written, text, image, room)
 
     def _written(self, text: str) -> dict[str, Any]:
-        return {"text": [self.prompt(text)]}
+        written: dict[str, Any] = {"text": [self.prompt(text)]}
+        if "mm_token_type_ids" in self.accepted:
+            written["return_mm_token_type_ids"] = True
+        return written
 
     def prompt(self, text: str) -> str:
         """Text for a multimodal processor, with its image placeholder where it wants one."""

@@ -1,13 +1,12 @@
 """Load a checkpoint directory: safetensors only, no remote code, nothing missing."""
 
 import functools
-import json
 import logging
 import math
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from workers.pruning.models.inputs.limits import placeholders
 from workers.pruning.models.layout.discovery import find_stacks
 from workers.pruning.models.layout.experts import open_experts
 from workers.pruning.models.layout.precision import compute_in, suitable_dtype
+from workers.pruning.models.processors import images_and_texts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -289,7 +289,6 @@ def _quiet() -> Iterator[None]:
             control.enable_progress_bar()
 
 
-_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 _TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt"),
     *("spiece.model", "sentencepiece.bpe.model", "tekken.json"),
@@ -301,8 +300,8 @@ _OPTIONS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False
 def load_processor(directory: Path, name: str) -> tuple[Any, str | None]:
     """What turns records into model inputs, or None; and what is wrong where something is.
 
-    Video processors need torchvision. Calibration sets hold no videos, so a processor that cannot
-    get its video part is put together without it.
+    Calibration sets hold images and texts, so a processor whose other parts (videos, sounds) cannot
+    be had is put together without them.
 
     Args:
         directory: of the checkpoint's files.
@@ -314,10 +313,9 @@ def load_processor(directory: Path, name: str) -> tuple[Any, str | None]:
         found = auto.from_pretrained(directory, **_OPTIONS)
     except Exception as error:  # noqa: BLE001 (whatever foreign files make three libraries raise)
         problem = words_of(error, directory, name)
-        try:
-            found = _without_video(directory, _OPTIONS)
-        except Exception:  # noqa: BLE001 (the first reason counts)
-            found = None
+    if not isinstance(found, ProcessorMixin):  # it may be a part alone
+        with suppress(Exception):  # the first reason counts
+            found = images_and_texts(directory, _OPTIONS) or found
     return found, _cause(directory, name, found) or problem
 
 
@@ -337,42 +335,3 @@ def _cause(directory: Path, name: str, found: Any) -> str | None:
             except Exception as error:  # noqa: BLE001 (as above)
                 return f"its {part} cannot be read: {words_of(error, directory, name)}"
     return None
-
-
-def _without_video(directory: Path, options: dict[str, Any]) -> Any:
-    images: Any = transformers.AutoImageProcessor
-    saved: dict[str, Any] = {}
-    for name in reversed(_FILES):
-        if (directory / name).exists():
-            content = json.loads((directory / name).read_text(encoding="utf-8"))
-            saved = content if name == _FILES[0] else {**saved, **_class_of(content)}
-    processor_class: Any = getattr(transformers, str(saved.get("processor_class")), None)
-    if not (isinstance(processor_class, type) and issubclass(processor_class, ProcessorMixin)):
-        return None
-    untyped: Any = processor_class
-    if "video_processor" not in untyped.get_attributes():
-        return None
-    extra = {key: value for key, value in saved.items() if not isinstance(value, dict)}
-    extra.pop("processor_class", None)
-    return image_only(processor_class)(
-        image_processor=images.from_pretrained(directory, **options),
-        tokenizer=transformers.AutoTokenizer.from_pretrained(directory, **options),
-        video_processor=None,
-        **extra,
-    )
-
-
-def _class_of(content: dict[str, Any]) -> dict[str, Any]:
-    name = content.get("processor_class")
-    return {"processor_class": name} if name else {}
-
-
-def image_only(processor_class: type[ProcessorMixin]) -> Any:
-    """The processor class, made to accept None for its video processor."""
-
-    def check(_self: ProcessorMixin, _name: str, argument: Any) -> type:
-        return type(argument)
-
-    return type(
-        processor_class.__name__, (processor_class,), {"check_argument_for_proper_class": check}
-    )

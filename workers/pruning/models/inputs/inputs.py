@@ -262,7 +262,10 @@ def encode_apart(processor: Any, text: str, image: Image.Image, max_length: int)
 
 
 def _run(processor: Any, arguments: dict[str, Any], image: Image.Image) -> Sample:
-    sample = dict(processor(images=[image], **arguments).convert_to_tensors("pt"))
+    try:
+        sample = dict(processor(images=[image], **arguments).convert_to_tensors("pt"))
+    except AttributeError:  # some count places on tensors
+        sample = dict(processor(images=[image], **arguments, return_tensors="pt"))
     if "attention_mask" not in sample:  # a tokenizer may be saved with a preference for none
         sample["attention_mask"] = torch.ones_like(sample["input_ids"])
     return sample

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from app.errors import CalibrationDataError
 
 _POSITIONS = re.compile(r"(^|\.)(position_embeddings?|embed_positions|wpe|pos_embeddings?)$")
-_OF_IMAGES = re.compile(r"vision|visual|image|pixel|vit\b")
+_NOT_OF_TEXT = re.compile(r"vision|visual|image|pixel|vit\b|video|audio|speech|sound")
 _PLACEHOLDER = re.compile(r"^(image|video|audio|vision\w*|boi|eoi|boa|eoa)_token_(id|index)$")
 _MARKS = ("image_token", "video_token", "audio_token", "boi_token", "eoi_token")
 _NO_LIMIT = 1 << 31
@@ -40,7 +40,7 @@ def _learned(model: nn.Module) -> list[int]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Embedding)
         and _POSITIONS.search(name)
-        and not _OF_IMAGES.search(name)
+        and not _NOT_OF_TEXT.search(name)
     ]
 
 

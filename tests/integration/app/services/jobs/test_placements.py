@@ -1,5 +1,6 @@
 """Jobs go to workers that have what they need, and are refused where none has."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -124,3 +125,20 @@ def test_a_class_is_measured_once_a_day_or_when_its_machine_changes(engine):
     assert start(bare) == start(bare) == replace(CPU, gflops=5.0, disk_rate=7.0)
     start(replace(bare, memory_bytes=9))
     assert measured == [CPU.memory_bytes, 9]
+
+
+def test_a_processor_that_no_worker_can_have_is_refused_by_name(client, workers, checkpoint):
+    config = {"architectures": ["Llama4ForConditionalGeneration"], "model_type": "llama4"}
+    parts = {"vision_config": {}, "text_config": {}}
+    (checkpoint.parent / "config.json").write_text(json.dumps(config | parts))
+    workers(CPU)
+    reading = JOB | {"method": "wanda", "calibration": {"set": "scene-captions"}}
+    for answer in both(client, reading):
+        problem = assert_problem(answer, 422, "library_missing")
+        assert "'llama4' need torchvision" in problem["detail"]
+    assert both(client, JOB)[0].status_code == 200  # magnitude reads no images
+    workers(replace(CPU, libraries=("torchvision", "timm")))
+    plan, job = both(client, reading)
+    assert plan.json()["worker_class"] == job.json()["worker_class"] == "cpu"
+    [told] = client.get("/v1/workers").json()["workers"]
+    assert told["libraries"] == ["torchvision", "timm"]
