@@ -92,17 +92,26 @@ def prunable(
 def candidates(
     tensors: Mapping[str, StoredTensor], config: Mapping[str, Any], recipe: Recipe
 ) -> Iterator[PlannedMatrix]:
-    """The matrices inside blocks that could be pruned, whatever the recipe targets."""
-    uniform, number = recipe.allocation.same_share, 0
+    """The matrices inside blocks that could be pruned, whatever else the recipe targets.
+
+    What steers the model is one only where a target names it.
+    """
     experts = has_experts(tensors)
+    for matrix in _in_blocks(tensors, config, recipe):
+        part = steering(matrix.file_key, experts=experts)
+        if part is None or names_steering(recipe.targets, part):
+            yield matrix
+
+
+def _in_blocks(
+    tensors: Mapping[str, StoredTensor], config: Mapping[str, Any], recipe: Recipe
+) -> Iterator[PlannedMatrix]:
+    uniform, number = recipe.allocation.same_share, 0
     for key, tensor in tensors.items():
         modality = modality_of(key)
         if not _BLOCK.search(key) or _NEVER.search(key):
             continue
         if modality is Modality.BRIDGE and not recipe.include_bridge:
-            continue
-        part = steering(key, experts=experts)
-        if part is not None and not names_steering(recipe.targets, part):
             continue
         for name, shape in _matrices(key, tensor.shape, config):
             number += 1
@@ -161,9 +170,9 @@ def coverage_of(
     reached = Counter[str]()
     for matrix in matrices:
         reached[matrix.file_key] += matrix.numel
-    everything = Recipe(sparsity=0.5, targets=("*", *_STEERED), include_bridge=True)
+    everything = Recipe(sparsity=0.5, include_bridge=True)
     left = {key: tensor for key, tensor in tensors.items() if reached[key] < tensor.numel}
-    able = {m.file_key: m for m in candidates(left, config, everything)}
+    able = {m.file_key: m for m in _in_blocks(left, config, everything)}
     experts = has_experts(tensors)
     found = []
     for key, tensor in tensors.items():
@@ -179,9 +188,6 @@ def coverage_of(
         inside = _BLOCK.search(key) is not None
         found.append(Covered(key, tensor.numel, min(reached[key], tensor.numel), inside, reason))
     return Coverage.of(found)
-
-
-_STEERED = ("gate", "router", "indexer", "wg")
 
 
 def _why_no_matrix(key: str, tensor: StoredTensor) -> str:

@@ -49,6 +49,9 @@ TOKENS_AND_LAYERS = frozenset(
     {
         "LlavaForConditionalGeneration",
         "LlavaNextForConditionalGeneration",
+        "LlavaOnevisionForConditionalGeneration",
+        "InternVLForConditionalGeneration",
+        "Mistral3ForConditionalGeneration",
         "Qwen2VLForConditionalGeneration",
         "Qwen2_5_VLForConditionalGeneration",
         "Idefics3ForConditionalGeneration",
@@ -56,6 +59,20 @@ TOKENS_AND_LAYERS = frozenset(
     }
 )
 LAYERS_ONLY = frozenset({"InstructBlipForConditionalGeneration"})
+_DEEP = "its first layers get image features again (deepstack), for every image token there was"
+_WINDOWS = "some of its layers see a sliding window alone, whose cache cannot differ in length"
+_LINEAR = "some of its layers are linear attention, whose state cannot do without a token"
+# Why families that might be looked for have no runtime.
+REASONS = {
+    "Qwen3VLForConditionalGeneration": _DEEP,
+    "Qwen3VLMoeForConditionalGeneration": _DEEP,
+    "Qwen3_5ForConditionalGeneration": _LINEAR,
+    "Qwen3_5MoeForConditionalGeneration": _LINEAR,
+    "Gemma3ForConditionalGeneration": _WINDOWS,
+    "Gemma3nForConditionalGeneration": _WINDOWS,
+    "Gemma4ForConditionalGeneration": _WINDOWS,
+    "Gemma4UnifiedForConditionalGeneration": _WINDOWS,
+}
 _MOST_LAYERS = 4096
 _COMPARES = ("Model", "ForImageTextRetrieval", "ForImageClassification")
 
@@ -73,6 +90,8 @@ def check_routable(config: Mapping[str, Any], routing: Routing) -> None:
     name = architecture(config)
     if name not in TOKENS_AND_LAYERS | LAYERS_ONLY:
         _refuse(name, config)
+    if _windowed(section(config, "text_config")):
+        raise RoutingFamilyError(f"{name} has no runtime here with this language model: {_WINDOWS}")
     budget = routing.budget
     if name in LAYERS_ONLY and not (isinstance(budget, TokensAndLayers) and budget.tokens == 1):
         raise TokenBudgetError(
@@ -82,6 +101,14 @@ def check_routable(config: Mapping[str, Any], routing: Routing) -> None:
     layers = decoder_layers(config)
     if layers is not None:
         check_layers(layers, routing)
+
+
+def _windowed(text: Mapping[str, Any]) -> bool:
+    """Whether layers see windows; Mistral's do where its configuration says nothing."""
+    kinds = text.get("layer_types")
+    if isinstance(kinds, list):
+        return any(kind != "full_attention" for kind in kinds)
+    return text.get("model_type") == "mistral" and text.get("sliding_window", True) is not None
 
 
 def _refuse(name: str, config: Mapping[str, Any]) -> None:
@@ -95,7 +122,8 @@ def _refuse(name: str, config: Mapping[str, Any]) -> None:
             "tokens"
         )
     known = ", ".join(sorted(TOKENS_AND_LAYERS | LAYERS_ONLY))
-    raise RoutingFamilyError(f"{name or 'the model'} has no runtime here; supported: {known}")
+    why = f": {REASONS[name]}" if name in REASONS else ""
+    raise RoutingFamilyError(f"{name or 'the model'} has no runtime here{why}; supported: {known}")
 
 
 def decoder_layers(config: Mapping[str, Any]) -> int | None:

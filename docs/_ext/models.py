@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from app.planning.routable import LAYERS_ONLY, TOKENS_AND_LAYERS
+from app.planning.routable import LAYERS_ONLY, REASONS, TOKENS_AND_LAYERS
 from benchmarks.families import record
 from benchmarks.families.classes import KINDS
 from benchmarks.families.record import METHODS, OK, Result
@@ -73,6 +73,8 @@ def page(known: Mapping[str, Result] | None = None) -> str:
         parts += [f"## {_TITLES[kind]}", _table(results, fed if kind in _FED else None)]
         if odd := [result for result in results if not record.passes(result)]:
             parts.append("\n".join(f"- `{each['name']}`: {record.told(each)}" for each in odd))
+    parts.append("## No PAR, and why")
+    parts.append("\n".join(f"- `{name}`: {why}." for name, why in sorted(REASONS.items())))
     if others := sorted(known_adapters().keys() - known.keys()):
         told = "Not counted above, in the tests of this project with an adapter of their own"
         parts += ["## Others", f"{told}: {', '.join(f'`{name}`' for name in others)}."]
@@ -125,3 +127,4 @@ def _last(known: Mapping[str, Result], field: str) -> str:
 
 if __name__ == "__main__":
     write()
+    record.TABLE.write_text(record.page(), encoding="utf-8")

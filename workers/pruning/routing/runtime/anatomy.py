@@ -26,7 +26,7 @@ class Anatomy:
         embedding: token embedding.
         vision_ids: input ids of image (and video) tokens.
         prunes_tokens: whether image tokens may be dropped; if not, only layers are skipped.
-        newline: (D,) row separator among LLaVA-NeXT's image tokens; counts as text.
+        newline: (D,) row separator among image tokens of LLaVA-NeXT and -OneVision; counts as text.
     """
 
     family: str
@@ -61,12 +61,17 @@ class Anatomy:
 _TEXT_MODELS = {
     "llava": "model.language_model",
     "llava_next": "model.language_model",
+    "llava_onevision": "model.language_model",
+    "internvl": "model.language_model",
+    "mistral3": "model.language_model",
     "qwen2_vl": "model.language_model",
     "qwen2_5_vl": "model.language_model",
     "idefics3": "model.text_model",
     "smolvlm": "model.text_model",
     "instructblip": "language_model.model",
 }
+
+_NEWLINES = {"llava_next", "llava_onevision"}
 
 
 def anatomy(model: Any) -> Anatomy:
@@ -96,7 +101,7 @@ def anatomy(model: Any) -> Anatomy:
         embedding=model.get_input_embeddings(),
         vision_ids=tuple(index for index in ids if index is not None),
         prunes_tokens=family != "instructblip",
-        newline=getattr(model.model, "image_newline", None) if family == "llava_next" else None,
+        newline=getattr(model.model, "image_newline", None) if family in _NEWLINES else None,
     )
 
 

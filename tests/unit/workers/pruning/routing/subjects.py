@@ -12,20 +12,66 @@ import transformers as tf
 from torch import Tensor
 
 from tests.families import BY_NAME
+from tests.tiny_models import DECODER, VISION_CONFIG
 from workers.pruning.routing import runtime
 
 DROPPING = ("llava", "llava_next", "qwen2_vl", "qwen2_5_vl", "idefics3", "smolvlm")
 FAMILIES = (*DROPPING, "instructblip")
+NEWER = ("internvl", "llava_onevision", "mistral3")  # in the tests that say what they compute
 LAYERS = 6
 Inputs = dict[str, Tensor]
+
+
+def _newer(name: str) -> Any:
+    """The configuration of a family that has no row in the matrix."""
+    image = {"image_size": 32, "patch_size": 8}
+    if name == "internvl":
+        vision = tf.InternVLVisionConfig(
+            **VISION_CONFIG | {"image_size": [32, 32], "patch_size": [8, 8]}
+        )
+        made = tf.InternVLConfig(
+            vision_config=vision, text_config=tf.Qwen2Config(**DECODER), image_token_id=15
+        )
+    elif name == "mistral3":
+        made = tf.Mistral3Config(
+            vision_config=tf.PixtralVisionConfig(**VISION_CONFIG | image | {"head_dim": 8}),
+            text_config=tf.MistralConfig(**DECODER, sliding_window=None),
+            image_token_index=15,
+        )
+    else:
+        made = tf.LlavaOnevisionConfig(
+            vision_config=tf.SiglipVisionConfig(**VISION_CONFIG | image, vision_use_head=False),
+            text_config=tf.Qwen2Config(**DECODER),
+            image_grid_pinpoints=[[32, 32]],
+            image_token_index=15,
+            video_token_index=16,
+        )
+    made.architectures = [_CLASSES[name]]
+    return made
+
+
+# Pixels of one image, and its height and width.
+_SIZED = {
+    "llava_next": ((3, 3, 16, 16), (32, 16)),
+    "llava_onevision": ((2, 3, 32, 32), (32, 32)),
+    "mistral3": ((3, 32, 32), (32, 32)),
+}
+_CLASSES = {
+    "internvl": "InternVLForConditionalGeneration",
+    "llava_onevision": "LlavaOnevisionForConditionalGeneration",
+    "mistral3": "Mistral3ForConditionalGeneration",
+}
 
 
 @cache
 def model_of(name: str) -> Any:
     """A model of the family; tests leave it as they found it."""
-    with TemporaryDirectory() as directory:
-        BY_NAME[name].build(Path(directory))
-        config = tf.AutoConfig.from_pretrained(directory)
+    if name in NEWER:
+        config = _newer(name)
+    else:
+        with TemporaryDirectory() as directory:
+            BY_NAME[name].build(Path(directory))
+            config = tf.AutoConfig.from_pretrained(directory)
     text = config.get_text_config()
     text.num_hidden_layers = LAYERS
     text.max_position_embeddings = 256
@@ -55,11 +101,12 @@ def pixels(name: str, images: int, generator: torch.Generator) -> Inputs:
     def noise(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    if name == "llava":
+    if name in {"llava", "internvl"}:
         return {"pixel_values": noise(images, 3, 32, 32)}
-    if name == "llava_next":
-        sizes = torch.tensor([[32, 16]]).expand(images, -1)
-        return {"pixel_values": noise(images, 3, 3, 16, 16), "image_sizes": sizes}
+    if name in _SIZED:
+        shape, size = _SIZED[name]
+        sizes = torch.tensor([size]).expand(images, -1)
+        return {"pixel_values": noise(images, *shape), "image_sizes": sizes}
     if name.startswith("qwen"):
         grid = torch.tensor([[1, 8, 8]]).expand(images, -1)
         return {"pixel_values": noise(64 * images, 96), "image_grid_thw": grid}

@@ -7,6 +7,7 @@ from torch.nn.functional import pad
 from tests.unit.workers.pruning.routing.subjects import (
     DROPPING,
     FAMILIES,
+    NEWER,
     Recorder,
     fixed,
     masked,
@@ -20,11 +21,11 @@ ALL = tuple(range(6))
 
 
 def decide_of(name, layers=(0, 1, 2, 3, 5)):
-    return Recorder(fixed(0.5 if name in DROPPING else 1.0, layers))
+    return Recorder(fixed(0.5 if name in DROPPING + NEWER else 1.0, layers))
 
 
 @pytest.mark.parametrize("drop_layer", [2, 1, 0])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FAMILIES + NEWER)
 @torch.no_grad()
 def test_equals_the_masked_reference(name, drop_layer):
     model, inputs, decide = model_of(name), prompts(name), decide_of(name)
@@ -39,7 +40,7 @@ def test_equals_the_masked_reference(name, drop_layer):
     assert (physical[left] - dense[left]).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FAMILIES + NEWER)
 @torch.no_grad()
 def test_keeping_everything_is_dense_bit_for_bit(name):
     model, inputs = model_of(name), prompts(name)
@@ -76,7 +77,7 @@ def test_batches_of_every_kind(texts, side, drop_layer):
 
 
 @pytest.mark.parametrize("drop_layer", [2, 0])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FAMILIES + NEWER)
 @torch.no_grad()
 def test_greedy_answers_are_the_masked_references(name, drop_layer):
     model, inputs, decide = model_of(name), prompts(name), decide_of(name)
