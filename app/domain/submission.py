@@ -33,6 +33,7 @@ from app.recipes.pattern import MAX_M, NM
 from app.recipes.recipe import (
     Recipe,
     RecipeParts,
+    Structure,
     build_recipe,
     build_routing,
     build_structure,
@@ -41,7 +42,6 @@ from app.recipes.recipe import (
 )
 from app.recipes.reconstruction import NoReconstruction, Reconstruction
 from app.recipes.routing import Routing
-from app.recipes.structure import Structure
 from app.strict import Strict
 
 
@@ -76,9 +76,7 @@ class RecipeOptions(Strict):
         examples=["unstructured", "2:4"],
     )
     structure: Structure = Field(
-        default=(),
-        description="what is taken out of the model first: blocks, channels of MLPs",
-        examples=[[]],
+        default=(), description="what is taken out of the model first: blocks, channels of MLPs"
     )
     reconstruction: Reconstruction = Field(
         default=NoReconstruction(), description="what becomes of the weights that stay"

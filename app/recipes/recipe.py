@@ -10,7 +10,8 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, TypeVar, Union
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.errors import MethodParameterError, RecipeError, UnknownMethodError
 from app.messages import in_words
@@ -32,7 +33,7 @@ from app.recipes.module_patterns import ModulePatterns
 from app.recipes.pattern import NM, Pattern, Unstructured
 from app.recipes.reconstruction import NoReconstruction, Objective, Reconstruction, Solving
 from app.recipes.routing import Routing
-from app.recipes.structure import Structure
+from app.recipes.structure import Step
 from app.strict import Strict
 
 _Kind = TypeVar("_Kind", bound=Method)
@@ -54,6 +55,22 @@ else:
         Annotated[Union[tuple(IMPORTANCES.values())], Field(discriminator="kind")],  # noqa: UP007
         BeforeValidator(_renamed),
     ]
+
+
+def _each_once(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    kinds = [step.kind for step in steps]
+    if repeated := [kind for place, kind in enumerate(kinds) if kind in kinds[:place]]:
+        raise PydanticCustomError(
+            "structure_repeated", "structure has {kind} twice; give it once", {"kind": repeated[0]}
+        )
+    return steps
+
+
+Structure = Annotated[
+    tuple[Annotated[Step, Field(discriminator="kind")], ...],
+    Field(max_length=8),
+    AfterValidator(_each_once),
+]
 
 _TOLERANCE = 0.005  # 2/3 is written .67
 

@@ -131,22 +131,7 @@ class Depth(Blocks, _Step):
     kind: Literal["depth"] = "depth"
 
 
-def _each_once(steps: tuple[Width | Depth, ...]) -> tuple[Width | Depth, ...]:
-    kinds = [step.kind for step in steps]
-    if repeated := [kind for place, kind in enumerate(kinds) if kind in kinds[:place]]:
-        raise PydanticCustomError(
-            "structure_repeated", "structure has {kind} twice; give it once", {"kind": repeated[0]}
-        )
-    return steps
-
-
 Step: TypeAlias = Width | Depth
-Structure = Annotated[
-    tuple[Annotated[Step, Field(discriminator="kind")], ...],
-    Field(max_length=8),
-    AfterValidator(_each_once),
-]
-
 
 _MULTIPLES = (128, 64, 32, 16, 8)
 _LITTLE = 100  # a hundredth of the width may be lost to rounding

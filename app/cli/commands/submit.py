@@ -117,6 +117,10 @@ def plan(
 
 def _show(plan: Json) -> None:
     rows = table("", "", header=False)
+    if (smaller := plan["structure"]) is not None:
+        left, before = smaller["parameters_kept"], smaller["parameters"]
+        rows.add_row("parameters", f"{left:,} of {before:,} ({left / before:.1%})")
+        rows.add_row("bytes", f"{smaller['bytes_kept']:,} of {smaller['bytes']:,}")
     rows.add_row("matrices", str(len(plan["matrices"] or ())))
     rows.add_row("weights", f"{sum(plan['weights'].values()):,} in them, {plan['zeros']:,} to go")
     if plan["reached"] is not None:

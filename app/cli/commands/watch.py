@@ -72,6 +72,9 @@ def report(job: Json, *, as_json: bool) -> None:
 def _outcome(result: Json) -> str:
     if "routing" in result:
         return f"prefill at {result['routing']['flops_ratio']:.0%} of the dense operations"
+    if (smaller := result.get("structure")) and not result["weights"]:
+        left, before = smaller["parameters_kept"], smaller["parameters"]
+        return f"{left:,} of {before:,} parameters are left ({left / before:.1%})"
     if result.get("reached") is None:
         return f"sparsity {result['sparsity']:.4f}"
     return (
