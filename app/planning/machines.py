@@ -27,7 +27,6 @@ _EFFICIENCY = 0.7  # of a model's products, against one large product
 _BACKWARD = 4.0  # forward passes that one with its backward costs, blocks run twice
 _SKIPPED = 0.5  # what prefix caching leaves of a forward with one matrix shaken
 _WALK = 2.0  # forward passes that a walk costs, blocks run twice
-_INPUT_AFTER_INPUT = 1.5  # forward passes more, where a block is run up to each of its inputs
 _SUMS_BESIDE = 1.0  # of the work of second moments, for those with the dense model's inputs
 _CHOOSING = 1.2e-8  # seconds to choose and write one weight
 _CHECKED = 4e8  # bytes read back, hashed and counted in a second
@@ -351,8 +350,6 @@ def _zeroing(
     seconds += (importance.forwards + _BACKWARD * importance.backwards) * dense
     if importance.statistic == "second-moments" or recipe.solves:
         seconds += _second_order(layout, spec.max_length, samples, rate)
-    if recipe.walk == "one-pass":
-        seconds += _INPUT_AFTER_INPUT * dense
     if recipe.objective != "pruned-inputs":
         seconds += dense + _SUMS_BESIDE * _second_order(layout, spec.max_length, samples, rate)
     if isinstance(recipe.reconstruction, LeastSquares):

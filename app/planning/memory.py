@@ -327,8 +327,11 @@ class _Held:
         """
         samples, blocks = self.spec.samples, self.layout.blocks
         cached = 2 * max((self._states(block, samples) for block in blocks), default=0)
+        inside = max((self._at_work(block, samples) for block in blocks), default=0)
         if recipe.objective != "pruned-inputs":
-            cached = 2 * cached + max((self._at_work(b, samples) for b in blocks), default=0)
+            cached = 2 * cached + inside
+        if recipe.walk == "one-pass" and cached + inside == self.bounded(cached + inside):
+            cached += inside  # all batches are in a block at a time where there is room
         working = max(
             (
                 max(self._at_work(block, self.spec.batch_size), _statistics(block, recipe))

@@ -144,6 +144,11 @@ class Memory:
         weakref.finalize(copy, self._away.pop, id(copy), None).atexit = False
         return copy
 
+    def has_room(self, size: int, device: torch.device) -> bool:
+        """Whether so many bytes of activations may be held there beside those that are."""
+        room = self._room["cpu" if device.type == "cpu" else "device"]
+        return room is None or size <= room
+
     def back(self, kept: Any) -> Any:
         """What was kept, on the device that it came from; in any nesting, all else as it is."""
         if not self._away:

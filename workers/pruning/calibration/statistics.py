@@ -268,17 +268,34 @@ class Calibration(Generic[S]):
             raise NonFiniteError(f"the inputs of {matrix.name} hold NaN or infinite values")
         return result
 
-    def in_order(self, matrices: Iterable[Matrix]) -> list[list[Matrix]]:
+    def take_in(
+        self, group: Group, inputs: torch.Tensor, *, batch: int, samples: int, mask_of: MaskOf
+    ) -> None:
+        """Add what the modules were handed in their only call, where somebody else watches."""
+        self._batch, self._samples, self._mask_of = batch, samples, mask_of
+        self._calls_of.clear()
+        self._pending = _Input(inputs, list(group), again=False, routed=None)
+        self._reduce()
+
+    def in_order(self, matrices: Iterable[Matrix]) -> list[tuple[list[Matrix], Group | None]]:
         """The matrices by their inputs, in the order in which the block asks for them.
 
-        Those that were handed nothing come last.
+        With the modules that are handed the input; None where it is not one input, once. Those
+        that were handed nothing come last.
         """
         groups: dict[Group, list[Matrix]] = {group: [] for group in self._sums}
         others: list[Matrix] = []
         for matrix in matrices:
             mine = next((g for g in groups if not set(g).isdisjoint(matrix.callers)), None)
             (others if mine is None else groups[mine]).append(matrix)
-        return [found for found in (*groups.values(), others) if found]
+        asked = {module for group in groups for module in group}
+        found: list[tuple[list[Matrix], Group | None]] = []
+        for group, some in groups.items():
+            callers = asked.intersection(caller for matrix in some for caller in matrix.callers)
+            once = callers == set(group) and self._calls_of[group] == 1
+            if some:
+                found.append((some, group if once else None))
+        return [*found, (others, None)] if others else found
 
     def forget(self, matrices: Iterable[Matrix]) -> None:
         """Free what only these matrices need."""

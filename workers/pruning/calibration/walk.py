@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from workers.pruning.calibration.statistics import Calibration, SquareSum
+from workers.pruning.calibration.statistics import Calibration, Group, SquareSum
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch, BatchRun, TowerPass
 from workers.pruning.models.layout.structure import Block, Matrix, Tower
@@ -111,8 +111,8 @@ class Step:
                 calibration.run(call, samples, each.mask_of, spare=True)
                 each.rest()
 
-    def in_order(self, matrices: Iterable[Matrix]) -> list[list[Matrix]]:
-        """The matrices by their inputs, in the order in which the block asks for them.
+    def in_order(self, matrices: Iterable[Matrix]) -> list[tuple[list[Matrix], Group | None]]:
+        """The matrices in the order in which the block asks for them; see `Calibration.in_order`.
 
         What the first batch does not reach comes last.
         """

@@ -5,12 +5,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from app.recipes.recipe import Recipe
 from workers.pruning.calibration.beside import DenseInputs, PairedCalibration, PairedMoments
+from workers.pruning.calibration.one_pass import Turns
 from workers.pruning.calibration.statistics import Calibration, Statistic
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
 from workers.pruning.engine.block_checkpoints import BlockCheckpoints, apply, change
@@ -99,8 +101,10 @@ def block_by_block(
             checkpoints.hand_over(step.block, done[step.block], take)
             continue
         with checkpoints.finishing(step.block) as changes:
-            for parts in pruner.turns(step, statistic):
-                changes.update(pruner.prune(step, parts))
+            if recipe.walk == "one-pass":
+                pruner.in_turns(step, statistic, changes)
+            else:
+                pruner.at_once(step, statistic, changes)
         stage.builder.progress("pruning", step.block)
 
 
@@ -125,45 +129,73 @@ class _Pruner:
         due = set(targets.due.get(step.block, ()))
         return [m for m in targets.blocks if m in due or not inside.isdisjoint(m.callers)]
 
-    def turns(self, step: Step, statistic: type[Statistic]) -> list[list[list[Matrix]]]:
-        """What is pruned one after the other; the parts of a turn all see the block as it is then.
-
-        By two passes, the whole block is one turn. By one, there is a turn for each input, and one
-        for all experts at the end.
-        """
+    def at_once(self, step: Step, statistic: type[Statistic], changes: dict[str, Tensor]) -> None:
+        """Prune the whole block on the inputs that it has while it is dense."""
         first, *experts = watched_together(self._stage.targets, step.block, statistic)
-        if self._stage.recipe.walk == "two-pass":
-            return [[*experts, first]]
-        own = [m for m in self.met(step) if not m.routed]
-        routed = [[m for m in part if m.routed] for part in (first, *experts)]
-        last = [part for part in routed if part]
-        return [*([part] for part in step.in_order(own)), *([last] if last else [])]
+        waiting = self._waiting(step, experts)
+        step.collect(self._calibration, first)
+        self._put(step, [*first, *waiting], changes, waiting)
 
-    def prune(self, step: Step, parts: Sequence[Sequence[Matrix]]) -> dict[str, Tensor]:
-        """Take a turn; returns what changed of each matrix, by name."""
-        meant = {matrix for part in parts for matrix in part}
-        due = self._stage.targets.due.get(step.block, ())
-        waiting: dict[Matrix, tuple[Tensor, Outcome]] = {}
-        for part in parts[:-1]:
+    def in_turns(self, step: Step, statistic: type[Statistic], changes: dict[str, Tensor]) -> None:
+        """Prune input after input, each as the matrices before it leave it; experts last."""
+        parts = watched_together(self._stage.targets, step.block, statistic)
+        routed = [some for part in parts if (some := [m for m in part if m.routed])]
+        own = step.in_order([m for m in self.met(step) if not m.routed])
+        turns = Turns(step, [group for _, group in own], fits=not routed and self._fit(step))
+        try:
+            for number, (matrices, _) in enumerate(own):
+                turns.collect(self._calibration, number, matrices)
+                self._put(step, matrices, changes)
+            turns.end()
+        finally:
+            turns.close()
+        if routed:
+            waiting = self._waiting(step, routed)
+            self._put(step, waiting, changes, waiting)
+
+    def _fit(self, step: Step) -> bool:
+        """Whether the inputs and outputs of the block's matrices fit for all batches at a time."""
+        features = sum(sum(matrix.weight.shape) for matrix in self.met(step))
+        sizes = [each.bytes_of(features) for each, _ in step.passes]
+        device = next(iter(self._stage.batches[0].values())).device
+        known = [size for size in sizes if size is not None]
+        room = self._stage.adapter.memory.has_room(sum(known), device)
+        return room and len(known) == len(sizes)
+
+    def _waiting(
+        self, step: Step, parts: Sequence[Sequence[Matrix]]
+    ) -> dict[Matrix, tuple[Tensor, Outcome]]:
+        """Copies that are pruned part after part, all on the block as it is now."""
+        waiting = {}
+        for part in parts:
             step.collect(self._calibration, part)
             for matrix in part:
                 weight = matrix.fetch().clone()
                 waiting[matrix] = weight, self._drop(matrix, weight)
             self._calibration.forget(part)
-        step.collect(self._calibration, parts[-1])
-        changes = {}
-        for matrix in (matrix for matrix in due if matrix in meant):
+        return waiting
+
+    def _put(
+        self,
+        step: Step,
+        matrices: Iterable[Matrix],
+        changes: dict[str, Tensor],
+        waiting: Mapping[Matrix, tuple[Tensor, Outcome]] = MappingProxyType({}),
+    ) -> None:
+        """Prune those that are due after the block, or put in place what waits pruned."""
+        meant = set(matrices)
+        due = [m for m in self._stage.targets.due.get(step.block, ()) if m in meant]
+        for matrix in due:
             weight = matrix.fetch()
             if matrix in waiting:
-                pruned, outcome = waiting.pop(matrix)
+                pruned, outcome = waiting[matrix]
                 weight.copy_(pruned)
             else:
                 outcome = self._drop(matrix, weight)
             matrix.put_back(weight)
             self._stage.builder.enter(matrix, self._selections[matrix].count, outcome)
             changes[matrix.name] = change(self._stage.recipe, matrix, outcome)
-        self._calibration.forget(meant.intersection(due))
-        return changes
+        self._calibration.forget(due)
 
     def _drop(self, matrix: Matrix, weight: Tensor) -> Outcome:
         found = self._calibration.of(matrix)

@@ -115,6 +115,13 @@ class TowerPass:
         self._given = [v for s, v in given if s != call.slot and isinstance(v, Tensor)]
         return with_own_cache(args, kwargs)
 
+    def bytes_of(self, features: int) -> int | None:
+        """Of so many values for each of its tokens; None where hidden states are not known."""
+        if not isinstance(self._hidden, Tensor):
+            return None
+        tokens = self._hidden.numel() // self._hidden.shape[-1]
+        return tokens * features * self._hidden.element_size()
+
     def state(self) -> dict[str, Tensor] | None:
         """What the next block needs of those before it; None where that cannot be told."""
         if not self._direct or self._hidden is None:

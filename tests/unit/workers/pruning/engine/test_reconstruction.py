@@ -10,6 +10,7 @@ from app.recipes.recipe import build_recipe
 from app.recipes.reconstruction import LeastSquares
 from tests.families import BY_NAME, records
 from workers.pipeline.checkpoints import DiskCheckpoints
+from workers.pruning.calibration.one_pass import OnePass, OutOfStepError
 from workers.pruning.engine.prune import prune
 from workers.pruning.memory import Memory
 from workers.pruning.models.export import copy_checkpoint, write_back
@@ -171,6 +172,63 @@ def test_by_one_pass_every_matrix_sees_what_the_pruned_model_feeds_it(family_dir
                 assert row[lost].max() <= row[~lost].min() * (1 + 1e-4)
             weight[gone] = 0
         assert torch.equal(weight, kept)
+
+
+ONE_PASS = {
+    "wanda": recipe_of("wanda", walk="one-pass"),
+    "sparsegpt": recipe_of("sparsegpt", walk="one-pass"),
+    "recommended": build_recipe("recommended", {"samples": 2}, "unstructured", sparsity=0.5),
+}
+
+
+def weights_after(directory, family, recipe, room=None):
+    """All weights, and how often the first block was run."""
+    adapter = adapt(load_model(directory, memory=Memory(activations=room)))
+    batches = list(adapter.batches(records(BY_NAME[family].kind), batch_size=2, max_length=24))
+    calls = []
+    adapter.towers[-1].blocks[0].module.register_forward_hook(lambda *_: calls.append(1))
+    with torch.enable_grad():
+        prune(adapter, recipe, batches)
+    return {matrix.name: matrix.fetch().clone() for matrix in adapter.matrices}, len(calls)
+
+
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [
+        *((family, "wanda") for family in ("llama", "clip", "llava", "qwen2_vl", "blip2_t5")),
+        *(("llava", method) for method in ("sparsegpt", "recommended")),
+    ],
+)
+def test_one_pass_is_what_many_passes_are(family_directory, family, method):
+    directory = family_directory(family)
+    one, fewer = weights_after(directory, family, ONE_PASS[method])
+    many, more = weights_after(directory, family, ONE_PASS[method], room=0)
+    assert fewer < more
+    assert one.keys() == many.keys()
+    for name, weight in one.items():
+        assert torch.equal(weight, many[name]), name
+
+
+@pytest.mark.parametrize("at", [0, 2, None])
+def test_a_batch_that_goes_another_way_is_given_up_and_the_result_is_the_same(
+    family_directory, monkeypatch, at
+):
+    directory = family_directory("llama")
+    many, _ = weights_after(directory, "llama", ONE_PASS["wanda"], room=0)
+    collect = OnePass.collect
+
+    def fail(*_):
+        raise OutOfStepError
+
+    def cut(self, calibration, number):
+        (fail if number == at else collect)(self, calibration, number)
+
+    monkeypatch.setattr(OnePass, "collect", cut)
+    if at is None:
+        monkeypatch.setattr(OnePass, "advance", fail)
+    found, _ = weights_after(directory, "llama", ONE_PASS["wanda"])
+    for name, weight in found.items():
+        assert torch.equal(weight, many[name]), name
 
 
 @pytest.mark.parametrize("objective", ["dense-inputs", "mixed"])
