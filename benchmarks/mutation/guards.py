@@ -37,8 +37,14 @@ _FOREIGN = {
 # Who may do what, where messages may go, what must not be told.
 _ACCESS = {
     "app/webhooks/guard.py": (f"{_APP}/webhooks/test_guard.py",),
-    "app/webhooks/sender.py": (f"{_APP}/webhooks/test_sender.py",),
-    "app/domain/webhooks.py": (f"{_APP}/domain/test_webhooks.py",),
+    "app/webhooks/sender.py": (
+        f"{_APP}/webhooks/test_sender.py",
+        f"{_API}/webhooks/test_sender.py",
+    ),
+    "app/domain/webhooks.py": (
+        f"{_APP}/domain/test_webhooks.py",
+        f"{_APP}/webhooks/test_sender.py",
+    ),
     "app/telemetry/redaction.py": (f"{_APP}/telemetry/test_redaction.py",),
     "app/telemetry/tracebacks.py": (f"{_APP}/telemetry/test_tracebacks.py",),
     "app/domain/projects.py": (f"{_APP}/domain/test_projects.py",),
@@ -48,7 +54,11 @@ _ACCESS = {
         f"{_DB}/test_keys.py",
         f"{_DB}/test_idempotency.py",
     ),
-    "app/db/projects.py": (f"{_DB}/test_quotas.py", f"{_DB}/test_keys.py"),
+    "app/db/projects.py": (
+        f"{_DB}/test_quotas.py",
+        f"{_DB}/test_keys.py",
+        f"{_DB}/test_idempotency.py",
+    ),
     "app/db/webhooks.py": (f"{_DB}/test_deliveries.py",),
 }
 # What is asked, and the right to a job.

@@ -4,8 +4,9 @@ import httpx2
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from app.urls import MAX_LENGTH, HttpUrl, parse_url
+from app.urls import MAX_LENGTH, HttpUrl, UrlText, parse_url
 
 ACCEPTED = {
     "https://example.com": HttpUrl("https", "example.com", 443),
@@ -150,3 +151,10 @@ def test_what_is_accepted_is_read_alike_by_every_client(text):
         target = sent.raw_path.decode("ascii")
         assert target.isprintable()
         assert " " not in target
+
+
+def test_a_field_keeps_the_text_that_it_was_given():
+    field = TypeAdapter(UrlText)
+    assert field.validate_python("HTTP://Example.COM:8080/a") == "HTTP://Example.COM:8080/a"
+    with pytest.raises(ValidationError):
+        field.validate_python("ftp://example.com")

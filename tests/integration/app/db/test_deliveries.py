@@ -228,3 +228,26 @@ def test_a_delivery_may_be_started_over(connection, rows, endpoint, message):
     assert (again.state, again.attempts) == (DeliveryState.PENDING, 0)
     assert of(connection, first).next_at == rows.now
     assert of(connection, other).state == "failed"
+
+
+def test_an_endpoint_is_locked_by_itself(connection, rows, endpoint, engine):
+    one, other = endpoint("one"), endpoint("two")
+    connection.commit()
+    try:
+        with engine.connect() as changing, engine.connect() as waiting:
+            stored.lock(changing, one)
+            waiting.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+            stored.lock(waiting, other)
+            with pytest.raises(Exception, match="lock timeout"):
+                stored.lock(waiting, one)
+    finally:
+        connection.execute(webhooks.delete())
+        connection.commit()
+
+
+def test_an_endpoint_is_disabled_once(connection, endpoint):
+    one = endpoint("one")
+    found = stored.disable(connection, one, "gone")
+    assert (found.id, found.enabled, found.disabled_reason) == (one, False, "gone")
+    assert stored.disable(connection, one, "again") is None
+    assert stored.disable(connection, "whk_none", "gone") is None

@@ -1,5 +1,7 @@
 """Files that nobody owns go, in batches; what somebody owns or reads stays."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from app.db import artifacts, datasets, tables
@@ -58,6 +60,9 @@ def test_checkpoints_of_jobs_that_have_ended_go(stored, engine, tmp_path):
     assert garbage_collection.sweep_checkpoints(Guard(engine), kept, kept.jobs()) == 4
     live = {JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING}
     assert kept.jobs().ours == {by_status[status] for status in live}
+    assert garbage_collection.sweep_checkpoints(Guard(engine), kept, kept.jobs()) == 0
+    nobody = CheckpointStore(tmp_path / "empty")
+    assert garbage_collection.sweep_checkpoints(Guard(engine), nobody, nobody.jobs()) == 0
 
 
 @pytest.fixture
@@ -123,3 +128,33 @@ def test_who_removes_a_content_waits_for_who_stores_it(stored, engine, sets):
         datasets.lock(stored.connection, ids[1])
         with pytest.raises(Exception, match="lock timeout"):
             datasets.lock(stored.connection, ids[0])
+
+
+def test_a_data_set_that_is_kept_cannot_be_removed_meanwhile(stored, engine, sets):
+    _, ids = sets
+    stored.connection.commit()
+    with engine.begin() as connection:
+        datasets.add(connection, DEFAULT, ids[0])
+    with engine.begin() as reader, engine.begin() as remover:
+        assert datasets.has(reader, DEFAULT, ids[0])
+        remover.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+        with remover.begin_nested() as attempt:
+            datasets.remove(remover, DEFAULT, ids[0])
+            attempt.rollback()
+        assert datasets.has(reader, DEFAULT, ids[0], keep=True)
+        with pytest.raises(Exception, match="lock timeout"), remover.begin_nested():
+            datasets.remove(remover, DEFAULT, ids[0])
+
+
+def test_discarding_waits_for_who_stores_the_content(stored, engine, sets):
+    store, ids = sets
+    with engine.begin() as other:
+        datasets.lock(other, ids[0])
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(garbage_collection.discard_dataset, engine, store, ids[0])
+            with pytest.raises(TimeoutError):
+                done.result(0.3)
+            assert ids[0] in store.stored().ours
+            other.commit()
+            assert done.result(10)
+    assert ids[0] not in store.stored().ours

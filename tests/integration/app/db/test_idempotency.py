@@ -1,9 +1,13 @@
 """A request that is sent again finds what it made the first time."""
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import func, update
 
+from app.db import projects
+from app.db.tables import idempotency
 from app.domain.projects import Caller, Limits, Scope
 from app.errors import IdempotencyInFlightError, IdempotencyMismatchError
 from app.services.projects.service import once
@@ -77,3 +81,21 @@ def test_what_failed_is_not_remembered(ask):
     with pytest.raises(ValueError, match="no"):
         ask("k", make=fail)
     assert ask("k") == (Made("job_0"), False)
+
+
+@pytest.mark.parametrize(("hours", "again"), [(23.9, True), (24.1, False)])
+def test_an_answer_is_kept_for_a_day(ask, connection, hours, again):
+    ask("k")
+    at = func.now() - timedelta(hours=hours)
+    connection.execute(update(idempotency).values(created_at=at))
+    assert ask("k")[1] is again
+    assert ask("k")[1], "what is new counts from now"
+
+
+def test_old_answers_are_forgotten(ask, connection):
+    for key in "ab":
+        ask(key)
+    at = func.now() - timedelta(hours=24.1)
+    connection.execute(update(idempotency).where(idempotency.c.key == "a").values(created_at=at))
+    assert projects.forget_old_requests(connection) == 1
+    assert ask("b")[1]

@@ -156,3 +156,33 @@ def test_a_row_that_another_process_holds_is_left_to_it(rows, ended, engine):
         rows.connection.rollback()
         retention.remove(rows.connection, DEFAULT, [job_id])
         rows.connection.commit()
+
+
+def test_files_are_found_by_job_and_path(rows, ended):
+    one, other = ended(files=("a", "b/c")), ended(files=("a",))
+    found = artifacts.get(rows.connection, one, "b/c")
+    assert (found.job_id, found.path, found.size) == (one, "b/c", 10)
+    assert artifacts.get(rows.connection, other, "b/c") is None
+    assert [each.path for each in artifacts.of_job(rows.connection, one)] == ["a", "b/c"]
+    assert artifacts.total_size(rows.connection, [one, other]) == 30
+    assert artifacts.total_size(rows.connection, [rows.job()]) == 0
+
+
+def test_digests_are_those_of_one_path(rows, ended):
+    one, other = ended(files=("a", "b")), ended(files=("b",))
+    assert artifacts.digests(rows.connection, [one, other], "a") == {one: "0"}
+    assert artifacts.digests(rows.connection, [other], "b") == {other: "0"}
+    assert artifacts.digests(rows.connection, [], "b") == {}
+
+
+def test_a_publication_of_another_job_keeps_nothing(rows, ended):
+    job_id, other = ended(), ended(AGE / 2)
+    publish(rows, other)
+    assert list(old(rows)) == [job_id]
+
+
+def test_a_local_model_that_has_the_name_of_a_job_keeps_nothing(rows, ended):
+    job_id = ended()
+    rows.job(spec={"model": job_id}, status=JobStatus.QUEUED)
+    assert needed(rows, job_id) == {}
+    assert list(old(rows)) == [job_id]

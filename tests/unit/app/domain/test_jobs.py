@@ -13,10 +13,12 @@ from app.domain.jobs import (
     Job,
     JobFilter,
     JobStatus,
+    JobUnreadableError,
     NewEvent,
     sources,
     status_event,
 )
+from app.domain.submission import JobRequest, resolve
 
 statuses = st.sampled_from(JobStatus)
 
@@ -97,3 +99,35 @@ def test_a_job_begins_unclaimed():
     assert (job.progress, job.priority, job.worker_class) == (0, 0, DEFAULT_CLASS)
     assert job.etag == '"1"'
     assert not JobFilter().oldest_first
+
+
+REQUEST = {"model": "tiny", "method": "magnitude", "sparsity": 0.5}
+
+
+def stored(**parts):
+    return Job(
+        id="job_1",
+        created_at=datetime.now(UTC),
+        max_attempts=3,
+        model="tiny",
+        method="magnitude",
+        **({"stored_request": REQUEST, "stored_spec": {}} | parts),
+    )
+
+
+def test_what_is_stored_is_read_when_it_is_asked_for():
+    spec = resolve(JobRequest.model_validate(REQUEST))
+    job = stored(stored_spec=spec.model_dump(mode="json"))
+    assert job.request == JobRequest.model_validate(REQUEST)
+    assert job.spec == spec
+    assert job.result is None
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [("request", "request"), ("spec", "specification"), ("result", "result")],
+)
+def test_what_another_version_has_stored_is_said_to_be(part, words):
+    job = stored(**{f"stored_{part}": {"sparsity": "much"}})
+    with pytest.raises(JobUnreadableError, match=f"'job_1' .* cannot read its {words}: "):
+        getattr(job, part)

@@ -96,6 +96,7 @@ def test_a_database_error_that_may_pass_is_never_the_end_of_a_job(error):
         torch.OutOfMemoryError("CUDA out of memory"),
         torch.AcceleratorError("device-side assert triggered"),
         RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("HIP error: an illegal memory access was encountered"),
         KeyError("a state nobody foresaw"),
         database(ProgrammingError, psycopg.errors.UndefinedColumn()),
         caused(ModelLoadError("it does not load"), torch.AcceleratorError("assert")),
