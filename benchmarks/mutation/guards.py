@@ -86,7 +86,10 @@ _FILES = {
     "app/storage/local.py": (f"{_APP}/storage/test_local.py",),
     "app/storage/names.py": (f"{_APP}/storage/test_names.py",),
     "app/storage/tar.py": (f"{_APP}/storage/test_tar.py",),
-    "workers/pipeline/export.py": (f"{_WORKERS}/pipeline/test_export.py",),
+    "workers/pipeline/export.py": (
+        f"{_WORKERS}/pipeline/test_export.py",
+        f"{_PRUNING}/selection/test_keep_sparse.py",
+    ),
 }
 # How many weights go, which ones, and whether the result may be published.
 _PRUNED = {

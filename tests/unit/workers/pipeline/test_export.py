@@ -1,5 +1,8 @@
 """Totals that fall short of what was asked fail a job; those beyond it are the report's to tell."""
 
+import hashlib
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -9,7 +12,7 @@ from app.recipes.allocation import ECoFLaP, Pooled, Uniform
 from app.recipes.pruning_report import MatrixReport, PruningReport, Tally, Target
 from app.recipes.recipe import Recipe
 from workers.pipeline import export
-from workers.pipeline.export import verify_sparsity, verify_target
+from workers.pipeline.export import MANIFEST, close_run, verify_sparsity, verify_target, weigh
 
 
 def report(difference, rounding="total", allocation=None):
@@ -103,3 +106,48 @@ def test_other_allocations_reach_their_total(allocation):
     verify_target(report(0, allocation=allocation))
     with pytest.raises(VerificationError, match="499 weights"):
         verify_target(report(-1, allocation=allocation))
+
+
+def test_the_manifest_tells_every_file_with_its_digest(tmp_path):
+    (tmp_path / "sparse").mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "sparse" / "masks.safetensors").write_bytes(b"masks")
+    files = {each.path: each for each in close_run(tmp_path, {"seed": 1})}
+    assert set(files) == {"config.json", "sparse/masks.safetensors", MANIFEST}
+    found = json.loads((tmp_path / MANIFEST).read_text())
+    assert found["seed"] == 1
+    assert set(found["files"]) == {"config.json", "sparse/masks.safetensors"}
+    for path, told in found["files"].items():
+        content = (tmp_path / path).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        assert told == {"size": len(content), "sha256": digest}
+        assert (files[path].size, files[path].sha256) == (len(content), digest)
+    assert files["config.json"].media_type == "application/json"
+    assert files["sparse/masks.safetensors"].media_type == "application/octet-stream"
+    assert files[MANIFEST].size == (tmp_path / MANIFEST).stat().st_size
+
+
+def test_a_manifest_depends_on_the_files_alone(tmp_path):
+    digests = []
+    for name in "ab":
+        directory = tmp_path / name
+        directory.mkdir()
+        (directory / "x").write_text("x")
+        close_run(directory, {"b": 2, "a": 1})
+        digests.append((directory / MANIFEST).read_bytes())
+    assert digests[0] == digests[1]
+
+
+def test_sizes_are_those_of_all_files_of_weights(tmp_path):
+    for number in (1, 2):
+        weights = torch.zeros(64, 64)
+        weights[:, :number] = 1
+        name = f"model-0000{number}-of-00002.safetensors"
+        save_file({f"w{number}": weights}, tmp_path / name, metadata={"format": "pt"})
+    places = {f"w{n}": f"model-0000{n}-of-00002.safetensors" for n in (1, 2)}
+    index = {"metadata": {}, "weight_map": places}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    found = weigh(tmp_path)
+    assert found.dense == sum(file.stat().st_size for file in tmp_path.glob("*.safetensors"))
+    assert 0 < found.packed < found.dense
+    assert (found.elements, found.nonzeros) == (2 * 64 * 64, 3 * 64)
