@@ -239,3 +239,8 @@ def test_scores_may_lie_in_any_order_in_memory(values, data):
     turned = torch.from_numpy(values).T
     expected = stable(np.ascontiguousarray(values.T), count)
     assert np.array_equal(smallest(turned, count).numpy(), expected)
+
+
+def test_parts_of_a_matrix_are_shared_out_by_their_columns_alone():
+    whole = Selection(Unstructured(group="matrix"), 7)
+    assert [whole.columns(a, b, (3, 4)).count for a, b in ((0, 2), (2, 4))] == [3, 4]
