@@ -277,6 +277,8 @@ CHANGES: dict[str, dict[str, Any]] = {
         "vision_config.mm_posemb_size": 16,
     },
     "Glm5NextForConditionalGeneration": {"text_config.intermediate_size": 256},
+    # As in the large ones, experts weigh more than what mixes layers and short convolutions.
+    "Inkling2ForConditionalGeneration": {"text_config.moe_intermediate_size": 256},
     "Glm46VForConditionalGeneration": {"text_config.rope_parameters": _rope(2, 1, 1)},
     "Glm4vForConditionalGeneration": {"text_config.rope_parameters": _rope(2, 1, 1)},
     "Glm4vMoeForConditionalGeneration": {

@@ -35,7 +35,9 @@ recorded and from the code.
   which method](methods.md).
 - **parts**: what `sparsity` may be given for; a bridge (projector, Q-Former) is pruned with `include_bridge`.
 - **adapter**: the family's own, or `generic`, which finds the parts by the names of the modules and by
-  what their classes say they read; a job says so in its warnings.
+  what their classes say they read; a job says so in its warnings. Where three forwards of a batch are cheap
+  (parameters x tokens up to 10^11: a few hundred million parameters, never a 7B), a job also changes pixels
+  and words, looks which parts notice, and warns where that is not what a part is called.
 - **processor**: whether records of images and texts feed it on a default install; "with `vision`" where
   transformers has no Pillow form of its image processor, or its vision tower is timm's: install the extra
   `vision` (the images of workers have it). A plan says so before anything is queued.

@@ -42,6 +42,7 @@ from workers.pruning.engine.targets import (
 from workers.pruning.importance import find_criterion
 from workers.pruning.importance.criterion import Criterion, Outcome, naming
 from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.evidence import disagreements
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Matrix
 from workers.pruning.reconstruction.least_squares import LeastSquaresSolver
@@ -89,6 +90,9 @@ def prune(
         for tower in unfed(adapter.towers, recipe, batches)
     ]
     targets, criterion = checked(adapter, recipe, batches, kept)
+    if batches and any(tower.guessed for tower in adapter.towers):
+        with torch.no_grad(), evaluating(adapter.model):
+            notes += disagreements(adapter, batches[0])
     coverage = coverage_of(adapter, recipe, targets)
     first = [coverage.warning] if coverage.warning else []
     builder = ReportBuilder(recipe, targets, report, (*first, *adapter.warnings, *notes), coverage)

@@ -9,10 +9,11 @@ from torch import Tensor
 from app.recipes.modality import Modality
 from app.recipes.recipe import build_recipe
 from benchmarks.families.inputs import batches_for
+from benchmarks.families.record import CHECKS
 from benchmarks.families.sizes import CHANGES
 from benchmarks.families.tensors import INPUTS
 from benchmarks.families.tiny import Marks, build
-from benchmarks.families.trial import CHECKS, attempt
+from benchmarks.families.trial import attempt
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.families.registry import adapt
