@@ -107,6 +107,22 @@ def test_zeros_survive_any_optimiser(optimiser, pruned):
     assert all(p._backward_hooks in (None, {}) for p in model.parameters())
 
 
+def test_gradients_of_pruned_weights_are_zero_and_frozen_parameters_stay_frozen(pruned):
+    directory, report = pruned("bert")
+    model = load_model(directory).model
+    frozen, *others = [model.get_submodule(each.module).weight for each in report.matrices[:3]]
+    frozen.requires_grad_(False)
+    for parameter in others:
+        parameter.requires_grad_(True)
+    with KeepSparse(model, directory / "masks.safetensors") as keep:
+        sum(parameter.sum() for parameter in others).backward()
+        assert frozen.grad is None
+        for parameter in others:
+            assert not parameter.grad[parameter == 0].any()
+            assert parameter.grad[parameter != 0].all()
+        assert keep.revived() == 0
+
+
 def test_zeros_would_not_survive_without_it(pruned):
     directory, _ = pruned("llama")
     model = transformers.LlamaForCausalLM.from_pretrained(directory)
