@@ -128,10 +128,17 @@ StandIn = Callable[[int, Callable[..., Any], Args, Kwargs], Any]
 
 
 class Recorder:
-    """Stands in for the blocks of a tower and hands hidden states through."""
+    """Stands in for the blocks of a tower and hands hidden states through.
 
-    def __init__(self, tower: Tower, forms: dict[str, Any]) -> None:
+    Args:
+        tower: the tower.
+        forms: of the outputs of its blocks, by the tower's name; filled.
+        shift: added by every block to its hidden states.
+    """
+
+    def __init__(self, tower: Tower, forms: dict[str, Any], shift: float = 0.0) -> None:
         self._tower = tower
+        self._shift = shift
         self._last = len(tower.blocks) - 1
         self._forms = forms
         self._form = forms.get(tower.name)
@@ -153,7 +160,8 @@ class Recorder:
         if index == 0 and self._tower.name not in self._forms:
             args, kwargs = with_own_cache(args, kwargs)
             self._learn(original(*args, **kwargs), call.hidden)
-        self._returned = with_hidden(self._form, call.hidden)
+        hidden = call.hidden + self._shift if self._shift else call.hidden
+        self._returned = with_hidden(self._form, hidden)
         return self._returned
 
     def _learn(self, output: Any, hidden: Tensor) -> None:
@@ -175,6 +183,34 @@ class Recorder:
                 id(v): i for i, v in enumerate(self._returned) if isinstance(v, Tensor) and i
             }
             call.links = {s: entries[id(v)] for s, v in call.slots() if id(v) in entries}
+
+
+def have_own(passes: Sequence[Sequence[Call]]) -> bool:
+    """Whether a block is handed tensors that no block before it was, hidden states aside."""
+    for calls in passes:
+        known = {id(tensor) for tensor in _others(calls[0])}
+        for call in calls[1:]:
+            fresh = {id(tensor) for tensor in _others(call)} - known
+            if fresh:
+                return True
+    return False
+
+
+def differ(some: Sequence[Sequence[Call]], others: Sequence[Sequence[Call]]) -> bool:
+    """Whether two records hold other tensors, hidden states aside."""
+    mine, theirs = (
+        [tensor for calls in passes for call in calls for tensor in _others(call)]
+        for passes in (some, others)
+    )
+    return len(mine) != len(theirs) or not all(map(torch.equal, mine, theirs))
+
+
+def _others(call: Call) -> Iterator[Tensor]:
+    """Tensors among the arguments and their tuples, but hidden states and what is linked."""
+    for slot, value in call.slots():
+        if slot != call.slot and slot not in call.links:
+            entries = value if isinstance(value, tuple) else (value,)
+            yield from (entry for entry in entries if isinstance(entry, Tensor))
 
 
 class Replayer:

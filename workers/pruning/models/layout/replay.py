@@ -27,6 +27,8 @@ from workers.pruning.models.layout.forwards import (
     Stop,
     blocks_replaced,
     call_of,
+    differ,
+    have_own,
     hidden_of,
     shares,
     with_hidden,
@@ -224,11 +226,24 @@ class BatchRun:
                 self._finished[tower.name] = {n: _nested(kept) for n, kept in passes.items()}
 
     def _record(self, tower: Tower) -> list[list[Call]]:
-        """Calls of every pass, hidden states handed through the blocks unchanged."""
-        recorder = Recorder(tower, self.adapter.forms)
+        """Calls of every pass, hidden states handed through the blocks unchanged.
+
+        So nothing else that blocks are called with may be made of them, as a detector makes places
+        to look at: that is asked once, by other hidden states.
+        """
+        forms, asked = self.adapter.forms, f"{tower.name}: made of hidden states"
+        if forms.get(asked):
+            raise NotDirectError
+        recorder = Recorder(tower, forms)
         self._forward(tower, recorder.forward)
         if any(len(calls) != len(tower.blocks) for calls in recorder.passes):
             raise NotDirectError
+        if asked not in forms and have_own(recorder.passes):
+            shifted = Recorder(tower, forms, shift=1.0)
+            self._forward(tower, shifted.forward)
+            forms[asked] = differ(recorder.passes, shifted.passes)
+            if forms[asked]:
+                raise NotDirectError
         return recorder.passes
 
     def _count(self, tower: Tower) -> list[list[Call]]:
