@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
 .PHONY: bench-memory bench-plans bench-workers bench-soak chaos mutation
-.PHONY: bench-7b bench-families bench-gpu bench-reconstruction
+.PHONY: bench-7b bench-families bench-gpu bench-reconstruction bench-structure
 .PHONY: lock audit sbom
 
 help: ## list the commands
@@ -140,6 +140,9 @@ bench-quality: install ## what each method leaves of the reference models; QUICK
 
 bench-reconstruction: install ## what solving for the weights that stay gains, mask by mask
 	$(BIN)/python -m benchmarks.reconstruction
+
+bench-structure: install ## what smaller models keep, and how much faster they are; QUICK=1 for less
+	$(BIN)/python -m benchmarks.structure $(if $(QUICK),quick)
 
 bench-quality-ecoflap: install ## what ECoFLaP's first stage gains, choice by choice
 	$(BIN)/python -m benchmarks.quality ecoflap

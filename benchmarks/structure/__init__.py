@@ -1,0 +1,1 @@
+"""What a smaller model keeps, and how much faster it is."""
