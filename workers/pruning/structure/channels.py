@@ -7,9 +7,11 @@ lambda = damping x mean(diag H),
     V = argmin E |W x - V x_S|^2 + lambda |V - W_S|^2 = W_S + W_R H_RS (H_SS + lambda)^-1
 
 Scores (the largest stay): energy H_jj |W_j|^2 (FLAP, arXiv 2312.11983), variance Cov_jj |W_j|^2,
-obs |W_j|^2 / ((H + lambda)^-1)_jj: the loss of leaving j out where the others make up for it
-(optimal brain surgeon), magnitude: squares of all weights that make or read j. The affine form is
-CORP's (arXiv 2602.05243).
+magnitude: squares of all weights that make or read j. obs is no score but an elimination: with V
+solved for on the channels that are left, |V_j|^2 / ((H + lambda)^-1)_jj is what is lost without j
+(optimal brain surgeon). The least of them go in rounds, and inverse and V are brought up to date by
+the Schur complement of what went; ZipLM (arXiv 2302.04089) takes them one by one. The affine form
+is CORP's (arXiv 2602.05243).
 """
 
 from collections.abc import Callable
@@ -21,11 +23,11 @@ from torch import Tensor
 
 from app.errors import NonFiniteError
 from app.recipes.structure import Score, Width
-from workers.pruning.selection.linalg import inverse_factor
 from workers.pruning.structure.moments import Moments
 
 _TRIED: tuple[Score, ...] = ("energy", "variance", "obs", "magnitude")
 _ESCALATIONS = 8
+_ROUNDS = 8  # of elimination, each of the same ratio
 _UNCERTAIN = 1e-6  # of the mean second moment
 
 
@@ -100,11 +102,11 @@ class Problem:
         return float(missed.square().sum(dtype=torch.float64)) / whole if whole else 0.0
 
     def _solved(self, score: str, count: int, error: float | None) -> Choice:
-        scores = _SCORES[score](self)
-        if not bool(torch.isfinite(scores).all()):
-            raise NonFiniteError("a score of a channel is NaN or infinite")
-        order = scores.argsort(descending=True, stable=True)
-        kept, gone = order[:count].sort().values, order[count:].sort().values
+        rank = _SCORES.get(score)
+        kept = self._eliminated(count) if rank is None else _largest(rank(self), count)
+        left = torch.ones(self._weight.shape[1], dtype=torch.bool, device=kept.device)
+        left[kept] = False
+        gone = left.nonzero().flatten()
         weight = self._weight[:, kept]
         if self._settings.solve:
             moments, _ = self._second
@@ -146,11 +148,26 @@ class Problem:
         found = moments.diagonal()
         return self._read((found if self._bias else found - mean.square()).clamp(min=0))
 
-    def _obs(self) -> Tensor:
-        moments = self._second[0].clone()
-        moments.diagonal().add_(self._damping)
-        upper, _ = inverse_factor(moments, _UNCERTAIN)
-        return self._weight.square().sum(0) / upper.square().sum(0)
+    def _eliminated(self, count: int) -> Tensor:
+        """The channels that are left once those of least loss have gone, round by round."""
+        moments, width = self._second[0].clone(), self._weight.shape[1]
+        inverse = torch.cholesky_inverse(_cholesky(moments, self._damping))
+        weight, left = self._weight, torch.arange(width, device=inverse.device)
+        for number in range(1, _ROUNDS + 1):
+            size = round(width * (count / width) ** (number / _ROUNDS))
+            if size == len(left):
+                continue
+            kept = _largest(weight.square().sum(0) / inverse.diagonal(), size)
+            going = torch.ones(len(left), dtype=torch.bool, device=kept.device)
+            going[kept] = False
+            gone = going.nonzero().flatten()
+            across = inverse[gone][:, kept]
+            factor = _cholesky(inverse[gone][:, gone], 0.0)
+            solved = torch.cholesky_solve(across, factor)
+            weight = weight[:, kept] - weight[:, gone] @ solved
+            inverse = inverse[kept][:, kept].addmm_(across.T, solved, alpha=-1)
+            left = left[kept]
+        return left
 
     def _magnitude(self) -> Tensor:
         return self._weight.square().sum(0) + self._made_by
@@ -162,9 +179,19 @@ class Problem:
 _SCORES: dict[str, Callable[[Problem], Tensor]] = {
     "energy": Problem._energy,  # noqa: SLF001 - of this module
     "variance": Problem._variance,  # noqa: SLF001 - the same
-    "obs": Problem._obs,  # noqa: SLF001 - the same
     "magnitude": Problem._magnitude,  # noqa: SLF001 - the same
 }
+
+
+def _largest(scores: Tensor, count: int) -> Tensor:
+    """Indices of the largest, ascending; of equal ones the first.
+
+    Raises:
+        NonFiniteError: a score is NaN or infinite.
+    """
+    if not bool(torch.isfinite(scores).all()):
+        raise NonFiniteError("a score of a channel is NaN or infinite")
+    return scores.argsort(descending=True, stable=True)[:count].sort().values
 
 
 def _cholesky(matrix: Tensor, damping: float) -> Tensor:
@@ -181,12 +208,12 @@ def _cholesky(matrix: Tensor, damping: float) -> Tensor:
         lower, failed = torch.linalg.cholesky_ex(matrix)
         if not failed:
             return lower
-        damping *= 10
+        damping = 10 * damping or _UNCERTAIN * float(matrix.diagonal().mean())
     raise NonFiniteError("second moments of channels are not positive definite at any damping")
 
 
 def by_magnitude(weight: Tensor, made_by: Tensor, count: int) -> Choice:
     """The channels of the largest weights, where nothing is known of what passes through them."""
     scores = weight.float().square().sum(0) + made_by
-    kept = scores.argsort(descending=True, stable=True)[:count].sort().values
+    kept = _largest(scores, count)
     return Choice(kept, weight.float()[:, kept], None, "magnitude", None)

@@ -85,6 +85,23 @@ def test_obs_keeps_what_the_others_cannot_stand_in_for():
     assert missed(weight, tokens, found) < 1e-3 * float((tokens @ weight.T).square().sum())
 
 
+def test_the_elimination_is_that_of_inverses_made_anew_in_every_round():
+    weight, tokens = inputs_of(8)
+    found = choice(weight, tokens, count=4, score="obs", bias=False)
+    moments = moments_of(tokens)
+    moments.take_in_held()
+    second = moments.second(centred=False)[0].double()
+    second.diagonal().add_(0.01 * second.diagonal().mean())
+    left = torch.arange(WIDTH)
+    for number in range(1, 9):
+        size = round(WIDTH * (4 / WIDTH) ** (number / 8))
+        inverse = torch.linalg.inv(second[left][:, left])
+        solved = weight.double() @ second[:, left] @ inverse
+        losses = solved.square().sum(0) / inverse.diagonal()
+        left = left[losses.argsort(descending=True)[:size].sort().values]
+    assert torch.equal(found.kept, left)
+
+
 def test_without_solving_the_columns_are_those_that_were_there():
     weight, tokens = inputs_of(3)
     found = choice(weight, tokens, solve=False, score="energy")
