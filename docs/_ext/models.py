@@ -17,6 +17,25 @@ _TITLES = {
     "vision": "Images",
 }
 _FED = {"image-text-to-text"}
+# Families that an adapter of their own was considered for.
+_CONSIDERED = (
+    *("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
+    *("Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration"),
+    *("Gemma3ForConditionalGeneration", "Gemma3nForConditionalGeneration"),
+    *("Gemma4ForConditionalGeneration", "InternVLForConditionalGeneration"),
+    *("Glm4vForConditionalGeneration", "Glm4vMoeForConditionalGeneration"),
+    *("Glm46VForConditionalGeneration", "Mistral3ForConditionalGeneration"),
+    *("LlavaOnevisionForConditionalGeneration", "Florence2ForConditionalGeneration"),
+    *("Llama4ForConditionalGeneration", "Kimi_K25ForConditionalGeneration"),
+    *("Molmo2ForConditionalGeneration", "Lfm2VlForConditionalGeneration"),
+)
+_GENERIC = """\
+## What the generic adapter finds
+
+For these families an adapter of their own would say what the generic one finds: the parts below, with the
+inputs of every block equal to those of plain hooks, modalities that hold when pixels and words are changed,
+ECoFLaP's gradients of the training loss, and prompts by the processor's own chat template. It costs a run
+of the vision tower more for each batch, and the warning that parts were told by names."""
 _HEAD = """\
 # Models
 
@@ -75,6 +94,8 @@ def page(known: Mapping[str, Result] | None = None) -> str:
         parts += [f"## {_TITLES[kind]}", _table(results, fed if kind in _FED else None)]
         if odd := [result for result in results if not record.passes(result)]:
             parts.append("\n".join(f"- `{each['name']}`: {record.told(each)}" for each in odd))
+    considered = [known[name] for name in _CONSIDERED if name not in known_adapters()]
+    parts += [_GENERIC, _found(considered)]
     parts.append("## No PAR, and why")
     parts.append("\n".join(f"- `{name}`: {why}." for name, why in sorted(REASONS.items())))
     if others := sorted(known_adapters().keys() - known.keys()):
@@ -91,6 +112,18 @@ def _table(results: Iterable[Result], fed: Mapping[str, Result] | None) -> str:
         for line, result in zip(lines, results, strict=True):
             line.append(_processor(fed[result["type"]]))
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
+
+
+def _found(results: Iterable[Result]) -> str:
+    """What each consists of, and which of the checks behind it hold."""
+    head = ["class", "parts", "bridges", "inputs", "modalities", "loss"]
+    lines = [head, ["---"] * len(head)]
+    for each in results:
+        towers = [f"`{name}` {tower[0]}" for name, tower in each.get("towers", {}).items()]
+        bridges = [f"`{name}`" for name in each.get("bridges", ())]
+        held = [each["checks"].get(c, "not tried") for c in ("statistics", "modalities", "ecoflap")]
+        lines.append([f"`{each['name']}`", ", ".join(towers), ", ".join(bridges), *held])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _processor(result: Result) -> str:

@@ -5,6 +5,8 @@ import torch
 import transformers as tf
 
 from app.recipes.routing import Routing, TokensAndLayers
+from benchmarks.families.processor_sizes import CHANGES_OF_TYPES
+from benchmarks.families.processors import attempt
 from tests.families import BY_NAME, records
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
@@ -19,8 +21,25 @@ LAYERS = 6
 FAMILIES = ("idefics3", "instructblip", "llava_next", "qwen2_5_vl", "qwen2_vl", "smolvlm")
 
 
-@pytest.fixture(params=FAMILIES)
-def adapter(request, tmp_path):
+FULL = {
+    "text_config.num_hidden_layers": LAYERS,
+    "text_config.layer_types": ["full_attention"] * LAYERS,
+    "text_config.sliding_window": None,
+}
+# Of the generic adapter, with the processors of transformers.
+NEWER = {
+    "internvl": {"vision_config.image_size": [32, 32], "vision_config.patch_size": [8, 8]},
+    "llava_onevision": {},
+    "mistral3": {},
+}
+
+
+@pytest.fixture(params=(*FAMILIES, *NEWER))
+def adapter(request, tmp_path, monkeypatch):
+    if request.param in NEWER:
+        monkeypatch.setitem(CHANGES_OF_TYPES, request.param, FULL | NEWER[request.param])
+        assert attempt(request.param, tmp_path)["told"] == "ok"
+        return adapt(load_model(tmp_path))
     BY_NAME[request.param].build(tmp_path)
     config = tf.AutoConfig.from_pretrained(tmp_path)
     text = config.get_text_config()
@@ -36,6 +55,7 @@ def adapter(request, tmp_path):
     return adapt(load_model(tmp_path))
 
 
+@pytest.mark.filterwarnings("ignore")  # of foreign processors
 def test_a_router_is_learnt(adapter, tmp_path):
     subject = anatomy(adapter.model)
     tokens = 0.5 if subject.prunes_tokens else 1
