@@ -19,7 +19,7 @@ from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
 from workers.pruning.structure.reduce import reduce
 
-ROUNDS = 7
+ROUNDS = 5
 PROMPT, ANSWER = 512, 64
 
 
@@ -44,11 +44,11 @@ def llama(directory: Path) -> None:
     """The language model of a random LLaVA of 16 layers."""
     config = tf.LlamaConfig(
         vocab_size=2048,
-        hidden_size=512,
-        intermediate_size=1536,
+        hidden_size=768,
+        intermediate_size=2304,
         num_hidden_layers=16,
-        num_attention_heads=8,
-        num_key_value_heads=8,
+        num_attention_heads=12,
+        num_key_value_heads=12,
         max_position_embeddings=1024,
     )
     torch.manual_seed(0)
