@@ -44,6 +44,7 @@ PINNED = {
     "job_not_found": 404,
     "job_not_retryable": 409,
     "job_unreadable": 409,
+    "library_missing": 422,
     "job_too_large": 422,
     "method_parameter_invalid": 422,
     "metric_not_applicable": 422,
