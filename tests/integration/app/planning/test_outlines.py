@@ -99,6 +99,10 @@ def test_answers_are_kept_for_so_many_models_and_tensors(found, hub, monkeypatch
     assert is_known(names[2])
 
 
+def test_the_bounds_that_the_documentation_tells():
+    assert (outlines._ASKING, outlines._ASKING_EACH, outlines._KEPT) == (12, 4, 64)
+
+
 def test_a_project_may_have_so_many_questions_open_and_all_so_many(found, monkeypatch):
     monkeypatch.setattr(outlines, "_ASKING", 3)
     monkeypatch.setattr(outlines, "_ASKING_EACH", 2)

@@ -127,7 +127,9 @@ def test_an_expression_that_is_refused_is_told_to_its_sender_alone(capfd):
 
 @pytest.mark.parametrize("expression", ["(.?){50}" * 20, "(a?){50}" * 20, "(.{0,30}x){20}"])
 def test_an_expression_of_many_repetitions_is_refused(expression):
-    with pytest.raises(PydanticCustomError, match="repeats too much"):
+    with pytest.raises(
+        PydanticCustomError, match=r"repeats too much: it has \d+ steps; \d+ are accepted"
+    ):
         matcher(f"re:{expression}")
 
 

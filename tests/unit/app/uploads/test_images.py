@@ -57,9 +57,13 @@ def test_it_is_turned_as_its_entry_says():
     assert as_rgb(Image.open(out)).size == (2, 3)
 
 
+def test_a_plain_bmp_is_accepted():
+    assert check_image(bmp(Image.new("P", (4, 4)), 0), 1, 100) == 16
+
+
 @pytest.mark.parametrize("compression", [1, 2])
 def test_a_bmp_packed_by_run_lengths_is_refused(compression):
-    with pytest.raises(ImageInvalidError):
+    with pytest.raises(ImageInvalidError, match="run lengths"):
         check_image(bmp(Image.new("P", (4, 4)), compression), 1, 100)
 
 

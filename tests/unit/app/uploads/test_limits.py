@@ -184,6 +184,12 @@ def test_length_of_a_field(field):
         parsed(row(100_001))
 
 
+def test_what_is_wrong_with_a_whole_row_names_no_field():
+    with pytest.raises(DatasetRowError) as error:
+        parsed(json.dumps({"prompt": "a"}).encode())
+    assert str(error.value) == "row 1: prompt and answer come together"
+
+
 def test_as_much_of_an_unknown_field_is_told_as_tells_it_apart():
     with pytest.raises(DatasetRowError, match=f"unknown field '{'k' * 100}';"):
         parsed(json.dumps({"text": "a", "k" * 200: 1}).encode())

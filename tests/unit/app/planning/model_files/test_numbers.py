@@ -2,11 +2,12 @@
 
 import pytest
 
-from app.errors import ModelLoadError
+from app.errors import CalibrationDataError, ModelLoadError
 from app.planning.model_files.files import (
     MOST_TENSORS,
     architecture,
     check_number,
+    check_readable,
     number,
     section,
 )
@@ -48,3 +49,28 @@ def test_as_many_matrices_as_any_model_has():
     check_number(MOST_TENSORS)
     with pytest.raises(ModelLoadError, match=f"more than {MOST_TENSORS} matrices"):
         check_number(MOST_TENSORS + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("tokenizer.json", b"", "it is empty"),
+        ("vocab.json", b" \n", "it is empty"),
+        ("tokenizer.json", b'{"a": 1', "cut off"),
+        ("processor_config.json", b"[1]", "no JSON object"),
+        ("preprocessor_config.json", b'"a"}', "no JSON object"),
+        ("tokenizer_config.json", b'{"a": ' + b" " * 999 + b"1", "cut off"),
+        ("tokenizer.model", b"version https://git-lfs.github.com/spec/v1\noid x\n", "git lfs pull"),
+    ],
+)
+def test_files_that_cannot_be_read_are_named_with_the_reason(tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CalibrationDataError, match=f"the model's {name} cannot .*{reason}"):
+        check_readable(tmp_path)
+
+
+def test_files_that_can_be_read_pass(tmp_path):
+    check_readable(tmp_path)
+    (tmp_path / "tokenizer.json").write_bytes(b' {"a": ' + b" " * 999 + b"1}\n")
+    (tmp_path / "tokenizer.model").write_bytes(b"\x0a\x0e")
+    check_readable(tmp_path)
