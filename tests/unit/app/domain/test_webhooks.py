@@ -1,9 +1,11 @@
 from collections import Counter
+from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.webhooks import Candidate, Shares, choose
+from app.domain.webhooks import Candidate, Endpoint, EndpointState, Receipt, Shares, choose
 
 SHARES = Shares(total=6, project=3, endpoint=2)
 ENDPOINTS = [(project, f"{project}-{n}") for project in "abcd" for n in range(3)]
@@ -63,3 +65,48 @@ def test_projects_take_turns_in_the_order_in_which_they_are_due():
 
 def test_the_shares_that_the_documentation_tells():
     assert Shares() == Shares(total=256, project=8, endpoint=4)
+
+
+@pytest.mark.parametrize(
+    ("enabled", "failing", "state"),
+    [
+        (True, False, EndpointState.ACTIVE),
+        (True, True, EndpointState.FAILING),
+        (False, False, EndpointState.DISABLED),
+        (False, True, EndpointState.DISABLED),
+    ],
+)
+def test_how_an_endpoint_does(enabled, failing, state):
+    now = datetime.now(UTC)
+    endpoint = Endpoint(
+        id="whk_1",
+        project_id="prj_1",
+        url="https://a.example",
+        events=frozenset(),
+        enabled=enabled,
+        disabled_reason=None,
+        failing_since=now if failing else None,
+        last_error=None,
+        created_at=now,
+    )
+    assert endpoint.state is state
+
+
+@pytest.mark.parametrize(
+    ("status", "accepted"),
+    [
+        *((status, False) for status in (None, 0, 199, 300, 302, 404, 500)),
+        *((status, True) for status in (200, 204, 299)),
+    ],
+)
+def test_only_answers_of_success_are_accepted(status, accepted):
+    assert Receipt(status).accepted is accepted
+
+
+def test_a_receipt_says_why():
+    assert Receipt(None, "no route").reason == "no route"
+    assert Receipt(503).reason == "the receiver answered 503"
+
+
+def test_a_receiver_that_is_gone_says_so():
+    assert [Receipt(status).gone for status in (None, 404, 410, 500)] == [False, False, True, False]
