@@ -94,7 +94,11 @@ def _seen(adapter: Adapter, batch: Batch) -> Seen:
         for value in (*args, *kwargs.values()):
             if isinstance(value, Tensor) and value.is_floating_point():
                 whole = value.double()
-                sums = float(whole.sum()), float(whole.abs().sum()), float(whole.flatten()[0])
+                sums = (
+                    float(whole.sum()),
+                    float(whole.abs().sum()),
+                    float(whole.flatten()[:1].sum()),
+                )
                 found.setdefault(names[module], []).append((*value.shape, *sums))
 
     handles = [module.register_forward_pre_hook(see, with_kwargs=True) for module in names]
