@@ -345,8 +345,9 @@ class _Held:
         """The same with the second moments of one input, where structure is taken out."""
         samples, rows, blocks = self.spec.samples, self.spec.batch_size, self.layout.blocks
         cached = 2 * max((self._states(block, samples) for block in blocks), default=0)
+        checked = 2 * _logits(self.layout, rows, self.spec.max_length)
         working = (max(self._at_work(block, rows), _moments(block)) for block in blocks)
-        return self._inputs() + self.bounded(cached) + max(working, default=0)
+        return self._inputs() + self.bounded(cached) + max(*working, checked)
 
     def bounded(self, size: int) -> int:
         """What of it is in memory; the rest waits on disk."""
