@@ -117,11 +117,17 @@ def _kept(
     ]
     count = _gone(tower, settings)
     if count > len(able):
-        stay = f", those of config.json ({', '.join(map(str, sorted(named)))})" if named else ""
-        first = "the first and the last block" if not settings.ends else "none by their place"
+        unseen = [block for block in tower.blocks if block not in scores]
+        why = [
+            "the first and the last block stay" if ends else "",
+            f"config.json names {', '.join(map(str, sorted(named)))}" if named else "",
+            f"no calibration input passes through {len(unseen)}, or not in one shape"
+            if unseen
+            else "",
+        ]
         raise NothingLeftError(
-            f"{tower.name}: {count} of {len(tower.blocks)} blocks are to go, and {len(able)} can; "
-            f"what stays: {first}{stay}"
+            f"{tower.name}: {count} of {len(tower.blocks)} blocks are to go, and {len(able)} can: "
+            f"{'; '.join(filter(None, why))}"
         )
     order = sorted(
         able, key=lambda n: (tower.blocks[n] not in dead, scores.get(tower.blocks[n], 0.0))

@@ -4,6 +4,7 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from app.recipes.modality import Modality
@@ -12,6 +13,7 @@ from workers.pruning.models.layout.structure import Tower
 from workers.pruning.structure.setting import Path, Trials, leaves
 
 _INDICES = re.compile(r"ind(ex|ices|exes)|_layers$")
+_OF_IMAGES = re.compile(r"size|shape|mean|std|grid|resolution|stage_names|out_")
 _FEATURES = ("vision_feature_layer", "vision_feature_layers", "feature_layer")
 
 
@@ -104,7 +106,7 @@ def find_layers(trials: Trials, tower: Tower, gone: int) -> Layers:
     kept = range(total - gone)
     for path, value in leaves(trials.config, trials.whole):
         if type(value) is int and value == total and not path[-1].endswith("_size"):
-            layers = _beside(path, tower, trials.whole)
+            layers = beside(path, tower, trials.whole)
             config = layers.without(trials.config, trials.whole, kept)
             if (found := trials.tried(config)) is not None and found.keys() == expected:
                 return layers
@@ -113,7 +115,7 @@ def find_layers(trials: Trials, tower: Tower, gone: int) -> Layers:
     )
 
 
-def _beside(count: Path, tower: Tower, whole: Mapping[str, Any]) -> Layers:
+def beside(count: Path, tower: Tower, whole: Mapping[str, Any]) -> Layers:
     """What has to change together with the number of blocks: in the same section, and features."""
     total = len(tower.blocks)
     section = _at(whole, count[:-1])
@@ -123,10 +125,11 @@ def _beside(count: Path, tower: Tower, whole: Mapping[str, Any]) -> Layers:
             continue
         path = (*count[:-1], name)
         numbers = all(type(each) is int and 0 <= each < total for each in value)
-        if len(value) == total and name != "stage_names":
-            lists.append(path)
-        elif value and numbers and _INDICES.search(name) and name != "out_indices":
+        ascending = numbers and all(one < other for one, other in pairwise(value))
+        if value and ascending and _INDICES.search(name) and name != "out_indices":
             indices.append(path)
+        elif len(value) == total and not _OF_IMAGES.search(name):
+            lists.append(path)
     seen = tower.modality is Modality.VISION
     features = [(name,) for name in _FEATURES if seen and whole.get(name) is not None]
     return Layers(tower, count, tuple(lists), tuple(indices), tuple(features))

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from app.messages import words_of
 from app.recipes.structure import BlockStructure, Step, WiringError
 from workers.pruning.engine.prune import evaluating
 from workers.pruning.engine.report_builder import ProgressListener
+from workers.pruning.memory import out_of_memory
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.forwards import blocks_replaced, call_of, with_hidden
 from workers.pruning.models.layout.replay import Batch
@@ -86,8 +88,15 @@ def check_outputs(adapter: Adapter, batch: Batch, reduced: Reduced) -> None:
         WiringError: it does: its code or its configuration counts its parts in a way that is not
             understood.
     """
-    with torch.no_grad(), evaluating(adapter.model):
-        found = outputs_of(adapter, batch)
+    try:
+        with torch.no_grad(), evaluating(adapter.model):
+            found = outputs_of(adapter, batch)
+    except Exception as error:  # a foreign model that was made smaller than its code allows
+        if out_of_memory(error):
+            raise
+        raise WiringError(
+            f"{type(adapter.model).__name__} does not run without its parts: {words_of(error)}"
+        ) from error
     for one, other in zip(reduced.expected, found, strict=True):
         near = one.shape == other.shape and float((one - other).norm()) <= _NEAR * float(one.norm())
         if not near:

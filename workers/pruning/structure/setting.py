@@ -98,7 +98,7 @@ class Trials:
         found: dict[Path, Setting] = {}
         for path, value in leaves(self.config, self.whole):
             name = path[-1]
-            if _NEVER.search(name):
+            if _NEVER.search(name) and not _LIKELY.search(name):
                 continue
             by_default = value is None and _LIKELY.search(name)
             if by_default or (type(value) is int and value == width):

@@ -22,7 +22,7 @@ from workers.pruning.models.export import copy_checkpoint
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.files import open_checkpoint
 from workers.pruning.models.loading import load_model
-from workers.pruning.structure.layers import Layers
+from workers.pruning.structure.layers import Layers, beside
 from workers.pruning.structure.reduce import bypassed, check_outputs, reduce
 
 ROWS = BY_NAME | {family.name: family for family in UNSEEN}
@@ -107,6 +107,32 @@ def test_a_plan_tells_the_size_and_the_block_that_nothing_reads(family_directory
     assert config["vision_feature_layer"] == -1
     tensors = open_checkpoint(tmp_path / "out").tensors
     assert planned.report.bytes_kept == sum(tensor.bytes for tensor in tensors.values())
+
+
+def test_lists_of_the_configuration_are_told_apart():
+    class Tower:
+        name = "vision.blocks"
+        modality = Modality.TEXT
+        blocks = range(2)
+
+    section = {
+        "depth": 2,
+        "layer_types": ["full", "sliding"],
+        "no_rope_layers": [1, 0],
+        "deepstack_indexes": [0, 1],
+        "image_size": [448, 448],
+        "image_mean": [0.5, 0.5],
+    }
+    found = beside(("vision", "depth"), Tower, {"vision": section})
+    assert {path[-1] for path in found.lists} == {"layer_types", "no_rope_layers"}
+    assert [path[-1] for path in found.indices] == ["deepstack_indexes"]
+    changed = found.without({"vision": section}, {"vision": section}, [1])["vision"]
+    assert changed == section | {
+        "depth": 1,
+        "layer_types": ["sliding"],
+        "no_rope_layers": [0],
+        "deepstack_indexes": [0],
+    }
 
 
 @given(st.integers(2, 12), st.data())
