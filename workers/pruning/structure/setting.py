@@ -57,6 +57,7 @@ class Trials:
     """Models of changed configurations, by the shapes of their parameters.
 
     Attributes:
+        model: as it is.
         config: of config.json.
         whole: the same with every default.
         own: shapes of the parameters of the model itself, by name.
@@ -64,6 +65,7 @@ class Trials:
 
     def __init__(self, model: PreTrainedModel, config: Mapping[str, Any]) -> None:
         """Take the model and its config.json."""
+        self.model = model
         self._class: Any = type(model)
         self.whole: dict[str, Any] = model.config.to_dict()
         self.config = dict(config)

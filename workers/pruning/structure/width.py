@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from app.errors import CalibrationDataError
+from app.recipes.modality import Modality
 from app.recipes.structure import (
     BlockStructure,
     ConfigurationError,
@@ -30,7 +32,7 @@ from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.files import read_json
 from workers.pruning.models.layout.forwards import hidden_of
 from workers.pruning.models.layout.replay import Batch
-from workers.pruning.models.layout.structure import Block, Matrix, Tower
+from workers.pruning.models.layout.structure import Block, Matrix, Tower, View
 from workers.pruning.resume import Checkpoints, Entry
 from workers.pruning.structure.channels import Choice, Problem, by_magnitude
 from workers.pruning.structure.cut import Cut, Files, Reduction
@@ -45,11 +47,13 @@ class Group:
 
     Attributes:
         mlps: by the block they lie in.
+        outside: those that lie in no block that is walked through, such as a head that pools.
         kept: how many channels stay.
         setting: what says so.
     """
 
     mlps: Mapping[Block, Mlp]
+    outside: tuple[Mlp, ...]
     kept: int
     setting: Setting
 
@@ -84,6 +88,7 @@ def narrow(
     walk = _Walk(adapter, settings, groups, checkpoints)
     for block in walk.through(batches):
         report(Progress("reducing", block.name, walk.done, walk.total, walk.fresh()))
+    walk.cut_outside(groups)
     config = read_json(adapter.loaded.directory, "config.json")
     for group in groups:
         config = group.setting.put(config)
@@ -117,7 +122,8 @@ def find_groups(adapter: Adapter, settings: Width) -> list[Group]:
             )
         groups.append(group)
         left = {each: mlp for each, mlp in left.items() if each not in group.mlps}
-    names = [f"{path}.{attribute}" for path, attribute in _parameters(found.values())]
+    every = [*found.values(), *(mlp for group in groups for mlp in group.outside)]
+    names = [f"{path}.{attribute}" for path, attribute in _parameters(every)]
     Files(adapter).check(names)
     _check_alone(adapter, found)
     return groups
@@ -156,14 +162,23 @@ def _group(
             for block, mlp in known.items()
             if mlp.width == first.width and f"{mlp.name}.weight" in changes
         }
-        if (strange := _strange(changes, mlps.values(), kept)) is None:
-            return Group(mlps, kept, setting)
+        outside = _outside(trials.model, changes, mlps.values())
+        if (strange := _strange(changes, [*mlps.values(), *outside], kept)) is None:
+            return Group(mlps, outside, kept, setting)
         tried.append(f"{setting} changes {strange} too")
     said = f"; {tried[0]}" if tried else ""
     raise ConfigurationError(
         f"{tower.name}: no number of config.json says that its MLPs have {first.width} channels, "
         f"and nothing else{said}"
     )
+
+
+def _outside(model: nn.Module, changes: Shapes, mlps: Collection[Mlp]) -> tuple[Mlp, ...]:
+    """MLPs beside the known ones among the parameters that change."""
+    known = {f"{path}.{attribute}" for path, attribute in _parameters(mlps)}
+    owners = {name.rpartition(".")[0].rpartition(".")[0] for name in changes.keys() - known}
+    found = (find_mlp(owner, model.get_submodule(owner)) for owner in sorted(owners))
+    return tuple(mlp for mlp in found if mlp is not None)
 
 
 def _strange(changes: Shapes, mlps: Collection[Mlp], kept: int) -> str | None:
@@ -204,6 +219,21 @@ def _check_alone(adapter: Adapter, mlps: Mapping[Block, Mlp]) -> None:
     for mlp in mlps.values():
         if len(owners[id(stored(mlp.reader.weight))]) > 1:  # type: ignore[arg-type]  # a parameter
             raise WiringError(f"{mlp.name}: several blocks share its weights")
+
+
+def _matrix_of(mlp: Mlp) -> Matrix:
+    """What reads the channels of an MLP outside of the blocks."""
+    shown: Any = mlp.reader.weight
+    parameter: Any = stored(shown)
+    return Matrix(
+        name=mlp.name,
+        file_key="",
+        modality=Modality.BRIDGE,
+        parameter=parameter,
+        callers=(mlp.reader,),
+        place=View(transposed=isinstance(mlp.reader, Conv1D)),
+        shown=None if shown is parameter else shown,
+    )
 
 
 class _Walk:
@@ -247,6 +277,21 @@ class _Walk:
                 continue
             self._narrow(step)
             yield step.block
+
+    def cut_outside(self, groups: Sequence[Group]) -> None:
+        """Narrow the MLPs that no walk passes through, by the size of their weights."""
+        for group in groups:
+            for mlp in group.outside:
+                weight = self._matrix(mlp).fetch()
+                choice = by_magnitude(weight, mlp.made_by().to(weight.device), group.kept)
+                self._put(mlp, self._kept(mlp, self._matrix(mlp), choice))
+                self.decided.append(
+                    BlockStructure(name=mlp.name, kept=group.kept, score=choice.score)
+                )
+                self.warnings.append(
+                    f"{mlp.name} lies outside of the blocks; its channels are chosen by magnitude, "
+                    "and nothing is solved for"
+                )
 
     def _restored(self) -> set[Block]:
         """What an earlier run has finished, done again: an unbroken row of blocks."""
@@ -298,7 +343,7 @@ class _Walk:
 
     def _matrix(self, mlp: Mlp) -> Matrix:
         if mlp.reader not in self._matrices:
-            raise WiringError(f"{mlp.name} cannot be written back to the files")
+            self._matrices[mlp.reader] = _matrix_of(mlp)
         return self._matrices[mlp.reader]
 
     def _kept(self, mlp: Mlp, matrix: Matrix, choice: Choice) -> dict[str, Tensor]:

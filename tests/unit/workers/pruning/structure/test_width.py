@@ -40,7 +40,7 @@ HALF = Width(mlp_removed=0.5)
 ROWS = BY_NAME | {family.name: family for family in UNSEEN}
 WORKING = [
     *("llama", "gpt2", "bert", "t5", "vit", "siglip", "blip_caption", "llava", "qwen2_vl"),
-    *("qwen2_5_vl", "phi", "qwen3_vl"),
+    *("qwen2_5_vl", "phi", "qwen3_vl", "siglip2"),
 ]
 
 
