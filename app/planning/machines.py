@@ -25,6 +25,7 @@ SILENT = timedelta(minutes=5)
 
 _EFFICIENCY = 0.7  # of a model's products, against one large product
 _BACKWARD = 4.0  # forward passes that one with its backward costs, blocks run twice
+_TRAINED = 3.0  # forward passes that one with its backward costs, blocks run once
 _SKIPPED = 0.5  # what prefix caching leaves of a forward with one matrix shaken
 _WALK = 2.0  # forward passes that a walk costs, blocks run twice
 _SUMS_BESIDE = 1.0  # of the work of second moments, for those with the dense model's inputs
@@ -350,8 +351,14 @@ def _zeroing(
     seconds += (importance.forwards + _BACKWARD * importance.backwards) * dense
     if importance.statistic == "second-moments" or recipe.solves:
         seconds += _second_order(layout, spec.max_length, samples, rate)
+    if recipe.sees_dense_model:
+        seconds += dense
+    if recipe.recovery is not None:  # a batch of every block at each step, and to choose a rate
+        tried = 1.0 if recipe.recovery.learning_rate is not None else 1.6
+        rows = min(spec.batch_size, samples)
+        seconds += _TRAINED * tried * recipe.recovery.steps * rows * one
     if recipe.objective != "pruned-inputs":
-        seconds += dense + _SUMS_BESIDE * _second_order(layout, spec.max_length, samples, rate)
+        seconds += _SUMS_BESIDE * _second_order(layout, spec.max_length, samples, rate)
     if isinstance(recipe.reconstruction, LeastSquares):
         if importance.schedule != "sequential":  # a walk of its own
             seconds += _WALK * dense

@@ -297,7 +297,7 @@ def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
         kept = held.bounded(importance.bytes_per_weight(held.layout.width) * prunable)
         solving = importance.bytes_per_row_weight * batches * held.layout.largest_block
         stages["pruning"] = held.differentiating(rows) + kept + solving
-        if recipe.solves:
+        if recipe.schedule == "sequential":
             stages["solving"] = held.replaying(recipe) + kept
     else:
         stages["pruning"] = held.replaying(recipe)
@@ -328,8 +328,10 @@ class _Held:
         samples, blocks = self.spec.samples, self.layout.blocks
         cached = 2 * max((self._states(block, samples) for block in blocks), default=0)
         inside = max((self._at_work(block, samples) for block in blocks), default=0)
+        if recipe.sees_dense_model:
+            cached *= 2
         if recipe.objective != "pruned-inputs":
-            cached = 2 * cached + inside
+            cached += inside
         if recipe.walk == "one-pass" and cached + inside == self.bounded(cached + inside):
             cached += inside  # all batches are in a block at a time where there is room
         working = max(
@@ -339,6 +341,10 @@ class _Held:
             ),
             default=0,
         )
+        if recipe.recovery is not None:  # weights, where they began, gradients, two moments, zeros
+            rows = self.spec.batch_size
+            inside = max((self._at_work(block, rows) for block in blocks), default=0)
+            working = max(working, (5 * _FLOAT + 1) * self.layout.largest_block + 2 * inside)
         return self._inputs() + self.bounded(cached) + working
 
     def reducing(self) -> int:

@@ -32,6 +32,7 @@ from app.recipes.modality import Modality, Target, targets_of
 from app.recipes.module_patterns import ModulePatterns
 from app.recipes.pattern import NM, Pattern, Unstructured
 from app.recipes.reconstruction import NoReconstruction, Objective, Reconstruction, Solving
+from app.recipes.recovery import Recovery
 from app.recipes.routing import Routing
 from app.recipes.structure import Step
 from app.strict import Strict
@@ -85,6 +86,9 @@ class RecipeParts(Strict):
     reconstruction: Reconstruction = Field(
         default=NoReconstruction(), description="what becomes of the weights that stay"
     )
+    recovery: Recovery | None = Field(
+        default=None, description="training steps towards the dense model, block after block"
+    )
     walk: Walk = Field(
         default="two-pass",
         description="whether a block is pruned on one look at the inputs of all its matrices, or "
@@ -134,6 +138,10 @@ class Recipe(RecipeParts):
             raise ValueError(f"{self.importance.kind} solves for all weights that stay by itself")
         if self.solves and isinstance(self.importance, Staged) and self.importance.stages > 1:
             raise ValueError("weights are solved for at the end, so there are no stages before it")
+        if self.recovery is not None and self.importance.schedule == "joint":
+            raise ValueError(f"{self.importance.kind} prunes all blocks at a time; recovery none")
+        if self.recovery and isinstance(self.importance, Staged) and self.importance.stages > 1:
+            raise ValueError("recovery follows the last block's pruning; there are no stages")
         if self.structure and isinstance(self.allocation.scoring, Reused):
             raise ValueError("scores of another job are of the model before its structure changed")
         self.allocation.check(self.sparsity, self.pattern)
@@ -150,6 +158,11 @@ class Recipe(RecipeParts):
         return self.zeroes and not isinstance(self.reconstruction, NoReconstruction)
 
     @property
+    def sees_dense_model(self) -> bool:
+        """A walk through the dense model goes beside the one through the pruned model."""
+        return self.objective != "pruned-inputs" or self.recovery is not None
+
+    @property
     def objective(self) -> Objective:
         """What weights are solved towards."""
         parts = (self.importance, self.reconstruction)
@@ -160,19 +173,21 @@ class Recipe(RecipeParts):
     @property
     def updates_weights(self) -> bool:
         """Weights that stay change too."""
-        return self.importance.updates_weights or self.solves
+        return self.importance.updates_weights or self.solves or self.recovery is not None
 
     @property
     def schedule(self) -> Schedule:
         """When weights go; solving takes them block after block, whatever ranks them."""
-        return "sequential" if self.solves else self.importance.schedule
+        block_by_block = self.solves or self.recovery is not None
+        return "sequential" if block_by_block else self.importance.schedule
 
     @property
     def needs_data(self) -> bool:
         """A calibration set is read."""
         scoring = self.allocation.scoring
         scored = scoring is not None and not isinstance(scoring, Reused)
-        zeroing = self.importance.needs_data or scored or self.solves
+        trained = self.recovery is not None
+        zeroing = self.importance.needs_data or scored or self.solves or trained
         return bool(self.structure) or (self.zeroes and zeroing)
 
     def sparsity_of(self, modality: Modality) -> float:

@@ -20,7 +20,7 @@ from workers.pruning.calibration.statistics import (
 )
 from workers.pruning.memory import Memory
 
-_HELD_OUT = 4  # every fourth batch, the last one where there are fewer
+_HELD_OUT = 4
 
 
 class PairedMoments(Hessian):
@@ -143,10 +143,12 @@ class PairedCalibration(Calibration[PairedMoments]):
             sums.add(tokens, samples)
             return
         sums.add_pair(tokens, dense, samples)
-        if self._hold_out and self._is_held():
+        if self._hold_out and is_held_out(self._batch, self._dense.batches):
             sums.held = sums.held or sums.empty()
             sums.held.add_pair(tokens, dense, samples)
 
-    def _is_held(self) -> bool:
-        last = min(_HELD_OUT, self._dense.batches) - 1
-        return last > 0 and self._batch % _HELD_OUT == last
+
+def is_held_out(batch: int, batches: int) -> bool:
+    """Every fourth batch, the last one where there are fewer, none where there is one."""
+    last = min(_HELD_OUT, batches) - 1
+    return last > 0 and batch % _HELD_OUT == last

@@ -123,9 +123,14 @@ class Step:
 
     def advance(
         self, calibration: Calibration[Any] | None = None, matrices: Iterable[Matrix] = ()
-    ) -> None:
-        """Run the block as it now is and feed the next one, watched by `calibration` if given."""
+    ) -> list[Tensor]:
+        """Run the block as it now is and feed the next one, watched by `calibration` if given.
+
+        Returns:
+            The hidden states that the block gave, for every batch.
+        """
         self.advanced = True
+        outputs = []
         with ExitStack() as stack:
             if calibration is not None:
                 stack.enter_context(calibration.watching(matrices, self.block.module))
@@ -136,7 +141,8 @@ class Step:
                     output = call()
                 else:
                     output = calibration.run(call, samples, each.mask_of, spare=False)
-                each.advance(self.index, output)
+                outputs.append(each.advance(self.index, output))
+        return outputs
 
 
 def steps(

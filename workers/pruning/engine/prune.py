@@ -16,11 +16,7 @@ from app.recipes.reconstruction import LeastSquares
 from workers.pruning.allocation import allocate
 from workers.pruning.allocation.ecoflap import measure, share_out
 from workers.pruning.calibration.backward import Backward
-from workers.pruning.calibration.statistics import (
-    Hessian,
-    Statistic,
-    squares_of,
-)
+from workers.pruning.calibration.statistics import Hessian, SquareSum, Statistic, squares_of
 from workers.pruning.calibration.walk import first_holding
 from workers.pruning.engine.block_checkpoints import change
 from workers.pruning.engine.dense_pass import (
@@ -114,9 +110,11 @@ def checked(
     """What to prune, by which criterion; raises as `prune` does."""
     targets = find_targets(adapter.towers, recipe, batches)
     criterion = find_criterion(recipe)
-    if not batches and (recipe.importance.needs_data or recipe.solves):
-        needing = recipe.importance if recipe.importance.needs_data else recipe.reconstruction
-        raise CalibrationDataError(f"{needing.kind} needs calibration data")
+    needing = [recipe.importance.kind] if recipe.importance.needs_data else []
+    needing += [recipe.reconstruction.kind] if recipe.solves else []
+    needing += ["recovery"] if recipe.recovery is not None else []
+    if not batches and needing:
+        raise CalibrationDataError(f"{needing[0]} needs calibration data")
     kept = checkpoints or NoCheckpoints()
     if kept.get("finite") is None:
         for matrix in targets.blocks:
@@ -133,7 +131,7 @@ def _carry_out(stage: Stage, scores: AllocationScores | None, digests: Digests) 
     if ranks is None:
         ranks = _ranked(stage)
         digests.keep(ranks)
-    carry_out = _solving if recipe.solves else _SCHEDULES[recipe.importance.schedule]
+    carry_out = _SCHEDULES[recipe.schedule]
     carry_out(stage, ranks, _selections(stage, ranks, scores))
 
 
@@ -213,41 +211,29 @@ def _measure(
     )
 
 
-def _sequentially(
-    stage: Stage, _ranks: Mapping[Matrix, Rank], selections: Mapping[Matrix, Selection]
-) -> None:
-    """Prune each block on what the pruned blocks before it hand over."""
-    criterion = stage.criterion
-    if criterion.statistic is None:
-        raise TypeError(f"{type(criterion).__name__} is sequential but watches nothing")
-
-    def prune_one(matrix: Matrix, weight: torch.Tensor, statistic: Statistic) -> Outcome:
-        return criterion.prune(weight, statistic, selections[matrix])
-
-    block_by_block(stage, selections, criterion.statistic, prune_one)
-
-
-def _solving(
+def _block_after_block(
     stage: Stage, ranks: Mapping[Matrix, Rank], selections: Mapping[Matrix, Selection]
 ) -> None:
-    """Choose as the importance does, then solve for what stays; block after block."""
-    settings = stage.recipe.reconstruction
-    if not isinstance(settings, LeastSquares):
-        raise TypeError(f"{settings.kind} solves for nothing")
-    solver = LeastSquaresSolver(settings)
-    criterion = stage.criterion
+    """Choose as the importance does, then solve for what stays where that is asked."""
+    settings, criterion = stage.recipe.reconstruction, stage.criterion
+    sequential = stage.recipe.importance.schedule == "sequential"
+    solver = LeastSquaresSolver(settings) if isinstance(settings, LeastSquares) else None
+    statistic = Hessian if solver is not None else criterion.statistic or SquareSum
 
-    def choose(matrix: Matrix, weight: torch.Tensor, hessian: Hessian) -> Outcome:
-        if stage.recipe.importance.schedule == "sequential":
-            own = hessian if criterion.statistic is Hessian else squares_of(hessian)
-            return criterion.prune(weight, own, selections[matrix])
-        rank = ranks[matrix]
-        return rank.criterion.drop(weight, rank.digest, selections[matrix])
+    def choose(matrix: Matrix, weight: torch.Tensor, found: Statistic) -> Outcome:
+        if not sequential:
+            rank = ranks[matrix]
+            return rank.criterion.drop(weight, rank.digest, selections[matrix])
+        if isinstance(found, Hessian) and criterion.statistic is not Hessian:
+            found = squares_of(found)
+        return criterion.prune(weight, found, selections[matrix])
 
-    def prune_one(matrix: Matrix, weight: torch.Tensor, hessian: Hessian) -> Outcome:
-        target, dense_share = solver.target(weight, hessian)
-        chosen = choose(matrix, weight, hessian)
-        solution = solver.solve(weight, target, chosen.mask, hessian)
+    def prune_one(matrix: Matrix, weight: torch.Tensor, found: Statistic) -> Outcome:
+        if solver is None or not isinstance(found, Hessian):
+            return choose(matrix, weight, found)
+        target, dense_share = solver.target(weight, found)
+        chosen = choose(matrix, weight, found)
+        solution = solver.solve(weight, target, chosen.mask, found)
         return replace(
             chosen,
             error=solution.error,
@@ -255,7 +241,7 @@ def _solving(
             dense_share=dense_share,
         )
 
-    block_by_block(stage, selections, Hessian, prune_one)
+    block_by_block(stage, selections, statistic, prune_one)
 
 
 def _at_once(
@@ -302,7 +288,7 @@ def _solved(
         stage.adapter.memory.release()
 
 
-_SCHEDULES = {"one-shot": _at_once, "sequential": _sequentially, "joint": _solved}
+_SCHEDULES = {"one-shot": _at_once, "sequential": _block_after_block, "joint": _solved}
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from workers.pruning.allocation.budgets import Scope, scopes
 from workers.pruning.engine.targets import Targets
 from workers.pruning.importance.criterion import Outcome
 from workers.pruning.models.layout.structure import Block, Matrix
+from workers.pruning.recovery.block import Recovered
 from workers.pruning.selection.selection import zeros
 
 PruningPhase: TypeAlias = Literal["reducing", "allocating", "calibrating", "pruning"]
@@ -138,6 +139,18 @@ class ReportBuilder:
             error=outcome.error if outcome else None,
             relative_error=outcome.relative_error if outcome else None,
             dense_share=outcome.dense_share if outcome else None,
+        )
+
+    def recovered(self, matrix: Matrix, found: Recovered) -> None:
+        """Record what training the matrix's block came to."""
+        told = {"recovery": (found.before, found.after)}
+        self._matrices[matrix] = self._matrices[matrix].model_copy(update=told)
+
+    def untrained(self, block: Block) -> None:
+        """Warn of a block that was to be trained and was not."""
+        self._warnings.append(
+            f"{block.name}: not trained: it takes two calibration batches, one of them held out, "
+            "and a linear layer that is no expert's"
         )
 
     def restore(self, matrix: Matrix, report: MatrixReport) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from app.recipes.recipe import Recipe
+from app.recipes.recovery import Recovery
 from workers.pruning.calibration.beside import DenseInputs, PairedCalibration, PairedMoments
 from workers.pruning.calibration.one_pass import Turns
 from workers.pruning.calibration.statistics import Calibration, Statistic
@@ -23,6 +24,7 @@ from workers.pruning.importance.criterion import Criterion, Outcome, naming
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Block, Matrix
+from workers.pruning.recovery.block import BlockRecovery
 from workers.pruning.resume import Checkpoints, NoCheckpoints
 from workers.pruning.selection.selection import Selection
 
@@ -83,28 +85,32 @@ def block_by_block(
         for block, entry in done.items():
             checkpoints.hand_over(block, entry, take)
         return
-    recipe, walk = stage.recipe, stage.walk("pruned", done)
-    if recipe.objective == "pruned-inputs":
-        calibration: Calibration[Any] = Calibration(statistic)
-        pairs: Iterable[tuple[Step, Step | None]] = zip(walk, repeat(None), strict=False)
-    else:
+    recipe, dense = stage.recipe, None
+    calibration: Calibration[Any] = Calibration(statistic)
+    if recipe.objective != "pruned-inputs":
         dense = DenseInputs(stage.adapter.memory)
         calibration = PairedCalibration(dense, hold_out=recipe.objective == "mixed")
         statistic = PairedMoments
-        pairs = zip(walk, stage.walk("beside", done), strict=True)
     pruner = _Pruner(stage, selections, calibration, prune_one)
-    for step, beside in pairs:
-        if beside is not None and not beside.advanced:
-            dense.forget_all()
-            beside.advance(dense, [m for m in pruner.met(step) if not m.routed])
+    beside = stage.walk("beside", done) if recipe.sees_dense_model else repeat(None)
+    outputs: list[Tensor] = []
+    for step, dense_step in zip(stage.walk("pruned", done), beside, strict=False):
+        if dense_step is not None and not dense_step.advanced:
+            if dense is not None:
+                dense.forget_all()
+            watched = [m for m in pruner.met(step) if not m.routed]
+            outputs = dense_step.advance(dense, watched if dense is not None else ())
         if step.block in done:
             checkpoints.hand_over(step.block, done[step.block], take)
             continue
         with checkpoints.finishing(step.block) as changes:
             if recipe.walk == "one-pass":
-                pruner.in_turns(step, statistic, changes)
+                pruner.in_turns(step, statistic)
             else:
-                pruner.at_once(step, statistic, changes)
+                pruner.at_once(step, statistic)
+            if recipe.recovery is not None:
+                pruner.recover(step, outputs, recipe.recovery)
+            changes.update(pruner.changes())
         stage.builder.progress("pruning", step.block)
 
 
@@ -122,6 +128,7 @@ class _Pruner:
         self._selections = selections
         self._calibration = calibration
         self._prune_one = prune_one
+        self._outcomes: dict[Matrix, Outcome] = {}
 
     def met(self, step: Step) -> list[Matrix]:
         """The matrices that the block asks for, or that are due after it."""
@@ -129,14 +136,14 @@ class _Pruner:
         due = set(targets.due.get(step.block, ()))
         return [m for m in targets.blocks if m in due or not inside.isdisjoint(m.callers)]
 
-    def at_once(self, step: Step, statistic: type[Statistic], changes: dict[str, Tensor]) -> None:
+    def at_once(self, step: Step, statistic: type[Statistic]) -> None:
         """Prune the whole block on the inputs that it has while it is dense."""
         first, *experts = watched_together(self._stage.targets, step.block, statistic)
         waiting = self._waiting(step, experts)
         step.collect(self._calibration, first)
-        self._put(step, [*first, *waiting], changes, waiting)
+        self._put(step, [*first, *waiting], waiting)
 
-    def in_turns(self, step: Step, statistic: type[Statistic], changes: dict[str, Tensor]) -> None:
+    def in_turns(self, step: Step, statistic: type[Statistic]) -> None:
         """Prune input after input, each as the matrices before it leave it; experts last."""
         parts = watched_together(self._stage.targets, step.block, statistic)
         routed = [some for part in parts if (some := [m for m in part if m.routed])]
@@ -145,13 +152,29 @@ class _Pruner:
         try:
             for number, (matrices, _) in enumerate(own):
                 turns.collect(self._calibration, number, matrices)
-                self._put(step, matrices, changes)
-            turns.end()
+                self._put(step, matrices)
+            if self._stage.recipe.recovery is None:
+                turns.end()
         finally:
             turns.close()
         if routed:
             waiting = self._waiting(step, routed)
-            self._put(step, waiting, changes, waiting)
+            self._put(step, waiting, waiting)
+
+    def recover(self, step: Step, outputs: Sequence[Tensor], settings: Recovery) -> None:
+        """Train what the block has left towards what the dense block gave."""
+        found = BlockRecovery(step, outputs, list(self._outcomes)).run(settings)
+        if found is None:
+            if self._outcomes:
+                self._stage.builder.untrained(step.block)
+            return
+        for matrix in self._outcomes:
+            self._stage.builder.recovered(matrix, found)
+
+    def changes(self) -> dict[str, Tensor]:
+        """What became of the matrices that were due, by name; they are forgotten."""
+        outcomes, self._outcomes = self._outcomes, {}
+        return {m.name: change(self._stage.recipe, m, each) for m, each in outcomes.items()}
 
     def _fit(self, step: Step) -> bool:
         """Whether the inputs and outputs of the block's matrices fit for all batches at a time."""
@@ -179,7 +202,6 @@ class _Pruner:
         self,
         step: Step,
         matrices: Iterable[Matrix],
-        changes: dict[str, Tensor],
         waiting: Mapping[Matrix, tuple[Tensor, Outcome]] = MappingProxyType({}),
     ) -> None:
         """Prune those that are due after the block, or put in place what waits pruned."""
@@ -194,7 +216,7 @@ class _Pruner:
                 outcome = self._drop(matrix, weight)
             matrix.put_back(weight)
             self._stage.builder.enter(matrix, self._selections[matrix].count, outcome)
-            changes[matrix.name] = change(self._stage.recipe, matrix, outcome)
+            self._outcomes[matrix] = outcome
         self._calibration.forget(due)
 
     def _drop(self, matrix: Matrix, weight: Tensor) -> Outcome:

@@ -150,13 +150,18 @@ class TowerPass:
         if self._hidden is not None:
             self._memory.rest(self._hidden)
 
-    def advance(self, index: int, output: Any) -> None:
-        """Hand the output of block `index` on; what came before it is dropped."""
+    def advance(self, index: int, output: Any) -> Tensor:
+        """Hand the output of block `index` on; what came before it is dropped.
+
+        Returns:
+            Its hidden states, where they wait.
+        """
+        hidden: Tensor = hidden_of(output)
         if self._direct:
-            hidden = hidden_of(output)
-            self._hidden = self._memory.keep(hidden)
-            if self._hidden is not hidden:
-                output = with_hidden(output, self._hidden)
+            kept = self._memory.keep(hidden)
+            if kept is not hidden:
+                output = with_hidden(output, kept)
+            self._hidden = hidden = kept
         else:  # of any form: the model's own code takes it up
             self._hidden = None
         self._output = output
@@ -168,6 +173,7 @@ class TowerPass:
             self._hidden = self._output = None
             self.ended = True
             self.run.leave(self._tower, self._number, self.kept)
+        return hidden
 
 
 class BatchRun:

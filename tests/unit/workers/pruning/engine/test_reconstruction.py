@@ -8,6 +8,7 @@ import torch
 from app.errors import CalibrationDataError, RecipeError
 from app.recipes.recipe import build_recipe
 from app.recipes.reconstruction import LeastSquares
+from app.recipes.recovery import Recovery
 from tests.families import BY_NAME, records
 from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pruning.calibration.one_pass import OnePass, OutOfStepError
@@ -96,6 +97,7 @@ RESUMED = {
     **{method: recipe_of(method, reconstruction=SOLVED) for method in METHODS[:3]},
     "recommended": build_recipe("recommended", {"samples": 2}, "unstructured", sparsity=0.5),
     "wanda, one pass": recipe_of("wanda", walk="one-pass"),
+    "recovery": recipe_of("magnitude", recovery=Recovery(steps=6)),
     "dense inputs": recipe_of("wanda", reconstruction=LeastSquares(objective="dense-inputs")),
 }
 
