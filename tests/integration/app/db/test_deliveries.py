@@ -200,6 +200,7 @@ def test_deliveries_are_listed_newest_first(connection, endpoint, message):
     assert page(before=made[1]) == [made[0]]
     [newest, *_] = stored.delivery_page(connection, "a", limit=1, before=None)
     assert (newest.event, newest.state) == (WebhookEvent.FAILED, DeliveryState.PENDING)
+    assert (type(newest.event), type(newest.state)) == (WebhookEvent, DeliveryState)
 
 
 def test_old_messages_are_forgotten_the_oldest_first(connection, rows, endpoint, message):
@@ -238,6 +239,7 @@ def test_an_endpoint_is_locked_by_itself(connection, rows, endpoint, engine):
             stored.lock(changing, one)
             waiting.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
             stored.lock(waiting, other)
+            stored.queue_deliveries(waiting, [one], WebhookEvent.FAILED, {})  # may come meanwhile
             with pytest.raises(Exception, match="lock timeout"):
                 stored.lock(waiting, one)
     finally:
@@ -251,3 +253,46 @@ def test_an_endpoint_is_disabled_once(connection, endpoint):
     assert (found.id, found.enabled, found.disabled_reason) == (one, False, "gone")
     assert stored.disable(connection, one, "again") is None
     assert stored.disable(connection, "whk_none", "gone") is None
+
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("since", "last", "too_long"),
+    [
+        (None, None, False),
+        (DAY, SECOND, False),
+        (3 * DAY, SECOND, False),  # as long as its patience, and no longer
+        (3 * DAY + SECOND, SECOND, True),
+        (9 * DAY, 2 * DAY - SECOND, True),
+        (9 * DAY, 2 * DAY + SECOND, False),  # another outage
+    ],
+)
+def test_an_endpoint_that_fails_for_longer_than_its_patience(
+    connection, rows, endpoint, since, last, too_long
+):
+    one = endpoint(
+        "one",
+        failing_since=None if since is None else rows.now - since,
+        failed_at=None if last is None else rows.now - last,
+    )
+    assert stored.failed(connection, one, "no route", 3 * DAY) is too_long
+    row = connection.execute(select(webhooks).where(webhooks.c.id == one)).one()
+    assert (row.failed_at, row.last_error) == (rows.now, "no route")
+
+
+def test_an_old_message_that_somebody_holds_is_left_to_them(connection, engine, endpoint, message):
+    endpoint("a")
+    one = message("a")
+    connection.commit()
+    try:
+        with engine.connect() as holder, engine.connect() as other:
+            holder.execute(select(table).where(table.c.id == one).with_for_update())
+            other.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+            assert stored.forget_old_deliveries(other, -DAY, limit=9) == 0
+            holder.rollback()
+            assert stored.forget_old_deliveries(other, -DAY, limit=9) == 1
+    finally:
+        connection.execute(webhooks.delete())
+        connection.commit()

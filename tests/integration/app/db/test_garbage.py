@@ -158,3 +158,12 @@ def test_discarding_waits_for_who_stores_the_content(stored, engine, sets):
             other.commit()
             assert done.result(10)
     assert ids[0] not in store.stored().ours
+
+
+def test_what_a_project_has_is_not_discarded(stored, engine, sets):
+    store, ids = sets
+    datasets.add(stored.connection, DEFAULT, ids[0])
+    stored.connection.commit()
+    assert not garbage_collection.discard_dataset(engine, store, ids[0])
+    assert garbage_collection.discard_dataset(engine, store, ids[1])
+    assert store.stored().ours == {*ids} - {ids[1]}

@@ -346,3 +346,17 @@ def test_scores_of_another_job_are_of_another_model():
     recipe = {"allocation": {"kind": "ecoflap", "scores": scores}, "structure": [WIDTH]}
     with pytest.raises(RecipeError, match="before its structure changed"):
         resolve(JobRequest(model="m", recipe=recipe, sparsity=0.5))
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"pattern": "2:4"}, "pattern_given_twice"),
+        ({"reconstruction": {"kind": "least-squares"}}, "reconstruction_given_twice"),
+    ],
+)
+def test_a_part_is_given_in_the_recipe_or_beside_it(more, code):
+    request = {"model": "tiny", "recipe": {}, "sparsity": 0.5} | more
+    with pytest.raises(ValidationError) as error:
+        JobRequest.model_validate(request)
+    assert [issue["type"] for issue in error.value.errors()] == [code]

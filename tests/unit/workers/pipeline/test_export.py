@@ -12,7 +12,14 @@ from app.recipes.allocation import ECoFLaP, Pooled, Uniform
 from app.recipes.pruning_report import MatrixReport, PruningReport, Tally, Target
 from app.recipes.recipe import Recipe
 from workers.pipeline import export
-from workers.pipeline.export import MANIFEST, close_run, verify_sparsity, verify_target, weigh
+from workers.pipeline.export import (
+    MANIFEST,
+    close_run,
+    verify_sparsity,
+    verify_target,
+    weigh,
+    write_json,
+)
 
 
 def report(difference, rounding="total", allocation=None):
@@ -151,3 +158,9 @@ def test_sizes_are_those_of_all_files_of_weights(tmp_path):
     assert found.dense == sum(file.stat().st_size for file in tmp_path.glob("*.safetensors"))
     assert 0 < found.packed < found.dense
     assert (found.elements, found.nonzeros) == (2 * 64 * 64, 3 * 64)
+
+
+def test_files_for_people_are_sorted_and_in_their_own_letters(tmp_path):
+    write_json(tmp_path, "x.json", {"b": "Käse", "a": 1})
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert text == '{\n  "a": 1,\n  "b": "Käse"\n}\n'

@@ -114,6 +114,8 @@ def test_real_damage_replaces_the_process(error):
     [
         RuntimeError("CUDA error: uncorrectable ECC error encountered"),
         RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+        RuntimeError("cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
         torch.AcceleratorError("CUDA error: unspecified launch failure"),
         caused(ModelLoadError("it does not load"), torch.AcceleratorError("launch failure")),
     ],
@@ -122,7 +124,7 @@ def test_real_damage_replaces_the_process(error):
 def test_a_fault_of_the_card_is_tried_again(error):
     outcome = outcome_of(error)
     assert (outcome.end, outcome.error.code) == (End.RETRIED, "device_failed")
-    assert outcome.damaged
+    assert (outcome.damaged, outcome.expected) == (True, False)
 
 
 def test_an_assertion_on_the_card_fails_again_and_is_not_tried():
