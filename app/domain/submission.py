@@ -41,6 +41,7 @@ from app.recipes.recipe import (
     find_method,
 )
 from app.recipes.reconstruction import NoReconstruction, Reconstruction
+from app.recipes.recovery import Recovery
 from app.recipes.routing import Routing
 from app.strict import Strict
 
@@ -80,6 +81,9 @@ class RecipeOptions(Strict):
     )
     reconstruction: Reconstruction = Field(
         default=NoReconstruction(), description="what becomes of the weights that stay"
+    )
+    recovery: Recovery | None = Field(
+        default=None, description="training of each block towards the dense one, without labels"
     )
     targets: ModulePatterns = Field(
         default=("*",),
@@ -137,7 +141,7 @@ class MethodChoice(Strict):
     recipe: RecipeParts | None = Field(
         default=None,
         description="the parts of a recipe in place of a named method: allocation, importance, "
-        "pattern, reconstruction; GET /v1/methods shows those that each method means",
+        "pattern, reconstruction, recovery; GET /v1/methods shows those that each method means",
         examples=[None],
     )
     method: str = Field(
@@ -245,7 +249,7 @@ class JobRequest(
             raise PydanticCustomError(
                 "pattern_given_twice", "the recipe has a pattern of its own; leave pattern out"
             )
-        for part in ("reconstruction", "structure"):
+        for part in ("reconstruction", "structure", "recovery"):
             if getattr(self, part) != _default(part):
                 raise PydanticCustomError(
                     f"{part}_given_twice", f"the recipe has a {part} of its own; leave {part} out"
@@ -348,7 +352,7 @@ def _resolved(request: JobRequest) -> JobSpec:
         method = find_method(request.method)
         name, needs_data, prunes = method.name, method.needs_data, method.prunes
     recipe, routes = _MADE[prunes](request), prunes == "routes"
-    if isinstance(recipe, Recipe) and (request.recipe or recipe.solves or recipe.structure):
+    if isinstance(recipe, Recipe) and (request.recipe or recipe.needs_data):
         needs_data = recipe.needs_data
     return JobSpec(
         model=request.model,
@@ -385,12 +389,12 @@ def _generated(request: JobRequest) -> EvaluationSpec | None:
 
 def _recipe(request: JobRequest) -> Recipe:
     sparsity = request.sparsity
-    own = {"pattern", "reconstruction", "structure"}  # parts of a recipe
+    own = {"pattern", "reconstruction", "structure", "recovery"}  # parts of a recipe
     common = request.model_dump(include=set(RecipeOptions.model_fields) - own)
     common["sparsity"] = request.implied_sparsity() or 0 if sparsity is None else sparsity
     if request.recipe is not None:
         return complete(request.recipe, **common)
-    common["reconstruction"] = request.reconstruction
+    common |= {"reconstruction": request.reconstruction, "recovery": request.recovery}
     if request.structure:
         common["structure"] = request.structure
     return build_recipe(request.method, request.parameters, request.pattern, **common)

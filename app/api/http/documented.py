@@ -60,6 +60,10 @@ CODES = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "The recipe has a reconstruction of its own; leave reconstruction out.",
     ),
+    "recovery_given_twice": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The recipe has a recovery of its own; leave recovery out.",
+    ),
     "structure_given_twice": (
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "The recipe has a structure of its own; leave structure out.",

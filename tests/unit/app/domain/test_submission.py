@@ -9,6 +9,7 @@ from app.recipes.evaluation import EvaluationSpec, MetricName, MetricNotApplicab
 from app.recipes.modality import Modality
 from app.recipes.pattern import NM, Unstructured
 from app.recipes.reconstruction import LeastSquares
+from app.recipes.recovery import Recovery
 from app.recipes.structure import Width
 
 
@@ -353,6 +354,7 @@ def test_scores_of_another_job_are_of_another_model():
     [
         ({"pattern": "2:4"}, "pattern_given_twice"),
         ({"reconstruction": {"kind": "least-squares"}}, "reconstruction_given_twice"),
+        ({"recovery": {"steps": 5}}, "recovery_given_twice"),
     ],
 )
 def test_a_part_is_given_in_the_recipe_or_beside_it(more, code):
@@ -360,3 +362,14 @@ def test_a_part_is_given_in_the_recipe_or_beside_it(more, code):
     with pytest.raises(ValidationError) as error:
         JobRequest.model_validate(request)
     assert [issue["type"] for issue in error.value.errors()] == [code]
+
+
+@pytest.mark.parametrize("method", ["magnitude", "recommended"])
+def test_recovery_goes_with_a_method_and_needs_data(method):
+    request = {"model": "tiny", "method": method, "sparsity": 0.5, "recovery": {"steps": 5}}
+    spec = resolve(JobRequest.model_validate(request))
+    assert spec.recipe.recovery == Recovery(steps=5)
+    assert spec.calibration is not None
+    plain = resolve(JobRequest.model_validate(request | {"recovery": None}))
+    assert plain.recipe.recovery is None
+    assert (plain.calibration is None) == (method == "magnitude")
