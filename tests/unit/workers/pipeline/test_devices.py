@@ -8,7 +8,6 @@ from app.planning.machines import NoWorkerError
 from app.recipes.methods import WEIGHT_METHODS
 from tests.families import BY_NAME, records
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
-from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import load
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.export import copy_checkpoint, write_back
@@ -39,7 +38,7 @@ def opened(tmp_path):
             report=None,
         )
         return (
-            adapt(load(context, ModelFiles(source))),
+            adapt(load(context, source)),
             staging,
             context.spec.recipe,
         )
