@@ -123,11 +123,11 @@ class Step:
 
     def advance(
         self, calibration: Calibration[Any] | None = None, matrices: Iterable[Matrix] = ()
-    ) -> list[Tensor]:
+    ) -> list[Tensor | None]:
         """Run the block as it now is and feed the next one, watched by `calibration` if given.
 
         Returns:
-            The hidden states that the block gave, for every batch.
+            The hidden states that the block gave, for every batch; None where they are not known.
         """
         self.advanced = True
         outputs = []

@@ -150,7 +150,7 @@ class ReportBuilder:
         """Warn of a block that was to be trained and was not."""
         self._warnings.append(
             f"{block.name}: not trained: it takes two calibration batches, one of them held out, "
-            "and a linear layer that is no expert's"
+            "a linear layer that is no expert's, and blocks that hand over hidden states alone"
         )
 
     def restore(self, matrix: Matrix, report: MatrixReport) -> None:

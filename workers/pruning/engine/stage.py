@@ -93,7 +93,7 @@ def block_by_block(
         statistic = PairedMoments
     pruner = _Pruner(stage, selections, calibration, prune_one)
     beside = stage.walk("beside", done) if recipe.sees_dense_model else repeat(None)
-    outputs: list[Tensor] = []
+    outputs: list[Tensor | None] = []
     for step, dense_step in zip(stage.walk("pruned", done), beside, strict=False):
         if dense_step is not None and not dense_step.advanced:
             if dense is not None:
@@ -161,9 +161,12 @@ class _Pruner:
             waiting = self._waiting(step, routed)
             self._put(step, waiting, waiting)
 
-    def recover(self, step: Step, outputs: Sequence[Tensor], settings: Recovery) -> None:
+    def recover(self, step: Step, outputs: Sequence[Tensor | None], settings: Recovery) -> None:
         """Train what the block has left towards what the dense block gave."""
-        found = BlockRecovery(step, outputs, list(self._outcomes)).run(settings)
+        known = [output for output in outputs if output is not None]
+        found = None
+        if len(known) == len(step.passes):
+            found = BlockRecovery(step, known, list(self._outcomes)).run(settings)
         if found is None:
             if self._outcomes:
                 self._stage.builder.untrained(step.block)

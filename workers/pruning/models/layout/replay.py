@@ -150,14 +150,15 @@ class TowerPass:
         if self._hidden is not None:
             self._memory.rest(self._hidden)
 
-    def advance(self, index: int, output: Any) -> Tensor:
+    def advance(self, index: int, output: Any) -> Tensor | None:
         """Hand the output of block `index` on; what came before it is dropped.
 
         Returns:
-            Its hidden states, where they wait.
+            Its hidden states, where they wait; None where the model's own code takes it up.
         """
-        hidden: Tensor = hidden_of(output)
+        hidden: Tensor | None = None
         if self._direct:
+            hidden = hidden_of(output)
             kept = self._memory.keep(hidden)
             if kept is not hidden:
                 output = with_hidden(output, kept)

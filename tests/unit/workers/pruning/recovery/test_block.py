@@ -10,6 +10,7 @@ from app.recipes.recovery import Recovery
 from tests.families import BY_NAME, records
 from workers.pruning.engine.prune import prune
 from workers.pruning.models.families.registry import adapt
+from workers.pruning.models.layout.replay import TowerPass
 from workers.pruning.models.loading import load_model
 from workers.pruning.recovery import block as recovery
 
@@ -111,3 +112,13 @@ def test_it_needs_data_whatever_ranks_the_weights(family_directory):
     assert recipe_of().needs_data
     with pytest.raises(CalibrationDataError, match="recovery needs calibration data"):
         prune(adapt(load_model(family_directory("llama"))), recipe_of())
+
+
+def test_blocks_that_hand_over_more_than_hidden_states_are_left_and_that_is_said(
+    pruned, monkeypatch
+):
+    advance = TowerPass.advance
+    monkeypatch.setattr(TowerPass, "advance", lambda *args: (advance(*args), None)[1])
+    _, report = pruned(recipe_of())
+    assert any("hidden states alone" in warning for warning in report.warnings)
+    assert all(matrix.recovery is None for matrix in report.matrices)

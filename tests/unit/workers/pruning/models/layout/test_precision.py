@@ -21,7 +21,7 @@ from workers.pruning.models.loading import load_model
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 EVERY_METHOD = sorted(WEIGHT_METHODS)
-UPDATING = {"sparsegpt", "admm", "chita", "chita++"}  # what they write is rounded
+UPDATING = {"sparsegpt", "admm", "recommended", "chita", "chita++"}  # what they write is rounded
 FAMILIES = sorted(BY_NAME)
 CASES = [("llava", method) for method in EVERY_METHOD] + [
     (family, EVERY_METHOD[at % len(EVERY_METHOD)])
