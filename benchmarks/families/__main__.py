@@ -18,6 +18,7 @@ from typing import Any
 import transformers
 
 from benchmarks.families import processors, record, trial
+from benchmarks.families.alone import run_alone
 from benchmarks.families.classes import KINDS, TARGETS
 from benchmarks.figures import Figure, conclude
 from docs._ext import models
@@ -39,13 +40,13 @@ def main() -> int:
     context.set_forkserver_preload(["benchmarks.families.trial", "benchmarks.families.processors"])
     found: dict[str, list[dict[str, Any]]] = {}
     for kind, name in _chosen(arguments.only):
-        result = _found(results / f"{name}.json", context, trial.attempt_alone, arguments.fresh)
+        result = _found(results / f"{name}.json", context, trial.attempt, arguments.fresh)
         found.setdefault(kind, []).append(result)
         print(_row(kind, result), flush=True)
     fed: list[dict[str, Any]] = []
     for kind in _chosen_types(arguments.only):
         kept = results / f"processor-{kind}.json"
-        fed.append(_found(kept, context, processors.attempt_alone, arguments.fresh))
+        fed.append(_found(kept, context, processors.attempt, arguments.fresh))
         print(f"{'processors':20s} {kind:46s} {fed[-1]['told']}", flush=True)
     if arguments.table:
         today = {"day": f"{datetime.now(UTC):%Y-%m-%d}", "transformers": transformers.__version__}
@@ -92,7 +93,8 @@ def _found(kept: Path, context: Any, attempt: Any, fresh: bool) -> dict[str, Any
 def _tried(name: str, context: Any, attempt: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="secateur-families-") as place:
         answer = Path(place) / "result.json"
-        process = context.Process(target=attempt, args=(name, Path(place), answer, BYTES))
+        asked = (attempt, name, Path(place), answer, BYTES)
+        process = context.Process(target=run_alone, args=asked)
         process.start()
         process.join(SECONDS)
         told = f"process ended: {process.exitcode}"

@@ -9,8 +9,6 @@ code asks for.
 import inspect
 import json
 import re
-import resource
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +62,6 @@ def needs(kind: str) -> str:
         return "timm"
     named = _IMAGES.get(IMAGE_PROCESSORS.get(kind, kind), {})
     return "torchvision" if named and "pil" not in named else ""
-
-
-def attempt_alone(kind: str, place: Path, answer: Path, limit: int) -> None:
-    """Run `attempt` in a process of its own, with a limit on its memory in bytes."""
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    warnings.simplefilter("ignore")
-    control: Any = transformers.logging  # its functions carry no annotations
-    control.set_verbosity_error()
-    control.disable_progress_bar()
-    answer.write_text(json.dumps(attempt(kind, place)), encoding="utf-8")
 
 
 def attempt(kind: str, place: Path) -> dict[str, Any]:

@@ -1,11 +1,8 @@
 """One family through a job's path: built, saved, loaded, pruned by five methods, read again."""
 
-import json
 import re
-import resource
 import shutil
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,16 +36,6 @@ from workers.pruning.models.loading import load_model
 
 _MASK = 4  # id of the token that hides a word
 _REACH = 0.9  # of the weights in blocks that are matrices
-
-
-def attempt_alone(name: str, place: Path, answer: Path, limit: int) -> None:
-    """Run `attempt` in a process of its own, with a limit on its memory in bytes."""
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    warnings.simplefilter("ignore")
-    control: Any = transformers.logging  # its functions carry no annotations
-    control.set_verbosity_error()
-    control.disable_progress_bar()
-    answer.write_text(json.dumps(attempt(name, place)), encoding="utf-8")
 
 
 def attempt(name: str, place: Path) -> dict[str, Any]:
