@@ -120,6 +120,12 @@ class Hessian(Statistic):
             self.total[panel, start:] += _product(tokens[:, panel].T, tokens[:, start:])
 
 
+def mirrored(moments: torch.Tensor) -> torch.Tensor:
+    """Second moments of which the upper triangle alone is right, whole."""
+    upper = moments.triu()
+    return upper + upper.triu(1).T
+
+
 def add_cross(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
     """Add left^T right of two (tokens, features) to (features, features), float64."""
     left, right = _factor(left), _factor(right)

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from workers.pruning.calibration.statistics import Hessian
+from workers.pruning.calibration.statistics import Hessian, mirrored
 
 _EVERY = 4  # one of so many tokens is held out, whole records as far as that goes
 MOST_HELD = 2048
@@ -62,8 +62,7 @@ class Moments(Hessian):
         """Second moments, or covariances, (features, features), and means, (features,); float32."""
         count = max(self.counted, 1)
         mean = self.sums / count
-        upper = self.total.triu() / count
-        full = upper + upper.triu(1).T
+        full = mirrored(self.total / count)
         if centred:
             full.addr_(mean, mean, alpha=-1)
         return full.float(), mean.float()
