@@ -96,10 +96,12 @@ def block_by_block(
     outputs: list[Tensor | None] = []
     for step, dense_step in zip(stage.walk("pruned", done), beside, strict=False):
         if dense_step is not None and not dense_step.advanced:
-            if dense is not None:
+            if dense is None:
+                outputs = dense_step.advance()
+            else:
                 dense.forget_all()
-            watched = [m for m in pruner.met(step) if not m.routed]
-            outputs = dense_step.advance(dense, watched if dense is not None else ())
+                watched = [m for m in pruner.met(step) if not m.routed]
+                outputs = dense_step.advance(dense, watched)
         if step.block in done:
             checkpoints.hand_over(step.block, done[step.block], take)
             continue

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from app.recipes.reconstruction import Objective
 from workers.pruning.calibration.beside import PairedMoments
-from workers.pruning.calibration.statistics import Hessian
+from workers.pruning.calibration.statistics import Hessian, mirrored
 
 
 class Target(NamedTuple):
@@ -37,8 +37,7 @@ class ScaledProblem:
 
     def __init__(self, statistic: Hessian, damping: float) -> None:
         """Take the statistic of the inputs and the damping."""
-        upper = statistic.mean.triu()
-        moments = upper + upper.triu(1).T  # the statistic fills one half
+        moments = mirrored(statistic.mean)
         self._scale = moments.diagonal().sqrt().float()
         self._dead = self._scale == 0
         inverse = self._scale.masked_fill(self._dead, 1).reciprocal()
@@ -47,7 +46,7 @@ class ScaledProblem:
         self._damping = damping
         self._statistic = statistic
         self._inverses: dict[float, Tensor] = {}
-        self._others: ScaledProblem | None = None
+        self._parts: tuple[ScaledProblem, ScaledProblem] | None = None
 
     def scaled(self, weight: Tensor) -> Tensor:
         """D W^T of (out, in)."""
@@ -81,10 +80,10 @@ class ScaledProblem:
 
     def towards_dense(self, weight: Tensor) -> Tensor:
         """The weights that come nearest to the dense model's outputs."""
-        return self.inverse(0) @ self._right(weight)
+        return self.inverse(0) @ self.right(weight)
 
-    def _right(self, weight: Tensor) -> Tensor:
-        """B."""
+    def right(self, weight: Tensor) -> Tensor:
+        """B, (in, out)."""
         statistic: Any = self._statistic
         samples = max(statistic.samples, 1)
         cross: Tensor = (statistic.cross / samples).float().mul_(self._inverse)
@@ -99,14 +98,15 @@ class ScaledProblem:
         statistic: Any = self._statistic
         if statistic.held is None:
             return 0.0
-        if self._others is None:
-            self._others = ScaledProblem(statistic.without_held(), self._damping)
-        others, held = self._others, ScaledProblem(statistic.held, 0)
+        if self._parts is None:  # matrices that share inputs share them
+            shown = ScaledProblem(statistic.without_held(), self._damping)
+            self._parts = shown, ScaledProblem(statistic.held, 0)
+        others, held = self._parts
         own = weight.float().T
         step = others.unscaled(others.towards_dense(weight)).T - own
         scaled = held.scaled(step.T)
-        slope = held._right(weight) - held._moments @ held.scaled(weight)
-        length = float((scaled * (held._moments @ scaled)).sum())
+        slope = held.right(weight) - held.times(held.scaled(weight))
+        length = float((scaled * held.times(scaled)).sum())
         return min(1.0, max(0.0, float((scaled * slope).sum()) / length)) if length else 0.0
 
     def errors(self, values: Tensor) -> Tensor:
