@@ -58,7 +58,7 @@ class Watchdog:
         self._open_files = open_files
         self._rights = rights
         self._child = os.getppid()
-        self._now = 0.0
+        self._now = self._before = 0.0
         self._rest = b""
         self._seen: tuple[Task, Lease | None, float] | None = None
 
@@ -66,11 +66,8 @@ class Watchdog:
         """Return once the child has ended by itself or was ended."""
         # A database that does not answer must not keep this loop from its other rules.
         threading.Thread(target=self._look_for_ever, name="look", daemon=True).start()
-        before = time.monotonic()
+        self._before = time.monotonic()
         while self._listen():
-            now = time.monotonic()
-            self._now += min(now - before, _LONGEST_LOOK)
-            before = now
             if (seen := self._seen) is not None:
                 self._rights.looked(*seen)
             if reason := self._rights.due(self._now):
@@ -79,7 +76,11 @@ class Watchdog:
 
     def _listen(self) -> bool:
         """Hear what the child says, for up to a second; False once it is gone."""
-        if select.select([_LINE], [], [], _LOOK)[0]:
+        ready = select.select([_LINE], [], [], _LOOK)[0]
+        now = time.monotonic()
+        self._now += min(now - self._before, _LONGEST_LOOK)
+        self._before = now
+        if ready:
             if not (heard := os.read(_LINE, 1 << 16)):
                 return False
             self._hear(heard)

@@ -144,9 +144,9 @@ def test_a_drain_is_heard_of_where_no_handler_runs(engine, claimed, child):
 
 
 def test_a_child_that_works_within_its_right_is_left_alone(engine, claimed, child):
-    process, (watchdog, helper) = child("busy", stall_seconds=2, kill_seconds=1)
+    process, (watchdog, helper) = child("busy", stall_seconds=6, kill_seconds=1)
     with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(6)
+        process.wait(9)
     helper.kill()
     process.kill()
     process.wait()
