@@ -33,6 +33,9 @@ from app.api.reports import router as reports
 from app.api.sweeps import router as sweeps
 from app.api.webhooks import router as webhooks
 from app.api.workers import router as workers
+from app.console import job, sign_in, static
+from app.console import jobs as job_pages
+from app.console.sessions import Sessions, signing_key
 from app.db.engine import make_engine
 from app.db.outbox import Announcer
 from app.planning.model_files.outlines import Outlines
@@ -49,12 +52,20 @@ from app.telemetry import logs, traces
 MOST_FILES = 65536
 
 
+class Opened(State):
+    """What requests of the API and of the console find."""
+
+    sessions: Sessions
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The API over the given settings, or those of the environment."""
     settings = settings or Settings()
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[Opened]:
+        console = settings.console
+        sessions = Sessions(signing_key(console.signing_key), console.session_seconds)
         database = settings.database
         engine = make_engine(database.url, answer_seconds=database.answer_seconds)
         probing = make_engine(database.url, pool_size=3, answer_seconds=3)
@@ -87,7 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 probes=probes,
                 uploads=Turns(),
             )
-            yield {"resources": resources}
+            yield {"resources": resources, "sessions": sessions}
         finally:
             await ending.aclose()
             listening.cancel()
@@ -129,6 +140,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         *(projects.key_router, projects.router, documentation.router),
         *(artifacts.packed_router, models.router, models.publication_router, reports.router),
         *(sweeps.router, plans.router, workers.router, webhooks.router),
+        *(static.router, sign_in.router, job_pages.router, job.router),
         hub.router,  # its paths begin with names of any kind, so they are tried last
     )
     for router in routers:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Numeric,
+    Row,
     RowMapping,
     Select,
     bindparam,
@@ -166,7 +167,7 @@ def _live() -> Any:
     return api_keys.c.revoked_at.is_(None) & unexpired
 
 
-_BY_DIGEST = (
+_LIVE_KEY = (
     select(
         api_keys.c.id,
         api_keys.c.project_id,
@@ -175,13 +176,23 @@ _BY_DIGEST = (
         func.coalesce(api_keys.c.last_used_at < func.now() - USE_NOTED, True).label("unnoted"),
     )
     .join(projects, projects.c.id == api_keys.c.project_id)
-    .where(api_keys.c.sha256 == bindparam("digest"), _live())
+    .where(_live())
 )
+_BY_DIGEST = _LIVE_KEY.where(api_keys.c.sha256 == bindparam("digest"))
+_BY_ID = _LIVE_KEY.where(api_keys.c.id == bindparam("key_id"))
 
 
 def find_caller(connection: Connection, sha256: bytes) -> Caller | None:
     """Who has the live key of that digest; notes that it was used."""
-    row = connection.execute(_BY_DIGEST, {"digest": sha256}).one_or_none()
+    return _caller(connection, connection.execute(_BY_DIGEST, {"digest": sha256}).one_or_none())
+
+
+def find_session_caller(connection: Connection, key_id: str) -> Caller | None:
+    """Who has signed in with the live key of that id; notes that it was used."""
+    return _caller(connection, connection.execute(_BY_ID, {"key_id": key_id}).one_or_none())
+
+
+def _caller(connection: Connection, row: Row[Any] | None) -> Caller | None:
     if row is None:
         return None
     if row.unnoted:

@@ -113,7 +113,8 @@ EVENT_TYPES = {
     EventType.STATUS: "The job reached the status in `data.status`; its last entry is one of "
     "these. `data.code` says why a job failed or was queued again, `data.worker` who runs it.",
     EventType.PHASE: "The attempt entered the phase that `message` names.",
-    EventType.BLOCK: "Block `data.block` is done, `data.done` of `data.total`.",
+    EventType.BLOCK: "Block `data.block` is done, `data.done` of `data.total`, in the part of the "
+    "run that `data.phase` names; `data.modality` is the part of the model, where it is known.",
     EventType.METRIC: "`data.metric` was measured before and after pruning.",
     EventType.WARNING: "Something that does not stop the job and should be known.",
     EventType.LOG: "A line for people.",
@@ -222,6 +223,7 @@ class Job:
         max_pending: seconds after which it fails where it has not started.
         version: grows with the status and with what clients set, not with progress.
         fruitless: attempts in a row, this one included, that kept nothing for the next.
+        worker: the process that had the last attempt.
         eta: when the running attempt should end, judged by its pace; None while unknown.
 
     The others are those of `NewJob`.
@@ -254,6 +256,7 @@ class Job:
     eta: datetime | None = None
     attempt: int = 0
     fruitless: int = 0
+    worker: str | None = None
     error: JobError | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -115,6 +115,23 @@ class KeyInvalidError(AccessError):
     status = HTTPStatus.UNAUTHORIZED
 
 
+class PageError(AccessError):
+    """What pages of the console meet, and requests of the API do not."""
+
+
+class SessionMissingError(PageError):
+    """Nobody has signed in to the console here, or the sign-in has ended."""
+
+    code = "session_missing"
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class ForgedRequestError(PageError):
+    """The request does not come from a page of the console that this session was shown."""
+
+    code = "csrf_token_invalid"
+
+
 class ScopeError(AccessError):
     """The API key's scope does not cover this."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, TypeAdapter, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.settings.api import Api
+from app.settings.api import Api, Console
 from app.settings.maintenance import Maintenance, Publishing, Webhooks
 from app.settings.section import Section
 from app.settings.shared import Database, Datasets, Models, Queue, Storage, Telemetry
@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     storage: Storage = Field(default=Storage(), description=Storage.__doc__)
     datasets: Datasets = Field(default=Datasets(), description=Datasets.__doc__)
     api: Api = Field(default=Api(), description=Api.__doc__)
+    console: Console = Field(default=Console(), description=Console.__doc__)
     checkpoints: Checkpoints = Field(default=Checkpoints(), description=Checkpoints.__doc__)
     worker: Worker = Field(default=Worker(), description=Worker.__doc__)
     publishing: Publishing = Field(default=Publishing(), description=Publishing.__doc__)
@@ -53,7 +54,7 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
 
-    @field_validator("models", "storage", "checkpoints")
+    @field_validator("models", "storage", "checkpoints", "console")
     @classmethod
     def _under_data_dir(cls, value: Section, info: ValidationInfo) -> Section:
         return value.under(info.data["data_dir"])

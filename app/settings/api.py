@@ -1,5 +1,7 @@
 """What the API alone reads."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from app.settings.section import PositiveSeconds, Section
@@ -46,3 +48,16 @@ class Api(Section):
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
         host = everywhere.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+class Console(Section):
+    """The pages for people that the API serves at `/console`."""
+
+    session_seconds: PositiveSeconds = Field(
+        default=12 * 3600, description="how long a sign-in lasts; revoking its key ends it at once"
+    )
+    signing_key: Path = Field(
+        default=Path("console-signing-key"),
+        description="file of the key that signs sessions, made where there is none (under "
+        "data_dir); API processes that serve the same console share it",
+    )

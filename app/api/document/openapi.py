@@ -24,6 +24,7 @@ from app.api.http.documented import (
     RETRY_AFTER,
 )
 from app.api.http.problems import MEDIA_TYPE, problem
+from app.domain.projects import PageError
 from app.errors import SecateurError
 
 Json = dict[str, Any]
@@ -197,9 +198,11 @@ def _problem(status: HTTPStatus) -> Json:
 
 
 def _codes() -> dict[str, tuple[HTTPStatus, str]]:
-    """Every code with its status and what it means."""
+    """Every code of the API with its status and what it means."""
     known = {
-        kind.code: (kind.status, inspect.cleandoc(kind.__doc__ or "")) for kind in error_classes()
+        kind.code: (kind.status, inspect.cleandoc(kind.__doc__ or ""))
+        for kind in error_classes()
+        if not issubclass(kind, PageError)
     }
     return known | CODES
 

@@ -1,16 +1,19 @@
 """`/docs`: the API in a browser, from this service alone; `/openapi.json`, and what `/` says."""
 
 from enum import StrEnum
+from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from app.api.http.guests import GuestRoute
 
 OPENAPI = "/openapi.json"
 DOCS = "/docs"
+CONSOLE = "/console"
 # Everything comes from here, and no script stands in a page.
 _ALONE = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' "
@@ -62,10 +65,12 @@ _guarded = APIRouter(include_in_schema=False, route_class=GuestRoute)
 
 
 @router.get("/")
-async def index() -> JSONResponse:
-    """Say what this is, and where to go on."""
-    links = {"documentation": DOCS, "openapi": OPENAPI, "health": "/livez"}
-    return JSONResponse({"service": "Secateur", "version": "1"} | links)
+async def index(accept: Annotated[str, Header()] = "") -> Response:
+    """Say what this is, and where to go on; browsers go on to the console by themselves."""
+    if "text/html" in accept:
+        return RedirectResponse(CONSOLE, HTTPStatus.SEE_OTHER, headers={"Vary": "Accept"})
+    links = {"console": CONSOLE, "documentation": DOCS, "openapi": OPENAPI, "health": "/livez"}
+    return JSONResponse({"service": "Secateur", "version": "1"} | links, headers={"Vary": "Accept"})
 
 
 @_guarded.get(DOCS)

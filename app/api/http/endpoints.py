@@ -131,7 +131,15 @@ def admit(
         KeyInvalidError: no live key has this secret.
         RateLimitError: the project has had its requests of this minute.
     """
-    caller = identify(connection, credentials)
+    return counted(request, resources, identify(connection, credentials))
+
+
+def counted(request: Request, resources: Resources, caller: Caller) -> Caller:
+    """The caller, whose request counts against the project's rate.
+
+    Raises:
+        RateLimitError: the project has had its requests of this minute.
+    """
     rate = resources.rates.take(caller.project_id, caller.limits.requests_per_minute)
     if rate is not None:
         request.state.rate = rate

@@ -2,7 +2,7 @@
 
 import errno
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast, get_args
 
@@ -159,14 +159,26 @@ def _unexpected(_: Request, error: Exception) -> JSONResponse:
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail, headers=headers)
 
 
+# By class; a subclass without an entry is answered as its nearest base.
+HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+    SecateurError: _secateur,
+    RequestValidationError: _validation,
+    HTTPException: _http,
+    OperationalError: _database,
+    DataError: _unstorable,
+    PoolTimeoutError: _database,
+    OSError: _system,
+    ClientDisconnect: _disconnected,
+    Exception: _unexpected,
+}
+
+
+def answer(request: Request, error: Exception) -> Response:
+    """What is answered where an endpoint raised the error."""
+    return next(HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS)(request, error)
+
+
 def install(app: FastAPI) -> None:
     """Have every error of the app answered as a problem."""
-    app.add_exception_handler(SecateurError, _secateur)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(OperationalError, _database)
-    app.add_exception_handler(DataError, _unstorable)
-    app.add_exception_handler(PoolTimeoutError, _database)
-    app.add_exception_handler(OSError, _system)
-    app.add_exception_handler(ClientDisconnect, _disconnected)
-    app.add_exception_handler(Exception, _unexpected)
+    for kind, handler in HANDLERS.items():
+        app.add_exception_handler(kind, handler)

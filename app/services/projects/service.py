@@ -250,6 +250,18 @@ def authenticate(connection: Connection, secret: str) -> Caller:
     return caller
 
 
+def resume(connection: Connection, key_id: str) -> Caller:
+    """Who has signed in with this key.
+
+    Raises:
+        KeyInvalidError: the key was revoked or has expired since.
+    """
+    caller = projects.find_session_caller(connection, key_id)
+    if caller is None:
+        raise KeyInvalidError("the API key of this session was revoked or has expired")
+    return caller
+
+
 def list_keys(connection: Connection, caller: Caller) -> list[Key]:
     """The keys of the caller's project, newest first."""
     return projects.keys_of(connection, caller.project_id)

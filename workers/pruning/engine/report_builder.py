@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
 from app.recipes.coverage import Coverage
+from app.recipes.modality import Modality
 from app.recipes.pruning_report import (
     AllocationReport,
     MatrixReport,
@@ -36,6 +37,7 @@ class Progress:
         done: number of blocks up to this one.
         total: number of blocks up to the last that is pruned.
         warnings: what came up in this block.
+        modality: the part of the model it serves; None where it holds nothing to prune.
     """
 
     phase: PruningPhase
@@ -43,6 +45,7 @@ class Progress:
     done: int
     total: int
     warnings: tuple[str, ...] = ()
+    modality: Modality | None = None
 
 
 ProgressListener: TypeAlias = Callable[[Progress], None]
@@ -68,6 +71,7 @@ class ReportBuilder:
         self._coverage = coverage
         self._recipe = recipe
         self._targets = targets
+        self._modalities = {block: matrix.modality for matrix, block in targets.blocks.items()}
         self._report = report
         self._matrices: dict[Matrix, MatrixReport] = {}
         self._warnings = list(warnings)
@@ -186,7 +190,8 @@ class ReportBuilder:
     def _tell(self, phase: PruningPhase, block: Block, done: int, total: int) -> None:
         fresh = tuple(self._warnings[self._told :])
         self._told = len(self._warnings)
-        self._report(Progress(phase, block.name, done, total, fresh))
+        modality = self._modalities.get(block)
+        self._report(Progress(phase, block.name, done, total, fresh, modality))
 
     def batch(self, done: int, total: int) -> None:
         """Tell that a batch is differentiated."""

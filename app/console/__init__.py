@@ -1,0 +1,1 @@
+"""Pages for people over the same use cases as the API."""

@@ -1,0 +1,102 @@
+"""What a job is to reach and what came of it, as far as this version reads what is stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.console.figures import percent
+from app.domain.job_result import JobResult
+from app.domain.jobs import Job, JobUnreadableError
+from app.recipes.evaluation import Measured, MetricName
+from app.recipes.methods import METHODS
+
+_SHARES = ("removed", "mlp_removed", "hidden_removed")  # parameters that say how much is taken out
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """One metric before and after.
+
+    Attributes:
+        drop: how much worse it got; negative where it got better.
+        gated: whether the quality gate is on this metric.
+    """
+
+    metric: MetricName
+    measured: Measured
+    drop: float
+    gated: bool
+
+    @property
+    def name(self) -> str:
+        """For people: text recall@1."""
+        return self.metric.value.replace("_", " ")
+
+    @property
+    def verdict(self) -> str:
+        """What the interval of the change says: it does not tell where it holds zero."""
+        change = self.measured.change
+        if change.low <= 0 <= change.high:
+            return "within noise"
+        return "worse" if self.drop > 0 else "better"
+
+
+def target_of(request: Mapping[str, Any]) -> str:
+    """What a request asks for: 60 %, 2:4, or a share for each modality."""
+    sparsity, pattern = request.get("sparsity"), request.get("pattern", "unstructured")
+    if isinstance(sparsity, Mapping):
+        return ", ".join(f"{name} {percent(share)}" for name, share in sparsity.items())
+    if isinstance(pattern, str) and ":" in pattern:
+        return pattern
+    if isinstance(sparsity, int | float):
+        return percent(sparsity)
+    method = METHODS.get(str(request.get("method")))
+    parameters = request.get("parameters") or {}
+    taken = [parameters[name] for name in _SHARES if isinstance(parameters.get(name), float)]
+    if taken:
+        return f"{percent(taken[0])} taken out"
+    kinds = {"routes": "a router", "structure": "a smaller model"}
+    return kinds.get(method.prunes, "own recipe") if method else "own recipe"
+
+
+def result_of(job: Job) -> JobResult | None:
+    """What its worker reported; None where there is nothing yet, or nothing that can be read."""
+    try:
+        return job.result
+    except JobUnreadableError:
+        return None
+
+
+def qualities(result: JobResult | None) -> Sequence[Quality]:
+    """Every metric that was measured, that of the gate first."""
+    report = result.evaluation if result else None
+    if report is None:
+        return ()
+    gate = report.gate.metric if report.gate else None
+    found = [
+        Quality(
+            metric,
+            each,
+            each.change.value if metric.lower_is_better else -each.change.value,
+            metric == gate,
+        )
+        for metric, each in report.metrics.items()
+    ]
+    return sorted(found, key=lambda each: not each.gated)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One job in a list."""
+
+    job: Job
+    target: str
+    quality: Quality | None
+    result: JobResult | None
+
+    @classmethod
+    def of(cls, job: Job) -> "Row":
+        """A job with its first figure of quality."""
+        result = result_of(job)
+        measured = qualities(result)
+        return cls(job, target_of(job.stored_request), measured[0] if measured else None, result)

@@ -1,0 +1,23 @@
+"use strict";
+// A question before what cannot be taken back.
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirm;
+  if (question && !window.confirm(question)) event.preventDefault();
+});
+// One click copies a command.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const text = document.getElementById(button.dataset.copy).textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Select and copy";
+  }
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+});
+document.addEventListener("DOMContentLoaded", () => {
+  const area = navigator.clipboard ? document.querySelectorAll("[data-copy][hidden]") : [];
+  for (const button of area) button.hidden = false;
+});

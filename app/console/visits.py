@@ -1,0 +1,204 @@
+"""What pages ask for: somebody who has signed in, the form that was sent, a transaction.
+
+Problems of the API become pages here, and who has not signed in is asked to.
+"""
+
+import json
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from fastapi import Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
+from sqlalchemy import Connection
+
+from app.api.http import problems
+from app.api.http.endpoints import Needs, Resources, WithResources, counted
+from app.console.pages import page, protect
+from app.console.sessions import COOKIE, Session, Sessions
+from app.domain.projects import (
+    INCLUDED,
+    Caller,
+    ForgedRequestError,
+    KeyInvalidError,
+    Project,
+    Scope,
+    SessionMissingError,
+)
+from app.services.projects import service as projects
+
+ROOT = "/console"
+HOME = f"{ROOT}/jobs"
+SIGN_IN = f"{ROOT}/sign-in"
+MOST_FIELDS = 500  # of a form
+CSRF = "csrf_token"
+_CSRF_HEADER = "x-csrf-token"
+
+Form = Mapping[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where a page is made: a transaction, and who asks.
+
+    Attributes:
+        connection: open for as long as `Visit.admitted` is.
+        caller: the key that signed in.
+        project: the caller's.
+        visit: the request.
+    """
+
+    connection: Connection
+    caller: Caller
+    project: Project
+    visit: "Visit"
+
+    def may(self, scope: str) -> bool:
+        """Does the key's scope cover this?"""
+        return Scope(scope) in INCLUDED[self.caller.scope]
+
+    def page(self, template: str, status: int = HTTPStatus.OK, **values: Any) -> HTMLResponse:
+        """A page for whoever asks."""
+        return self.visit.page(template, status, desk=self, **values)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request of somebody who has signed in.
+
+    Attributes:
+        form: what was sent with it, by name; empty where it was no form.
+    """
+
+    request: Request
+    resources: Resources
+    sessions: Sessions
+    session: Session
+    form: Form
+
+    @contextmanager
+    def admitted(self, scope: Scope = Scope.READ) -> Iterator[Desk]:
+        """A transaction for a caller of this scope, committed at the end.
+
+        Raises:
+            KeyInvalidError: the key has ended since the sign-in.
+            RateLimitError: the project has had its requests of this minute.
+            ScopeError: the key may not do this.
+        """
+        self.resources.breaker.check()
+        with self.resources.engine.begin() as connection:
+            caller = projects.resume(connection, self.session.key_id)
+            Needs(scope).checked(counted(self.request, self.resources, caller))
+            yield Desk(connection, caller, projects.get(connection, caller), self)
+
+    def page(self, template: str, status: int = HTTPStatus.OK, **values: Any) -> HTMLResponse:
+        """A page with what every page of a session has."""
+        token = self.sessions.csrf_token(self.session)
+        return page(template, status, csrf_token=token, path=self.request.url.path, **values)
+
+    def field(self, name: str, default: str = "") -> str:
+        """The first value of a field of the form, without blanks around it."""
+        return self.form.get(name, [default])[0].strip()
+
+
+async def _visit(request: Request, resources: WithResources) -> Visit:
+    sessions: Sessions = request.state.sessions
+    session = sessions.read(request.cookies.get(COOKIE, ""))
+    if session is None:
+        raise SessionMissingError("sign in first, or again: there is no session, or it has ended")
+    form: Form = {}
+    if request.method == "POST":
+        refuse_other_sites(request)
+        form = await read_form(request)
+        given = request.headers.get(_CSRF_HEADER) or form.get(CSRF, [""])[0]
+        if not sessions.is_csrf_token(session, given):
+            raise ForgedRequestError(
+                "the form was not sent from a page of this session; load the page again"
+            )
+    return Visit(request, resources, sessions, session, form)
+
+
+SignedIn = Annotated[Visit, Depends(_visit)]
+
+
+async def read_form(request: Request) -> Form:
+    """The fields of a form; what is no form has none."""
+    text = (await request.body()).decode("utf-8", "replace")
+    try:
+        return parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise ForgedRequestError("the form has more fields than any of the console's") from None
+
+
+def refuse_other_sites(request: Request) -> None:
+    """Let only our own pages send forms.
+
+    Raises:
+        ForgedRequestError: the browser says that another site's page did.
+    """
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    ours = site in {"same-origin", "none"}
+    if site is None:
+        ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    if not ours:
+        raise ForgedRequestError("the form was sent from another site")
+
+
+def is_secure(request: Request) -> bool:
+    """Did the browser come by TLS, as far as a proxy tells?"""
+    told = request.headers.get("x-forwarded-proto", request.url.scheme)
+    return told.partition(",")[0].strip() == "https"
+
+
+def address_of(request: Request) -> str:
+    """Where the browser reaches this service."""
+    return f"{'https' if is_secure(request) else 'http'}://{request.url.netloc}"
+
+
+class PageRoute(APIRoute):
+    """A route whose answers, errors among them, are pages."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler."""
+        handle = super().get_route_handler()
+
+        async def shown(request: Request) -> Response:
+            try:
+                answer = await handle(request)
+            except (SessionMissingError, KeyInvalidError):
+                answer = _ask_to_sign_in(request)
+            except Exception as error:  # noqa: BLE001  answered and logged as the API does
+                answer = _explain(request, error)
+            return protect(answer)
+
+        return shown
+
+
+def _ask_to_sign_in(request: Request) -> Response:
+    """On to the sign-in, and from there back to where somebody wanted to go."""
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    wanted = back if request.method == "GET" else HOME
+    address = f"{SIGN_IN}?{urlencode({'next': wanted})}"
+    if "hx-request" in request.headers:  # a part of a page: the whole page has to go there
+        answer = Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": address})
+    else:
+        answer = RedirectResponse(address, HTTPStatus.SEE_OTHER)
+    answer.delete_cookie(COOKIE, path=ROOT)
+    return answer
+
+
+def _explain(request: Request, error: Exception) -> Response:
+    """The API's problem as a page."""
+    answer = problems.answer(request, error)
+    if not answer.body:
+        return answer
+    told = json.loads(bytes(answer.body))
+    shown = page("error.html", answer.status_code, problem=told)
+    if "retry-after" in answer.headers:
+        shown.headers["Retry-After"] = answer.headers["retry-after"]
+    return shown

@@ -1,0 +1,109 @@
+"""The page of a job: while it runs, what came of it, what to do where it failed, its files."""
+
+import pytest
+
+from app.domain.jobs import EventLevel, EventType, FailureKind, JobError, NewEvent
+from app.domain.projects import Scope
+from app.recipes.pruning_report import REPORT_FILE
+from app.storage.local import LocalStore
+from tests.integration.app.console.test_jobs import EVIL, JOB, JOBS, RESULT
+from tests.unit.workers.pipeline.reports.test_page import reported, written
+
+
+@pytest.fixture
+def running(person, client, worker):
+    assert client.post("/v1/jobs", json=JOB).status_code == 202
+    return worker.claim()
+
+
+def block(number, **data):
+    told = {"block": f"layer.{number}", "done": number + 1, "total": 4, "phase": "pruning"}
+    return NewEvent(EventType.BLOCK, f"pruning layer.{number}", data=told | data)
+
+
+def test_while_it_runs_the_page_fills(person, running, worker):
+    page = person.get(f"{JOBS}/{running.id}").text
+    assert page.count('hx-trigger="every 2s"') == 2
+    log = [NewEvent(EventType.PHASE, "loading"), NewEvent(EventType.PHASE, "pruning")]
+    log += [block(0, modality="vision"), block(1, modality="language")]
+    log += [NewEvent(EventType.WARNING, EVIL, EventLevel.WARNING)]
+    worker.heartbeat(running, "pruning", 0.5, log=log)
+    page = person.get(f"{JOBS}/{running.id}").text
+    assert '<li class="done">loading' in page
+    assert '<li class="now">pruning' in page
+    assert [page.count(f'class="fill-{row}"') for row in ("vision", "language", "none")] == [
+        1,
+        1,
+        2,
+    ]
+    assert "<script>alert" not in page
+    assert page.count("&lt;script&gt;alert") == 1
+    assert "/cancel" in page
+
+
+@pytest.fixture
+def finished(running, worker, settings):
+    store = LocalStore(settings.storage.dir)
+    staged = store.stage(running.id, running.attempt)
+    written(staged)
+    (staged / REPORT_FILE).write_text(reported().model_dump_json())
+    (staged / "config.json").write_text('{"architectures": ["BertModel"]}')
+    files = store.describe(running.id, running.attempt)
+    store.publish(running.id, running.attempt)
+    worker.succeed(running, files, RESULT)
+    return running
+
+
+def test_what_came_of_it(person, finished):
+    page = person.get(f"{JOBS}/{finished.id}").text
+    assert "hx-trigger" not in page
+    assert "0.66 to 0.76" in page  # the interval of the pruned model
+    assert "higher is better" in page
+    assert page.count("<circle") == 4  # two figures and the legend
+    assert "vision.0: 50.00% zero" in page
+    assert "from transformers import BertModel" in page
+    assert f"hf download jobs/{finished.id}" in page
+    assert "HF_ENDPOINT=http://testserver" in page
+    assert "<script>alert" not in page
+    https = person.get(f"{JOBS}/{finished.id}", **{"x-forwarded-proto": "https"}).text
+    assert "HF_ENDPOINT=https://testserver" in https
+
+
+def test_its_files_are_downloaded_and_no_others(person, finished):
+    answer = person.get(f"{JOBS}/{finished.id}/files/{REPORT_FILE}")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.json()["recipe"]
+    person.get(f"{JOBS}/{finished.id}/files/none.json", 404)
+    person.get(f"{JOBS}/{finished.id}/files/..%2Fx", 400)
+    archive = person.get(f"{JOBS}/{finished.id}/archive")
+    assert archive.headers["content-type"] == "application/x-tar"
+    report = person.get(f"{JOBS}/{finished.id}/report")
+    assert report.headers["content-security-policy"].startswith("default-src 'none'; style-src")
+
+
+@pytest.mark.parametrize("content", ["{", '{"recipe": 1}'])
+def test_a_report_of_another_version_costs_its_part_of_the_page_alone(
+    person, finished, settings, content
+):
+    [path] = settings.storage.dir.rglob(REPORT_FILE)
+    path.chmod(0o600)
+    path.write_text(content)
+    page = person.get(f"{JOBS}/{finished.id}").text
+    assert "0.66 to 0.76" in page
+    assert "Every block" not in page
+
+
+def test_a_failed_job_says_what_to_do(person, running, worker):
+    worker.fail(running, JobError(FailureKind.SYSTEM, "out_of_memory", f"no room {EVIL}"))
+    page = person.get(f"{JOBS}/{running.id}").text
+    assert "<code>secateur plan</code> tells what a job takes" in page
+    assert f"<code>secateur retry {running.id}</code>" in page
+    assert "&lt;script&gt;alert" in page
+    assert "<script>alert" not in page
+
+
+def test_another_project_finds_nothing(stranger, key_of, client):
+    job_id = client.post("/v1/jobs", json=JOB).json()["id"]
+    other = stranger.sign_in(key_of(Scope.ADMIN, "other"))
+    for path in ("", "/report", "/archive", "/files/x"):
+        assert "job_not_found" in other.get(f"{JOBS}/{job_id}{path}", 404).text
