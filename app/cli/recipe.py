@@ -11,9 +11,11 @@ Model = Annotated[
     str, typer.Argument(help="Path under an allowed root, or hf:organisation/name@revision.")
 ]
 Sparsity = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        help="Share of weights set to zero; by modality: --set sparsity.vision=0.3.",
+        metavar="SHARE|auto",
+        help="Share of weights set to zero; `auto` looks for the largest within the quality gate. "
+        "By modality: --set sparsity.vision=0.3.",
         show_default=False,
     ),
 ]
@@ -54,6 +56,7 @@ def given(**values: Any) -> Json:
 
 def job_request(
     *,
+    sparsity: str | None,
     param: list[str] | None,
     calibration: str | None,
     samples: int | None,
@@ -64,6 +67,7 @@ def job_request(
     """What is asked of a job; `named` are the request's own fields, `fields` those of `--set`."""
     request = given(
         **named,
+        sparsity=None if sparsity is None else _value(sparsity),
         parameters=assignments(param),
         calibration=given(set=calibration, samples=samples) or None,
         allow_unmatched=allow_unmatched or None,
@@ -94,7 +98,12 @@ def _assignment(text: str, option: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise typer.BadParameter(f"{text!r} is not name=value", param_hint=option)
+    return name, _value(value)
+
+
+def _value(text: str) -> Any:
+    """JSON where it can be, else the text."""
     try:
-        return name, json.loads(value)
+        return json.loads(text)
     except json.JSONDecodeError:
-        return name, value
+        return text

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.recipes.evaluation import EvaluationReport
 from app.recipes.routing_report import RoutingFigures
+from app.recipes.search import SearchReport
 from app.recipes.structure import StructureReport
 from app.strict import Strict
 
@@ -48,6 +49,7 @@ class JobResult(BaseModel):
         warnings: what whoever takes the model should know.
         routing: of a job that trained a router.
         evaluation: None where none was asked for.
+        search: of a job that looked for the sparsest model within a gate: what it saw.
         structure: of a job that made the model smaller: its parts before and after.
         sizes: of the files; None where a quality gate kept them from being made.
         seconds: from the start of the last attempt to its end.
@@ -69,6 +71,7 @@ class JobResult(BaseModel):
         default=None, union_mode="left_to_right"
     )
     evaluation: EvaluationReport | None = None
+    search: SearchReport | EarlierFigures | None = Field(default=None, union_mode="left_to_right")
     structure: StructureReport | EarlierFigures | None = Field(
         default=None, union_mode="left_to_right"
     )

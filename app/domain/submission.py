@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -43,6 +43,7 @@ from app.recipes.recipe import (
 from app.recipes.reconstruction import NoReconstruction, Reconstruction
 from app.recipes.recovery import Recovery
 from app.recipes.routing import Routing
+from app.recipes.search import AUTO, SparsitySearch
 from app.strict import Strict
 
 
@@ -64,6 +65,18 @@ TargetSparsity = Annotated[
 AnySparsity = Annotated[
     Annotated[TargetSparsity, Tag("all")] | Annotated[dict[Modality, TargetSparsity], Tag("each")],
     Discriminator(lambda value: "each" if isinstance(value, dict) else "all"),
+]
+
+
+def _form(value: Any) -> str:
+    return "each" if isinstance(value, dict) else "search" if value == AUTO else "all"
+
+
+AskedSparsity = Annotated[
+    Annotated[TargetSparsity, Tag("all")]
+    | Annotated[dict[Modality, TargetSparsity], Tag("each")]
+    | Annotated[Literal["auto"], Tag("search")],
+    Discriminator(_form),
 ]
 
 
@@ -208,10 +221,11 @@ class JobRequest(
 ):
     """Body of `POST /v1/jobs`."""
 
-    sparsity: AnySparsity | None = Field(
+    sparsity: AskedSparsity | None = Field(
         default=None,
-        description="share of weights set to zero, for all or per modality; an N:M pattern "
-        "implies it, and a method that prunes routes has none",
+        description="share of weights set to zero, for all or per modality; `auto` looks for the "
+        "largest within the quality gate; an N:M pattern implies it, and a method that prunes "
+        "routes has none",
         examples=[0.5],
     )
     calibration: CalibrationSpec = CalibrationSpec()
@@ -266,6 +280,12 @@ class JobRequest(
             )
         sparsity = self.sparsity
         asked = sparsity.values() if isinstance(sparsity, dict) else [sparsity]
+        if sparsity == AUTO and self.quality_gate is None:
+            raise PydanticCustomError(
+                "sparsity_auto_without_gate",
+                "sparsity is to be found, and nothing says how good the model must stay; give a "
+                "quality_gate with its evaluation",
+            )
         if sparsity is not None and not any(asked) and not smaller:
             raise PydanticCustomError(
                 "sparsity_zero",
@@ -316,6 +336,9 @@ class JobSpec(Compute, Judged):
         default=None, description="measured by the earlier job whose scores are used again"
     )
     calibration: CalibrationSpec | None = Field(description="None where the method needs no data")
+    search: SparsitySearch | None = Field(
+        default=None, description="looks for the recipe's sparsity, which is the first to be tried"
+    )
 
 
 def resolve(request: JobRequest, config: Mapping[str, Any] | None = None) -> JobSpec:
@@ -361,6 +384,7 @@ def _resolved(request: JobRequest) -> JobSpec:
         calibration=request.calibration if needs_data else None,
         evaluation=_generated(request) if routes else request.evaluation,
         quality_gate=request.quality_gate,
+        search=SparsitySearch() if request.sparsity == AUTO else None,
         device=request.device,
         dtype=request.dtype,
     )
@@ -388,7 +412,7 @@ def _generated(request: JobRequest) -> EvaluationSpec | None:
 
 
 def _recipe(request: JobRequest) -> Recipe:
-    sparsity = request.sparsity
+    sparsity = SparsitySearch().first if request.sparsity == AUTO else request.sparsity
     own = {"pattern", "reconstruction", "structure", "recovery"}  # parts of a recipe
     common = request.model_dump(include=set(RecipeOptions.model_fields) - own)
     common["sparsity"] = request.implied_sparsity() or 0 if sparsity is None else sparsity

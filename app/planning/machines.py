@@ -309,6 +309,10 @@ def estimate_seconds(layout: ModelLayout, spec: JobSpec, machine: Machine) -> di
         head = layout.vocabulary * max((b.hidden for b in layout.blocks), default=0)
         products = _products(layout, judged.max_length) + head * judged.max_length
         found[Phase.EVALUATING] = 2 * judged.samples * 2 * products / rate
+    if spec.search is not None:  # the dense model is measured once, the best one pruned again
+        tries = spec.search.evaluations
+        found[Phase.PRUNING] *= tries
+        found[Phase.EVALUATING] *= (tries + 1) / 2
     found[Phase.EXPORTING] = 2 * layout.stored / disk
     found[Phase.VERIFYING] = layout.stored / disk + layout.stored / _CHECKED
     return {phase: round(seconds, 2) for phase, seconds in found.items()}

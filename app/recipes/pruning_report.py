@@ -5,6 +5,7 @@ from app.recipes.coverage import Coverage
 from app.recipes.evaluation import EvaluationReport
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
+from app.recipes.search import SearchReport
 from app.recipes.structure import StructureReport
 from app.strict import Strict
 
@@ -125,8 +126,10 @@ class Target(Strict):
 
 
 class PruningReport(Strict):
-    """The whole run; `evaluation` is None where none was asked for, `structure` where all stays.
+    """The whole run.
 
+    `evaluation` is None where none was asked for, `structure` where all stays, `search` where the
+    sparsity was given.
     `model` counts the matrices pruned, `coverage` tells what of the whole model these are.
     """
 
@@ -141,6 +144,7 @@ class PruningReport(Strict):
     evaluation: EvaluationReport | None = None
     allocation: AllocationReport | None = None
     structure: StructureReport | None = None
+    search: SearchReport | None = None
 
     @property
     def target(self) -> int:

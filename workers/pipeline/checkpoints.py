@@ -3,6 +3,7 @@
 ```
 <directory>/key.json                    what the entries belong to
 <directory>/<name>.<sha256>.safetensors  one entry; its values are JSON in the file's metadata
+<directory>/<part>/                     entries that are dropped together
 ```
 A file appears under its name whole, by a rename, and is read only if its content has the digest
 the name tells. Nothing is synced: the death of a process loses nothing, and what a crash of the
@@ -94,11 +95,33 @@ class DiskCheckpoints:
         for file in self._files(name):
             file.unlink(missing_ok=True)
 
-    def _write(self, name: str, entry: Entry) -> None:
-        earlier = self._files(name)
+    def part(self, name: str) -> "DiskCheckpoints":
+        """Entries of the same key in a directory of their own, which has half the room."""
+        try:
+            self._claim()
+        except OSError as error:
+            self._give_up(error.strerror or str(error))
+        return DiskCheckpoints(
+            self._directory / quote(name, safe=""),
+            self._key,
+            limit=self._limit // 2,
+            on_kept=self._kept,
+            warn=self._warn,
+        )
+
+    def forget_part(self, name: str) -> None:
+        """Drop every entry of a part."""
+        shutil.rmtree(self._directory / quote(name, safe=""), ignore_errors=True)
+
+    def _claim(self) -> None:
+        """Say whose directory it is."""
         if not (self._directory / KEY).exists():
             self._directory.mkdir(parents=True, exist_ok=True)
             self._place(KEY, lambda file: _write_json(file, self._key))
+
+    def _write(self, name: str, entry: Entry) -> None:
+        earlier = self._files(name)
+        self._claim()
         metadata = {_VALUES: json.dumps(entry.values)}
         placed = self._place(
             f"{_escaped(name)}.{{}}{_SUFFIX}",

@@ -53,6 +53,11 @@ class Known:
     scores: AllocationScores | None
     digests: Digests
 
+    def with_those_of(self, pruned: PruningReport) -> "Known":
+        """The same with what a run of the same recipe has measured on the dense model."""
+        scores = pruned.allocation.scores if pruned.allocation else self.scores
+        return Known(scores, Digests(self.digests.found) if self.digests.found else self.digests)
+
 
 def write_statistics(
     staging: Path, source: ModelFiles, pruned: PruningReport, digests: Digests

@@ -168,6 +168,7 @@ _plan = plans.PlanOut(
     structure=None,
     weights={Modality.LANGUAGE: 2_359_296},
     zeros=1_179_648,
+    evaluations=0,
     model_weights=22_713_216,
     reached=0.104,
     reached_blocks=0.125,

@@ -42,6 +42,10 @@ CODES = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "A sparsity, or an N:M pattern that implies it, is missing.",
     ),
+    "sparsity_auto_without_gate": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "A sparsity is to be looked for, and no quality gate says how good the model must stay.",
+    ),
     "sparsity_zero": (HTTPStatus.UNPROCESSABLE_ENTITY, "Sparsity 0 prunes nothing."),
     "sparsity_out_of_range": (HTTPStatus.UNPROCESSABLE_ENTITY, "A sparsity is not in [0, 1)."),
     "sparsity_contradicts_pattern": (

@@ -55,6 +55,10 @@ class PlanOut(BaseModel):
     )
     weights: dict[Modality, int] = Field(description="weights in these matrices")
     zeros: int
+    evaluations: int = Field(
+        description="how often the model is measured: dense and pruned, or dense and at each of "
+        "the most sparsities that a search tries; 0 without an evaluation"
+    )
     model_weights: int = Field(description="all numbers in the checkpoint that is left")
     reached: float | None = Field(
         description="share of all weights that the recipe reaches, embeddings and heads included"
@@ -98,6 +102,7 @@ class PlanOut(BaseModel):
             structure=plan.structure,
             weights=plan.weights,
             zeros=plan.zeros,
+            evaluations=plan.evaluations,
             model_weights=plan.model_weights,
             reached=coverage and coverage.share,
             reached_blocks=coverage and coverage.block_share,

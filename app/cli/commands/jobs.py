@@ -79,6 +79,10 @@ def _outcome(result: Json) -> Iterator[tuple[str, str]]:
             "quality gate",
             f"{verdict}: {gate['metric']} {gate['drop']:.4g} worse, {gate['max_drop']:g} allowed",
         )
+    for each in (result.get("search") or {}).get("tried", []):
+        verdict = "within" if each["qualifies"] else "outside"
+        told = f"{each['drop']:.4g} worse, at worst {each['at_worst']:.4g}: {verdict} the gate"
+        yield f"sparsity {each['sparsity']:g}", told
     for warning in result.get("warnings", []):
         yield "warning", warning
 
@@ -136,6 +140,8 @@ def _tell(job: Json, *, as_json: bool) -> None:
 
 
 def _sparsity(job: Json) -> str:
+    if job["search"]:
+        return "auto"
     wanted = job["recipe"].get("sparsity")
     if isinstance(wanted, dict):
         return " ".join(f"{name}={share}" for name, share in wanted.items())

@@ -55,6 +55,13 @@ class Plan:
     warnings: list[str]
 
     @property
+    def evaluations(self) -> int:
+        """How often the model is measured, dense model included."""
+        spec = self.spec
+        tries = spec.search.evaluations if spec.search else 1
+        return 1 + tries if spec.evaluation else 0
+
+    @property
     def zeros(self) -> int:
         """How many weights would be zero."""
         recipe = self.spec.recipe
@@ -84,6 +91,11 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
         matrices = prunable(outline.tensors, outline.config, recipe)
     told, coverage = _warnings(spec, matrices), None
     told += structure.notes if structure else ()
+    if spec.search is not None:
+        told.append(
+            f"the sparsity is looked for; what is told here of zeros and bytes is of "
+            f"{spec.search.first:g}, which is tried first"
+        )
     if isinstance(recipe, Recipe) and outline.tensors and recipe.zeroes:
         coverage = coverage_of(outline.tensors, outline.config, recipe, matrices)
         told = [coverage.warning, *told] if coverage.warning else told

@@ -10,8 +10,9 @@ from app.planning.model_files.files import HubModel, parse_model_source
 from app.recipes.coverage import Coverage
 from app.recipes.evaluation import EvaluationReport, Measured
 from app.recipes.pruning_report import PAGE_FILE, TIMELINE, MatrixReport, PruningReport, Tally
+from app.recipes.search import SearchReport
 from app.recipes.structure import StructureReport
-from workers.pipeline.reports import structure
+from workers.pipeline.reports import search, structure
 from workers.pipeline.reports.plots import colours
 
 CARD = "README.md"
@@ -77,6 +78,8 @@ def write_card(
         body += [*structure.as_markdown(report.structure), ""]
     if report.matrices:
         body += [*_sparsity(report), ""]
+    if report.search is not None:
+        body += [*search.as_markdown(report.search), ""]
     body += [_weight(sizes), "", *(f"![{name}](plots/{name}.svg)" for name in drawn), ""]
     body += [_calibration(spec)]
     if report.evaluation is not None:
@@ -211,6 +214,7 @@ def write_page(
         f"<h1>{escape(title)}</h1>",
         *(_smaller(report.structure) if report.structure else ()),
         *(_zeroed(report, drawn) if report.matrices else ()),
+        *(_searched(report.search) if report.search else ()),
         *_bytes(report, sizes),
         *(_evaluation_table(report.evaluation) if report.evaluation else ()),
         drawn.get("quality", ""),
@@ -229,6 +233,11 @@ def write_page(
 def _smaller(report: StructureReport) -> list[str]:
     table = _table(structure.HEAD, structure.rows(report))
     return [f"<p>{escape(structure.summary(report))}</p>", table]
+
+
+def _searched(report: SearchReport) -> list[str]:
+    table = _table(search.HEAD, search.rows(report))
+    return ["<h2>Sparsities tried</h2>", f"<p>{escape(search.summary(report))}</p>", table]
 
 
 def _zeroed(report: PruningReport, drawn: Mapping[str, str]) -> list[str]:

@@ -8,21 +8,19 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass
 
-import psutil
 import torch
 
 from app.domain.job_result import JobResult, Sizes
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
-from app.domain.submission import JobSpec
-from app.errors import OutOfMemoryError
-from app.planning.machines import gigabytes
 from app.recipes.evaluation import EvaluationReport, GateReport, QualityGateError
 from app.recipes.pruning_report import REPORT_FILE, PruningReport, unpruned
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
+from app.recipes.search import SearchReport
 from workers.pipeline import sharing
+from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pipeline.context import Reporter, RunContext, interruptible
 from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.source import Dataset
@@ -41,7 +39,9 @@ from workers.pipeline.export import (
 )
 from workers.pipeline.reports.card import base_name, read_licence, write_card, write_page
 from workers.pipeline.reports.plots import plots, write_plots
+from workers.pipeline.run.out_of_memory import smaller
 from workers.pipeline.run.route import route
+from workers.pipeline.run.search import SparsitySearcher, Try
 from workers.pipeline.run.structure import take_out
 from workers.pipeline.sharing import measure_in_shards
 from workers.pipeline.sources import ModelFiles
@@ -58,12 +58,13 @@ from workers.pipeline.stages import (
     timed,
 )
 from workers.pruning.engine.prune import prune
-from workers.pruning.engine.report_builder import Progress
+from workers.pruning.engine.report_builder import Progress, ProgressListener
 from workers.pruning.memory import out_of_memory
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.families.registry import adapt
-from workers.pruning.models.layout.precision import find_device
+from workers.pruning.models.layout.replay import Batch
+from workers.pruning.resume import Checkpoints
 
 # Shares of a job's time at which the phases end; pruning is nearly all of it.
 LOADED, CALIBRATED, DENSE, PRUNED, EVALUATED, EXPORTED, VERIFIED = (
@@ -91,13 +92,7 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
     report = context.report
     source = fetch_model(context)
     context = settled(context, source)
-    # The copy that becomes the result is the one that is worked on.
-    interruptible(lambda: copy_checkpoint(source.directory, context.staging), report)
-    adapter = adapt(
-        load(context, source.directory),
-        split_qkv=recipe.split_qkv,
-        include_bridge=recipe.include_bridge,
-    )
+    adapter = _staged(context, source, recipe)
     report.progress(LOADED)
     data = read_records(context)
     batches = calibration_batches(context, adapter, data)
@@ -107,57 +102,135 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
             report.phase(Phase.EVALUATING)
             evaluation.before()
             report.progress(DENSE)
-        report.phase(Phase.PRUNING)
         known = sharing.read_statistics(context, source)
-        checkpoints = checkpoints_of(context, source, data)
-        *listeners, last = _listeners(report, recipe)
-        taken = None
-        if recipe.structure:
-            taken = take_out(
-                *(context, recipe, adapter, batches, data),
-                listeners=listeners,
-                checkpoints=checkpoints,
-            )
-            adapter = taken.adapter
-            if evaluation is not None:
-                evaluation.follow(adapter)
-        pruned = unpruned(recipe)
-        if recipe.zeroes:
-            with record_errors_of(context, adapter, data):
-                pruned = prune(
-                    adapter,
-                    recipe,
-                    batches,
-                    last,
-                    known.scores or measure_in_shards(context, adapter, source, batches),
-                    digests=known.digests,
-                    checkpoints=checkpoints,
-                )
-        if taken is not None:
-            told = {"structure": taken.report, "warnings": (*taken.warnings, *pruned.warnings)}
-            pruned = pruned.model_copy(update=told)
-        report.progress(PRUNED)
-        if evaluation is not None:
-            report.phase(Phase.EVALUATING)
-            pruned = pruned.model_copy(update={"evaluation": evaluation.after()})
-            _tell(report, pruned.evaluation)
-            report.progress(EVALUATED)
+        model = _Model(context, source, data, batches, evaluation, known, adapter)
+        pruned = _pruned(model, recipe, checkpoints_of(context, source, data))
+        _tell(report, pruned.evaluation)
     gate = pruned.evaluation.gate if pruned.evaluation else None
     result = _result(pruned)
     files_out: list[OutputFile] = []
     if _wanted(gate):
         if context.shared.keep:
             sharing.write_statistics(context.staging, source, pruned, known.digests)
-        sizes, files_out = _export(context, source, adapter, pruned, data)
+        sizes, files_out = _export(context, source, model.adapter, pruned, data)
         result = result.model_copy(update={"sizes": sizes})
-    return RunResult(timed(result, started), files_out, _refusal(gate))
+    return RunResult(timed(result, started), files_out, _refusal(gate, pruned.search))
 
 
-def _listeners(report: Reporter, recipe: Recipe) -> "Sequence[_BlockReporter]":
+def _staged(context: RunContext, source: ModelFiles, recipe: Recipe) -> Adapter:
+    """The dense model; the copy that becomes the result is the one that is worked on."""
+    interruptible(lambda: copy_checkpoint(source.directory, context.staging), context.report)
+    return adapt(
+        load(context, source.directory),
+        split_qkv=recipe.split_qkv,
+        include_bridge=recipe.include_bridge,
+    )
+
+
+def _pruned(model: "_Model", recipe: Recipe, checkpoints: DiskCheckpoints) -> PruningReport:
+    """Prune once, or as often as it takes to find the sparsity."""
+    search, gate = model.context.spec.search, model.context.spec.quality_gate
+    if search is None or gate is None:
+        return model.prune(recipe, checkpoints, Try(checkpoints, DENSE, EVALUATED))
+
+    def prune(each: Try) -> PruningReport:
+        return model.prune(recipe.model_copy(update={"sparsity": each.sparsity}), checkpoints, each)
+
+    share = (DENSE, EVALUATED)
+    return SparsitySearcher(search, gate, checkpoints, prune, share).run(model.context.report)
+
+
+@dataclass(slots=True)
+class _Model:
+    """A job's model, which can be pruned from its dense state more than once."""
+
+    context: RunContext
+    source: ModelFiles
+    data: Mapping[Purpose, Dataset]
+    batches: Sequence[Batch]
+    evaluation: Evaluation | None
+    known: sharing.Known
+    adapter: Adapter
+    dense: bool = True
+
+    def prune(self, recipe: Recipe, checkpoints: DiskCheckpoints, once: Try) -> PruningReport:
+        """Carry the recipe out and measure what came of it.
+
+        Args:
+            recipe: what to do.
+            checkpoints: of the job: the structure's, which is the same for every sparsity.
+            once: the time it takes, and checkpoints of this sparsity.
+        """
+        report = self.context.report
+        report.phase(Phase.PRUNING)
+        if not self.dense:
+            self._restore(recipe)
+        self.dense = False
+        # Measuring the pruned model takes a share of the time like that of the dense one.
+        end = once.begin + (once.end - once.begin) * (PRUNED - DENSE) / (EVALUATED - DENSE)
+        *listeners, last = _listeners(report, recipe, once.begin, end)
+        taken = None
+        if recipe.structure:
+            taken = take_out(
+                *(self.context, recipe, self.adapter, self.batches, self.data),
+                listeners=listeners,
+                checkpoints=checkpoints,
+            )
+            self._follow(taken.adapter)
+        pruned = unpruned(recipe)
+        if recipe.zeroes:
+            pruned = self._zero(recipe, last, once.checkpoints)
+        if taken is not None:
+            told = {"structure": taken.report, "warnings": (*taken.warnings, *pruned.warnings)}
+            pruned = pruned.model_copy(update=told)
+        report.progress(end)
+        return pruned.model_copy(update={"evaluation": once.evaluation or self._measured(once.end)})
+
+    def _zero(
+        self, recipe: Recipe, listener: ProgressListener, checkpoints: Checkpoints
+    ) -> PruningReport:
+        context, known = self.context, self.known
+        with record_errors_of(context, self.adapter, self.data):
+            pruned = prune(
+                self.adapter,
+                recipe,
+                self.batches,
+                listener,
+                known.scores or measure_in_shards(context, self.adapter, self.source, self.batches),
+                digests=known.digests,
+                checkpoints=checkpoints,
+            )
+        self.known = known.with_those_of(pruned)
+        return pruned
+
+    def _measured(self, progress: float) -> EvaluationReport | None:
+        if self.evaluation is None:
+            return None
+        self.context.report.phase(Phase.EVALUATING)
+        found = self.evaluation.after()
+        self.context.report.progress(progress)
+        return found
+
+    def _restore(self, recipe: Recipe) -> None:
+        """The dense model again: what was pruned lies in the staged files."""
+        shutil.rmtree(self.context.staging)
+        self.context.staging.mkdir()
+        self._follow(_staged(self.context, self.source, recipe))
+        gc.collect()
+
+    def _follow(self, adapter: Adapter) -> None:
+        self.adapter = adapter
+        if self.evaluation is not None:
+            self.evaluation.follow(adapter)
+
+
+def _listeners(
+    report: Reporter, recipe: Recipe, begin: float, end: float
+) -> "Sequence[_BlockReporter]":
     """One for each walk through the model, each with its part of the time; the last one prunes."""
     count = len(recipe.structure) + 1
-    width = (PRUNED - DENSE) / max(1, count if recipe.zeroes else count - 1)
-    return [_BlockReporter(report, DENSE + number * width, width) for number in range(count)]
+    width = (end - begin) / max(1, count if recipe.zeroes else count - 1)
+    return [_BlockReporter(report, begin + number * width, width) for number in range(count)]
 
 
 def _evaluation(
@@ -183,10 +256,17 @@ def _wanted(gate: GateReport | None) -> bool:
     return gate is None or gate.passed or gate.keep_artifacts
 
 
-def _refusal(gate: GateReport | None) -> QualityGateError | None:
+def _refusal(gate: GateReport | None, search: SearchReport | None) -> QualityGateError | None:
     if gate is None or gate.passed:
         return None
     kept = "its files were kept" if gate.keep_artifacts else "its files were not kept"
+    if search is not None:
+        least = search.tried[0]
+        return QualityGateError(
+            f"no sparsity is good enough: at {least.sparsity:g}, the least that was tried, "
+            f"{gate.metric} may be {least.at_worst:.4g} worse (upper end of its 95 % interval) "
+            f"and may get {gate.max_drop:g} worse; {kept}"
+        )
     return QualityGateError(
         f"{gate.metric} got {gate.drop:.4g} worse and may get {gate.max_drop:g} worse; {kept}"
     )
@@ -206,7 +286,7 @@ def _result(pruned: PruningReport) -> JobResult:
         modalities={name: tally.sparsity for name, tally in pruned.modalities.items()},
         warnings=pruned.warnings,
     )
-    told = {"evaluation": pruned.evaluation, "structure": pruned.structure}
+    told = {name: getattr(pruned, name) for name in ("evaluation", "structure", "search")}
     return found.model_copy(update={name: each for name, each in told.items() if each is not None})
 
 
@@ -281,60 +361,4 @@ def run_with_smaller_batches(context: RunContext) -> RunResult:
             if not out_of_memory(error):
                 raise
         # Here the exception is gone, and with it the frames that held the model.
-        context = _smaller(context)
-
-
-def _smaller(context: RunContext) -> RunContext:
-    """The run with less on the device, what the last try left cleared away.
-
-    Raises:
-        OutOfMemoryError: the batch is one record already.
-    """
-    device = find_device(context.spec.device, context.device)
-    used = _usage(device)
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    shutil.rmtree(context.staging)
-    context.staging.mkdir()
-    if device.type == "cuda" and context.roomy:
-        smaller, how = replace(context, roomy=False), "activations on the host"
-    else:
-        shutil.rmtree(context.checkpoints.directory, ignore_errors=True)  # of other batches
-        spec = halved(context.spec)
-        if spec is None:
-            raise OutOfMemoryError(
-                f"memory ran out on {device} with one record at a time: {used}; ask for a worker "
-                "with more memory, or for shorter records"
-            )
-        smaller, how = replace(context, spec=spec), f"batches of {_batches(spec)}"
-    told = f"memory ran out on {device}: {used}; starting again with {how}"
-    data = {"device": str(device), "batch_size": _batches(smaller.spec)}
-    context.report.event(NewEvent(EventType.WARNING, told, EventLevel.WARNING, data))
-    context.report.check()
-    return smaller
-
-
-def halved(spec: JobSpec) -> JobSpec | None:
-    """The job with half the batches; None where there is nothing to halve."""
-    if _batches(spec) <= 1:
-        return None
-    parts = {
-        name: part.model_copy(update={"batch_size": max(1, part.batch_size // 2)})
-        for name, part in (("calibration", spec.calibration), ("evaluation", spec.evaluation))
-        if part is not None
-    }
-    return spec.model_copy(update=parts)
-
-
-def _batches(spec: JobSpec) -> int:
-    return max((part.batch_size for part in (spec.calibration, spec.evaluation) if part), default=1)
-
-
-def _usage(device: torch.device) -> str:
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-    else:
-        memory = psutil.virtual_memory()
-        free, total = memory.available, memory.total
-    return f"{gigabytes(free)} of {gigabytes(total)} were free"
+        context = smaller(context)

@@ -40,6 +40,41 @@ def test_sparsity_is_needed_without_a_pattern():
     assert codes(error) == ["sparsity_missing"]
 
 
+JUDGED = {
+    "evaluation": {"set": "sentences"},
+    "quality_gate": {"metric": "similarity", "max_drop": 0.02},
+}
+
+
+def test_a_sparsity_may_be_looked_for_within_a_gate():
+    spec = resolve(request(sparsity="auto", **JUDGED))
+    assert spec.search is not None
+    assert spec.recipe.sparsity == spec.search.first == 0.5
+    assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert resolve(request(**JUDGED)).search is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({}, "sparsity_auto_without_gate"),
+        ({"evaluation": {"set": "sentences"}}, "sparsity_auto_without_gate"),
+        ({"pattern": "2:4", **JUDGED}, "sparsity_contradicts_pattern"),
+        ({"method": "depth", **JUDGED}, "weights_stay_dense"),
+    ],
+)
+def test_what_cannot_be_looked_for_is_refused(fields, code):
+    with pytest.raises(ValidationError) as error:
+        request(sparsity="auto", **fields)
+    assert codes(error) == [code]
+
+
+@pytest.mark.parametrize("word", ["Auto", "automatic", ""])
+def test_other_words_are_no_sparsity(word):
+    with pytest.raises(ValidationError):
+        request(sparsity=word)
+
+
 def test_a_pattern_implies_its_sparsity():
     recipe = resolve(request(sparsity=None, pattern="1:4")).recipe
     assert recipe.pattern == NM(n=1, m=4)

@@ -10,7 +10,7 @@ from app.domain.submission import JobRequest, resolve
 from app.errors import ModelRunError, OutOfMemoryError
 from tests.families import BY_NAME
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
-from workers.pipeline.run import run as run_module
+from workers.pipeline.run import out_of_memory
 from workers.pipeline.run.run import run_with_smaller_batches
 
 MESSAGES = {
@@ -98,13 +98,13 @@ def test_the_batch_is_halved_until_it_fits(context, error):
 
 
 def test_on_a_gpu_activations_leave_before_batches_are_halved(context, monkeypatch):
-    monkeypatch.setattr(run_module, "find_device", lambda *_: torch.device("cuda", 0))
-    monkeypatch.setattr(run_module, "_usage", lambda _device: "1.0 GB of 2.0 GB were free")
+    monkeypatch.setattr(out_of_memory, "find_device", lambda *_: torch.device("cuda", 0))
+    monkeypatch.setattr(out_of_memory, "_usage", lambda _device: "1.0 GB of 2.0 GB were free")
     context.checkpoints.directory.mkdir()
-    first = run_module._smaller(context)
+    first = out_of_memory.smaller(context)
     assert (first.roomy, first.spec.calibration.batch_size) == (False, 8)
     assert context.checkpoints.directory.exists(), "the result is the same bit by bit"
-    second = run_module._smaller(first)
+    second = out_of_memory.smaller(first)
     assert (second.roomy, second.spec.calibration.batch_size) == (False, 4)
     assert not context.checkpoints.directory.exists()
     told = [event.message for event in context.report.warnings]
