@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from app.api.document import openapi
 from app.db import projects
-from app.domain.projects import DEFAULT_PROJECT, Limits
+from app.domain.projects import DEFAULT_PROJECT, Limits, PageError
 from app.main import create_app
 from app.settings import Settings
 
@@ -84,8 +84,10 @@ def test_every_code_has_an_example_that_is_a_problem():
     shown = {}
     for answer in shared.values():
         shown |= answer["content"]["application/problem+json"]["examples"]
-    expected = own_codes() - WRAPPED
+    of_pages = {kind.code for kind in openapi.error_classes(PageError)}
+    expected = own_codes() - WRAPPED - of_pages
     assert expected <= set(shown), expected - set(shown)
+    assert not of_pages & set(shown)
     for code, example in shown.items():
         problem = openapi.Problem.model_validate(example["value"])
         assert problem.code == code
