@@ -4,13 +4,15 @@ A family names its architectures, its stacks of blocks with their modality, and 
 record becomes model inputs. Discovery of matrices, ties, file keys and batching is done here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from app.errors import UnsupportedArchitectureError
 from app.recipes.modality import Modality
@@ -178,7 +180,7 @@ class Adapter(RecordEncoder):
         """Run the model without a cache; what it draws at random is the same every time."""
         if "use_cache" in self.accepted:
             extra.setdefault("use_cache", False)
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
+        with _uncached(self.model), torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(0)
             return self.model(**batch, **extra)
 
@@ -215,6 +217,23 @@ class Adapter(RecordEncoder):
             source_mask=part.source_mask,
             guessed=part.guessed,
         )
+
+
+@contextmanager
+def _uncached(model: PreTrainedModel) -> Iterator[None]:
+    """Configurations ask for no cache; some classes make one that their arguments do not tell of.
+
+    Blocks that are handed a cache are taken for blocks that read what earlier ones left there.
+    """
+    configs = [each.config for each in model.modules() if isinstance(each, PreTrainedModel)]
+    asking = [config for config in configs if getattr(config, "use_cache", False)]
+    for config in asking:
+        config.use_cache = False
+    try:
+        yield
+    finally:
+        for config in asking:
+            config.use_cache = True
 
 
 def _walked(towers: Sequence[Tower]) -> tuple[Tower, ...]:

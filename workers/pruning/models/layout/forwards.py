@@ -176,13 +176,19 @@ class Recorder:
     def _check(self, call: Call) -> None:
         if not self.passes or len(self.passes[-1]) != call.index:
             raise NotDirectError
-        if call.hidden is not hidden_of(self._returned):
+        if not _same(call.hidden, hidden_of(self._returned)):
             raise NotDirectError
         if isinstance(self._returned, tuple):
             entries = {
                 id(v): i for i, v in enumerate(self._returned) if isinstance(v, Tensor) and i
             }
             call.links = {s: entries[id(v)] for s, v in call.slots() if id(v) in entries}
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are the same numbers in memory: one, or a view of all of it."""
+    layouts = ((t.data_ptr(), t.dtype, t.shape, t.stride()) for t in (one, other))
+    return one is other or next(layouts) == next(layouts)
 
 
 def have_own(passes: Sequence[Sequence[Call]]) -> bool:

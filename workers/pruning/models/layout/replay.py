@@ -44,13 +44,17 @@ class ReplayableModel(Protocol):
     """What replay needs of an adapter, which is built upon replay and so not imported here.
 
     Attributes:
-        forms: per tower, the form of a block's output where it holds hidden states and nothing
-            else that depends on the batch; filled while recording.
+        forms: what was learnt while recording: per tower, the form of a block's output where it
+            holds hidden states and nothing else that depends on the batch, and the like.
         memory: where tensors wait between blocks.
     """
 
     forms: dict[str, Any]
     memory: Memory
+
+    @property
+    def towers(self) -> Sequence[Tower]:
+        """In execution order."""
 
     def forward(self, batch: Batch) -> Any:
         """Run the whole model."""
@@ -289,9 +293,31 @@ class BatchRun:
         return found[0]
 
     def _forward(self, tower: Tower, forward: "StandIn") -> None:
-        """Run the model with the tower's blocks replaced and finished towers replayed."""
+        """Run the model with the tower's blocks replaced and finished towers replayed.
+
+        What a whole run has shown once holds for all batches: if nothing of this tower comes after
+        the last tower of all has begun, the run ends there.
+        """
+        last, forms = self.adapter.towers[-1], self.adapter.forms
+        asked = f"{tower.name}: over before {last.name}"
+        begun = late = False
+
+        def mine(index: int, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+            nonlocal late
+            late |= begun
+            return forward(index, original, args, kwargs)
+
+        def end(_index: int, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+            nonlocal begun
+            begun = True
+            if forms.get(asked):
+                raise Stop
+            return original(*args, **kwargs)
+
         with ExitStack() as stack:
-            stack.enter_context(blocks_replaced(tower, forward))
+            stack.enter_context(blocks_replaced(tower, mine))
+            if last.name != tower.name:
+                stack.enter_context(blocks_replaced(last, end))
             for name, kept in self._finished.items():
                 if name != tower.name:
                     replayer = Replayer(self.adapter.memory.back(kept))
@@ -300,6 +326,7 @@ class BatchRun:
                 self.adapter.forward(self.batch)
             except Stop:
                 return
+        forms.setdefault(asked, begun and not late)
 
 
 def _flat(outputs: Mapping[int, Any]) -> dict[str, Tensor] | None:

@@ -129,8 +129,8 @@ class SharedToy(Toy):
 
 
 class ReplayableModel:
-    def __init__(self, model):
-        self.model, self.forms, self.memory = model, {}, Memory()
+    def __init__(self, model, *towers):
+        self.model, self.forms, self.memory, self.towers = model, {}, Memory(), towers
 
     def forward(self, batch):
         return self.model(batch["x"])
@@ -143,6 +143,10 @@ def shifted(hidden, index):
     return hidden + index
 
 
+def sliced(hidden, _index):
+    return hidden[:, slice(0, None), :]
+
+
 def doubled_width(hidden, index):
     return torch.cat([hidden, hidden], -1) if index else hidden
 
@@ -151,6 +155,7 @@ TOYS = {
     "plain": lambda: Toy([Plain() for _ in range(3)]),
     "named outputs": lambda: Toy([Named() for _ in range(3)]),
     "added to between blocks": lambda: Toy([Plain() for _ in range(3)], shifted),
+    "sliced between blocks, and nothing lost": lambda: Toy([Plain() for _ in range(3)], sliced),
     "reshaped between blocks": lambda: Toy([Plain(), Plain(8), Plain(8)], doubled_width),
     "narrowing blocks": lambda: Toy([Plain(4, 3), Plain(3, 2), Plain(2, 1)]),
     "two streams": lambda: TwoStreamToy([TwoStreams() for _ in range(3)]),
@@ -169,7 +174,7 @@ def test_the_model_is_reproduced_and_changes_are_handed_on(name, passes):
         passes = model.passes
     blocks = tuple(Block(str(i), block, ()) for i, block in enumerate(model.layers))
     tower = Tower("layers", Modality.LANGUAGE, blocks, passes=passes)
-    runner = ReplayableModel(model)
+    runner = ReplayableModel(model, tower)
     for seed in range(2):  # the second batch uses what the first taught
         x = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(seed))
         for change in (False, True):
@@ -190,12 +195,19 @@ def test_the_model_is_reproduced_and_changes_are_handed_on(name, passes):
             assert torch.equal(hidden_of(output), expected)
 
 
+def test_a_view_of_all_of_the_hidden_states_is_those(monkeypatch):
+    """Gemma 4 slices them, mostly by nothing: no block is asked of the model's own code."""
+    monkeypatch.delattr(BatchRun, "fetch")
+    test_the_model_is_reproduced_and_changes_are_handed_on(
+        "sliced between blocks, and nothing lost", None
+    )
+
+
 def test_a_walk_with_a_shared_store_is_not_taken_up_in_the_middle():
     model = SharedToy([Filling(), Reading(), Reading()])
     blocks = tuple(Block(str(i), block, ()) for i, block in enumerate(model.layers))
-    (step,) = BatchRun(ReplayableModel(model), {"x": torch.randn(1, 2, 4)}).enter(
-        Tower("layers", Modality.LANGUAGE, blocks, passes=1)
-    )
+    tower = Tower("layers", Modality.LANGUAGE, blocks, passes=1)
+    (step,) = BatchRun(ReplayableModel(model, tower), {"x": torch.randn(1, 2, 4)}).enter(tower)
     assert step.state() is None
 
 
@@ -210,13 +222,43 @@ def test_several_passes_are_told_apart():
             return self.model(batch["x"]), self.model(-batch["x"])
 
     x = torch.randn(2, 3, 4)
-    first, second = BatchRun(Twice(model), {"x": x}).enter(tower)
+    first, second = BatchRun(Twice(model, tower), {"x": x}).enter(tower)
     assert torch.equal(first.inputs(0)[0][0], x)
     assert torch.equal(second.inputs(0)[0][0], -x)
 
 
-def test_a_tower_the_batch_does_not_reach_has_no_passes():
+def tower_of(toy, name, **options):
+    blocks = tuple(Block(f"{name}.{i}", block, ()) for i, block in enumerate(toy.layers))
+    return Tower(name, Modality.TEXT, blocks, **options)
+
+
+def runs_of(toy):
+    runs = []
+    toy.layers[-1].linear.register_forward_hook(lambda *_: runs.append(1))
+    return runs
+
+
+def test_a_tower_the_batch_does_not_reach_has_no_passes_and_is_looked_for_once():
     model, other = Toy([Plain(), Plain()]), Toy([Plain(), Plain()])
-    blocks = tuple(Block(str(i), block, ()) for i, block in enumerate(other.layers))
-    tower = Tower("layers", Modality.TEXT, blocks)
-    assert BatchRun(ReplayableModel(model), {"x": torch.randn(1, 2, 4)}).enter(tower) == []
+    tower = tower_of(other, "other")
+    runner, runs = ReplayableModel(model, tower, tower_of(model, "model")), runs_of(model)
+    for _ in range(3):
+        assert BatchRun(runner, {"x": torch.randn(1, 2, 4)}).enter(tower) == []
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_model_is_run_to_its_end_only_where_a_tower_is_called_late(again):
+    first, last = Toy([Plain(), Plain()]), Toy([Plain(), Plain()])
+    tower, runs = tower_of(first, "first"), runs_of(last)
+
+    class Both(ReplayableModel):
+        def forward(self, batch):
+            x = last(first(batch["x"]))
+            return first(x) if again else x
+
+    runner = Both(None, tower, tower_of(last, "last"))
+    x = torch.randn(2, 3, 4)
+    found = [len(BatchRun(runner, {"x": x}).enter(tower)) for _ in range(4)]
+    assert found == [1 + again] * 4
+    assert len(runs) == (4 if again else 1)
