@@ -1,4 +1,4 @@
-"""Models without an adapter of their own: what the generic one is tried on."""
+"""Models that are not tried with every method: most of them what the generic adapter is for."""
 
 from pathlib import Path
 from typing import Any

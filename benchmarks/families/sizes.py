@@ -262,8 +262,16 @@ CHANGES: dict[str, dict[str, Any]] = {
             "window_size": 4,
         },
     ),
+    "Qwen3VLForConditionalGeneration": {"vision_config.deepstack_visual_indexes": [0]},
+    "Qwen3VLMoeForConditionalGeneration": {"vision_config.deepstack_visual_indexes": [0]},
     "Gemma3ForConditionalGeneration": {"mm_tokens_per_image": 4},
     "T5Gemma2ForConditionalGeneration": {"encoder.mm_tokens_per_image": 4},
+    "Gemma3nForConditionalGeneration": {  # words of other senses begin behind those of the text
+        **_in("text_config", GEMMA3N),
+        **_in("vision_config", {"vocab_offset": 192, "hidden_size": 32, "vocab_size": 16}),
+        **_in("audio_config", {"vocab_offset": 208, "hidden_size": 32, "vocab_size": 16}),
+        "vision_soft_tokens_per_image": 16,
+    },
     "Gemma4ForConditionalGeneration": {
         **_in("text_config", GEMMA4),
         "vision_config": "Gemma4VisionConfig",

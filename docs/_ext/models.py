@@ -17,25 +17,6 @@ _TITLES = {
     "vision": "Images",
 }
 _FED = {"image-text-to-text"}
-# Families that an adapter of their own was considered for.
-_CONSIDERED = (
-    *("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
-    *("Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration"),
-    *("Gemma3ForConditionalGeneration", "Gemma3nForConditionalGeneration"),
-    *("Gemma4ForConditionalGeneration", "InternVLForConditionalGeneration"),
-    *("Glm4vForConditionalGeneration", "Glm4vMoeForConditionalGeneration"),
-    *("Glm46VForConditionalGeneration", "Mistral3ForConditionalGeneration"),
-    *("LlavaOnevisionForConditionalGeneration", "Florence2ForConditionalGeneration"),
-    *("Llama4ForConditionalGeneration", "Kimi_K25ForConditionalGeneration"),
-    *("Molmo2ForConditionalGeneration", "Lfm2VlForConditionalGeneration"),
-)
-_GENERIC = """\
-## What the generic adapter finds
-
-For these families an adapter of their own would say what the generic one finds: the parts below, with the
-inputs of every block equal to those of plain hooks, modalities that hold when pixels and words are changed,
-ECoFLaP's gradients of the training loss, and prompts by the processor's own chat template. It costs a run
-of the vision tower more for each batch, and the warning that parts were told by names."""
 _HEAD = """\
 # Models
 
@@ -53,8 +34,10 @@ recorded and from the code.
   same weights and statistics. SparseGPT is tried with `2:4`, the others unstructured; [which pattern is for
   which method](methods.md).
 - **parts**: what `sparsity` may be given for; a bridge (projector, Q-Former) is pruned with `include_bridge`.
-- **adapter**: the family's own, or `generic`, which finds the parts by the names of the modules and by
-  what their classes say they read; a job says so in its warnings. Where three forwards of a batch are cheap
+- **adapter**: the family's own, which says where the parts are and what reads them, so that every part
+  runs once for each calibration batch; or `generic`, which finds the parts by the names of the modules and
+  by what their classes say they read, and runs the vision tower again for the parts after it; a job says
+  so in its warnings. Where three forwards of a batch are cheap
   (parameters x tokens up to 10^11: a few hundred million parameters, never a 7B), a job also changes pixels
   and words, looks which parts notice, and warns where that is not what a part is called.
 - **processor**: whether records of images and texts feed it on a default install; "with `vision`" where
@@ -94,8 +77,6 @@ def page(known: Mapping[str, Result] | None = None) -> str:
         parts += [f"## {_TITLES[kind]}", _table(results, fed if kind in _FED else None)]
         if odd := [result for result in results if not record.passes(result)]:
             parts.append("\n".join(f"- `{each['name']}`: {record.told(each)}" for each in odd))
-    considered = [known[name] for name in _CONSIDERED if name not in known_adapters()]
-    parts += [_GENERIC, _found(considered)]
     parts.append("## No PAR, and why")
     parts.append("\n".join(f"- `{name}`: {why}." for name, why in sorted(REASONS.items())))
     if others := sorted(known_adapters().keys() - known.keys()):
@@ -112,18 +93,6 @@ def _table(results: Iterable[Result], fed: Mapping[str, Result] | None) -> str:
         for line, result in zip(lines, results, strict=True):
             line.append(_processor(fed[result["type"]]))
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
-
-
-def _found(results: Iterable[Result]) -> str:
-    """What each consists of, and which of the checks behind it hold."""
-    head = ["class", "parts", "bridges", "inputs", "modalities", "loss"]
-    lines = [head, ["---"] * len(head)]
-    for each in results:
-        towers = [f"`{name}` {tower[0]}" for name, tower in each.get("towers", {}).items()]
-        bridges = [f"`{name}`" for name in each.get("bridges", ())]
-        held = [each["checks"].get(c, "not tried") for c in ("statistics", "modalities", "ecoflap")]
-        lines.append([f"`{each['name']}`", ", ".join(towers), ", ".join(bridges), *held])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _processor(result: Result) -> str:

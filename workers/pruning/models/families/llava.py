@@ -13,6 +13,15 @@ _VISION = TowerSpec("model.vision_tower*encoder.layers", Modality.VISION)
 _LANGUAGE = TowerSpec("model.language_model.layers", Modality.LANGUAGE, mask="attention_mask")
 
 
+def feature_blocks(states: int | Sequence[int]) -> list[int]:
+    """Blocks whose outputs the hidden states of those numbers are; negative from the end.
+
+    Hidden state 0 is the embedding, so state k is the output of block k - 1.
+    """
+    numbers = {states} if isinstance(states, int) else set(states)
+    return sorted(number - 1 if number > 0 else number for number in numbers - {0})
+
+
 class LlavaAdapter(Adapter):
     """Image features come from the layers `vision_feature_layer` names, often not the last."""
 
@@ -21,12 +30,9 @@ class LlavaAdapter(Adapter):
 
     def declare(self) -> Sequence[TowerSpec]:
         """The vision tower feeds the projector from the configured layers."""
-        layers = self.loaded.config.vision_feature_layer
-        states = [layers] if isinstance(layers, int) else list(layers)
-        # Hidden state 0 is the embedding, so state k is the output of block k - 1.
-        blocks = {state - 1 if state >= 0 else state for state in states} - {-1}
         vision, *others = self.tower_specs
-        return [replace(vision, feeds=(-1, *sorted(blocks))), *others]
+        blocks = feature_blocks(self.loaded.config.vision_feature_layer)
+        return [replace(vision, feeds=(-1, *blocks)), *others]
 
 
 class PaliGemmaAdapter(Adapter):

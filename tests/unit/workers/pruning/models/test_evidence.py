@@ -17,7 +17,7 @@ from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.generic import GenericAdapter
 from workers.pruning.models.loading import load_model
 
-VISION, LANGUAGE = "model.vision_tower.encoder.layer", "model.language_model.layers"
+VISION, LANGUAGE = "model.vision_tower.encoder.layers", "model.language_model.layers"
 WHISPER = "WhisperForConditionalGeneration"
 
 
@@ -28,8 +28,8 @@ def made(name, directory):
 
 
 @pytest.fixture(scope="module")
-def internvl(tmp_path_factory):
-    return made("InternVLForConditionalGeneration", tmp_path_factory.mktemp("internvl"))
+def aya(tmp_path_factory):
+    return made("AyaVisionForConditionalGeneration", tmp_path_factory.mktemp("aya"))
 
 
 def told(loaded, batches):
@@ -37,8 +37,8 @@ def told(loaded, batches):
         return list(evidence.disagreements(adapt(loaded), batches[0]))
 
 
-def test_parts_that_are_what_they_are_called(internvl, tmp_path):
-    assert told(*internvl) == []
+def test_parts_that_are_what_they_are_called(aya, tmp_path):
+    assert told(*aya) == []
     for name in (WHISPER, "Inkling2ForConditionalGeneration"):  # sounds; tensors without numbers
         assert told(*made(name, tmp_path / name)) == []
 
@@ -50,20 +50,20 @@ def test_parts_that_are_what_they_are_called(internvl, tmp_path):
         ({LANGUAGE: Modality.VISION}, f"{LANGUAGE} is taken for vision .*on images and words;"),
     ],
 )
-def test_parts_that_are_not_stand_in_the_report(internvl, monkeypatch, called, words):
+def test_parts_that_are_not_stand_in_the_report(aya, monkeypatch, called, words):
     own = GenericAdapter._modality
     monkeypatch.setattr(
         GenericAdapter, "_modality", lambda self, path, _: called.get(path) or own(self, path, _)
     )
-    loaded, batches = internvl
+    loaded, batches = aya
     [sentence] = told(loaded, batches)
     recipe = build_recipe("wanda", {}, "unstructured", sparsity=0.5)
     assert sentence in prune(adapt(loaded), recipe, batches).warnings
     assert re.match(words, sentence)
 
 
-def test_large_models_are_not_asked(internvl, monkeypatch):
-    loaded, batches = internvl
+def test_large_models_are_not_asked(aya, monkeypatch):
+    loaded, batches = aya
     monkeypatch.setattr(evidence, "MOST", 1000)
     monkeypatch.setattr(evidence, "_seen", lambda *_: pytest.fail("it ran"))
     assert told(loaded, batches) == []
