@@ -242,7 +242,7 @@ def _directory(path: str, allowed: Sequence[Path]) -> Path:
 
 def _known(path: str, roots: Sequence[Path]) -> str:
     """Which models there are, those of a similar name first."""
-    names = sorted({name for root in roots for name in _models(root, roots)})
+    names = sorted({name for root in roots for name in models_in(root, roots)})
     if not names:
         return "the directories that models may come from hold none"
     near = get_close_matches(path, names, n=1, cutoff=0.5)
@@ -252,7 +252,7 @@ def _known(path: str, roots: Sequence[Path]) -> str:
     return f"{hint}there are {', '.join(told[:_TOLD])}{more}"
 
 
-def _models(root: Path, roots: Sequence[Path]) -> Iterator[str]:
+def models_in(root: Path, roots: Sequence[Path]) -> Iterator[str]:
     """Directories with a configuration, in the root or one below it (organisation/name)."""
     for place in ("*", "*/*"):
         for file in islice(root.glob(f"{place}/{CONFIG_FILE}"), _SOUGHT):

@@ -335,7 +335,13 @@ class _BlockReporter:
     def __call__(self, progress: Progress) -> None:
         _warn(self._report, progress.warnings)
         message = f"{progress.phase} {progress.block}"
-        data = {"block": progress.block, "done": progress.done, "total": progress.total}
+        data = {
+            "block": progress.block,
+            "phase": progress.phase,
+            "modality": progress.modality,
+            "done": progress.done,
+            "total": progress.total,
+        }
         self._report.event(NewEvent(EventType.BLOCK, message, data=data))
         share = self._begin + self._width * progress.done / max(progress.total, 1)
         self._report.progress(share)
