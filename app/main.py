@@ -33,8 +33,7 @@ from app.api.reports import router as reports
 from app.api.sweeps import router as sweeps
 from app.api.webhooks import router as webhooks
 from app.api.workers import router as workers
-from app.console import job, new_job, sign_in, static
-from app.console import jobs as job_pages
+from app.console.routes import ROUTERS as PAGES
 from app.console.sessions import Sessions, signing_key
 from app.db.engine import make_engine
 from app.db.outbox import Announcer
@@ -140,7 +139,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         *(projects.key_router, projects.router, documentation.router),
         *(artifacts.packed_router, models.router, models.publication_router, reports.router),
         *(sweeps.router, plans.router, workers.router, webhooks.router),
-        *(static.router, sign_in.router, job_pages.router, job.router, new_job.router),
+        *PAGES,
         hub.router,  # its paths begin with names of any kind, so they are tried last
     )
     for router in routers:

@@ -5,7 +5,7 @@ import json
 import pytest
 from sqlalchemy import text
 
-from app.console import jobs
+from app.console.routes import jobs
 from app.domain.projects import Scope
 
 JOBS = "/console/jobs"

@@ -1,0 +1,84 @@
+"use strict";
+// Quality against sparsity: a line and intervals a method, the dense model, the gate.
+(() => {
+  const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#b5568b", "#b07d00", "#3b93c4", "#7a7a7a"];
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  function whiskers(series) {
+    return (plot) => {
+      const { ctx } = plot;
+      ctx.save();
+      ctx.setLineDash([]);
+      ctx.lineWidth = 1.5 * devicePixelRatio;
+      series.forEach((each, place) => {
+        if (!plot.series[place + 1].show) return;
+        ctx.strokeStyle = COLOURS[place];
+        for (const [x, , low, high] of each.points) {
+          const at = plot.valToPos(100 * x, "x", true);
+          ctx.beginPath();
+          ctx.moveTo(at, plot.valToPos(low, "y", true));
+          ctx.lineTo(at, plot.valToPos(high, "y", true));
+          ctx.stroke();
+        }
+      });
+      ctx.restore();
+    };
+  }
+
+  function draw(place) {
+    const told = JSON.parse(place.dataset.plot);
+    const xs = [...new Set(told.series.flatMap((each) => each.points.map((p) => p[0])))].sort((a, b) => a - b);
+    const rows = told.series.map((each) => {
+      const values = new Map(each.points.map((p) => [p[0], p[1]]));
+      return xs.map((x) => values.get(x) ?? null);
+    });
+    const edges = xs.length === 1 ? [xs[0] - 0.05, xs[0] + 0.05] : [xs[0], xs[xs.length - 1]];
+    const room = 0.06 * (edges[1] - edges[0]);
+    const figures = told.series.flatMap((each) => each.points.flatMap((p) => [p[2], p[3]]));
+    if (told.dense) figures.push(told.dense[1], told.dense[2]);
+    if (told.gate !== null) figures.push(told.gate);
+    const low = Math.min(...figures), high = Math.max(...figures), more = 0.06 * (high - low || 1);
+    const ink = css("--muted"), line = css("--line"), strong = css("--ink");
+    const level = (label, value, dash) => ({
+      series: { label, stroke: strong, width: 1.5, dash, points: { show: false } },
+      values: xs.map(() => value),
+    });
+    const levels = [];
+    if (told.dense) levels.push(level("dense model", told.dense[0], []));
+    if (told.gate !== null) levels.push(level("quality gate", told.gate, [6, 4]));
+    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line }, font: "12px system-ui, sans-serif" };
+    place.textContent = "";
+    new uPlot(
+      {
+        legend: { live: false },
+        width: place.clientWidth,
+        height: Math.min(380, Math.max(260, place.clientWidth / 2.4)),
+        scales: {
+          x: { time: false, range: [100 * (edges[0] - room), 100 * (edges[1] + room)] },
+          y: { range: [low - more, high + more] },
+        },
+        series: [
+          {},
+          ...told.series.map((each, number) => ({
+            label: each.name, stroke: COLOURS[number], width: 2, spanGaps: true,
+            points: { show: true, size: 8, fill: COLOURS[number] },
+          })),
+          ...levels.map((each) => each.series),
+        ],
+        axes: [
+          { ...axis, label: "Zero weights in the pruned matrices, %", labelFont: axis.font },
+          { ...axis, label: `${told.metric} (${told.better})`, labelFont: axis.font, size: 64 },
+        ],
+        hooks: { draw: [whiskers(told.series)] },
+      },
+      [xs.map((x) => 100 * x), ...rows, ...levels.map((each) => each.values)],
+      place,
+    );
+  }
+
+  const drawAll = () => document.querySelectorAll("[data-plot]").forEach(draw);
+  document.addEventListener("DOMContentLoaded", drawAll);
+  document.addEventListener("htmx:afterSettle", drawAll);
+  let waiting;
+  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(drawAll, 150); });
+})();

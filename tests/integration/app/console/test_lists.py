@@ -1,0 +1,140 @@
+"""Sweeps, data sets, models, webhooks, workers, the project: what is listed, and to whom."""
+
+import html
+import json
+import re
+
+import pytest
+
+from app.db import webhooks as stored_webhooks
+from app.db import workers as stored_workers
+from app.domain.projects import DEFAULT_PROJECT, Scope
+from app.domain.webhooks import WebhookEvent
+from app.planning.machines import Machine
+from app.storage.local import LocalStore
+from tests.integration.app.console.test_jobs import RESULT
+
+READ = ("sweeps", "datasets", "models", "workers", "project")
+SWEEP = {
+    "model": "tiny",
+    "methods": [{"method": "magnitude"}, {"method": "random"}],
+    "sparsities": [0.5],
+    "evaluation": {"set": "sentences"},
+    "objective": {"metric": "accuracy", "max_drop": 0.2},
+}
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("sweeps", "No sweeps yet"),
+        ("datasets", "No uploads yet"),
+        ("models", "No models yet"),
+        ("webhooks", "No webhooks yet"),
+        ("workers", "No worker has started yet"),
+    ],
+)
+def test_an_empty_list_says_what_to_do(person, page, told):
+    assert told in person.get(f"/console/{page}").text
+
+
+def test_a_sweep_side_by_side(person, client, worker, settings):
+    sweep = client.post("/v1/sweeps", json=SWEEP).json()["id"]
+    page = person.get(f"/console/sweeps/{sweep}").text
+    assert 'hx-trigger="every 5s"' in page
+    assert "2 queued" in page
+    job = worker.claim()
+    store = LocalStore(settings.storage.dir)
+    (store.stage(job.id, job.attempt) / "config.json").write_text("{}")
+    files = store.describe(job.id, job.attempt)
+    store.publish(job.id, job.attempt)
+    worker.succeed(job, files, RESULT)
+    worker.succeed(worker.claim(), result={"sparsity": 0.5})
+    assert sweep in person.get("/console/sweeps").text
+    page = person.get(f"/console/sweeps/{sweep}").text
+    told = json.loads(html.unescape(re.search(r'data-plot="([^"]*)"', page)[1]))
+    assert told["series"] == [{"name": job.method, "points": [[0.6, 0.71, 0.66, 0.76]]}]
+    assert told["dense"] == [0.8, 0.75, 0.85]
+    assert told["better"] == "higher is better"
+    assert "hx-trigger" not in page
+    assert "0.66 to 0.76" in page
+    person.send(f"/console/sweeps/{sweep}/publish", {"name": "../x"}, 422)
+    answer = person.send(f"/console/sweeps/{sweep}/publish", {"name": "captioner"})
+    assert job.id in person.get(answer.headers["location"]).text
+    assert "captioner" in person.get("/console/models").text
+    person.send(f"/console/sweeps/{sweep}/cancel", status=409)
+
+
+def test_data_sets(person, client):
+    rows = '{"text": "a"}\n{"text": "b"}\n'
+    head = {"content-type": "application/jsonl"}
+    made = client.post("/v1/datasets", content=rows, headers=head).json()["id"]
+    page = person.get("/console/datasets").text
+    assert made in page
+    assert "scene-captions" in page
+
+
+def test_workers(person, engine):
+    machine = Machine("gpu", 1 << 34, 8, "cuda", 2, 80 * 10**9, 41_200.0, 1.2e9, ("timm",))
+    with engine.begin() as connection:
+        stored_workers.put(connection, machine)
+    page = person.get("/console/workers").text
+    assert "2 GPUs, 80 GB each" in page
+    assert "alive" in page
+
+
+@pytest.fixture
+def endpoint(engine):
+    with engine.begin() as connection:
+        return stored_webhooks.create(
+            connection,
+            DEFAULT_PROJECT,
+            url="https://example.org/<b>",
+            secret="whsec_" + "0" * 32,
+            events=[WebhookEvent.SUCCEEDED],
+        )
+
+
+def test_webhooks_with_their_deliveries(person, client, endpoint, worker):
+    page = person.get("/console/webhooks").text
+    assert "https://example.org/&lt;b&gt;" in page
+    assert "whsec_" not in page
+    here = f"/console/webhooks/{endpoint.id}"
+    assert "Nothing was sent yet" in person.get(here).text
+    client.post("/v1/jobs", json={"model": "tiny", "method": "magnitude", "sparsity": 0.5})
+    worker.succeed(worker.claim())
+    page = person.get(here).text
+    assert "job.succeeded" in page
+    replay = re.search(r'action="(/console/webhooks/[^"]*/replay)"', page)[1]
+    assert person.send(replay).headers["location"] == here
+
+
+def test_the_project_with_its_keys_and_changes(person, secret, client):
+    client.post("/v1/jobs", json={"model": "tiny", "method": "magnitude", "sparsity": 0.5})
+    page = person.get("/console/project").text
+    assert f"{secret[0].id}</code> · this session" in page
+    assert "job.submit" in page
+    assert secret[1] not in page
+
+
+@pytest.mark.parametrize("scope", [Scope.READ, Scope.SUBMIT])
+def test_keys_and_webhooks_are_for_admins(stranger, key_of, endpoint, scope):
+    page = stranger.sign_in(key_of(scope)).get("/console/project").text
+    assert "API keys" not in page
+    assert 'href="/console/webhooks"' not in page
+    for path in ("", f"/{endpoint.id}"):
+        stranger.get(f"/console/webhooks{path}", 403)
+    stranger.send(f"/console/webhooks/{endpoint.id}/deliveries/x/replay", status=403)
+    for page in READ:
+        stranger.get(f"/console/{page}")
+
+
+def test_another_project_sees_nothing(stranger, key_of, client, endpoint):
+    sweep = client.post("/v1/sweeps", json=SWEEP).json()["id"]
+    other = stranger.sign_in(key_of(Scope.ADMIN, "other"))
+    assert sweep not in other.get("/console/sweeps").text
+    assert endpoint.id not in other.get("/console/webhooks").text
+    for path in (f"sweeps/{sweep}", f"webhooks/{endpoint.id}", "models/captioner"):
+        other.get(f"/console/{path}", 404)
+    other.send(f"/console/sweeps/{sweep}/publish", {"name": "x"}, 404)
+    other.send(f"/console/sweeps/{sweep}/cancel", status=404)
