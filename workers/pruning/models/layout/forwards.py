@@ -95,13 +95,23 @@ def hidden_of(output: Any) -> Tensor:
 
 @dataclass(slots=True)
 class Call:
-    """What one block was called with; hidden states are taken out once known to be handed on."""
+    """What one block was called with; hidden states are taken out once known to be handed on.
+
+    Attributes:
+        index: of the block.
+        args: as given.
+        kwargs: as given.
+        slot: where hidden states are among them.
+        links: slots of further entries of the output of the block before it.
+        changed: the model's own code has put other hidden states in the place of that output.
+    """
 
     index: int
     args: Args
     kwargs: Kwargs
     slot: Slot
-    links: dict[Slot, int] = field(default_factory=dict)  # entry of the previous block's output
+    links: dict[Slot, int] = field(default_factory=dict)
+    changed: bool = False
 
     @property
     def hidden(self) -> Tensor:
@@ -134,15 +144,24 @@ class Recorder:
         tower: the tower.
         forms: of the outputs of its blocks, by the tower's name; filled.
         shift: added by every block to its hidden states.
+        fixed: what a block returns in each pass instead of these, by its index.
     """
 
-    def __init__(self, tower: Tower, forms: dict[str, Any], shift: float = 0.0) -> None:
+    def __init__(
+        self,
+        tower: Tower,
+        forms: dict[str, Any],
+        shift: float = 0.0,
+        fixed: Mapping[int, Sequence[Tensor]] | None = None,
+    ) -> None:
         self._tower = tower
         self._shift = shift
+        self._fixed = fixed or {}
         self._last = len(tower.blocks) - 1
         self._forms = forms
         self._form = forms.get(tower.name)
         self._returned: Any = None
+        self._version = 0
         self.passes: list[list[Call]] = []
 
     def forward(self, index: int, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -161,6 +180,9 @@ class Recorder:
             args, kwargs = with_own_cache(args, kwargs)
             self._learn(original(*args, **kwargs), call.hidden)
         hidden = call.hidden + self._shift if self._shift else call.hidden
+        if index in self._fixed:
+            hidden = self._fixed[index][len(self.passes) - 1]
+        self._version = hidden._version  # noqa: SLF001 - torch counts changes in place here
         self._returned = with_hidden(self._form, hidden)
         return self._returned
 
@@ -176,7 +198,10 @@ class Recorder:
     def _check(self, call: Call) -> None:
         if not self.passes or len(self.passes[-1]) != call.index:
             raise NotDirectError
-        if not _same(call.hidden, hidden_of(self._returned)):
+        returned = hidden_of(self._returned)
+        call.changed = not _same(call.hidden, returned)
+        in_place = returned._version != self._version  # noqa: SLF001 - the same
+        if in_place or (call.changed and not _alike(call.hidden, returned)):
             raise NotDirectError
         if isinstance(self._returned, tuple):
             entries = {
@@ -189,6 +214,10 @@ def _same(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors are the same numbers in memory: one, or a view of all of it."""
     layouts = ((t.data_ptr(), t.dtype, t.shape, t.stride()) for t in (one, other))
     return one is other or next(layouts) == next(layouts)
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
 def have_own(passes: Sequence[Sequence[Call]]) -> bool:
@@ -266,6 +295,34 @@ def with_hidden(like: Any, hidden: Tensor) -> Any:
         first = next(iter(like))
         return type(like)(**{**like, first: hidden})
     return type(like)((hidden, *like[1:]))
+
+
+def flat(outputs: Mapping[int, Any]) -> dict[str, Tensor] | None:
+    """Outputs of blocks as named tensors: `kept.<block>.<entries of its tuple>.<entry>`."""
+    found: dict[str, Tensor] = {}
+    for index, output in outputs.items():
+        entries = output if type(output) is tuple else (output,)
+        if not all(entry is None or isinstance(entry, Tensor) for entry in entries):
+            return None
+        size = len(output) if type(output) is tuple else 0
+        tensors = {at: entry for at, entry in enumerate(entries) if entry is not None}
+        found |= {f"kept.{index}.{size}.{at}": entry for at, entry in tensors.items()}
+    return found
+
+
+def nested(tensors: Mapping[str, Tensor]) -> dict[int, Any]:
+    """What `flat` was given."""
+    outputs: dict[int, Any] = {}
+    for key, value in tensors.items():
+        kind, *numbers = key.split(".")
+        if kind == "kept":
+            index, size, at = map(int, numbers)
+            if size == 0:
+                outputs[index] = value
+            else:
+                before = outputs.get(index, (None,) * size)
+                outputs[index] = (*before[:at], value, *before[at + 1 :])
+    return outputs
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 Entering a tower runs the model once with the tower's blocks replaced by recorders that hand their
 input on. That captures what the model's own code passes to every block (masks per layer type,
 rotary embeddings, encoder states) at the price of the embeddings alone. From then on each block is
-called directly; only hidden states move. Where a model changes hidden states between its blocks
-(or changes their shape), the recording notices, and each step is fetched from the model's own
-code instead.
+called directly; only hidden states move. Where a model changes hidden states between two blocks,
+the recording notices, and they are fetched there from the model's own code; where it changes their
+shape, or blocks read more than the one before them, every step is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from workers.pruning.memory import Memory, out_of_memory
 from workers.pruning.models.layout.forwards import (
@@ -28,8 +29,10 @@ from workers.pruning.models.layout.forwards import (
     blocks_replaced,
     call_of,
     differ,
+    flat,
     have_own,
     hidden_of,
+    nested,
     shares,
     with_hidden,
     with_own_cache,
@@ -38,6 +41,7 @@ from workers.pruning.models.layout.padding import guessed_mask
 from workers.pruning.models.layout.structure import Tower
 
 Batch = Mapping[str, Tensor]
+_MOST_CHANGES = 8  # each is asked for once, at the price of the embeddings
 
 
 class ReplayableModel(Protocol):
@@ -136,7 +140,7 @@ class TowerPass:
             return None  # later blocks read what earlier ones have put there
         links = {entry for call in self._calls.values() for entry in call.links.values()}
         found = {"hidden": self._hidden} | {f"link.{at}": self._output[at] for at in links}
-        outputs = _flat(self.kept)
+        outputs = flat(self.kept)
         return None if outputs is None else found | outputs
 
     def resume(self, index: int, state: Mapping[str, Tensor]) -> None:
@@ -145,7 +149,7 @@ class TowerPass:
         self._hidden = self._memory.keep(state["hidden"])
         links = {name: value for name, value in state.items() if name.startswith("link.")}
         self._output = {int(name[5:]): value for name, value in links.items()}
-        self.kept = _nested(state)
+        self.kept = nested(state)
         for earlier in range(index):
             self._calls.pop(earlier, None)
 
@@ -167,6 +171,10 @@ class TowerPass:
             if kept is not hidden:
                 output = with_hidden(output, kept)
             self._hidden = hidden = kept
+            following = self._calls.get(index + 1)
+            if following is not None and following.changed:
+                found = self.run.changed(self._tower, self._number, index, output)
+                self._hidden = self._memory.keep(found)
         else:  # of any form: the model's own code takes it up
             self._hidden = None
         self._output = output
@@ -217,7 +225,7 @@ class BatchRun:
         found: dict[str, Tensor] = {}
         for name, passes in self._finished.items():
             for number, kept in passes.items():
-                outputs = _flat(kept)
+                outputs = flat(kept)
                 if outputs is None:
                     return None
                 found |= {f"{name}/{number}/{key}": value for key, value in outputs.items()}
@@ -234,13 +242,14 @@ class BatchRun:
                     passes.setdefault(int(number), {})[output] = value.to(device)
             if passes:
                 self._towers[tower.name] = tower
-                self._finished[tower.name] = {n: _nested(kept) for n, kept in passes.items()}
+                self._finished[tower.name] = {n: nested(kept) for n, kept in passes.items()}
 
     def _record(self, tower: Tower) -> list[list[Call]]:
         """Calls of every pass, hidden states handed through the blocks unchanged.
 
         So nothing else that blocks are called with may be made of them, as a detector makes places
-        to look at: that is asked once, by other hidden states.
+        to look at, and hidden states that are changed between two blocks may be made of those
+        before alone: that is asked once, by other hidden states.
         """
         forms, asked = self.adapter.forms, f"{tower.name}: made of hidden states"
         if forms.get(asked):
@@ -255,7 +264,29 @@ class BatchRun:
             forms[asked] = differ(recorder.passes, shifted.passes)
             if forms[asked]:
                 raise NotDirectError
+        if not self._changes_known(tower, recorder.passes):
+            raise NotDirectError
         return recorder.passes
+
+    def _changes_known(self, tower: Tower, passes: list[list[Call]]) -> bool:
+        """Whether hidden states that are changed between blocks are made of one block's output."""
+        places = sorted({call.index for calls in passes for call in calls if call.changed})
+        asked = f"{tower.name}: changed before {places}"
+        if asked not in self.adapter.forms:
+            self.adapter.forms[asked] = len(places) <= _MOST_CHANGES and all(
+                self._made_of_one(tower, passes, place) for place in places
+            )
+        return bool(self.adapter.forms[asked])
+
+    def _made_of_one(self, tower: Tower, passes: list[list[Call]], place: int) -> bool:
+        """Whether other outputs of the blocks before the last one change nothing at that place."""
+        fixed = {place - 1: [calls[place - 1].hidden for calls in passes]}
+        other = Recorder(tower, self.adapter.forms, shift=1.0, fixed=fixed)
+        self._forward(tower, other.forward)
+        return len(other.passes) == len(passes) and all(
+            torch.equal(mine[place].hidden, theirs[place].hidden)
+            for mine, theirs in zip(passes, other.passes, strict=True)
+        )
 
     def _count(self, tower: Tower) -> list[list[Call]]:
         """First calls of every pass, blocks run for real."""
@@ -286,8 +317,28 @@ class BatchRun:
             if current == number and at in outputs:
                 if shares(args, kwargs):
                     original(*args, **kwargs)  # fills what later blocks read
-                return self.adapter.memory.back(outputs[at])
+                # Some models write to what blocks return.
+                return tree_map_only(Tensor, torch.clone, self.adapter.memory.back(outputs[at]))
             return original(*args, **kwargs)
+
+        self._forward(tower, forward)
+        return found[0]
+
+    @torch.no_grad()
+    def changed(self, tower: Tower, number: int, index: int, output: Any) -> Tensor:
+        """Hidden states that the model's own code makes of the output of block `index`."""
+        found: list[Tensor] = []
+        output = self.adapter.memory.back(output)
+        current = -1
+
+        def forward(at: int, _original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+            nonlocal current
+            current += at == 0
+            hidden = call_of(at, args, kwargs).hidden
+            if current == number and at == index + 1:
+                found.append(hidden)
+                raise Stop
+            return output if (current, at) == (number, index) else with_hidden(output, hidden)
 
         self._forward(tower, forward)
         return found[0]
@@ -327,34 +378,6 @@ class BatchRun:
             except Stop:
                 return
         forms.setdefault(asked, begun and not late)
-
-
-def _flat(outputs: Mapping[int, Any]) -> dict[str, Tensor] | None:
-    """Outputs of blocks as named tensors: `kept.<block>.<entries of its tuple>.<entry>`."""
-    found: dict[str, Tensor] = {}
-    for index, output in outputs.items():
-        entries = output if type(output) is tuple else (output,)
-        if not all(entry is None or isinstance(entry, Tensor) for entry in entries):
-            return None
-        size = len(output) if type(output) is tuple else 0
-        tensors = {at: entry for at, entry in enumerate(entries) if entry is not None}
-        found |= {f"kept.{index}.{size}.{at}": entry for at, entry in tensors.items()}
-    return found
-
-
-def _nested(tensors: Mapping[str, Tensor]) -> dict[int, Any]:
-    """What `_flat` was given."""
-    outputs: dict[int, Any] = {}
-    for key, value in tensors.items():
-        kind, *numbers = key.split(".")
-        if kind == "kept":
-            index, size, at = map(int, numbers)
-            if size == 0:
-                outputs[index] = value
-            else:
-                before = outputs.get(index, (None,) * size)
-                outputs[index] = (*before[:at], value, *before[at + 1 :])
-    return outputs
 
 
 def _keep(calls: Sequence[Call], memory: Memory) -> None:

@@ -25,6 +25,7 @@ from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.families.image_tokens import ImageTokensAdapter
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.generic import GenericAdapter
+from workers.pruning.models.layout.replay import BatchRun
 from workers.pruning.models.loading import load_model
 
 CLASSES = sorted(ImageTokensAdapter.architectures)
@@ -122,11 +123,14 @@ def test_parts_are_those_that_the_generic_adapter_finds(name, family):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_every_tower_runs_once_for_each_batch(name, family):
+def test_every_tower_runs_once_for_each_batch(name, family, monkeypatch):
     """And once more, in all, where the form of a block's output is learnt, or what is not fed."""
     loaded, batches = family(name)
     batches = [*batches, *batches]
-    _, runs = walked(adapt(loaded), batches)
+    with monkeypatch.context() as patch:
+        if not name.startswith("Florence2"):  # stages of other widths
+            patch.delattr(BatchRun, "fetch")
+        _, runs = walked(adapt(loaded), batches)
     _, found = walked(GenericAdapter(loaded), batches)
     assert runs.keys() >= {Modality.LANGUAGE}
     assert max(runs.values()) <= len(batches) + 2

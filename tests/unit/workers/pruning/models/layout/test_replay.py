@@ -128,6 +128,25 @@ class SharedToy(Toy):
         return x
 
 
+class WrittenTo(Toy):
+    """Adds to what its blocks return, in place."""
+
+    def forward(self, x):
+        for index, block in enumerate(self.layers):
+            if index:
+                x += index
+            x = block(x)
+        return x
+
+
+class Skipping(Toy):
+    """Its last block reads the output of the first one too."""
+
+    def forward(self, x):
+        first = self.layers[0](x)
+        return self.layers[2](self.layers[1](first) + first)
+
+
 class ReplayableModel:
     def __init__(self, model, *towers):
         self.model, self.forms, self.memory, self.towers = model, {}, Memory(), towers
@@ -158,6 +177,9 @@ TOYS = {
     "sliced between blocks, and nothing lost": lambda: Toy([Plain() for _ in range(3)], sliced),
     "reshaped between blocks": lambda: Toy([Plain(), Plain(8), Plain(8)], doubled_width),
     "narrowing blocks": lambda: Toy([Plain(4, 3), Plain(3, 2), Plain(2, 1)]),
+    "written to between blocks": lambda: WrittenTo([Plain() for _ in range(3)]),
+    "skipping a block": lambda: Skipping([Plain() for _ in range(3)]),
+    "changed at every place": lambda: Toy([Plain() for _ in range(12)], shifted),
     "two streams": lambda: TwoStreamToy([TwoStreams() for _ in range(3)]),
     "a shared store": lambda: SharedToy([Filling(), Reading(), Reading()]),
     "a shared store and more": lambda: SharedToy([Filling(), Reading(), Reading()], shifted),
@@ -195,12 +217,52 @@ def test_the_model_is_reproduced_and_changes_are_handed_on(name, passes):
             assert torch.equal(hidden_of(output), expected)
 
 
-def test_a_view_of_all_of_the_hidden_states_is_those(monkeypatch):
-    """Gemma 4 slices them, mostly by nothing: no block is asked of the model's own code."""
-    monkeypatch.delattr(BatchRun, "fetch")
-    test_the_model_is_reproduced_and_changes_are_handed_on(
-        "sliced between blocks, and nothing lost", None
-    )
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("sliced between blocks, and nothing lost", 0),  # as Gemma 4 does
+        ("added to between blocks", 2),  # as Qwen3-VL does
+        ("a shared store and more", 2),
+        ("skipping a block", None),  # what the last block reads is not made of one output
+        ("written to between blocks", None),
+        ("changed at every place", None),
+    ],
+)
+def test_only_what_is_changed_between_blocks_is_asked_of_the_model(name, asked):
+    torch.manual_seed(0)
+    model = TOYS[name]()
+    tower = tower_of(model, "layers", passes=1)
+    runner, ran = ReplayableModel(model, tower), []
+    for number in range(2):
+        (step,) = BatchRun(runner, {"x": torch.randn(2, 3, 4)}).enter(tower)
+        changed, fetch = step.run.changed, step.run.fetch
+        step.run.changed = lambda *args, own=changed: ran.append("changed") or own(*args)
+        step.run.fetch = lambda *args, own=fetch: ran.append("fetch") or own(*args)
+        for index, block in enumerate(tower.blocks):
+            args, kwargs = step.inputs(index)
+            with torch.no_grad():
+                step.advance(index, block.module(*args, **kwargs))
+        assert set(ran) <= ({"fetch"} if asked is None else {"changed"})
+        assert len(ran) == (number + 1) * (len(tower.blocks) - 1 if asked is None else asked)
+
+
+def test_a_walk_is_taken_up_where_hidden_states_are_changed():
+    torch.manual_seed(0)
+    model = Toy([Plain() for _ in range(3)], shifted)
+    tower, x = tower_of(model, "layers", passes=1), torch.randn(2, 3, 4)
+    runner = ReplayableModel(model, tower)
+    (whole,) = BatchRun(runner, {"x": x}).enter(tower)
+    (other,) = BatchRun(runner, {"x": x}).enter(tower)
+    with torch.no_grad():
+        args, kwargs = whole.inputs(0)
+        whole.advance(0, model.layers[0](*args, **kwargs))
+        other.resume(1, whole.state())
+        for each in (whole, other):
+            for index in (1, 2):
+                args, kwargs = each.inputs(index)
+                output = model.layers[index](*args, **kwargs)
+                each.advance(index, output)
+            assert torch.equal(output, model(x))
 
 
 def test_a_walk_with_a_shared_store_is_not_taken_up_in_the_middle():
