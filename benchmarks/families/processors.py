@@ -9,6 +9,7 @@ code asks for.
 import inspect
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,29 @@ def attempt(kind: str, place: Path) -> dict[str, Any]:
 
 
 def _feed(kind: str, place: Path) -> None:
+    write(kind, place)
+    adapter = adapt(load_model(place))
+    image = None if kind in TEXT_ALONE else Image.new("RGB", (48, 40))
+    record = CalibrationRecord(_TEXT, image)
+    [batch] = adapter.batches([record], batch_size=1, max_length=32)
+    with torch.no_grad():
+        adapter.forward(batch)
+
+
+def write(kind: str, place: Path, more: Mapping[str, Any] | None = None) -> None:
+    """A tiny random model of the type, and its processor in files beside it.
+
+    Args:
+        kind: of the model, as configurations name it.
+        place: a directory, filled.
+        more: fields of the model's configuration, as in `sizes`.
+    """
     name = TYPES[kind]
     named = processing_auto.PROCESSOR_MAPPING_NAMES.get(kind) or PROCESSORS.get(kind)
     if named is None:
         raise LookupError("transformers names no processor of it")
     made = processor_class(named)
-    changes = CHANGES.get(name, {}) | CHANGES_OF_TYPES.get(kind, {})
+    changes = CHANGES.get(name, {}) | CHANGES_OF_TYPES.get(kind, {}) | dict(more or {})
     sized = build(name, changes, Marks())
     image = FIRST.get(kind) or _mark(_built(kind, made, _tokenizer(made), sized), "image")
     tokenizer = _tokenizer(made, first=image or "<image>")
@@ -95,12 +113,6 @@ def _feed(kind: str, place: Path) -> None:
         model.config.pad_token_id, model.config.decoder_start_token_id = 0, 1
     model.save_pretrained(place)
     _save(kind, processor, place)
-    adapter = adapt(load_model(place))
-    image = None if kind in TEXT_ALONE else Image.new("RGB", (48, 40))
-    record = CalibrationRecord(_TEXT, image)
-    [batch] = adapter.batches([record], batch_size=1, max_length=32)
-    with torch.no_grad():
-        adapter.forward(batch)
 
 
 def _mark(processor: Any, part: str) -> str | None:

@@ -262,6 +262,10 @@ CHANGES: dict[str, dict[str, Any]] = {
             "window_size": 4,
         },
     ),
+    "InternVLForConditionalGeneration": {
+        "vision_config.image_size": [32, 32],
+        "vision_config.patch_size": [8, 8],
+    },
     "Qwen3VLForConditionalGeneration": {"vision_config.deepstack_visual_indexes": [0]},
     "Qwen3VLMoeForConditionalGeneration": {"vision_config.deepstack_visual_indexes": [0]},
     "Gemma3ForConditionalGeneration": {"mm_tokens_per_image": 4},

