@@ -6,6 +6,8 @@ It is Debian's `chromium` or any Chrome on the path; nothing is downloaded. Play
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -45,3 +47,27 @@ def complaints(page: Page) -> list[str]:
         ),
     )
     return found
+
+
+def barriers(page: Page) -> list[str]:
+    """What keeps people from reading or using the page, by axe-core's rules of WCAG 2.2 AA."""
+    source = files("axe_playwright_python") / "axe.min.js"
+    page.evaluate(source.read_text(encoding="utf-8"))
+    found = page.evaluate(
+        """() => axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa",
+          "best-practice"]})"""
+    )
+    return [
+        f"{each['id']}: {each['help']} ({node['target']}) {node['failureSummary']}"
+        for each in found["violations"]
+        for node in each["nodes"]
+    ]
+
+
+SCREENS = Path("build/screens")  # of the last run, to look at
+
+
+def keep(page: Page, name: str) -> None:
+    """Keep a picture of the whole page."""
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENS / f"{name}.png", full_page=True)

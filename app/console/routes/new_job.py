@@ -54,7 +54,10 @@ def fields(visit: SignedIn) -> Response:
     """The part of the form that the method decides."""
     with visit.admitted(Scope.SUBMIT) as desk:
         pass
-    return desk.page("_method.html", **_shown(_sent(visit)))
+    sent = _sent(visit)
+    if "sparsity" not in sent:  # the method before had none
+        sent["sparsity"] = _BLANK["sparsity"]
+    return desk.page("_method.html", **_shown(sent))
 
 
 @router.post("/plan")

@@ -1,0 +1,179 @@
+"""Every page in a real browser: wide and narrow, light and dark, for everybody, without errors."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from app.db import workers as stored_workers
+from app.domain.jobs import EventType, FailureKind, JobError, NewEvent
+from app.planning.machines import Machine
+from app.recipes.pruning_report import REPORT_FILE
+from app.storage.local import LocalStore
+from tests.browser import BROWSER, barriers, browser, complaints, keep
+from tests.integration.app.console.test_jobs import JOB, RESULT
+from tests.integration.app.console.test_lists import SWEEP
+from tests.integration.app.headers import SHAPES, write_header
+from tests.unit.workers.pipeline.reports.test_page import reported, written
+
+pytestmark = [
+    pytest.mark.skipif(
+        BROWSER is None,
+        reason="no Chromium or Chrome on the path (Debian: apt-get install chromium)",
+    ),
+    pytest.mark.skipif(
+        find_spec("axe_playwright_python") is None,
+        reason="axe-core is not installed: run `make install`",
+    ),
+]
+SIZES = {"wide": (1280, 800), "narrow": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture
+def window(chromium, serving):
+    """Open a window of a size and a colour scheme."""
+    opened = []
+
+    def make(size="wide", scheme="light"):
+        width, height = SIZES[size]
+        context = chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, base_url=serving
+        )
+        context.set_default_timeout(60_000)  # milliseconds
+        opened.append(context)
+        return context.new_page()
+
+    yield make
+    for context in opened:
+        context.close()
+
+
+@pytest.fixture
+def sign_in(secret):
+    def enter(page):
+        page.goto("/")
+        page.get_by_label("API key").fill(secret[1])
+        page.keyboard.press("Enter")
+        page.wait_for_selector("h1:has-text('Jobs')")
+
+    return enter
+
+
+@pytest.fixture
+def pages(client, worker, settings, engine, model_root):
+    """The addresses of all pages, with something on each, by name."""
+    write_header(model_root / "tiny" / "model.safetensors", SHAPES)
+    store = LocalStore(settings.storage.dir)
+
+    def finished():
+        job = worker.claim()
+        staged = store.stage(job.id, job.attempt)
+        written(staged)
+        (staged / REPORT_FILE).write_text(reported().model_dump_json())
+        files = store.describe(job.id, job.attempt)
+        store.publish(job.id, job.attempt)
+        worker.succeed(job, files, RESULT)
+        return job.id
+
+    sweep = client.post("/v1/sweeps", json=SWEEP).json()["id"]
+    done = [finished(), finished()][0]
+    client.post("/v1/models/captioner/versions", json={"job_id": done})
+    client.post("/v1/jobs", json=JOB)
+    failed = worker.claim()
+    worker.fail(failed, JobError(FailureKind.SYSTEM, "out_of_memory", "no room"))
+    client.post("/v1/jobs", json=JOB | {"labels": {"team": "vision"}})
+    running = worker.claim()
+    data = {"block": "layers.0", "modality": "language", "phase": "pruning", "done": 1, "total": 3}
+    log = [NewEvent(EventType.PHASE, "pruning"), NewEvent(EventType.BLOCK, "pruning", data=data)]
+    worker.heartbeat(running, "pruning", 0.4, log=log)
+    client.post("/v1/jobs", json=JOB)
+    with engine.begin() as connection:
+        stored_workers.put(
+            connection, Machine("cpu", 1 << 34, 8, "cpu", 0, None, 412.0, 1.2e9, ("timm",))
+        )
+    return {
+        "jobs": "/console/jobs",
+        "no-jobs": "/console/jobs?status=cancelled",
+        "running": f"/console/jobs/{running.id}",
+        "done": f"/console/jobs/{done}",
+        "failed": f"/console/jobs/{failed.id}",
+        "new": f"/console/new?source={done}",
+        "sweeps": "/console/sweeps",
+        "sweep": f"/console/sweeps/{sweep}",
+        "datasets": "/console/datasets",
+        "models": "/console/models",
+        "model": "/console/models/captioner",
+        "webhooks": "/console/webhooks",
+        "workers": "/console/workers",
+        "project": "/console/project",
+    }
+
+
+def test_every_page_for_everybody(window, sign_in, pages):
+    found = {}
+    for size, scheme in (("wide", "light"), ("narrow", "dark")):
+        page = window(size, scheme)
+        wrong = complaints(page)
+        page.goto("/console/sign-in")
+        found[f"sign-in, {size}"] = barriers(page)
+        sign_in(page)
+        for name, address in pages.items():
+            page.goto(address)
+            if name == "new":
+                page.wait_for_selector("#plan dl")
+            for summary in page.locator("main summary").all():
+                summary.click()
+            found[f"{name}, {size}"] = [
+                *barriers(page),
+                *([] if fits(page) else ["scrolls sideways"]),
+                *wrong,
+            ]
+            wrong.clear()
+            keep(page, f"{name}-{size}-{scheme}")
+    assert not (told := [f"{name}: {each}" for name, each in found.items() if each]), "\n".join(
+        told
+    )
+
+
+def fits(page):
+    return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_keyboard_is_enough(window, sign_in, pages):
+    page = window()
+    sign_in(page)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    seen = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.textContent.trim()"))
+    assert any(text.startswith("Cancel") for text in seen)
+
+
+def test_lists_follow_what_happens_and_keep_the_focus(window, sign_in, pages, client):
+    page = window()
+    sign_in(page)
+    wrong = complaints(page)
+    running = pages["running"].rpartition("/")[2]
+    page.locator(f"#open-{running}").focus()
+    client.post(f"/v1/jobs/{running}/cancel")
+    page.wait_for_selector(".status.cancelling")
+    assert page.evaluate("document.activeElement.id") == f"open-{running}"
+    assert wrong == []
+
+
+def test_a_session_that_ended_leads_to_the_sign_in(window, sign_in, pages):
+    page = window()
+    sign_in(page)
+    page.goto(pages["running"])
+    page.context.clear_cookies()
+    page.wait_for_url("**/console/sign-in?next=*")  # the page asks for its part by itself
+    assert pages["running"] in page.locator("[name=next]").input_value()
