@@ -9,6 +9,9 @@ from app.domain.job_result import JobResult
 from app.domain.jobs import Job, JobUnreadableError
 from app.recipes.evaluation import Measured, MetricName
 from app.recipes.methods import METHODS
+from app.recipes.routing_report import RoutingFigures
+from app.recipes.search import AUTO, SearchReport
+from app.recipes.structure import StructureReport
 
 _SHARES = ("removed", "mlp_removed", "hidden_removed")  # parameters that say how much is taken out
 
@@ -48,6 +51,8 @@ def target_of(request: Mapping[str, Any]) -> str:
         return ", ".join(f"{name} {percent(share)}" for name, share in sparsity.items())
     if isinstance(pattern, str) and ":" in pattern:
         return pattern
+    if sparsity == AUTO:
+        return "as sparse as the gate allows"
     if isinstance(sparsity, int | float):
         return percent(sparsity)
     method = METHODS.get(str(request.get("method")))
@@ -83,6 +88,26 @@ def qualities(result: JobResult | None) -> Sequence[Quality]:
         for metric, each in report.metrics.items()
     ]
     return sorted(found, key=lambda each: not each.gated)
+
+
+@dataclass(frozen=True, slots=True)
+class Special:
+    """Figures of jobs that do more than zero weights; None where there are none to read."""
+
+    search: SearchReport | None = None
+    routing: RoutingFigures | None = None
+    structure: StructureReport | None = None
+
+    @classmethod
+    def of(cls, result: JobResult | None) -> "Special":
+        """Those of a result; figures of an earlier version are left out."""
+        if result is None:
+            return cls()
+        return cls(
+            result.search if isinstance(result.search, SearchReport) else None,
+            result.routing if isinstance(result.routing, RoutingFigures) else None,
+            result.structure if isinstance(result.structure, StructureReport) else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

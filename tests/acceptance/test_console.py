@@ -43,7 +43,7 @@ def test_a_job_from_the_form_to_its_files(page, service, tmp_path):
     job = service.job(job_id)
     assert (job["status"], job["recipe"]["sparsity"]) == ("succeeded", 0.3)
     assert (job["calibration"]["samples"], job["evaluation"]["samples"]) == (16, 32)
-    page.reload()
+    page.wait_for_selector("a:text('pruning_report.json')")  # the whole page comes anew by itself
     keep(page, "walk-done")
     assert page.locator(".strip rect").count() == 6  # MiniLM's layers
     assert "similarity" in page.locator("main").inner_text()

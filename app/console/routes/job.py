@@ -14,7 +14,7 @@ from app.api.http.files import WithSender
 from app.api.reports import router as report_routes
 from app.api.reports.job_page import advice, meaning, timeline
 from app.bounded_json import JsonError, JsonLimits, parse_object
-from app.console.outcome import Row, qualities, target_of
+from app.console.outcome import Row, Special, qualities, target_of
 from app.console.plots import axis_of, strip_of_events, strip_of_report
 from app.console.visits import HOME, PageRoute, SignedIn, address_of
 from app.domain.jobs import Artifact, Event, EventType, Job
@@ -43,7 +43,7 @@ def show(job_id: str, visit: SignedIn) -> Response:
     report = _report(visit.resources.store, files)
     own = [event for event in events if event.attempt == job.attempt]
     walk, strip = ("", strip_of_report(report)) if report else strip_of_events(own)
-    return desk.page(
+    shown = desk.page(
         "job.html",
         job=job,
         row=row,
@@ -54,6 +54,7 @@ def show(job_id: str, visit: SignedIn) -> Response:
         walk=walk,
         strip=strip,
         axes=[axis_of(each) for each in qualities(row.result)],
+        special=Special.of(row.result),
         report=report,
         blocks=_blocks(report) if report else [],
         error=(error_name(report) or "") if report else "",
@@ -68,6 +69,9 @@ def show(job_id: str, visit: SignedIn) -> Response:
         address=address_of(visit.request),
         architecture=_architecture(visit.resources.store, files),
     )
+    if job.status.terminal and "hx-request" in visit.request.headers:
+        shown.headers["HX-Refresh"] = "true"  # there is more on the page now than its live part
+    return shown
 
 
 @router.get("/{job_id}/report")

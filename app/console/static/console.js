@@ -21,3 +21,16 @@ document.addEventListener("DOMContentLoaded", () => {
   const area = navigator.clipboard ? document.querySelectorAll("[data-copy][hidden]") : [];
   for (const button of area) button.hidden = false;
 });
+// A page that nobody looks at does not ask.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden) event.preventDefault();
+});
+// A list that was scrolled stays where it was when it comes anew.
+let scrolled = 0;
+document.addEventListener("htmx:beforeSwap", () => {
+  scrolled = document.querySelector(".events")?.scrollTop ?? 0;
+});
+document.addEventListener("htmx:afterSwap", () => {
+  const list = document.querySelector(".events");
+  if (list) list.scrollTop = scrolled;
+});

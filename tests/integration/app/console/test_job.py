@@ -5,8 +5,11 @@ import pytest
 from app.domain.jobs import EventLevel, EventType, FailureKind, JobError, NewEvent
 from app.domain.projects import Scope
 from app.recipes.pruning_report import REPORT_FILE
+from app.recipes.search import SearchReport, Tried
+from app.recipes.structure import StructureReport, TowerStructure
 from app.storage.local import LocalStore
 from tests.integration.app.console.test_jobs import EVIL, JOB, JOBS, RESULT
+from tests.unit.app.domain.test_job_result import ROUTING
 from tests.unit.workers.pipeline.reports.test_page import reported, written
 
 
@@ -23,7 +26,7 @@ def block(number, **data):
 
 def test_while_it_runs_the_page_fills(person, running, worker):
     page = person.get(f"{JOBS}/{running.id}").text
-    assert page.count('hx-trigger="every 2s"') == 2
+    assert page.count('hx-trigger="every 2s"') == 1
     log = [NewEvent(EventType.PHASE, "loading"), NewEvent(EventType.PHASE, "pruning")]
     log += [block(0, modality="vision"), block(1, modality="language")]
     log += [NewEvent(EventType.WARNING, EVIL, EventLevel.WARNING)]
@@ -67,6 +70,63 @@ def test_what_came_of_it(person, finished):
     assert "<script>alert" not in page
     https = person.get(f"{JOBS}/{finished.id}", **{"x-forwarded-proto": "https"}).text
     assert "HF_ENDPOINT=https://testserver" in https
+
+
+def test_a_page_that_was_open_is_loaded_anew_at_the_end(person, finished, client):
+    live = {"hx-request": "true"}
+    assert person.get(f"{JOBS}/{finished.id}", **live).headers["hx-refresh"] == "true"
+    waiting = client.post("/v1/jobs", json=JOB).json()["id"]
+    assert "hx-refresh" not in person.get(f"{JOBS}/{waiting}", **live).headers
+
+
+SEARCH = SearchReport(
+    metric="accuracy",
+    max_drop=0.05,
+    tried=(
+        Tried(sparsity=0.5, value=0.8, drop=0.01, at_worst=0.03, qualifies=True),
+        Tried(sparsity=0.6, value=0.7, drop=0.1, at_worst=0.2, qualifies=False),
+    ),
+    found=0.5,
+)
+STRUCTURE = StructureReport(
+    towers=(
+        TowerStructure(
+            name="language",
+            modality="language",
+            blocks=8,
+            blocks_kept=6,
+            parameters=800,
+            parameters_kept=600,
+            bytes=1600,
+            bytes_kept=1200,
+            flops=1600,
+            flops_kept=1200,
+        ),
+    ),
+    parameters=1000,
+    parameters_kept=800,
+    bytes=2000,
+    bytes_kept=1600,
+)
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        (ROUTING.to_json(), ["6</b> of 8 layers", "beat every way to decide"]),
+        ({"search": SEARCH.model_dump(mode="json")}, ["50 %</b>", "60 %", "<b>taken</b>"]),
+        (
+            {"structure": STRUCTURE.model_dump(mode="json")},
+            ["800</b> of 1", "of 8</small>", "75 %"],
+        ),
+        ({"routing": {"old": 1}, "search": {"old": EVIL}, "structure": {}}, ["succeeded"]),
+    ],
+    ids=["router", "search", "smaller", "of another version"],
+)
+def test_jobs_that_do_more_than_zero_weights(person, running, worker, result, told):
+    worker.succeed(running, result=result)
+    page = person.get(f"{JOBS}/{running.id}").text
+    assert [text for text in told if text not in page] == []
 
 
 def test_its_files_are_downloaded_and_no_others(person, finished):
