@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.domain.job_options import JobOptions, PublishOptions
+from app.errors import RecipeError
 from app.messages import percent_hint
 from app.recipes.allocation_scores import AllocationScores
 from app.recipes.data import Builtin, CalibrationSpec, default_set, inputs_of
@@ -381,13 +382,38 @@ def _resolved(request: JobRequest) -> JobSpec:
         model=request.model,
         method=name,
         recipe=recipe,
-        calibration=request.calibration if needs_data else None,
+        calibration=_calibration(request, recipe) if needs_data else None,
         evaluation=_generated(request) if routes else request.evaluation,
         quality_gate=request.quality_gate,
         search=SparsitySearch() if request.sparsity == AUTO else None,
         device=request.device,
         dtype=request.dtype,
     )
+
+
+def _calibration(request: JobRequest, recipe: Strict) -> CalibrationSpec:
+    """The calibration set with the tokens of it that count.
+
+    Raises:
+        RecipeError: the recipe has no use for a choice.
+    """
+    spec = request.calibration
+    asked = spec.tokens
+    if asked is None and request.recipe is None:
+        asked = find_method(request.method).statistics_see
+    if asked is None or asked == "all":
+        return spec
+    if not isinstance(recipe, Recipe) or not recipe.reads_inputs:
+        raise RecipeError(
+            f"calibration.tokens is {asked}, and {request.method} takes no statistics of inputs; "
+            "leave it out"
+        )
+    if asked == "amia" and recipe.objective != "pruned-inputs":
+        raise RecipeError(
+            "amia chooses tokens for every matrix by what the pruned model gives; it goes with the "
+            "objective pruned-inputs alone"
+        )
+    return spec.model_copy(update={"tokens": asked})
 
 
 def _routing(request: JobRequest) -> Routing:

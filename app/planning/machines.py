@@ -350,13 +350,18 @@ def _zeroing(
     scoring, importance = recipe.allocation.scoring, recipe.importance
     if scoring is not None and scoring.kind != "reused":
         matrices = sum(len(block.shapes) for block in layout.blocks)
-        passes = _BACKWARD * scoring.backwards + _SKIPPED * matrices * scoring.perturbed
+        passes = scoring.forwards + _BACKWARD * scoring.backwards
+        passes += _SKIPPED * matrices * scoring.perturbed
         seconds += min(scoring.samples, samples) * one * passes
     seconds += (importance.forwards + _BACKWARD * importance.backwards) * dense
     if importance.statistic == "second-moments" or recipe.solves:
         seconds += _second_order(layout, spec.max_length, samples, rate)
     if recipe.sees_dense_model:
         seconds += dense
+    if spec.tokens in {"atv", "amia"} and recipe.reads_inputs:
+        seconds += dense  # a look at every block before its statistics
+    if spec.tokens == "amia":
+        seconds += _likenesses(layout, spec, rate)
     if recipe.recovery is not None:  # a batch of every block at each step, and to choose a rate
         tried = 1.0 if recipe.recovery.learning_rate is not None else 1.6
         rows = min(spec.batch_size, samples)
@@ -371,6 +376,15 @@ def _zeroing(
         )
         seconds += 2 * (recipe.reconstruction.steps + 3) * products / rate
     return seconds
+
+
+def _likenesses(layout: ModelLayout, spec: CalibrationSpec, rate: float) -> float:
+    """Outputs of every matrix again, and of each sample all pairs of tokens."""
+    operations = 0.0
+    for block in layout.blocks:
+        tokens = layout.tokens(block.modality, spec.max_length)
+        operations += sum(2 * tokens * rows * (columns + tokens) for rows, columns in block.shapes)
+    return spec.samples * operations / rate
 
 
 def _reducing(

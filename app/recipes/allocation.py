@@ -21,7 +21,7 @@ class Allocation(Strict):
     same_share: ClassVar[bool] = False
 
     @property
-    def scoring(self) -> "GradientNorm | ZerothOrder | FirstOrder | Reused | None":
+    def scoring(self) -> "GradientNorm | ZerothOrder | FirstOrder | Density | Reused | None":
         """What scores the matrices before any is pruned; None where no score is needed."""
         return None
 
@@ -104,10 +104,12 @@ class _Estimator(Strict):
     """An estimate of how much the loss depends on a matrix.
 
     Attributes:
+        forwards: forward passes for each sample.
         backwards: forward passes with their backward pass, for each sample.
         in_parts: whether several workers can measure parts of it.
     """
 
+    forwards: ClassVar[int] = 0
     backwards: ClassVar[int] = 0
     in_parts: ClassVar[bool] = False
 
@@ -155,6 +157,19 @@ class FirstOrder(_Estimator):
     )
 
 
+class Density(_Estimator):
+    """How unlike each other a matrix makes image and text tokens: TAMP's diversity-aware score.
+
+    Mean over samples of (1 - v) + (1 - l) + (1 - x), v, l and x the mean cosines of outputs among
+    image tokens, among text tokens, and across (Lee et al., ACL Findings 2025, arXiv 2504.09897).
+    Of a mean over no pair the paper's code makes NaN; here it is 0.
+    """
+
+    forwards = 1
+
+    kind: Literal["density"] = "density"
+
+
 class Reused(Strict):
     """The scores an earlier job has measured."""
 
@@ -162,7 +177,9 @@ class Reused(Strict):
     job: str = Field(max_length=64, description="id of that job")
 
 
-Estimator = Annotated[GradientNorm | ZerothOrder | FirstOrder, Field(discriminator="kind")]
+Estimator = Annotated[
+    GradientNorm | ZerothOrder | FirstOrder | Density, Field(discriminator="kind")
+]
 
 
 class Competition(Strict):
@@ -199,7 +216,7 @@ class ECoFLaP(Competition, Allocation):
 
     kind: Literal["ecoflap"] = "ecoflap"
     scores: Annotated[
-        GradientNorm | ZerothOrder | FirstOrder | Reused, Field(discriminator="kind")
+        GradientNorm | ZerothOrder | FirstOrder | Density | Reused, Field(discriminator="kind")
     ] = GradientNorm()
     budget: Literal["model", "modality"] = Field(
         default="model", description="all groups compete, or those of each modality"
@@ -216,7 +233,7 @@ class ECoFLaP(Competition, Allocation):
         return self.rounding == "paper"
 
     @property
-    def scoring(self) -> GradientNorm | ZerothOrder | FirstOrder | Reused:
+    def scoring(self) -> GradientNorm | ZerothOrder | FirstOrder | Density | Reused:
         """As asked."""
         return self.scores
 

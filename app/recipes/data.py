@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -145,6 +145,11 @@ def _keys(config: Mapping[str, Any]) -> Iterator[str]:
             yield from _keys(value)
 
 
+Tokens: TypeAlias = Literal["all", "atv", "amia"]
+"""Which tokens of a stream of text and image tokens the statistics of inputs see: all; all text and
+the image tokens that a block changes most; or, for every matrix, few that stand for all."""
+
+
 class CalibrationSpec(Strict):
     """Which data a method looks at, and how much of it."""
 
@@ -159,6 +164,12 @@ class CalibrationSpec(Strict):
         default=128, ge=4, le=8192, description="tokens a text is cut to, those of images apart"
     )
     batch_size: int = Field(default=8, ge=1, le=256, description="rows per forward pass")
+    tokens: Tokens | None = Field(
+        default=None,
+        description="which tokens count where text and image tokens share a stream: `all`, `atv` "
+        "(all text, and the image tokens that a block changes most) or `amia` (few that stand for "
+        "all, anew for every matrix); by default what the method says, which is mostly all",
+    )
 
 
 def default_set(takes: Inputs | None, *, prompts: bool) -> Builtin:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 from pydantic import Field
 
 from app.recipes.allocation import Allocation, Uniform
+from app.recipes.data import Tokens
 from app.recipes.routing import Routing
 from app.recipes.structure import Step
 from app.strict import Strict
@@ -101,6 +102,7 @@ class Method(Strict, ABC):
         needs_data: a calibration set is read.
         needs_gradient: the model's loss is differentiated.
         updates_weights: surviving weights change too.
+        statistics_see: which tokens count where text and image tokens share a stream.
     """
 
     name: ClassVar[str]
@@ -111,6 +113,7 @@ class Method(Strict, ABC):
     needs_data: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = False
     updates_weights: ClassVar[bool] = False
+    statistics_see: ClassVar[Tokens] = "all"
 
 
 class RouteMethod(Method):
@@ -158,7 +161,8 @@ class WeightMethod(Method):
         preset = cls()
         importance, scoring = preset.importance(), preset.allocation().scoring
         cls.needs_data = importance.needs_data or scoring is not None
-        cls.needs_gradient = importance.needs_gradient or scoring is not None
+        scored = scoring is not None and scoring.kind != "density"
+        cls.needs_gradient = importance.needs_gradient or scored
         cls.updates_weights = importance.updates_weights
 
     def allocation(self) -> Allocation:

@@ -182,6 +182,12 @@ class Recipe(RecipeParts):
         return "sequential" if block_by_block else self.importance.schedule
 
     @property
+    def reads_inputs(self) -> bool:
+        """Statistics of the inputs of matrices are taken."""
+        by_importance = self.importance.reads == "inputs" or self.importance.statistic != "none"
+        return self.zeroes and (by_importance or self.solves)
+
+    @property
     def needs_data(self) -> bool:
         """A calibration set is read."""
         scoring = self.allocation.scoring

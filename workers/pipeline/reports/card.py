@@ -161,7 +161,9 @@ def _weight(sizes: Sizes) -> str:
 def _calibration(spec: JobSpec) -> str:
     if spec.calibration is None:
         return "No calibration data was used."
-    return f"Calibrated on {spec.calibration.samples} records of `{spec.calibration.set}`."
+    told = f"Calibrated on {spec.calibration.samples} records of `{spec.calibration.set}`"
+    chosen = spec.calibration.tokens in {"atv", "amia"}
+    return f"{told}, on tokens chosen by `{spec.calibration.tokens}`." if chosen else f"{told}."
 
 
 def _evaluation(report: EvaluationReport) -> list[str]:

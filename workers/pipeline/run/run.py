@@ -190,6 +190,7 @@ class _Model:
         self, recipe: Recipe, listener: ProgressListener, checkpoints: Checkpoints
     ) -> PruningReport:
         context, known = self.context, self.known
+        calibration = context.spec.calibration
         with record_errors_of(context, self.adapter, self.data):
             pruned = prune(
                 self.adapter,
@@ -199,6 +200,7 @@ class _Model:
                 known.scores or measure_in_shards(context, self.adapter, self.source, self.batches),
                 digests=known.digests,
                 checkpoints=checkpoints,
+                tokens=(calibration.tokens if calibration else None) or "all",
             )
         self.known = known.with_those_of(pruned)
         return pruned

@@ -46,7 +46,7 @@ class OnePass:
         for number, (each, samples) in enumerate(step.passes):
             args, kwargs = each.inputs(step.index)
             call = partial(step.block.module, *args, **kwargs)
-            self._batches.append(_Batch(number, samples, each.mask_of, call))
+            self._batches.append(_Batch(number, samples, step.mask_of(number), call))
         callers = list(self._number)
         self._replaced = replaced(callers, lambda at, own: self._stand_in(callers[at], own))
         self._replaced.__enter__()

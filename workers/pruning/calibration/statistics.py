@@ -193,7 +193,7 @@ class Calibration(Generic[S]):
         self._callers: tuple[nn.Module, ...] = ()
         self._batch = -1
         self._calls_of = Counter[Group]()
-        self._pending: _Input | None = None
+        self._pending: PendingInput | None = None
         self._samples = 0
         self._mask_of: MaskOf = lambda _inputs: None
         self._may_spare = True
@@ -280,7 +280,7 @@ class Calibration(Generic[S]):
         """Add what the modules were handed in their only call, where somebody else watches."""
         self._batch, self._samples, self._mask_of = batch, samples, mask_of
         self._calls_of.clear()
-        self._pending = _Input(inputs, list(group), again=False, routed=None)
+        self._pending = PendingInput(inputs, list(group), again=False, routed=None)
         self._reduce()
 
     def in_order(self, matrices: Iterable[Matrix]) -> list[tuple[list[Matrix], Group | None]]:
@@ -326,7 +326,7 @@ class Calibration(Generic[S]):
             pending.modules.append(module)
         else:
             self._reduce()
-            self._pending = _Input(inputs, [module], again=again, routed=routed)
+            self._pending = PendingInput(inputs, [module], again=again, routed=routed)
         self._seen.add(module)
         if self._spare and len(self._seen) == len(self._callers):
             self._spared = module
@@ -371,7 +371,7 @@ class Calibration(Generic[S]):
         self._sums[group].add(tokens, samples)
 
 
-class _Input:
+class PendingInput:
     """An input that waits for the modules that are handed it."""
 
     def __init__(

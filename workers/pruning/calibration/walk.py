@@ -5,7 +5,7 @@ first block.
 """
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from workers.pruning.calibration.statistics import Calibration, Group, SquareSum
+from workers.pruning.calibration.statistics import Calibration, Group, MaskOf, SquareSum
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch, BatchRun, TowerPass
 from workers.pruning.models.layout.structure import Block, Matrix, Tower
@@ -95,20 +95,26 @@ class Step:
         block: the block whose turn it is.
         index: its position in its tower.
         passes: its inputs and their number of samples, for every batch and pass through the tower.
+        counted: tells of each pass which tokens count; empty where all real ones do.
     """
 
     block: Block
     index: int
     passes: Sequence[tuple[TowerPass, int]]
     advanced: bool = field(default=False, init=False)
+    counted: Sequence[MaskOf] = field(default=(), init=False)
+
+    def mask_of(self, number: int) -> MaskOf:
+        """Which tokens of a pass count for statistics: the real ones, or those chosen of them."""
+        return self.counted[number] if self.counted else self.passes[number][0].mask_of
 
     def collect(self, calibration: Calibration[Any], matrices: Iterable[Matrix]) -> None:
         """Show the inputs of `matrices` to `calibration`; nothing is passed on."""
         with calibration.watching(matrices, self.block.module):
-            for each, samples in self.passes:
+            for number, (each, samples) in enumerate(self.passes):
                 args, kwargs = each.inputs(self.index)
                 call = partial(self.block.module, *args, **kwargs)
-                calibration.run(call, samples, each.mask_of, spare=True)
+                calibration.run(call, samples, self.mask_of(number), spare=True)
                 each.rest()
 
     def in_order(self, matrices: Iterable[Matrix]) -> list[tuple[list[Matrix], Group | None]]:
@@ -134,13 +140,13 @@ class Step:
         with ExitStack() as stack:
             if calibration is not None:
                 stack.enter_context(calibration.watching(matrices, self.block.module))
-            for each, samples in self.passes:
+            for number, (each, samples) in enumerate(self.passes):
                 args, kwargs = each.inputs(self.index)
                 call = partial(self.block.module, *args, **kwargs)
                 if calibration is None:
                     output = call()
                 else:
-                    output = calibration.run(call, samples, each.mask_of, spare=False)
+                    output = calibration.run(call, samples, self.mask_of(number), spare=False)
                 outputs.append(each.advance(self.index, output))
         return outputs
 
@@ -152,6 +158,7 @@ def steps(
     last: Block,
     activations: ActivationCheckpoints | None = None,
     done: Collection[Block] = (),
+    choose: Callable[[Step], None] = lambda _step: None,
 ) -> Iterator[Step]:
     """Every block in execution order up to `last`, fed by the blocks before it as they then are.
 
@@ -164,6 +171,7 @@ def steps(
         last: where to stop.
         activations: keeps activations on the way, and may know some.
         done: the first blocks, of which the caller wants to see nothing but their outputs.
+        choose: chooses the tokens that count in every other block.
     """
     runs = [BatchRun(adapter, batch) for batch in batches]
     activations = activations or ActivationCheckpoints(NoCheckpoints(), "")
@@ -180,6 +188,8 @@ def steps(
         for index, block in enumerate(tower.blocks):
             step = Step(block, index, passes)
             step.advanced = block in known
+            if block not in done:
+                choose(step)
             yield step
             if block is last:
                 return

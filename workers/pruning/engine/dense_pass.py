@@ -13,7 +13,7 @@ from app.recipes.methods.magnitude import Magnitude
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
 from workers.pruning.calibration.backward import Backward
-from workers.pruning.calibration.statistics import Calibration
+from workers.pruning.calibration.statistics import Calibration, Statistic
 from workers.pruning.calibration.walk import Step
 from workers.pruning.engine.block_checkpoints import BlockCheckpoints
 from workers.pruning.engine.report_builder import ReportBuilder
@@ -46,8 +46,10 @@ def by_magnitude(targets: Targets) -> dict[Matrix, Rank]:
 
 def rank_on_dense_model(
     walk: Callable[[set[Block]], Iterable[Step]],
+    calibrate: Callable[[type[Statistic]], Calibration[Any]],
     targets: Targets,
     criterion: Criterion,
+    *,
     builder: ReportBuilder,
     checkpoints: BlockCheckpoints,
 ) -> dict[Matrix, Rank]:
@@ -58,6 +60,7 @@ def rank_on_dense_model(
 
     Args:
         walk: through the dense model, given the blocks to pass by.
+        calibrate: makes what accumulates a statistic.
         targets: the matrices.
         criterion: what ranks them.
         builder: told.
@@ -75,7 +78,7 @@ def rank_on_dense_model(
                 ranks[matrix] = Rank(matrix, criterion, digest.to(matrix.device))
 
     done = checkpoints.blocks(rank)
-    calibration = Calibration(criterion.statistic)
+    calibration = calibrate(criterion.statistic)
     for step in walk(done) if targets.last not in done else ():
         if step.block in done:
             continue

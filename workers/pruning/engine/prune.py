@@ -10,6 +10,7 @@ from torch import nn
 
 from app.errors import AllocationScoreError, CalibrationDataError, NonFiniteError
 from app.recipes.allocation_scores import AllocationScores
+from app.recipes.data import Tokens
 from app.recipes.pruning_report import PruningReport
 from app.recipes.recipe import Recipe
 from app.recipes.reconstruction import LeastSquares
@@ -17,6 +18,7 @@ from workers.pruning.allocation import allocate
 from workers.pruning.allocation.ecoflap import measure, share_out
 from workers.pruning.calibration.backward import Backward
 from workers.pruning.calibration.statistics import Hessian, SquareSum, Statistic, squares_of
+from workers.pruning.calibration.tokens import check_streams
 from workers.pruning.calibration.walk import first_holding
 from workers.pruning.engine.block_checkpoints import change
 from workers.pruning.engine.dense_pass import (
@@ -56,6 +58,7 @@ def prune(
     *,
     digests: Digests | None = None,
     checkpoints: Checkpoints | None = None,
+    tokens: Tokens = "all",
 ) -> PruningReport:
     """Prune the adapter's model in place.
 
@@ -71,6 +74,7 @@ def prune(
         digests: what a pass over the dense model found in another run, or is to be kept of it.
         checkpoints: what an earlier run with the very same arguments has finished, on the dense
             model again; the result is the same bit by bit.
+        tokens: those that statistics of inputs see; see `calibration.tokens`.
 
     Raises:
         RecipeError: the recipe does not fit the model.
@@ -79,6 +83,8 @@ def prune(
         NonFiniteError: a weight, an activation or a score is NaN or infinite; the message names it.
     """
     kept = checkpoints or NoCheckpoints()
+    if tokens != "all":
+        check_streams(tokens, adapter.model.config, batches)
     notes = check_patterns(adapter.model, adapter.towers, recipe)
     notes += [
         f"{tower.name}: left dense, no calibration input reaches it; name it in targets, or give "
@@ -96,7 +102,9 @@ def prune(
         if recipe.allocation.scoring is not None and scores is None:
             scores = _measure(adapter, recipe, batches, targets, builder=builder, checkpoints=kept)
         for number, each in enumerate(recipe.stages()):
-            stage = Stage(adapter, each, batches, targets, criterion, builder, str(number), kept)
+            stage = Stage(
+                *(adapter, each, batches, targets, criterion, builder, str(number), kept, tokens)
+            )
             _carry_out(stage, scores, digests or Digests())
     return builder.close()
 
@@ -147,7 +155,12 @@ def _ranked(stage: Stage) -> dict[Matrix, Rank]:
         return by_magnitude(targets)
     checkpoints = stage.block_checkpoints("dense")
     return rank_on_dense_model(
-        lambda done: stage.walk("dense", done), targets, criterion, builder, checkpoints
+        lambda done: stage.walk("dense", done),
+        stage.calibration,
+        targets,
+        criterion,
+        builder=builder,
+        checkpoints=checkpoints,
     )
 
 

@@ -10,11 +10,13 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
+from app.recipes.data import Tokens
 from app.recipes.recipe import Recipe
 from app.recipes.recovery import Recovery
 from workers.pruning.calibration.beside import DenseInputs, PairedCalibration, PairedMoments
 from workers.pruning.calibration.one_pass import Turns
 from workers.pruning.calibration.statistics import Calibration, Statistic
+from workers.pruning.calibration.tokens import ChosenByOutputs, choose
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
 from workers.pruning.engine.block_checkpoints import BlockCheckpoints, apply, change
 from workers.pruning.engine.dense_pass import MAGNITUDE
@@ -45,6 +47,7 @@ class Stage:
         builder: keeps the report.
         name: tells the rounds of a run apart.
         checkpoints: keep what is finished.
+        tokens: those that statistics of inputs see.
     """
 
     adapter: Adapter
@@ -55,6 +58,7 @@ class Stage:
     builder: ReportBuilder
     name: str = "0"
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
+    tokens: Tokens = "all"
 
     def block_checkpoints(self, part: str) -> BlockCheckpoints:
         """The finished blocks of a part of the round."""
@@ -62,9 +66,27 @@ class Stage:
 
     def walk(self, part: str, done: Collection[Block]) -> Iterator[Step]:
         """Through the blocks up to the last that counts; see `steps`."""
-        activations = ActivationCheckpoints(self.checkpoints, f"{self.name}/{part}-activations")
-        last = self.targets.last
-        return steps(self.adapter, self.batches, last=last, activations=activations, done=done)
+        return self._steps(part, done, partial(choose, self.tokens, self.adapter.model.config))
+
+    def walk_beside(self, done: Collection[Block]) -> Iterator[Step]:
+        """The same through the dense model, beside the walk that chooses tokens."""
+        return self._steps("beside", done, lambda _step: None)
+
+    def _steps(
+        self, part: str, done: Collection[Block], choosing: Callable[[Step], None]
+    ) -> Iterator[Step]:
+        return steps(
+            self.adapter,
+            self.batches,
+            last=self.targets.last,
+            activations=ActivationCheckpoints(self.checkpoints, f"{self.name}/{part}-activations"),
+            done=done,
+            choose=choosing,
+        )
+
+    def calibration(self, statistic: type[Statistic]) -> Calibration[Any]:
+        """Accumulates the statistic over the tokens that count."""
+        return (ChosenByOutputs if self.tokens == "amia" else Calibration)(statistic)
 
 
 def block_by_block(
@@ -86,16 +108,17 @@ def block_by_block(
             checkpoints.hand_over(block, entry, take)
         return
     recipe, dense = stage.recipe, None
-    calibration: Calibration[Any] = Calibration(statistic)
+    calibration = stage.calibration(statistic)
     if recipe.objective != "pruned-inputs":
         dense = DenseInputs(stage.adapter.memory)
         calibration = PairedCalibration(dense, hold_out=recipe.objective == "mixed")
         statistic = PairedMoments
     pruner = _Pruner(stage, selections, calibration, prune_one)
-    beside = stage.walk("beside", done) if recipe.sees_dense_model else repeat(None)
+    beside = stage.walk_beside(done) if recipe.sees_dense_model else repeat(None)
     outputs: list[Tensor | None] = []
     for step, dense_step in zip(stage.walk("pruned", done), beside, strict=False):
         if dense_step is not None and not dense_step.advanced:
+            dense_step.counted = step.counted
             if dense is None:
                 outputs = dense_step.advance()
             else:

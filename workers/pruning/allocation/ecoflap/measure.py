@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from app.errors import CalibrationDataError
-from app.recipes.allocation import FirstOrder, GradientNorm, ZerothOrder
+from app.recipes.allocation import Density, FirstOrder, GradientNorm, ZerothOrder
 from app.recipes.allocation_scores import AllocationScores
 from workers.pruning.allocation.ecoflap.backward import SUMS, BackwardEstimator, norm
+from workers.pruning.allocation.ecoflap.density import DensityEstimator
 from workers.pruning.allocation.ecoflap.zeroth_order import ZerothOrderEstimator
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.precision import computing_in_float32, in_float32
@@ -36,7 +37,7 @@ class BatchEstimator(Protocol):
 
 def measure(
     adapter: Adapter,
-    settings: GradientNorm | ZerothOrder | FirstOrder,
+    settings: GradientNorm | ZerothOrder | FirstOrder | Density,
     batches: Iterable[tuple[int, Batch]],
     matrices: Sequence[Matrix],
     *,
@@ -91,7 +92,7 @@ def measure(
 
 
 def _find(
-    adapter: Adapter, settings: GradientNorm | ZerothOrder | FirstOrder, seed: int
+    adapter: Adapter, settings: GradientNorm | ZerothOrder | FirstOrder | Density, seed: int
 ) -> BatchEstimator:
     match settings:
         case GradientNorm():
@@ -100,3 +101,5 @@ def _find(
             return BackwardEstimator(adapter, SUMS[settings.form])
         case ZerothOrder():
             return ZerothOrderEstimator(adapter, settings, seed)
+        case Density():
+            return DensityEstimator(adapter)
