@@ -85,7 +85,9 @@ def report_page(job_id: str, visit: SignedIn, resources: WithResources) -> Respo
 def download(job_id: str, path: str, visit: SignedIn, sender: WithSender) -> Response:
     """Download one file."""
     with visit.admitted() as desk:
-        return artifact_routes.download(job_id, path, desk.caller, desk.connection, sender)
+        answer = artifact_routes.download(job_id, path, desk.caller, desk.connection, sender)
+    answer.headers["Cache-Control"] = "no-store"  # who comes after a sign-out finds nothing
+    return answer
 
 
 @router.get("/{job_id}/archive")

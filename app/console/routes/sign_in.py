@@ -1,5 +1,6 @@
 """`/console/sign-in` and `/console/sign-out`: an API key for a session."""
 
+import logging
 from http import HTTPStatus
 from typing import Annotated
 
@@ -7,7 +8,8 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.api.http.endpoints import Resources, WithResources
+from app.api.http.endpoints import SMALL, Resources, WithResources
+from app.api.http.middleware import announced_bytes
 from app.console.pages import page
 from app.console.sessions import COOKIE, Sessions
 from app.console.visits import (
@@ -21,7 +23,10 @@ from app.console.visits import (
     refuse_other_sites,
 )
 from app.domain.projects import Caller, KeyInvalidError
+from app.errors import BodyTooLargeError
 from app.services.projects import service as projects
+
+logger = logging.getLogger("secateur.console")
 
 router = APIRouter(prefix=ROOT, route_class=PageRoute, include_in_schema=False)
 
@@ -44,6 +49,9 @@ async def form(following: Next = HOME) -> Response:
 async def sign_in(request: Request, resources: WithResources) -> Response:
     """Begin a session, where the key is one."""
     refuse_other_sites(request)
+    announced = announced_bytes(request.headers)
+    if announced is None or announced > SMALL:  # anybody may send this, so little of it is held
+        raise BodyTooLargeError(f"a sign-in has at most {SMALL} bytes, and says how many it has")
     sent = await read_form(request)
     secret, following = (sent.get(name, [""])[0].strip() for name in ("key", "next"))
     try:
@@ -51,6 +59,7 @@ async def sign_in(request: Request, resources: WithResources) -> Response:
     except KeyInvalidError as error:
         status = HTTPStatus.UNAUTHORIZED
         return page("sign_in.html", status, following=_inside(following), wrong=str(error))
+    logger.info("%s signed in to the console", caller.key_id)
     sessions: Sessions = request.state.sessions
     answer = RedirectResponse(_inside(following), HTTPStatus.SEE_OTHER)
     answer.set_cookie(

@@ -2,23 +2,22 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 
+from app.console.leaderboard import MOST_SERIES, Across, plot_of, rows_of, series_of
 from app.console.outcome import target_of
 from app.console.visits import ROOT, Desk, PageRoute, SignedIn
-from app.domain.jobs import Job
 from app.domain.models import ModelName
 from app.domain.projects import Scope
 from app.domain.sweeps import MemberResult, Sweep, SweepUnreadableError
 from app.errors import ArtifactNotFoundError
-from app.recipes.evaluation import Measured, MetricName
+from app.recipes.evaluation import MetricName
 from app.services import models
 from app.services.lifecycle.leaderboard import rank_members
 from app.services.sweeps import service as sweeps
@@ -27,7 +26,6 @@ SWEEPS = f"{ROOT}/sweeps"
 router = APIRouter(prefix=SWEEPS, route_class=PageRoute, include_in_schema=False)
 
 PAGE = 25
-MOST_SERIES = 7  # of a plot that can still be read
 
 Cursor = Annotated[str | None, Query(max_length=64)]
 
@@ -47,13 +45,19 @@ def listing(visit: SignedIn, cursor: Cursor = None) -> Response:
 
 
 @router.get("/{sweep_id}")
-def show(sweep_id: str, visit: SignedIn, metric: MetricName | None = None) -> Response:
+def show(
+    sweep_id: str,
+    visit: SignedIn,
+    metric: MetricName | None = None,
+    across: Across = Across.ZEROS,
+) -> Response:
     """Compare the jobs of a sweep."""
     with visit.admitted() as desk:
         sweep = sweeps.get(desk.connection, desk.caller, sweep_id)
         name, members, unreadable = _ranked(desk, sweep, metric)
         counts = sweeps.counts(desk.connection, [sweep])[sweep.id]
     objective = None if unreadable else sweep.request.objective
+    plot = plot_of(members, name, across) if name else None
     return desk.page(
         "sweep.html",
         sweep=sweep,
@@ -61,11 +65,12 @@ def show(sweep_id: str, visit: SignedIn, metric: MetricName | None = None) -> Re
         counts=counts,
         metric=name,
         metrics=_measured_metrics(members),
-        members=[Member.of(each, name) for each in members],
+        members=rows_of(members, name),
+        across=across,
         objective=objective,
         unreadable=unreadable,
-        plot=json.dumps(_plot(members, name)) if name and any(m.measured for m in members) else "",
-        series=len({_series_of(each) for each in members}),
+        plot=json.dumps(plot) if plot else "",
+        series=len({series_of(each) for each in members}),
         most=MOST_SERIES,
         live=not sweep.status.terminal,
     )
@@ -121,69 +126,3 @@ def _summary(sweep: Sweep) -> str:
 def _measured_metrics(members: Sequence[MemberResult]) -> list[MetricName]:
     reports = [each.result.evaluation for each in members if each.result]
     return list(dict.fromkeys(name for report in reports if report for name in report.metrics))
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A job of the sweep with its figures."""
-
-    job: Job
-    target: str
-    sparsity: float | None
-    packed: int | None
-    measured: Measured | None
-    drop: float | None
-
-    @classmethod
-    def of(cls, each: MemberResult, metric: MetricName | None) -> "Member":
-        """A row of the table."""
-        sizes = each.result.sizes if each.result else None
-        return cls(
-            each.job,
-            target_of(each.job.stored_request),
-            each.sparsity,
-            sizes.packed if sizes else None,
-            _measured(each, metric),
-            each.drop,
-        )
-
-
-def _measured(each: MemberResult, metric: MetricName | None) -> Measured | None:
-    report = each.result.evaluation if each.result else None
-    return report.metrics.get(metric) if report and metric else None
-
-
-def _series_of(each: MemberResult) -> str:
-    """A method and its pattern: what a line of the plot stands for."""
-    pattern = each.job.stored_request.get("pattern", "unstructured")
-    return each.job.method + ("" if pattern == "unstructured" else f" {pattern}")
-
-
-def _plot(members: Sequence[MemberResult], metric: MetricName) -> dict[str, Any]:
-    """Points (share of zeros, value, low, high) of every method, the dense model, the gate."""
-    series: dict[str, list[tuple[float, float, float, float]]] = {}
-    dense, gate = None, None
-    for each in members:
-        measured = _measured(each, metric)
-        if measured is None or each.sparsity is None or each.result is None:
-            continue
-        after = measured.after
-        point = (each.sparsity, after.value, after.low, after.high)
-        series.setdefault(_series_of(each), []).append(point)
-        dense = dense or measured.before
-        report = each.result.evaluation.gate if each.result.evaluation else None
-        if report and report.metric == metric:
-            sign = 1 if metric.lower_is_better else -1
-            gate = measured.before.value + sign * report.max_drop
-    # By name, so that a method keeps its colour whatever ranks first.
-    shown = {name: series[name] for name in sorted(series)[:MOST_SERIES]}
-    return {
-        "metric": metric.value.replace("_", " "),
-        "better": "lower is better" if metric.lower_is_better else "higher is better",
-        "series": [
-            {"name": name, "points": sorted({point[0]: point for point in points}.values())}
-            for name, points in shown.items()
-        ],
-        "dense": [dense.value, dense.low, dense.high] if dense else None,
-        "gate": gate,
-    }

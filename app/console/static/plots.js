@@ -1,5 +1,5 @@
 "use strict";
-// Quality against sparsity: a line and intervals a method, the dense model, the gate.
+// Quality against sparsity or size: a line and intervals a method, the dense model, the gate.
 (() => {
   const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#b5568b", "#b07d00", "#3b93c4", "#7a7a7a"];
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -14,7 +14,7 @@
         if (!plot.series[place + 1].show) return;
         ctx.strokeStyle = COLOURS[place];
         for (const [x, , low, high] of each.points) {
-          const at = plot.valToPos(100 * x, "x", true);
+          const at = plot.valToPos(x, "x", true);
           ctx.beginPath();
           ctx.moveTo(at, plot.valToPos(low, "y", true));
           ctx.lineTo(at, plot.valToPos(high, "y", true));
@@ -27,13 +27,15 @@
 
   function draw(place) {
     const told = JSON.parse(place.dataset.plot);
-    const xs = [...new Set(told.series.flatMap((each) => each.points.map((p) => p[0])))].sort((a, b) => a - b);
+    const points = [...new Set(told.series.flatMap((each) => each.points.map((p) => p[0])))].sort((a, b) => a - b);
+    const first = points[0], last = points[points.length - 1];
+    const room = 0.06 * (last - first) || 0.1 * Math.abs(first) || 1;
+    // From edge to edge, so that the lines of the dense model and the gate are.
+    const xs = [first - room, ...points, last + room];
     const rows = told.series.map((each) => {
       const values = new Map(each.points.map((p) => [p[0], p[1]]));
       return xs.map((x) => values.get(x) ?? null);
     });
-    const edges = xs.length === 1 ? [xs[0] - 0.05, xs[0] + 0.05] : [xs[0], xs[xs.length - 1]];
-    const room = 0.06 * (edges[1] - edges[0]);
     const figures = told.series.flatMap((each) => each.points.flatMap((p) => [p[2], p[3]]));
     if (told.dense) figures.push(told.dense[1], told.dense[2]);
     if (told.gate !== null) figures.push(told.gate);
@@ -54,7 +56,7 @@
         width: place.clientWidth,
         height: Math.min(380, Math.max(260, place.clientWidth / 2.4)),
         scales: {
-          x: { time: false, range: [100 * (edges[0] - room), 100 * (edges[1] + room)] },
+          x: { time: false, range: [xs[0], xs[xs.length - 1]] },
           y: { range: [low - more, high + more] },
         },
         series: [
@@ -66,12 +68,12 @@
           ...levels.map((each) => each.series),
         ],
         axes: [
-          { ...axis, label: "Zero weights in the pruned matrices, %", labelFont: axis.font },
-          { ...axis, label: `${told.metric} (${told.better})`, labelFont: axis.font, size: 64 },
+          { ...axis, label: told.x, labelFont: axis.font },
+          { ...axis, label: told.y, labelFont: axis.font, size: 64 },
         ],
         hooks: { draw: [whiskers(told.series)] },
       },
-      [xs.map((x) => 100 * x), ...rows, ...levels.map((each) => each.values)],
+      [xs, ...rows, ...levels.map((each) => each.values)],
       place,
     );
   }

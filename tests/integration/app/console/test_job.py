@@ -132,6 +132,7 @@ def test_jobs_that_do_more_than_zero_weights(person, running, worker, result, to
 def test_its_files_are_downloaded_and_no_others(person, finished):
     answer = person.get(f"{JOBS}/{finished.id}/files/{REPORT_FILE}")
     assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["cache-control"] == "no-store"
     assert answer.json()["recipe"]
     person.get(f"{JOBS}/{finished.id}/files/none.json", 404)
     person.get(f"{JOBS}/{finished.id}/files/..%2Fx", 400)

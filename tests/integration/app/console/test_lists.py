@@ -53,9 +53,12 @@ def test_a_sweep_side_by_side(person, client, worker, settings):
     assert sweep in person.get("/console/sweeps").text
     page = person.get(f"/console/sweeps/{sweep}").text
     told = json.loads(html.unescape(re.search(r'data-plot="([^"]*)"', page)[1]))
-    assert told["series"] == [{"name": job.method, "points": [[0.6, 0.71, 0.66, 0.76]]}]
+    assert told["series"] == [{"name": job.method, "points": [[60.0, 0.71, 0.66, 0.76]]}]
     assert told["dense"] == [0.8, 0.75, 0.85]
-    assert told["better"] == "higher is better"
+    assert told["y"] == "accuracy (higher is better)"
+    sized = person.get(f"/console/sweeps/{sweep}?across=size").text
+    assert "[[1.9, 0.71, 0.66, 0.76]]" in sized
+    assert page.count(">unbeaten<") == 1
     assert "hx-trigger" not in page
     assert "0.66 to 0.76" in page
     person.send(f"/console/sweeps/{sweep}/publish", {"name": "../x"}, 422)

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from app.console import sessions as module
+from app.console.routes import sign_in
 from app.domain.projects import Scope
 from app.services.projects import service as projects
 
@@ -60,6 +61,14 @@ def test_a_wrong_key_is_told_and_kept_out_of_pages_and_logs(stranger, caplog):
     assert "sct_wrong" not in answer.text
     assert "sct_wrong" not in caplog.text
     assert "set-cookie" not in answer.headers
+
+
+def test_a_stranger_has_little_held_for_him(stranger, secret, monkeypatch):
+    monkeypatch.setattr(sign_in, "SMALL", 200)
+    stranger.post("/console/sign-in", {"key": secret[1]})
+    assert "body_too_large" in stranger.post("/console/sign-in", {"key": "x" * 200}, 413).text
+    chunks = iter([b"key=", secret[1].encode()])
+    assert stranger.client.post("/console/sign-in", content=chunks).status_code == 413
 
 
 @pytest.mark.parametrize(
