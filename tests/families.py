@@ -154,6 +154,11 @@ FAMILIES: tuple[Family, ...] = (
         {"model.visual.blocks": (VISION, 2, 10), "model.language_model.layers": LLAMA},
     ),
     pair(
+        "qwen3_vl",
+        vl.qwen3_vl,
+        {"model.visual.blocks": (VISION, 2, 8), "model.language_model.layers": LLAMA},
+    ),
+    pair(
         "idefics3",
         vl.idefics(tf.Idefics3ForConditionalGeneration, tf.Idefics3Config, "Idefics3Processor"),
         IDEFICS,

@@ -138,11 +138,6 @@ UNSEEN: tuple[Family, ...] = (
         swin__encoder__layers=(VISION, 2, 25),
     ),
     pair(
-        "qwen3_vl",
-        vl.qwen3_vl,
-        {"model.visual.blocks": (VISION, 2, 8), "model.language_model.layers": LLAMA},
-    ),
-    pair(
         "gemma3",
         vl.gemma3,
         {"model.vision_tower.encoder.layers": VIT, "model.language_model.layers": LLAMA},

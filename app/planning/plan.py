@@ -22,6 +22,7 @@ from app.recipes.coverage import (
     HEAD,
     NO_LINEAR_LAYER,
     OUTSIDE,
+    UNREAD,
     Coverage,
     Covered,
     why_not,
@@ -35,6 +36,8 @@ _BLOCK = re.compile(r"\.\d+\.|vision_model\.head\.")
 _NEVER = re.compile(
     r"embed|(?<!attn_)norm(?!_attn)|relative_attention_bias|lm_head|position|A_log$|_bias$"
 )
+_FURTHER = re.compile(r"(^|[._])mtp([._]|$)")  # layers that predict further tokens
+_LAYER = re.compile(r"(^|\.)layers\.(\d+)\.")
 _EMBEDDING = re.compile(r"embed|wte|wpe|position")
 _HEAD = re.compile(r"(^|\.)\w*head\b")
 _THIRDS = ("qkv", "c_attn", "in_proj_weight", "Wqkv")  # fused projections that can be split
@@ -109,7 +112,7 @@ def _in_blocks(
     uniform, number = recipe.allocation.same_share, 0
     for key, tensor in tensors.items():
         modality = modality_of(key)
-        if not _BLOCK.search(key) or _NEVER.search(key):
+        if not _BLOCK.search(key) or _NEVER.search(key) or is_unread(key, config):
             continue
         if modality is Modality.BRIDGE and not recipe.include_bridge:
             continue
@@ -124,6 +127,19 @@ def _in_blocks(
                 recipe.sparsity_of(modality) if uniform else None,
                 BITS[tensor.dtype],
             )
+
+
+def is_unread(key: str, config: Mapping[str, Any]) -> bool:
+    """Whether a tensor is of layers that predict further tokens, which transformers leaves out.
+
+    They are named so, or stand behind the layers that the configuration counts.
+    """
+    if _FURTHER.search(key):
+        return True
+    text = config.get("text_config") or config
+    layer, count = _LAYER.search(key), text.get("num_hidden_layers")
+    behind = layer is not None and isinstance(count, int) and int(layer[2]) >= count
+    return behind and bool(text.get("num_nextn_predict_layers"))
 
 
 def _matrices(
@@ -178,6 +194,8 @@ def coverage_of(
     for key, tensor in tensors.items():
         if key not in left:
             reason = ""
+        elif is_unread(key, config):
+            reason = UNREAD
         elif key not in able:
             reason = _why_no_matrix(key, tensor)
         elif able[key].modality is Modality.BRIDGE and not recipe.include_bridge:
@@ -185,7 +203,7 @@ def coverage_of(
         else:
             names = given_as(able[key].name, key)
             reason = why_not(recipe, able[key].modality, names, experts=experts)
-        inside = _BLOCK.search(key) is not None
+        inside = _BLOCK.search(key) is not None and reason != UNREAD
         found.append(Covered(key, tensor.numel, min(reached[key], tensor.numel), inside, reason))
     return Coverage.of(found)
 
@@ -241,10 +259,13 @@ _VIT = (
 _PLAIN = (
     *("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "opt", "gpt2", "bert", "t5"),
     *("clip", "siglip", "blip", "blip-2", "instructblip", "idefics3", "smolvlm"),
+    *("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v", "glm4v_moe", "glm46v"),
+    *("gemma4", "florence2", "llama4", "lfm2_vl"),
 )
+_TOWERED = ("llava", "llava_next", "llava_onevision", "paligemma", "gemma3", "mistral3", "internvl")
 _RENAMED = {
     **dict.fromkeys(_PLAIN, ()),
-    **dict.fromkeys(("llava", "llava_next", "paligemma"), _TOWERS),
+    **dict.fromkeys(_TOWERED, _TOWERS),
     **dict.fromkeys(("qwen2_vl", "qwen2_5_vl"), _QWEN),
     "vit": _VIT,
 }

@@ -20,6 +20,7 @@ OUTSIDE = "outside of blocks"
 BRIDGE = "a projector or Q-Former; include_bridge prunes it"
 NO_LINEAR_LAYER = "not the weight of a linear layer"
 IRREVERSIBLE = "computed from other tensors of the files, in a way that cannot be reversed"
+UNREAD = "not read by the model's class"
 UNFED = "no calibration input reaches it"
 _LISTED = 0.001  # of a model's weights
 _LITTLE = 0.5

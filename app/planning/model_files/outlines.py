@@ -214,6 +214,7 @@ _QUANTIZED = (
 )
 _LORA = re.compile(r"\.lora_(A|B|embedding_A|embedding_B)\b")
 _FLOATS = {"F64", "F32", "F16", "BF16"}
+_LONGER_TABLES = {"mllama_text_model", "molmo2_text", "moshi"}  # than vocab_size, by their classes
 _EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|shared)\.weight$")
 _WIDTHS = ("hidden_size", "d_model", "n_embd", "dim", "embedding_size", "word_embed_proj_dim")
 
@@ -259,8 +260,8 @@ def _refuse_said(config: Mapping[str, Any]) -> None:
 
 
 def _refuse_other_sizes(config: Mapping[str, Any], tensors: Mapping[str, StoredTensor]) -> None:
-    """Of plain language models; composite ones have tables of their own sizes (Mllama's)."""
-    if "text_config" in config:
+    """Of plain language models; composite ones have tables of their own sizes."""
+    if "text_config" in config or config.get("model_type") in _LONGER_TABLES:
         return
     rows = config.get("vocab_size")
     widths = {config[name] for name in _WIDTHS if type(config.get(name)) is int}

@@ -197,13 +197,17 @@ class Calibration(Generic[S]):
         self._samples = 0
         self._mask_of: MaskOf = lambda _inputs: None
         self._may_spare = True
+        self._running = False
         self._after = ExitStack()
         self._seen: set[nn.Module] = set()
         self._begin(spare=False, skip=0)
 
     @contextmanager
     def watching(self, matrices: Iterable[Matrix], module: nn.Module) -> Iterator[None]:
-        """Watch the callers of `matrices` inside `module`; all as before on any exception."""
+        """Watch the callers of `matrices` inside `module` in every `run`; all as before at the end.
+
+        What runs beside it, to find what a block is called with, is not counted.
+        """
         inside = set(module.modules())
         self._batch = -1
         self._callers = tuple(dict.fromkeys(c for m in matrices for c in m.callers if c in inside))
@@ -236,6 +240,7 @@ class Calibration(Generic[S]):
         self._calls_of.clear()
         self._seen = set()
         self._begin(spare=spare and self._may_spare, skip=0)
+        self._running = True
         try:
             with ExitStack() as self._after:
                 output = forward()
@@ -243,6 +248,8 @@ class Calibration(Generic[S]):
             self._may_spare = False
             self._begin(spare=False, skip=self._calls)
             output = forward()
+        finally:
+            self._running = False
         self._reduce()
         self._count_unrouted()
         return output
@@ -335,6 +342,8 @@ class Calibration(Generic[S]):
         module = self._callers[index]
 
         def run(*args: Any, **kwargs: Any) -> Any:
+            if not self._running:
+                return forward(*args, **kwargs)
             inputs = args[0] if args else next(iter(kwargs.values()))
             routed = args[-1] if isinstance(module, ExpertProjection) else None
             self._see(module, inputs, routed)

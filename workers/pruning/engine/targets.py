@@ -19,6 +19,7 @@ from app.recipes.coverage import (
     IRREVERSIBLE,
     NO_LINEAR_LAYER,
     OUTSIDE,
+    UNREAD,
     Coverage,
     Covered,
     why_not,
@@ -161,6 +162,8 @@ def coverage_of(adapter: Adapter, recipe: Recipe, targets: Targets) -> Coverage:
             else:
                 reason = _why_no_matrix(adapter, full, module, in_block=in_block)
             found.append(Covered(full, parameter.numel(), reached[here], in_block, reason))
+    files = adapter.loaded.checkpoint.tensors
+    found += [Covered(key, files[key].numel, 0, False, UNREAD) for key in adapter.unread]
     return Coverage.of(found)
 
 

@@ -64,6 +64,7 @@ class Adapter(RecordEncoder):
         warnings: what the caller must know: matrices that cannot be observed, guesses made.
         bridges: projectors and the like that are not among the towers.
         irreversible: parameters that cannot be written back to the files.
+        unread: tensors of the files that the model has no parameter for.
         memory: what of the model is in memory.
         forms: filled by replay; see there.
     """
@@ -88,9 +89,9 @@ class Adapter(RecordEncoder):
         self.memory = loaded.memory
         self.forms: dict[str, Any] = {}
         self._notes: list[str] = []
-        finder = MatrixFinder(
-            self.model, map_file_keys(self.model, loaded.checkpoint), split_qkv=split_qkv
-        )
+        keys = map_file_keys(self.model, loaded.checkpoint)
+        self.unread = keys.unread
+        finder = MatrixFinder(self.model, keys, split_qkv=split_qkv)
         declared = self._declared()
         bridges = [s for s, part in declared if part.modality is Modality.BRIDGE]
         self.bridges = () if include_bridge else tuple(stack.name for stack in bridges)

@@ -230,10 +230,13 @@ class FileKeys:
         places: parameters that are a file tensor, or consecutive rows of one. A tied parameter
             has one entry per name it goes by.
         converted: parameters put together or computed from file tensors.
+        unread: file tensors that the model has no parameter for, as layers that predict further
+            tokens (`mtp`).
     """
 
     places: dict[str, Place]
     converted: frozenset[str]
+    unread: tuple[str, ...]
 
     def of(self, names: tuple[str, ...]) -> tuple[Place, ...]:
         """Places of a parameter known under all of `names` (several when tied, saved twice).
@@ -255,16 +258,21 @@ def map_file_keys(model: PreTrainedModel, checkpoint: Checkpoint) -> FileKeys:
     prefix = model.base_model_prefix
     places: dict[str, Place] = {}
     converted: set[str] = set()
+    unread = []
     for key in sorted(checkpoint.tensors, key=dot_natural_key):
         name, pattern = rename_source_key(key, renamings, converters, prefix, parameters)
         if name not in parameters and key in parameters:
             name, pattern = rename_source_key(key, [], [], prefix, parameters)
         if pattern is None:
             places[name] = Place(key)
+            if name not in parameters:
+                unread.append(key)
             continue
         converter = by_pattern[pattern]
         first = converter.target_patterns[0]
         targets = [name.replace(first, target) for target in converter.target_patterns]
+        if parameters.keys().isdisjoint(targets):
+            unread.append(key)
         if not cuts_rows(converter) or not parameters.keys() >= set(targets):
             converted.update(targets)
             continue
@@ -272,7 +280,7 @@ def map_file_keys(model: PreTrainedModel, checkpoint: Checkpoint) -> FileKeys:
         for target in targets:
             places[target] = Place(key, row)
             row += len(parameters[target])
-    return FileKeys(places, frozenset(converted))
+    return FileKeys(places, frozenset(converted), tuple(unread))
 
 
 def cuts_rows(converter: WeightConverter) -> bool:

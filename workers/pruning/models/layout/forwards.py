@@ -232,9 +232,12 @@ def have_own(passes: Sequence[Sequence[Call]]) -> bool:
 
 
 def differ(some: Sequence[Sequence[Call]], others: Sequence[Sequence[Call]]) -> bool:
-    """Whether two records hold other tensors, hidden states aside."""
+    """Whether two records hold other tensors, hidden states aside but where a pass begins."""
     mine, theirs = (
-        [tensor for calls in passes for call in calls for tensor in _others(call)]
+        [
+            *(tensor for calls in passes for call in calls for tensor in _others(call)),
+            *(calls[0].hidden for calls in passes),
+        ]
         for passes in (some, others)
     )
     return len(mine) != len(theirs) or not all(map(torch.equal, mine, theirs))

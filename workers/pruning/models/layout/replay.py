@@ -81,8 +81,11 @@ class TowerPass:
         kept: outputs of blocks that something beside the next block reads.
     """
 
-    def __init__(self, run: "BatchRun", tower: Tower, number: int, calls: list[Call]) -> None:
+    def __init__(
+        self, run: "BatchRun", tower: Tower, number: int, calls: list[Call], *, alone: bool
+    ) -> None:
         self.run = run
+        self._alone = alone
         self.ended = False
         self._tower = tower
         self._number = number
@@ -119,7 +122,9 @@ class TowerPass:
                 for slot, entry in call.links.items():
                     call.put(slot, self._output[entry])
         else:
-            call = self.run.fetch(self._tower, self._number, index, self.kept)
+            # What other passes have made of blocks pruned since may be what this one begins with.
+            known = self.kept if self._alone else {}
+            call = self.run.fetch(self._tower, self._number, index, known)
         args, kwargs = self._memory.back((call.args, dict(call.kwargs)))
         given = [*enumerate(args), *kwargs.items()]
         self._given = [v for s, v in given if s != call.slot and isinstance(v, Tensor)]
@@ -211,7 +216,11 @@ class BatchRun:
             if out_of_memory(error):
                 raise
             passes = self._count(tower)
-        return [TowerPass(self, tower, number, calls) for number, calls in enumerate(passes)]
+        alone = len(passes) == 1
+        return [
+            TowerPass(self, tower, number, calls, alone=alone)
+            for number, calls in enumerate(passes)
+        ]
 
     def leave(self, tower: Tower, number: int, per_batch: dict[int, Any]) -> None:
         """Called by a pass when its last block is done."""
@@ -248,8 +257,8 @@ class BatchRun:
         """Calls of every pass, hidden states handed through the blocks unchanged.
 
         So nothing else that blocks are called with may be made of them, as a detector makes places
-        to look at, and hidden states that are changed between two blocks may be made of those
-        before alone: that is asked once, by other hidden states.
+        to look at, nor what a later pass begins with; and hidden states that are changed between
+        two blocks may be made of those before alone. That is asked once, by other hidden states.
         """
         forms, asked = self.adapter.forms, f"{tower.name}: made of hidden states"
         if forms.get(asked):
@@ -258,7 +267,7 @@ class BatchRun:
         self._forward(tower, recorder.forward)
         if any(len(calls) != len(tower.blocks) for calls in recorder.passes):
             raise NotDirectError
-        if asked not in forms and have_own(recorder.passes):
+        if asked not in forms and (len(recorder.passes) > 1 or have_own(recorder.passes)):
             shifted = Recorder(tower, forms, shift=1.0)
             self._forward(tower, shifted.forward)
             forms[asked] = differ(recorder.passes, shifted.passes)

@@ -1,8 +1,12 @@
 """What a recipe reaches of a model: in the plan as in the job."""
 
 import json
+import re
+import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from app.planning import plan
 from app.recipes.recipe import Recipe
@@ -79,3 +83,26 @@ def test_a_recipe_that_reaches_most_is_not_warned_of(experts_directory):
     report = prune(adapt(load_model(experts_directory("dbrx"))), RECIPE)
     assert report.coverage.share > 0.7
     assert not any("reaches" in text for text in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("key", "config"),
+    [
+        ("mtp.layers.0.mlp.up_proj.weight", {}),  # as in Qwen3.5
+        ("model.layers.2.mlp.up_proj.weight", {"num_nextn_predict_layers": 1}),  # as in DeepSeek-V3
+    ],
+)
+def test_layers_that_the_class_leaves_out_are_counted_and_listed(
+    key, config, family_directory, tmp_path
+):
+    directory = tmp_path / "model"
+    shutil.copytree(family_directory("llama"), directory)
+    tensors = load_file(directory / "model.safetensors")
+    save_file({**tensors, key: torch.zeros(24, 16)}, directory / "model.safetensors")
+    saved = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(saved | config))
+    before = covered(family_directory("llama"))
+    for found in (covered(directory), planned(directory)):
+        assert (found.weights, found.reached) == (before.weights + 24 * 16, before.reached)
+        reasons = {each.name: each.reason for each in found.dense}
+        assert reasons[re.sub(r"(?<=\.)\d+", "*", key)] == "not read by the model's class"

@@ -1,6 +1,7 @@
 """Families whose images become tokens: their parts told, as right as found, and run once."""
 
 import functools
+import json
 from collections import Counter
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ import torch
 from torch import nn
 from transformers.models.gemma3n import modeling_gemma3n
 
+from app.planning import plan
 from app.recipes.modality import Modality
-from app.recipes.recipe import build_recipe
+from app.recipes.recipe import Recipe, build_recipe
 from benchmarks.families import plain
 from benchmarks.families.inputs import batches_for
 from benchmarks.families.sizes import CHANGES
@@ -20,6 +22,7 @@ from benchmarks.families.tiny import Marks, build
 from workers.pruning.calibration.statistics import Calibration, SquareSum
 from workers.pruning.calibration.walk import steps
 from workers.pruning.engine.prune import evaluating, prune
+from workers.pruning.engine.targets import find_targets
 from workers.pruning.memory import Memory
 from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.families.image_tokens import ImageTokensAdapter
@@ -29,6 +32,8 @@ from workers.pruning.models.layout.replay import BatchRun
 from workers.pruning.models.loading import load_model
 
 CLASSES = sorted(ImageTokensAdapter.architectures)
+# The plan knows no rules for the names in their files.
+GUESSED = {f"{name}ForConditionalGeneration" for name in ("Gemma3n", "Kimi_K25", "Molmo2")}
 SEEING = Modality.VISION
 
 
@@ -120,6 +125,19 @@ def test_parts_are_those_that_the_generic_adapter_finds(name, family):
     sums, _ = walked(own, batches)
     run = plain.Forward(own.forward)
     assert plain.difference(sums, plain.square_sums(run, batches, own.matrices)) is None
+
+
+@pytest.mark.parametrize("name", sorted({*CLASSES} - GUESSED))
+def test_the_plan_names_what_the_job_prunes(name, family):
+    loaded, _ = family(name)
+    config = json.loads(loaded.config.to_json_string(use_diff=False))
+    recipe = Recipe(sparsity=0.5)
+    planned = plan.prunable(loaded.checkpoint.tensors, config, recipe)
+    pruned = find_targets(adapt(loaded).towers, recipe).blocks
+    assert plan.is_known(config)
+    assert {(m.file_key, m.name, m.modality) for m in planned} == {
+        (m.file_key, m.name, m.modality) for m in pruned
+    }
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -34,6 +34,8 @@ def loaded(name: str, place: Path) -> tuple[Adapter, list[dict[str, Tensor]]]:
         "PI0ForConditionalGeneration",  # one stack reads the other's cache
         "Qwen4ExpForConditionalGeneration",  # a cache holds positions before the first block
         "PvtV2ForImageClassification",  # blocks return sizes beside hidden states
+        "HrmTextForCausalLM",  # two stacks take turns, each reads what the other has made
+        "MllamaForCausalLM",  # more words than its configuration says
         "Emu3ForConditionalGeneration",  # lists of holders whose parts are called
         "Swinv2ForImageClassification",  # matrices of two columns
         "ColPaliForRetrieval",

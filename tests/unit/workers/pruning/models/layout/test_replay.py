@@ -23,6 +23,8 @@ def test_families_hand_hidden_states_on_directly(name, family_directory, monkeyp
     monkeypatch.delattr(BatchRun, "fetch")
     run = BatchRun(adapter, batch)
     for tower in adapter.towers:
+        if tower.name.endswith("deepstack_merger_list"):
+            continue  # its blocks read those of the vision tower, none the one before it
         for step in run.enter(tower):
             for index, block in enumerate(tower.blocks):
                 args, kwargs = step.inputs(index)
@@ -300,6 +302,20 @@ def runs_of(toy):
     return runs
 
 
+def test_a_pass_that_begins_with_what_another_one_made_is_not_recorded_ahead():
+    torch.manual_seed(0)
+    model = Toy([Plain(), Plain()], passes=3)
+    tower, x = tower_of(model, "layers"), torch.randn(2, 3, 4)
+    runner, begins = ReplayableModel(model, tower), []
+    handle = model.layers[0].register_forward_pre_hook(lambda _, args: begins.append(args[0]))
+    model(x)
+    handle.remove()
+    for _ in range(2):
+        steps = BatchRun(runner, {"x": x}).enter(tower)
+        assert all(map(torch.equal, [step.inputs(0)[0][0] for step in steps], begins))
+        assert len(steps) == 3
+
+
 def test_a_tower_the_batch_does_not_reach_has_no_passes_and_is_looked_for_once():
     model, other = Toy([Plain(), Plain()]), Toy([Plain(), Plain()])
     tower = tower_of(other, "other")
@@ -323,4 +339,4 @@ def test_a_model_is_run_to_its_end_only_where_a_tower_is_called_late(again):
     x = torch.randn(2, 3, 4)
     found = [len(BatchRun(runner, {"x": x}).enter(tower)) for _ in range(4)]
     assert found == [1 + again] * 4
-    assert len(runs) == (4 if again else 1)
+    assert len(runs) == (6 if again else 1)  # the first batch takes three to learn it
