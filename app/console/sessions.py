@@ -9,13 +9,14 @@ import hmac
 import os
 import re
 import secrets
-import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 COOKIE = "secateur_session"
 _KEY_BYTES = 32
+_LOOKS, _PAUSE = 20, 0.05  # seconds
 _TOKEN = re.compile(r"(?P<key_id>key_[0-9a-f]{1,64})\.(?P<ends>\d{1,12})\.(?P<mac>[0-9a-f]{64})")
 
 
@@ -77,21 +78,17 @@ def signing_key(path: Path) -> bytes:
         OSError: the file can neither be read nor made.
         ValueError: it holds something else.
     """
-    if not path.exists():
+    if not path.exists():  # else it may be where nobody may write
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, made = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        try:
+        with suppress(FileExistsError):  # another process was first
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(_KEY_BYTES))
-            os.link(made, path)  # whole, or not at all
-        except FileExistsError:
-            pass  # another process was first
-        finally:
-            Path(made).unlink()
-    text = path.read_text(encoding="utf-8").strip()
-    if not re.fullmatch(r"[0-9a-f]{64,}", text):
-        raise ValueError(
-            f"{path} does not hold a signing key (64 hexadecimal digits); remove it to have one "
-            "made"
-        )
-    return bytes.fromhex(text)
+    for _ in range(_LOOKS):
+        text = path.read_text(encoding="utf-8").strip()
+        if re.fullmatch(r"[0-9a-f]{64,128}", text) and len(text) % 2 == 0:
+            return bytes.fromhex(text)
+        time.sleep(_PAUSE)  # it may be on its way into the file
+    raise ValueError(
+        f"{path} does not hold a signing key (64 hexadecimal digits); remove it to have one made"
+    )

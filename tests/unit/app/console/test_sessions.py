@@ -60,7 +60,22 @@ def test_processes_that_start_together_get_one_key(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_file_without_a_key_is_told(tmp_path):
+def test_a_key_that_is_being_written_is_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "key"
+    path.touch()
+    monkeypatch.setattr(module.time, "sleep", lambda _: path.write_text("ab" * 32))
+    assert signing_key(path) == bytes.fromhex("ab" * 32)
+
+
+def test_a_key_may_lie_where_nobody_may_write(tmp_path, monkeypatch):
+    path = tmp_path / "key"
+    path.write_text("cd" * 32 + "\n")
+    monkeypatch.setattr(module.os, "open", lambda *_: pytest.fail("it is there"))
+    assert signing_key(path) == bytes.fromhex("cd" * 32)
+
+
+def test_a_file_without_a_key_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_PAUSE", 0)
     path = tmp_path / "key"
     path.write_text("secret")
     with pytest.raises(ValueError, match="does not hold a signing key"):
