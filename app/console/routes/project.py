@@ -1,9 +1,14 @@
 """`/console/project`: limits and what is used of them, keys, changes."""
 
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from pydantic import ValidationError
 
+from app.api.projects.schemas import KeyRequest
 from app.console.visits import ROOT, PageRoute, SignedIn
 from app.domain.projects import AuditEntry, Key, Scope
 from app.services.projects import service as projects
@@ -12,6 +17,29 @@ PROJECT = f"{ROOT}/project"
 router = APIRouter(prefix=PROJECT, route_class=PageRoute, include_in_schema=False)
 
 PAGE = 25
+
+
+@router.post("/keys")
+def create_key(visit: SignedIn) -> Response:
+    """Make a key; its secret is on this page and nowhere else."""
+    try:
+        wanted = KeyRequest.model_validate({name: visit.field(name) for name in ("name", "scope")})
+    except ValidationError as error:
+        issues = [issue | {"loc": ("body", *issue["loc"])} for issue in error.errors()]
+        raise RequestValidationError(issues) from error
+    with visit.admitted(Scope.ADMIN) as desk:
+        key, secret = projects.create_key_for(
+            desk.connection, desk.caller, name=wanted.name, scope=wanted.scope, expires_at=None
+        )
+    return desk.page("new_key.html", key=key, secret=secret)
+
+
+@router.post("/keys/{key_id}/revoke")
+def revoke_key(key_id: str, visit: SignedIn) -> Response:
+    """End a key, and with it its sessions."""
+    with visit.admitted(Scope.ADMIN) as desk:
+        projects.revoke_key(desk.connection, desk.caller, key_id)
+    return RedirectResponse(PROJECT, HTTPStatus.SEE_OTHER)
 
 
 @router.get("")
@@ -32,6 +60,7 @@ def show(visit: SignedIn, cursor: Annotated[int | None, Query(ge=1, lt=2**63)] =
         queued=queued,
         running=running,
         keys=keys,
+        scopes=list(Scope),
         entries=entries,
         cursor=cursor,
         first=PROJECT,

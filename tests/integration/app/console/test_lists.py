@@ -120,6 +120,23 @@ def test_the_project_with_its_keys_and_changes(person, secret, client):
     assert secret[1] not in page
 
 
+def test_a_key_is_made_shown_once_and_revoked(person, caplog):
+    caplog.set_level("DEBUG")
+    page = person.send("/console/project/keys", {"name": "<ci>", "scope": "read"}, 200)
+    secret = re.search(r"sct_[\w-]{43}", page.text)[0]
+    assert "no-store" in page.headers["cache-control"]
+    assert person.get("/v1/jobs", authorization=f"Bearer {secret}").json()["jobs"] == []
+    listed = person.get("/console/project").text
+    assert secret not in listed + caplog.text
+    assert "&lt;ci&gt;" in listed
+    revoke = re.search(r'action="([^"]*/revoke)" data-confirm="Revoke &lt;ci', listed)[1]
+    assert person.send(revoke).headers["location"] == "/console/project"
+    person.get("/v1/jobs", 401, authorization=f"Bearer {secret}")
+    person.send(revoke, status=404)
+    person.send("/console/project/keys", {"name": "", "scope": "read"}, 422)
+    person.send("/console/project/keys", {"name": "a", "scope": "root"}, 422)
+
+
 @pytest.mark.parametrize("scope", [Scope.READ, Scope.SUBMIT])
 def test_keys_and_webhooks_are_for_admins(stranger, key_of, endpoint, scope):
     page = stranger.sign_in(key_of(scope)).get("/console/project").text
@@ -128,6 +145,8 @@ def test_keys_and_webhooks_are_for_admins(stranger, key_of, endpoint, scope):
     for path in ("", f"/{endpoint.id}"):
         stranger.get(f"/console/webhooks{path}", 403)
     stranger.send(f"/console/webhooks/{endpoint.id}/deliveries/x/replay", status=403)
+    stranger.send("/console/project/keys", {"name": "a", "scope": "read"}, 403)
+    stranger.send("/console/project/keys/key_0/revoke", status=403)
     for page in READ:
         stranger.get(f"/console/{page}")
 
