@@ -17,6 +17,11 @@ BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 _ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
+# What was asked for and is not wanted any more: by a page that was left, or asked again; so are
+# pages called that turn out to be downloads.
+GIVEN_UP = "net::ERR_ABORTED"
+
+
 @contextmanager
 def browser() -> Iterator[Browser]:
     """The browser, started."""
@@ -39,7 +44,12 @@ def complaints(page: Page) -> list[str]:
     found: list[str] = []
     page.on("console", lambda m: m.type in {"error", "warning"} and found.append(m.text))
     page.on("pageerror", lambda error: found.append(str(error)))
-    page.on("requestfailed", lambda request: found.append(f"{request.url}: {request.failure}"))
+    page.on(
+        "requestfailed",
+        lambda request: (
+            request.failure == GIVEN_UP or found.append(f"{request.url}: {request.failure}")
+        ),
+    )
     page.on(
         "request",
         lambda request: (
