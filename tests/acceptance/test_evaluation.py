@@ -60,7 +60,7 @@ def test_a_job_looks_for_the_sparsest_model_within_its_gate(service, tmp_path):
     asked = JOB | {"model": "bert", "sparsity": "auto", "quality_gate": gate}
     planned = service.http.post("/v1/plans", json=asked).json()
     assert planned["evaluations"] == 7
-    done = service.finish(service.submit(**asked))
+    done = service.finish(service.submit(**asked), seconds=300)  # it is six jobs in one
     assert done["status"] == "succeeded", done
     found = done["result"]["search"]
     best = next(each for each in found["tried"] if each["sparsity"] == found["found"])
