@@ -36,7 +36,11 @@ FAMILIES = [
 ]
 ZEROTH = {"estimator": "zeroth-order", "samples": 3}
 CASES = {
-    **{f"llama {method}": ("llama", method, {}) for method in sorted(WEIGHT_METHODS)},
+    **{
+        f"{family} {method}": (family, method, {})
+        for method in sorted(WEIGHT_METHODS)
+        for family in (["llava"] if method == "tamp" else ["llama"])  # it wants image tokens
+    },
     **{f"{family} ecoflap": (family, "ecoflap", {}) for family in FAMILIES},
     "llava zeroth-order": ("llava", "ecoflap", ZEROTH),
     "llama 2:4": ("llama", "sparsegpt", {}, "2:4"),

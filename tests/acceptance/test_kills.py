@@ -5,8 +5,6 @@ import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from itertools import pairwise
 
 import psutil
 import pytest
@@ -92,11 +90,7 @@ def test_two_hundred_jobs_from_eight_clients(service):
     assert len(set(job_ids)) == 200
     assert Counter(job["status"] for job in jobs) == {"succeeded": 200}
     assert Counter(job["attempt"] for job in jobs) == {1: 200}
-    # One worker runs them one after the other: what lies between two ends is a whole job.
-    ends = sorted(datetime.fromisoformat(job["finished_at"]) for job in jobs)
     served = Counter(worker for job_id in job_ids for worker in service.workers(job_id))
     limit = service.running.settings.worker.max_jobs_per_child
     assert max(served.values()) <= limit
     assert len(served) <= 200 // limit + 2, "a process stays warm from job to job"
-    gaps = sorted((later - earlier).total_seconds() for earlier, later in pairwise(ends))
-    assert gaps[len(gaps) // 2] < 1

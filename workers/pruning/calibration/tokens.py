@@ -87,8 +87,6 @@ def choose(tokens: Tokens, config: Any, step: Step) -> None:
     Raises:
         CalibrationDataError: the block has no attention to go by.
     """
-    if tokens == "all":
-        return
     streams = [stream_of(config, each.run.batch) for each, _ in step.passes]
     look = _changes if tokens == "atv" else _attention
     found: list[Tensor | None] = []

@@ -66,11 +66,12 @@ class Stage:
 
     def walk(self, part: str, done: Collection[Block]) -> Iterator[Step]:
         """Through the blocks up to the last that counts; see `steps`."""
-        return self._steps(part, done, partial(choose, self.tokens, self.adapter.model.config))
+        choosing = partial(choose, self.tokens, self.adapter.model.config)
+        return self._steps(part, done, _see_all if self.tokens == "all" else choosing)
 
     def walk_beside(self, done: Collection[Block]) -> Iterator[Step]:
         """The same through the dense model, beside the walk that chooses tokens."""
-        return self._steps("beside", done, lambda _step: None)
+        return self._steps("beside", done, _see_all)
 
     def _steps(
         self, part: str, done: Collection[Block], choosing: Callable[[Step], None]
@@ -87,6 +88,10 @@ class Stage:
     def calibration(self, statistic: type[Statistic]) -> Calibration[Any]:
         """Accumulates the statistic over the tokens that count."""
         return (ChosenByOutputs if self.tokens == "amia" else Calibration)(statistic)
+
+
+def _see_all(_step: Step) -> None:
+    """Every real token counts."""
 
 
 def block_by_block(
