@@ -19,6 +19,7 @@ from app.planning.memory import ModelLayout
 from app.planning.model_files.files import parse_model_source, read_config
 from app.planning.model_files.headers import read_header
 from app.recipes.evaluation import QualityGateError
+from app.recipes.recipe import Recipe
 from app.retries import retried
 from workers.pipeline.checkpoints import DiskCheckpoints, open_checkpoints
 from workers.pipeline.context import Reporter, RunContext, interruptible
@@ -30,6 +31,7 @@ from workers.pipeline.export import OutputFile
 from workers.pipeline.sources import ModelFiles, fetch
 from workers.pruning.memory import Memory
 from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.layout.precision import (
     HALF,
     find_device,
@@ -139,6 +141,24 @@ def load(context: RunContext, directory: Path) -> LoadedModel:
         staging, activations=room, scratch=staging, on_device=room if context.roomy else 0
     )
     return load_model(directory, _dtype(context), memory, _device(context))
+
+
+def load_adapter(context: RunContext, directory: Path, recipe: Recipe) -> Adapter:
+    """The same, seen as the recipe asks.
+
+    Args:
+        context: of the run.
+        directory: of the checkpoint, or the staging directory itself.
+        recipe: what is done to it.
+
+    Raises:
+        UserError: it does not load, or this machine has no such device.
+    """
+    return adapt(
+        load(context, directory),
+        split_qkv=recipe.split_qkv,
+        include_bridge=recipe.include_bridge,
+    )
 
 
 def load_to_run(context: RunContext, source: ModelFiles) -> LoadedModel:

@@ -50,7 +50,7 @@ from workers.pipeline.stages import (
     calibration_batches,
     checkpoints_of,
     fetch_model,
-    load,
+    load_adapter,
     provenance,
     read_records,
     record_errors_of,
@@ -62,7 +62,6 @@ from workers.pruning.engine.report_builder import Progress, ProgressListener
 from workers.pruning.memory import out_of_memory
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint, write_back
-from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.resume import Checkpoints
 
@@ -120,11 +119,7 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
 def _staged(context: RunContext, source: ModelFiles, recipe: Recipe) -> Adapter:
     """The dense model; the copy that becomes the result is the one that is worked on."""
     interruptible(lambda: copy_checkpoint(source.directory, context.staging), context.report)
-    return adapt(
-        load(context, source.directory),
-        split_qkv=recipe.split_qkv,
-        include_bridge=recipe.include_bridge,
-    )
+    return load_adapter(context, source.directory, recipe)
 
 
 def _pruned(model: "_Model", recipe: Recipe, checkpoints: DiskCheckpoints) -> PruningReport:

@@ -9,23 +9,13 @@ from app.recipes.structure import BlockStructure, StructureReport
 from workers.pipeline.context import RunContext
 from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.source import Dataset
-from workers.pipeline.stages import load, record_errors_of
+from workers.pipeline.stages import load_adapter, record_errors_of
 from workers.pruning.engine.report_builder import ProgressListener
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.resume import Checkpoints
 from workers.pruning.structure.reduce import check_outputs, reduce
 from workers.pruning.structure.sizes import ModelSize, compared
-
-
-def _left(context: RunContext, recipe: Recipe) -> Adapter:
-    """The model as it lies in the staging directory now."""
-    return adapt(
-        load(context, context.staging),
-        split_qkv=recipe.split_qkv,
-        include_bridge=recipe.include_bridge,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +67,7 @@ def take_out(
             )
         decided += found.blocks
         warnings += found.warnings
-        adapter = _left(context, recipe)
+        adapter = load_adapter(context, context.staging, recipe)
         check_outputs(adapter, batches[0], found)
     report = compared(before, ModelSize(adapter), decided)
     text = (

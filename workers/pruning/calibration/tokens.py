@@ -120,8 +120,10 @@ def _changes(step: Step, each: TowerPass, stream: Stream) -> Tensor | None:
     """1 - cosine of every token before and after the block, (batch, tokens); None: other tokens."""
     args, kwargs = each.inputs(step.index)
     before = _hidden(args, kwargs, stream)
+    if before is None:
+        return None
     after = hidden_of(step.block.module(*args, **kwargs))
-    if before is None or after.shape != before.shape:
+    if after.shape != before.shape:
         return None
     alike: Tensor = functional.cosine_similarity(after.float(), before.float(), dim=-1)
     return 1 - alike

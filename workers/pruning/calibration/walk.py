@@ -151,6 +151,10 @@ class Step:
         return outputs
 
 
+def see_all(_step: Step) -> None:
+    """Choose no tokens: every real one counts."""
+
+
 def steps(
     adapter: Adapter,
     batches: Iterable[Batch],
@@ -158,7 +162,7 @@ def steps(
     last: Block,
     activations: ActivationCheckpoints | None = None,
     done: Collection[Block] = (),
-    choose: Callable[[Step], None] = lambda _step: None,
+    choose: Callable[[Step], None] = see_all,
 ) -> Iterator[Step]:
     """Every block in execution order up to `last`, fed by the blocks before it as they then are.
 

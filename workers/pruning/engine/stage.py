@@ -17,7 +17,7 @@ from workers.pruning.calibration.beside import DenseInputs, PairedCalibration, P
 from workers.pruning.calibration.one_pass import Turns
 from workers.pruning.calibration.statistics import Calibration, Statistic
 from workers.pruning.calibration.tokens import ChosenByOutputs, choose
-from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
+from workers.pruning.calibration.walk import ActivationCheckpoints, Step, see_all, steps
 from workers.pruning.engine.block_checkpoints import BlockCheckpoints, apply, change
 from workers.pruning.engine.dense_pass import MAGNITUDE
 from workers.pruning.engine.report_builder import ReportBuilder
@@ -67,11 +67,11 @@ class Stage:
     def walk(self, part: str, done: Collection[Block]) -> Iterator[Step]:
         """Through the blocks up to the last that counts; see `steps`."""
         choosing = partial(choose, self.tokens, self.adapter.model.config)
-        return self._steps(part, done, _see_all if self.tokens == "all" else choosing)
+        return self._steps(part, done, see_all if self.tokens == "all" else choosing)
 
     def walk_beside(self, done: Collection[Block]) -> Iterator[Step]:
         """The same through the dense model, beside the walk that chooses tokens."""
-        return self._steps("beside", done, _see_all)
+        return self._steps("beside", done, see_all)
 
     def _steps(
         self, part: str, done: Collection[Block], choosing: Callable[[Step], None]
@@ -88,10 +88,6 @@ class Stage:
     def calibration(self, statistic: type[Statistic]) -> Calibration[Any]:
         """Accumulates the statistic over the tokens that count."""
         return (ChosenByOutputs if self.tokens == "amia" else Calibration)(statistic)
-
-
-def _see_all(_step: Step) -> None:
-    """Every real token counts."""
 
 
 def block_by_block(
