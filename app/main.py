@@ -171,6 +171,7 @@ def make_server(settings: Settings) -> Server:
         access_log=False,
         server_header=False,
         http=partial(ClientConnection, patience),  # type: ignore[arg-type]  # any factory does
+        timeout_keep_alive=math.ceil(api.idle_seconds),
         timeout_graceful_shutdown=math.ceil(api.drain_seconds),
     )
     return Server(config)

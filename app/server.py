@@ -29,7 +29,7 @@ class Patience:
 
     Attributes:
         connections: beyond so many, those that wait for a request are closed, oldest first.
-        head_seconds: for the head of a request, from its beginning or the answer before it.
+        head_seconds: for the head of a request, from its first byte; of the first, from connecting.
         write_seconds: until a client that reads nothing has taken some of what it is sent.
     """
 
@@ -74,6 +74,7 @@ class ClientConnection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
+        self._began = self.loop.time()
         super().on_response_complete()
         self._watch_head()
 
@@ -103,13 +104,19 @@ class ClientConnection(H11Protocol):
         theirs = self.conn.their_state
         return theirs is h11.IDLE or (theirs is h11.SEND_BODY and answered)
 
+    @property
+    def _between_requests(self) -> bool:
+        """Is a request answered, and nothing of the next one here? uvicorn times that."""
+        answered = self.cycle is not None and self.conn.their_state is h11.IDLE
+        return answered and not self.conn.trailing_data[0]
+
     def _watch_head(self) -> None:
-        if self.idle and self._head_timer is None:
-            self._began = self.loop.time()
+        due = self.idle and not self._between_requests
+        if due and self._head_timer is None:
             self._head_timer = self.loop.call_later(
                 self._patience.head_seconds, self.transport.abort
             )
-        elif not self.idle and self._head_timer is not None:
+        elif not due and self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 

@@ -24,6 +24,11 @@ class Api(Section):
     head_seconds: PositiveSeconds = Field(
         default=10, description="how long the head of a request may take to come"
     )
+    idle_seconds: PositiveSeconds = Field(
+        default=75,
+        description="how long a connection stays open between two requests; longer than clients "
+        "and load balancers keep theirs, or some find it closed while they send",
+    )
     write_seconds: PositiveSeconds = Field(
         default=60,
         description="how long a client that downloads may read nothing before it is cut off",

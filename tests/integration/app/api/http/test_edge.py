@@ -4,7 +4,8 @@ import logging
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
+from http.client import HTTPConnection
 
 import httpx2
 import pytest
@@ -129,6 +130,15 @@ def test_a_head_that_does_not_come_is_given_up(connect, sent):
     client.sendall(sent)
     with suppress(ConnectionResetError):
         assert client.recv(100) == b""
+
+
+def test_a_connection_outlasts_the_pools_of_clients(server):
+    """Closed earlier, it is closed under the request that a client sends just then."""
+    with closing(HTTPConnection(server.removeprefix("http://"), timeout=20)) as client:
+        for pause in (6, 0):  # httpx2 keeps one for five seconds, and a head may take one here
+            client.request("GET", "/livez")
+            assert client.getresponse().read()
+            time.sleep(pause)
 
 
 def test_a_head_that_drips_is_given_up(connect):
