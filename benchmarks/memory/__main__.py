@@ -1,7 +1,8 @@
 """`make bench-memory`: what pruning checkpoints of 0.5 to 4 GB takes.
 
-Every run is a process of its own. The largest one lives in a memory cgroup of 2 GB where this
-account may make one; elsewhere its peak alone is compared with that.
+Every run is a process of its own. The largest one, and one of its size whose blocks are mixtures of
+small experts, live in a memory cgroup of 2 GB where this account may make one; elsewhere their peak
+alone is compared with that.
 """
 
 import argparse
@@ -46,6 +47,7 @@ def main() -> int:
             if size == min(arguments.sizes):
                 figures |= _resume(source)
             shutil.rmtree(source)
+        figures |= _experts(Path(place), max(arguments.sizes))
     PLOT.write_text(draw(points, _allowed()))
     return conclude(figures)
 
@@ -54,14 +56,13 @@ def _size(
     source: Path, size: float, repeat: int, points: list[tuple[float, float]], *, limited: bool
 ) -> dict[str, Figure]:
     output = source.parent / "output"
-    limit = cgroup("secateur-bench-memory", int(LIMIT)) if limited else None
+    limit = _limit() if limited else None
     first = run(source, output / "0", "disk", SAMPLES, group=limit)
     points.append((size, first["peak"]))
     print(f"{size:g} GB: {first}", flush=True)
     figures = {f"peak at {size:g} GB, MiB": Figure(first["peak"], most=_allowed())}
     if limited:
-        inside = "in a cgroup of 2 GB" if limit else "no cgroup to be had"
-        figures[f"{size:g} GB, {inside}, MiB"] = Figure(first["peak"], most=LIMIT)
+        figures[f"{size:g} GB, {_where(limit)}, MiB"] = Figure(first["peak"], most=LIMIT)
     ratios = []
     for turn in range(repeat):
         other = run(source, output / f"m{turn}", "memory", SAMPLES)
@@ -76,6 +77,24 @@ def _size(
         figures[f"time at {size:g} GB / in memory"] = Figure(median(ratios), most=1.15)
     shutil.rmtree(output, ignore_errors=True)
     return figures
+
+
+def _experts(place: Path, size: float) -> dict[str, Figure]:
+    source, output, limit = place / "source", place / "output", _limit()
+    model.write(source, size, experts=True)
+    found = run(source, output, "disk", SAMPLES, group=limit)
+    print(f"{size:g} GB of experts: {found}", flush=True)
+    shutil.rmtree(source)
+    shutil.rmtree(output)
+    return {f"{size:g} GB of experts, {_where(limit)}, MiB": Figure(found["peak"], most=LIMIT)}
+
+
+def _limit() -> Path | None:
+    return cgroup("secateur-bench-memory", int(LIMIT))
+
+
+def _where(group: Path | None) -> str:
+    return "in a cgroup of 2 GB" if group else "no cgroup to be had"
 
 
 def _resume(source: Path) -> dict[str, Figure]:
