@@ -97,7 +97,9 @@ class RecipeOptions(Strict):
         default=NoReconstruction(), description="what becomes of the weights that stay"
     )
     recovery: Recovery | None = Field(
-        default=None, description="training of each block towards the dense one, without labels"
+        default=None,
+        description="training of each block, or of the whole model, towards the dense one, "
+        "without labels",
     )
     targets: ModulePatterns = Field(
         default=("*",),

@@ -362,7 +362,7 @@ def _zeroing(
         seconds += dense  # a look at every block before its statistics
     if spec.tokens == "amia":
         seconds += _likenesses(layout, spec, rate)
-    if recipe.recovery is not None:  # a batch of every block at each step, and to choose a rate
+    if recipe.recovery is not None:  # a batch at each step, of every block; and to choose a rate
         tried = 1.0 if recipe.recovery.learning_rate is not None else 1.6
         rows = min(spec.batch_size, samples)
         seconds += _TRAINED * tried * recipe.recovery.steps * rows * one

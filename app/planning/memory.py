@@ -282,6 +282,8 @@ def _converted(layout: ModelLayout, spec: JobSpec) -> int:
 def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
     rows = held.spec.batch_size
     stages = {"reducing": held.reducing()} if recipe.structure else {}
+    if recipe.recovery_of("model") is not None:
+        stages["training"] = held.training()
     if not recipe.zeroes:
         return stages
     scoring = recipe.allocation.scoring
@@ -341,11 +343,22 @@ class _Held:
             ),
             default=0,
         )
-        if recipe.recovery is not None:  # weights, where they began, gradients, two moments, zeros
+        if recipe.recovery_of("block") is not None:
+            # Weights, where they began, gradients, two moments, zeros.
             rows = self.spec.batch_size
             inside = max((self._at_work(block, rows) for block in blocks), default=0)
             working = max(working, (5 * _FLOAT + 1) * self.layout.largest_block + 2 * inside)
         return self._inputs() + self.bounded(cached) + working
+
+    def training(self) -> int:
+        """All weights as often as one block's, and the best ones; a whole batch's activations."""
+        rows, blocks = self.spec.batch_size, self.layout.blocks
+        weights = sum(block.numel for block in blocks)
+        inside = sum(self._at_work(block, rows) for block in blocks)
+        logits = 4 * _logits(self.layout, rows, self.spec.max_length)
+        known = self.spec.samples * _logits(self.layout, 1, self.spec.max_length) // 2
+        kept = self._inputs() + self.bounded(known)
+        return kept + (6 * _FLOAT + 1) * weights + 2 * inside + logits
 
     def reducing(self) -> int:
         """The same with the second moments of one input, where structure is taken out."""

@@ -125,11 +125,27 @@ class Target(Strict):
     difference: int
 
 
+class ModelRecovery(Strict):
+    """What training the whole model came to.
+
+    Attributes:
+        before: distance from the dense model's predictions on calibration batches held out: KL in
+            nats, or squared error as a share of the squares where a model predicts nothing.
+        after: the same with the weights that are kept.
+        rate: share of a matrix's typical weight that one step might move it by; None where the
+            weights stayed as they were.
+    """
+
+    before: float
+    after: float
+    rate: float | None
+
+
 class PruningReport(Strict):
     """The whole run.
 
-    `evaluation` is None where none was asked for, `structure` where all stays, `search` where the
-    sparsity was given.
+    `evaluation` is None where none was asked for, `structure` where all stays, `recovery` where
+    the model was not trained as a whole, `search` where the sparsity was given.
     `model` counts the matrices pruned, `coverage` tells what of the whole model these are.
     """
 
@@ -144,6 +160,7 @@ class PruningReport(Strict):
     evaluation: EvaluationReport | None = None
     allocation: AllocationReport | None = None
     structure: StructureReport | None = None
+    recovery: ModelRecovery | None = None
     search: SearchReport | None = None
 
     @property

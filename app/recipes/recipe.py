@@ -32,7 +32,7 @@ from app.recipes.modality import Modality, Target, targets_of
 from app.recipes.module_patterns import ModulePatterns
 from app.recipes.pattern import NM, Pattern, Unstructured
 from app.recipes.reconstruction import NoReconstruction, Objective, Reconstruction, Solving
-from app.recipes.recovery import Recovery
+from app.recipes.recovery import Recovery, Scope
 from app.recipes.routing import Routing
 from app.recipes.structure import Step
 from app.strict import Strict
@@ -87,7 +87,7 @@ class RecipeParts(Strict):
         default=NoReconstruction(), description="what becomes of the weights that stay"
     )
     recovery: Recovery | None = Field(
-        default=None, description="training steps towards the dense model, block after block"
+        default=None, description="training steps towards the dense model"
     )
     walk: Walk = Field(
         default="two-pass",
@@ -138,10 +138,12 @@ class Recipe(RecipeParts):
             raise ValueError(f"{self.importance.kind} solves for all weights that stay by itself")
         if self.solves and isinstance(self.importance, Staged) and self.importance.stages > 1:
             raise ValueError("weights are solved for at the end, so there are no stages before it")
-        if self.recovery is not None and self.importance.schedule == "joint":
-            raise ValueError(f"{self.importance.kind} prunes all blocks at a time; recovery none")
-        if self.recovery and isinstance(self.importance, Staged) and self.importance.stages > 1:
-            raise ValueError("recovery follows the last block's pruning; there are no stages")
+        staged = isinstance(self.importance, Staged) and self.importance.stages > 1
+        if self.recovery_of("block") and (staged or self.importance.schedule == "joint"):
+            raise ValueError(
+                f"{self.importance.kind} prunes all blocks at a time, so recovery cannot train one "
+                "after the other; give it the scope model"
+            )
         if self.structure and isinstance(self.allocation.scoring, Reused):
             raise ValueError("scores of another job are of the model before its structure changed")
         self.allocation.check(self.sparsity, self.pattern)
@@ -157,10 +159,14 @@ class Recipe(RecipeParts):
         """The weights that stay are solved for, on second moments of the pruned model's inputs."""
         return self.zeroes and not isinstance(self.reconstruction, NoReconstruction)
 
+    def recovery_of(self, scope: Scope) -> Recovery | None:
+        """The training of each block, or of the whole model; None where there is none."""
+        return self.recovery if self.recovery and self.recovery.scope == scope else None
+
     @property
     def sees_dense_model(self) -> bool:
         """A walk through the dense model goes beside the one through the pruned model."""
-        return self.objective != "pruned-inputs" or self.recovery is not None
+        return self.objective != "pruned-inputs" or self.recovery_of("block") is not None
 
     @property
     def objective(self) -> Objective:
@@ -172,13 +178,14 @@ class Recipe(RecipeParts):
 
     @property
     def updates_weights(self) -> bool:
-        """Weights that stay change too."""
-        return self.importance.updates_weights or self.solves or self.recovery is not None
+        """Weights that stay change too, while others go."""
+        trained = self.recovery_of("block") is not None
+        return self.importance.updates_weights or self.solves or trained
 
     @property
     def schedule(self) -> Schedule:
         """When weights go; solving takes them block after block, whatever ranks them."""
-        block_by_block = self.solves or self.recovery is not None
+        block_by_block = self.solves or self.recovery_of("block") is not None
         return "sequential" if block_by_block else self.importance.schedule
 
     @property

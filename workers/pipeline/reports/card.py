@@ -9,7 +9,14 @@ from app.domain.submission import JobSpec
 from app.planning.model_files.files import HubModel, parse_model_source
 from app.recipes.coverage import Coverage
 from app.recipes.evaluation import EvaluationReport, Measured
-from app.recipes.pruning_report import PAGE_FILE, TIMELINE, MatrixReport, PruningReport, Tally
+from app.recipes.pruning_report import (
+    PAGE_FILE,
+    TIMELINE,
+    MatrixReport,
+    ModelRecovery,
+    PruningReport,
+    Tally,
+)
 from app.recipes.search import SearchReport
 from app.recipes.structure import StructureReport
 from workers.pipeline.reports import search, structure
@@ -80,6 +87,8 @@ def write_card(
         body += [*_sparsity(report), ""]
     if report.search is not None:
         body += [*search.as_markdown(report.search), ""]
+    if report.recovery is not None:
+        body += [_trained(report.recovery), ""]
     body += [_weight(sizes), "", *(f"![{name}](plots/{name}.svg)" for name in drawn), ""]
     body += [_calibration(spec)]
     if report.evaluation is not None:
@@ -109,6 +118,16 @@ def _sparsity(report: PruningReport) -> list[str]:
             for modality, tally in report.modalities.items()
         ),
     ]
+
+
+def _trained(found: ModelRecovery) -> str:
+    """What training the whole model has come to."""
+    if found.rate is None:
+        return "Training towards the dense model's predictions made no weights better."
+    return (
+        "What is left of the weights was trained towards the dense model's predictions: the "
+        f"distance fell from {found.before:.4g} to {found.after:.4g} on batches held out."
+    )
 
 
 def _zeros(report: PruningReport) -> str:
@@ -217,6 +236,7 @@ def write_page(
         *(_smaller(report.structure) if report.structure else ()),
         *(_zeroed(report, drawn) if report.matrices else ()),
         *(_searched(report.search) if report.search else ()),
+        *((f"<p>{escape(_trained(report.recovery))}</p>",) if report.recovery else ()),
         *_bytes(report, sizes),
         *(_evaluation_table(report.evaluation) if report.evaluation else ()),
         drawn.get("quality", ""),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -64,6 +65,9 @@ from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.resume import Checkpoints
+
+if TYPE_CHECKING:
+    from workers.pipeline.run.recovery import Teacher
 
 # Shares of a job's time at which the phases end; pruning is nearly all of it.
 LOADED, CALIBRATED, DENSE, PRUNED, EVALUATED, EXPORTED, VERIFIED = (
@@ -147,6 +151,7 @@ class _Model:
     known: sharing.Known
     adapter: Adapter
     dense: bool = True
+    teacher: "Teacher | None" = None
 
     def prune(self, recipe: Recipe, checkpoints: DiskCheckpoints, once: Try) -> PruningReport:
         """Carry the recipe out and measure what came of it.
@@ -160,6 +165,9 @@ class _Model:
         report.phase(Phase.PRUNING)
         if not self.dense:
             self._restore(recipe)
+        settings = recipe.recovery_of("model")
+        if settings is not None and self.teacher is None:
+            self.teacher = _teacher(self.context, self.adapter, self.data, self.batches)
         self.dense = False
         # Measuring the pruned model takes a share of the time like that of the dense one.
         end = once.begin + (once.end - once.begin) * (PRUNED - DENSE) / (EVALUATED - DENSE)
@@ -178,6 +186,8 @@ class _Model:
         if taken is not None:
             told = {"structure": taken.report, "warnings": (*taken.warnings, *pruned.warnings)}
             pruned = pruned.model_copy(update=told)
+        if settings is not None and self.teacher is not None:
+            pruned = self.teacher.teach(self.adapter, settings, pruned, once.checkpoints)
         report.progress(end)
         return pruned.model_copy(update={"evaluation": once.evaluation or self._measured(once.end)})
 
@@ -219,6 +229,17 @@ class _Model:
         self.adapter = adapter
         if self.evaluation is not None:
             self.evaluation.follow(adapter)
+
+
+def _teacher(
+    context: RunContext,
+    adapter: Adapter,
+    data: Mapping[Purpose, Dataset],
+    batches: Sequence[Batch],
+) -> "Teacher":
+    from workers.pipeline.run.recovery import Teacher  # noqa: PLC0415 - few jobs train a model
+
+    return Teacher(context, adapter, data, batches)
 
 
 def _listeners(

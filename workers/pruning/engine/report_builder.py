@@ -20,7 +20,7 @@ from workers.pruning.allocation.budgets import Scope, scopes
 from workers.pruning.engine.targets import Targets
 from workers.pruning.importance.criterion import Outcome
 from workers.pruning.models.layout.structure import Block, Matrix
-from workers.pruning.recovery.block import Recovered
+from workers.pruning.recovery.training import Recovered
 from workers.pruning.selection.selection import zeros
 
 PruningPhase: TypeAlias = Literal["reducing", "allocating", "calibrating", "pruning"]

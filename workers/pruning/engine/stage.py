@@ -26,7 +26,7 @@ from workers.pruning.importance.criterion import Criterion, Outcome, naming
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Block, Matrix
-from workers.pruning.recovery.block import BlockRecovery
+from workers.pruning.recovery.block import recover_block
 from workers.pruning.resume import Checkpoints, NoCheckpoints
 from workers.pruning.selection.selection import Selection
 
@@ -109,6 +109,7 @@ def block_by_block(
             checkpoints.hand_over(block, entry, take)
         return
     recipe, dense = stage.recipe, None
+    settings = recipe.recovery_of("block")
     calibration = stage.calibration(statistic)
     if recipe.objective != "pruned-inputs":
         dense = DenseInputs(stage.adapter.memory)
@@ -134,8 +135,8 @@ def block_by_block(
                 pruner.in_turns(step, statistic)
             else:
                 pruner.at_once(step, statistic)
-            if recipe.recovery is not None:
-                pruner.recover(step, outputs, recipe.recovery)
+            if settings is not None:
+                pruner.recover(step, outputs, settings)
             changes.update(pruner.changes())
         stage.builder.progress("pruning", step.block)
 
@@ -179,7 +180,7 @@ class _Pruner:
             for number, (matrices, _) in enumerate(own):
                 turns.collect(self._calibration, number, matrices)
                 self._put(step, matrices)
-            if self._stage.recipe.recovery is None:
+            if self._stage.recipe.recovery_of("block") is None:
                 turns.end()
         finally:
             turns.close()
@@ -192,7 +193,7 @@ class _Pruner:
         known = [output for output in outputs if output is not None]
         found = None
         if len(known) == len(step.passes):
-            found = BlockRecovery(step, known, list(self._outcomes)).run(settings)
+            found = recover_block(step, known, list(self._outcomes), settings)
         if found is None:
             if self._outcomes:
                 self._stage.builder.untrained(step.block)

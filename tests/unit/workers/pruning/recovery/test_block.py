@@ -12,7 +12,7 @@ from workers.pruning.engine.prune import prune
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.layout.replay import TowerPass
 from workers.pruning.models.loading import load_model
-from workers.pruning.recovery import block as recovery
+from workers.pruning.recovery import training
 
 SETTINGS = Recovery(steps=20)
 
@@ -57,7 +57,7 @@ def test_blocks_come_nearer_and_zeros_stay(pruned, family, method, pattern):
 
 def test_what_does_not_help_is_not_kept(pruned, monkeypatch):
     plain, _ = pruned(recipe_of(settings=None))
-    monkeypatch.setattr(recovery.BlockRecovery, "_trained", lambda *_: float("inf"))
+    monkeypatch.setattr(training.Training, "_best", lambda *_: float("inf"))
     kept, report = pruned(recipe_of())
     for one, other in zip(plain.matrices, kept.matrices, strict=True):
         assert torch.equal(one.weight, other.weight)

@@ -1,0 +1,118 @@
+"""Trains a job's pruned model towards the dense one, where the recipe asks for the whole model."""
+
+from collections.abc import Mapping, Sequence
+
+from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
+from app.recipes.pruning_report import ModelRecovery, PruningReport
+from app.recipes.recovery import Recovery
+from workers.pipeline.context import RunContext
+from workers.pipeline.data.builtin import Purpose
+from workers.pipeline.data.source import Dataset
+from workers.pipeline.stages import record_errors_of
+from workers.pruning.engine.prune import evaluating
+from workers.pruning.models.adapter import Adapter
+from workers.pruning.models.inputs.inputs import IGNORED_LABEL
+from workers.pruning.models.layout.replay import Batch
+from workers.pruning.recovery.model import (
+    Known,
+    Lesson,
+    learn_by_heart,
+    lessons_of,
+    recover_model,
+)
+from workers.pruning.resume import Checkpoints
+from workers.pruning.routing.answers import answer
+
+ANSWER_TOKENS = 32
+
+
+class Teacher:
+    """What the dense model said, and the pruned model is to learn."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        adapter: Adapter,
+        data: Mapping[Purpose, Dataset],
+        batches: Sequence[Batch],
+    ) -> None:
+        """Let the dense model answer.
+
+        Args:
+            context: of the run.
+            adapter: of the dense model.
+            data: the records of the job.
+            batches: calibration inputs.
+
+        Raises:
+            UserError: the model gives nothing to train towards, or a record cannot be given to it.
+        """
+        self._context = context
+        self._data = data
+        with record_errors_of(context, adapter, data), evaluating(adapter.model):
+            lessons = self._answers(adapter) or lessons_of(adapter, batches)
+            self._known: list[Known] = []
+            for lesson in lessons:
+                context.report.check()
+                self._known += learn_by_heart(adapter, [lesson])
+
+    def teach(
+        self,
+        adapter: Adapter,
+        settings: Recovery,
+        pruned: PruningReport,
+        checkpoints: Checkpoints,
+    ) -> PruningReport:
+        """Train what is left of the matrices that were pruned; of all where structure went alone.
+
+        Args:
+            adapter: of the pruned model.
+            settings: of the recipe.
+            pruned: the report so far.
+            checkpoints: what an earlier attempt has finished.
+        """
+        report = self._context.report
+        report.phase(Phase.TRAINING)
+        names = {each.module for each in pruned.matrices}
+        matrices = [m for m in adapter.matrices if not names or m.name in names]
+        with record_errors_of(self._context, adapter, self._data), evaluating(adapter.model):
+            found = recover_model(
+                *(adapter, self._known, matrices, settings),
+                tick=report.check,
+                checkpoints=checkpoints,
+            )
+        if found is None:
+            told = (
+                "the model was not trained: it takes two calibration batches, one of them held "
+                "out, and a linear layer that is no expert's"
+            )
+            return pruned.model_copy(update={"warnings": (*pruned.warnings, told)})
+        text = f"distance from the dense model {found.before:.4g} -> {found.after:.4g}"
+        report.event(NewEvent(EventType.LOG, text, EventLevel.INFO))
+        recovered = ModelRecovery(before=found.before, after=found.after, rate=found.rate)
+        return pruned.model_copy(update={"recovery": recovered})
+
+    def _answers(self, adapter: Adapter) -> list[Lesson]:
+        """Prompts followed by what the dense model writes; none where a record has no prompt."""
+        spec = self._context.spec.calibration
+        records = self._data[Purpose.CALIBRATION].records
+        prompts = all(record.prompt is not None for record in records)
+        if spec is None or not prompts or not adapter.model.can_generate():
+            return []
+        if adapter.model.config.is_encoder_decoder:
+            return []
+        made = answer(
+            adapter,
+            [record.question for record in records],
+            batch_size=spec.batch_size,
+            max_length=spec.max_length,
+            answer_tokens=ANSWER_TOKENS,
+        )
+        lessons = []
+        for each in made:
+            self._context.report.check()
+            # A token is predicted at the one before it.
+            counted = each.inputs["input_ids"].new_zeros(each.inputs["input_ids"].shape).bool()
+            counted[:, each.length - 1 : -1] = each.answers != IGNORED_LABEL
+            lessons.append(Lesson(each.inputs, counted))
+        return lessons
