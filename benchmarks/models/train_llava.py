@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from benchmarks.figures import Figure, conclude
-from benchmarks.models.llava import PATCHES, build_model, build_processor
+from benchmarks.models.llava import build_model, build_processor
 from benchmarks.models.packing import IGNORED, Turn, pack
 from benchmarks.models.report import dense_figures
 from benchmarks.models.schedule import cosine, optimise
 from benchmarks.models.vision import VisionLesson, teach_vision
-from workers.scenes.drawing import draw
+from workers.scenes.drawing import IMAGE_SIZE, draw
 from workers.scenes.evaluate import answer_accuracy
 from workers.scenes.questions import ASKERS
 from workers.scenes.scene import SIDE, sample_scene
@@ -104,7 +104,8 @@ def batch(processor: LlavaProcessor, step: int, lesson: Lesson) -> dict[str, Ten
         ]
         scenes.append([turn(processor, *pair) for pair in dict.fromkeys(asked) if pair])
     tokenizer = processor.tokenizer
-    prefix = [tokenizer.bos_token_id] + [processor.image_token_id] * PATCHES
+    patches = (IMAGE_SIZE // processor.patch_size) ** 2
+    prefix = [tokenizer.bos_token_id] + [processor.image_token_id] * patches
     return pack(prefix, scenes, tokenizer.pad_token_id) | {
         "pixel_values": processor.image_processor(images, return_tensors="pt").pixel_values
     }

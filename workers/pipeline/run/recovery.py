@@ -1,12 +1,15 @@
 """Trains a job's pruned model towards the dense one, where the recipe asks for the whole model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
 
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.recipes.pruning_report import ModelRecovery, PruningReport
 from app.recipes.recovery import Recovery
 from workers.pipeline.context import RunContext
 from workers.pipeline.data.builtin import Purpose
+from workers.pipeline.data.record import Record
 from workers.pipeline.data.source import Dataset
 from workers.pipeline.stages import record_errors_of
 from workers.pruning.engine.prune import evaluating
@@ -96,23 +99,44 @@ class Teacher:
         """Prompts followed by what the dense model writes; none where a record has no prompt."""
         spec = self._context.spec.calibration
         records = self._data[Purpose.CALIBRATION].records
-        prompts = all(record.prompt is not None for record in records)
-        if spec is None or not prompts or not adapter.model.can_generate():
+        writes = adapter.model.can_generate() and not adapter.model.config.is_encoder_decoder
+        if spec is None or not writes or any(record.prompt is None for record in records):
             return []
-        if adapter.model.config.is_encoder_decoder:
-            return []
-        made = answer(
-            adapter,
-            [record.question for record in records],
-            batch_size=spec.batch_size,
-            max_length=spec.max_length,
-            answer_tokens=ANSWER_TOKENS,
+        return answered(
+            *(adapter, records, spec.batch_size, spec.max_length), tick=self._context.report.check
         )
-        lessons = []
-        for each in made:
-            self._context.report.check()
-            # A token is predicted at the one before it.
-            counted = each.inputs["input_ids"].new_zeros(each.inputs["input_ids"].shape).bool()
-            counted[:, each.length - 1 : -1] = each.answers != IGNORED_LABEL
-            lessons.append(Lesson(each.inputs, counted))
-        return lessons
+
+
+def answered(
+    adapter: Adapter,
+    records: Sequence[Record],
+    batch_size: int,
+    max_length: int,
+    tick: Callable[[], None] = lambda: None,
+) -> list[Lesson]:
+    """Every prompt followed by what the model writes, whose tokens count.
+
+    Args:
+        adapter: of a model that writes.
+        records: with prompts.
+        batch_size: most records a batch; those of one length are together.
+        max_length: tokens a prompt is cut to.
+        tick: told of every batch.
+
+    Raises:
+        CalibrationDataError: a record cannot be given to this model.
+    """
+    lessons = []
+    for each in answer(
+        adapter,
+        [record.question for record in records],
+        batch_size=batch_size,
+        max_length=max_length,
+        answer_tokens=ANSWER_TOKENS,
+    ):
+        tick()
+        counted = torch.zeros_like(each.inputs["input_ids"], dtype=torch.bool)
+        # A token is predicted at the one before it.
+        counted[:, each.length - 1 : -1] = each.answers != IGNORED_LABEL
+        lessons.append(Lesson(each.inputs, counted))
+    return lessons

@@ -1,0 +1,1 @@
+"""What the choice of tokens gives and costs where pictures are many tokens."""
