@@ -1,8 +1,8 @@
 """ECoFLaP."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from app.recipes.allocation import (
     Allocation,
@@ -15,17 +15,47 @@ from app.recipes.allocation import (
 )
 from app.recipes.method import Importance, WeightMethod
 from app.recipes.methods.admm import Admm
+from app.recipes.methods.chita import Chita
+from app.recipes.methods.l2_normalized import L2Normalized
+from app.recipes.methods.lamp import Lamp
 from app.recipes.methods.magnitude import Magnitude
 from app.recipes.methods.multiflow import Flow
+from app.recipes.methods.random import Random
+from app.recipes.methods.snip import Snip
 from app.recipes.methods.sparsegpt import SparseGPT
 from app.recipes.methods.wanda import Wanda
 
-_LOCAL: dict[str, Importance] = {
-    "wanda": Wanda(),
-    "sparsegpt": SparseGPT(),
-    "multiflow": Flow(),
-    "magnitude": Magnitude(),
-    "admm": Admm(),
+_Named = Literal[
+    "wanda",
+    "sparsegpt",
+    "multiflow",
+    "magnitude",
+    "admm",
+    "l2-normalized",
+    "lamp",
+    "random",
+    "snip",
+    "chita",
+]
+_Importance = Annotated[
+    Wanda | SparseGPT | Flow | Magnitude | Admm | L2Normalized | Lamp | Random | Snip | Chita,
+    Field(discriminator="kind"),
+]
+_Local = Annotated[
+    Annotated[_Named, Tag("name")] | Annotated[_Importance, Tag("settings")],
+    Discriminator(lambda given: "name" if isinstance(given, str) else "settings"),
+]
+_NAMED: dict[str, type[Importance]] = {
+    "wanda": Wanda,
+    "sparsegpt": SparseGPT,
+    "multiflow": Flow,
+    "magnitude": Magnitude,
+    "admm": Admm,
+    "l2-normalized": L2Normalized,
+    "lamp": Lamp,
+    "random": Random,
+    "snip": Snip,
+    "chita": Chita,
 }
 
 
@@ -47,8 +77,11 @@ class ECoFLaPMethod(Competition, WeightMethod):
         max_length=64,
         description="id of an earlier ecoflap job of this model, whose scores are used again",
     )
-    local: Literal["wanda", "sparsegpt", "multiflow", "magnitude", "admm"] = Field(
-        default="wanda", description="which weights of a block go first"
+    local: _Local = Field(
+        default="wanda",
+        description="which weights of a block go first: the name of an importance, or one with its "
+        "settings as in a recipe",
+        examples=["sparsegpt", {"kind": "admm", "objective": "mixed"}],
     )
     per_modality: bool = Field(
         default=False, description="a budget for each modality instead of one for the model"
@@ -66,11 +99,11 @@ class ECoFLaPMethod(Competition, WeightMethod):
 
     def importance(self) -> Importance:
         """The local criterion."""
-        return _LOCAL[self.local]
+        return _NAMED[self.local]() if isinstance(self.local, str) else self.local
 
     def group(self) -> Literal["row", "matrix"]:
         """Wanda compares within output rows."""
-        return "row" if self.local == "wanda" else "matrix"
+        return "row" if isinstance(self.importance(), Wanda) else "matrix"
 
     def _scores(self) -> GradientNorm | ZerothOrder | FirstOrder | Reused:
         if self.scores_from is not None:
