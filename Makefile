@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
 .PHONY: bench-memory bench-plans bench-workers bench-soak chaos mutation
-.PHONY: bench-7b bench-families bench-tokens bench-gpu bench-reconstruction bench-structure
+.PHONY: bench-7b bench-families bench-tokens bench-fisher bench-gpu bench-reconstruction bench-structure
 .PHONY: lock audit sbom
 
 help: ## list the commands
@@ -152,6 +152,9 @@ train-scenes-llava-8: install ## grow the reference LLaVA to eight layers, for P
 
 bench-tokens: install ## choices of tokens where a picture is 144 of them; trains the model once, in twenty minutes
 	$(BIN)/python -m benchmarks.tokens
+
+bench-fisher: install ## SparseGPT and ADMM on inputs mixed with gradients, as MOONSHOT does
+	$(BIN)/python -m benchmarks.fisher
 
 bench-par: install ## what PAR costs and what it keeps
 	$(BIN)/python -m benchmarks.par

@@ -1,0 +1,1 @@
+"""Second moments of inputs mixed with gradients, tried."""
