@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, make_url
 
-from app.db import artifacts, leases, outbox, projects, quarantine, shards, webhooks
+from app.db import artifacts, clock, leases, outbox, projects, quarantine, shards, webhooks
 from app.db.engine import AWAY as DATABASE_AWAY
 from app.db.engine import make_engine
 from app.domain.quarantine import Loop
@@ -66,6 +66,7 @@ def tick(engine: Engine, queue: CeleryQueue, stop: threading.Event | None = None
     """
     guard = Guard(engine, stop, AWAY)
     steps: dict[Loop, Step] = {
+        Loop.CLOCK: _watch_clock,
         Loop.REAP: _reap,
         Loop.OVERDUE: _end_overdue,
         Loop.WARN: _warn,
@@ -87,6 +88,13 @@ def _rounds(guard: Guard, steps: Mapping[Loop, Step]) -> None:
             away.append(error)
     if away:
         raise away[0]
+
+
+def _watch_clock(guard: Guard) -> None:
+    with guard.engine.begin() as connection:
+        back = clock.watch(connection)
+    if back:
+        logger.warning("the database's clock went back by %s; what waits was brought forward", back)
 
 
 def _reap(guard: Guard) -> None:

@@ -237,6 +237,14 @@ outbox = Table(
     Index("ix_outbox_project_id", "project_id"),
     Index("ix_outbox_due_at", "due_at", postgresql_where=text("sent_at IS NULL")),
 )
+# The latest time that this database has told, in one row.
+clock = Table(
+    "clock",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("latest", DateTime(timezone=True), nullable=False),
+)
+
 # When a job is due that waits for its leader.
 NEVER: ColumnElement[Any] = literal_column("'infinity'::timestamptz")
 

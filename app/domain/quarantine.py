@@ -9,6 +9,7 @@ class Loop(StrEnum):
     """The loops whose items can be set aside: of maintenance, and the claims of workers."""
 
     CLAIM = "claim"
+    CLOCK = "clock"
     REAP = "reap"
     OVERDUE = "overdue"
     WARN = "warn"
