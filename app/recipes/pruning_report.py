@@ -50,6 +50,8 @@ class MatrixReport(Tally):
         relative_error: the same as a share of the squared outputs, where weights were solved for.
         dense_share: how far from the outputs of dense weights to those of the dense model the
             weights were solved, 0 to 1; None where the objective is `pruned-inputs`.
+        target_damping: under which the dense model's outputs were sought; None where the recipe
+            names one alone.
         recovery: squared error of its block's outputs, as a share of their squares, on calibration
             batches held out: before and after training; None where the block was not trained.
     """
@@ -64,6 +66,7 @@ class MatrixReport(Tally):
     error: float | None = None
     relative_error: float | None = None
     dense_share: float | None = None
+    target_damping: float | None = None
     recovery: tuple[float, float] | None = None
 
 

@@ -1,8 +1,8 @@
 """What becomes of the weights that stay, once a mask is chosen."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.strict import Strict
 
@@ -26,6 +26,18 @@ class Solving(Strict):
         description="what the outputs shall be: of dense weights on the pruned model's inputs, "
         "of the dense model, or the better mixture of both on batches held out",
     )
+    target_dampings: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(
+        default=(),
+        max_length=8,
+        description="with the objective mixed, dampings under which the dense target is sought too "
+        "beside the solver's own; the one that does best on batches held out is taken",
+    )
+
+    @model_validator(mode="after")
+    def _tried_where_held_out(self) -> Self:
+        if self.target_dampings and self.objective != "mixed":
+            raise ValueError("target_dampings are chosen among by the objective mixed alone")
+        return self
 
 
 class LeastSquares(Solving):

@@ -226,7 +226,7 @@ def _objective(pattern: Unstructured | NM) -> float:
         weight = dense.masked_fill(mask, 0)
         settings = LeastSquares(damping=0, steps=300)
         solver = LeastSquaresSolver(settings)
-        target, _ = solver.target(dense, statistic)
+        target = solver.target(dense, statistic).values
         solution = solver.solve(weight, target, mask, statistic)
         outputs = inputs.double() @ dense.double().T
         best = 0.0

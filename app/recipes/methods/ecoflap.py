@@ -45,17 +45,17 @@ _Local = Annotated[
     Annotated[_Named, Tag("name")] | Annotated[_Importance, Tag("settings")],
     Discriminator(lambda given: "name" if isinstance(given, str) else "settings"),
 ]
-_NAMED: dict[str, type[Importance]] = {
-    "wanda": Wanda,
-    "sparsegpt": SparseGPT,
-    "multiflow": Flow,
-    "magnitude": Magnitude,
-    "admm": Admm,
-    "l2-normalized": L2Normalized,
-    "lamp": Lamp,
-    "random": Random,
-    "snip": Snip,
-    "chita": Chita,
+_NAMED: dict[str, Importance] = {
+    "wanda": Wanda(),
+    "sparsegpt": SparseGPT(),
+    "multiflow": Flow(),
+    "magnitude": Magnitude(),
+    "admm": Admm(),
+    "l2-normalized": L2Normalized(),
+    "lamp": Lamp(),
+    "random": Random(),
+    "snip": Snip(),
+    "chita": Chita(),
 }
 
 
@@ -99,7 +99,7 @@ class ECoFLaPMethod(Competition, WeightMethod):
 
     def importance(self) -> Importance:
         """The local criterion."""
-        return _NAMED[self.local]() if isinstance(self.local, str) else self.local
+        return _NAMED[self.local] if isinstance(self.local, str) else self.local
 
     def group(self) -> Literal["row", "matrix"]:
         """Wanda compares within output rows."""

@@ -244,7 +244,7 @@ def _block_after_block(
     def prune_one(matrix: Matrix, weight: torch.Tensor, found: Statistic) -> Outcome:
         if solver is None or not isinstance(found, Hessian):
             return choose(matrix, weight, found)
-        target, dense_share = solver.target(weight, found)
+        target, dense_share, damping = solver.target(weight, found)
         chosen = choose(matrix, weight, found)
         solution = solver.solve(weight, target, chosen.mask, found)
         return replace(
@@ -252,6 +252,7 @@ def _block_after_block(
             error=solution.error,
             relative_error=solution.relative,
             dense_share=dense_share,
+            target_damping=damping,
         )
 
     block_by_block(stage, selections, statistic, prune_one)

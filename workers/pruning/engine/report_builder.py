@@ -143,6 +143,7 @@ class ReportBuilder:
             error=outcome.error if outcome else None,
             relative_error=outcome.relative_error if outcome else None,
             dense_share=outcome.dense_share if outcome else None,
+            target_damping=outcome.target_damping if outcome else None,
         )
 
     def recovered(self, matrix: Matrix, found: Recovered) -> None:

@@ -42,7 +42,10 @@ class AdmmCriterion(Criterion):
         super().__init__(settings, seed)
         self._solver = LeastSquaresSolver(
             LeastSquares(
-                objective=settings.objective, damping=settings.damping, steps=settings.steps
+                objective=settings.objective,
+                target_dampings=settings.target_dampings,
+                damping=settings.damping,
+                steps=settings.steps,
             )
         )
 
@@ -62,7 +65,7 @@ class AdmmCriterion(Criterion):
             NonFiniteError: a weight or a sum is NaN or infinite; the weights stay as they are.
         """
         problem = self._solver.problem(statistic)
-        target, dense_share = self._solver.target(weight, statistic)
+        target, dense_share, damping = self._solver.target(weight, statistic)
         check_finite(target)
         mask = self._mask(problem, target, selection)
         zero(weight, mask)
@@ -76,6 +79,7 @@ class AdmmCriterion(Criterion):
             error=solution.error,
             relative_error=solution.relative,
             dense_share=dense_share,
+            target_damping=damping,
         )
 
     def _mask(self, problem: ScaledProblem, target: Tensor, selection: Selection) -> Tensor:

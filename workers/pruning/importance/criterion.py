@@ -31,6 +31,7 @@ class Outcome:
         error: squared output error per calibration sample, where the criterion knows it.
         relative_error: the same as a share of the squared outputs.
         dense_share: how far weights were solved towards what the dense model gives, where asked.
+        target_damping: under which that was sought, where several were tried.
         warnings: what the user should hear about.
     """
 
@@ -40,6 +41,7 @@ class Outcome:
     error: float | None = None
     relative_error: float | None = None
     dense_share: float | None = None
+    target_damping: float | None = None
     warnings: tuple[str, ...] = ()
 
 

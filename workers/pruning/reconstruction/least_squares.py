@@ -56,7 +56,10 @@ class LeastSquaresSolver:
             dense: the weights before, (out, in).
             statistic: of the inputs of the matrix.
         """
-        return self.problem(statistic).target(dense, self._settings.objective)
+        settings = self._settings
+        return self.problem(statistic).target(
+            dense, settings.objective, (settings.damping, *settings.target_dampings)
+        )
 
     def solve(self, weight: Tensor, target: Tensor, mask: Tensor, statistic: Hessian) -> Solution:
         """Solve for the weights that stay, in place; a row that would get worse stays as it is.

@@ -9,6 +9,7 @@ x, pose the same problem with another target: A^-1 B with C = sum x^ x^T / N and
 B = D^-1 C W^T + damping D W^T.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,10 +27,12 @@ class Target(NamedTuple):
         values: scaled, (in, out).
         dense_share: how far they go from the dense weights to those that give in the pruned model
             what the dense model gave, 0 to 1; None where that was not asked.
+        damping: under which those were sought; None where there was one alone.
     """
 
     values: Tensor
     dense_share: float | None
+    damping: float | None
 
 
 class ScaledProblem:
@@ -56,58 +59,69 @@ class ScaledProblem:
         """(out, in) of values that were scaled."""
         return values.mul(self._inverse).T
 
-    def target(self, weight: Tensor, objective: Objective) -> Target:
+    def target(self, weight: Tensor, objective: Objective, dampings: Sequence[float]) -> Target:
         """What the weights would best be without zeros.
 
         Args:
             weight: dense, (out, in).
             objective: see `app.recipes.reconstruction`. Where inputs of the dense model are not
                 known, it is the dense weights all the same.
+            dampings: towards the dense weights, under which the dense model's outputs are sought;
+                `mixed` takes the best one, the others the first.
         """
         own, statistic = self.scaled(weight), self._statistic
         if objective == "pruned-inputs":
-            return Target(own, None)
-        share = 0.0
+            return Target(own, None, None)
+        share, damping = 0.0, dampings[0]
         if (
             isinstance(statistic, PairedMoments)
             and statistic.paired
             and statistic.cross is not None
         ):
-            share = 1.0 if objective == "dense-inputs" else self._share(weight)
+            share = 1.0
+            if objective == "mixed":
+                share, damping = self._best(weight, dampings)
         if share:
-            own.lerp_(self.towards_dense(weight), share)
-        return Target(own, share)
+            own.lerp_(self.towards_dense(weight, damping), share)
+        return Target(own, share, damping if len(dampings) > 1 else None)
 
-    def towards_dense(self, weight: Tensor) -> Tensor:
+    def towards_dense(self, weight: Tensor, damping: float) -> Tensor:
         """The weights that come nearest to the dense model's outputs."""
-        return self.inverse(0) @ self.right(weight)
+        return self.inverse(damping - self._damping) @ self.right(weight, damping)
 
-    def right(self, weight: Tensor) -> Tensor:
+    def right(self, weight: Tensor, damping: float) -> Tensor:
         """B, (in, out)."""
         statistic: Any = self._statistic
         samples = max(statistic.samples, 1)
         cross: Tensor = (statistic.cross / samples).float().mul_(self._inverse)
-        return (cross @ weight.float().T).add_(self.scaled(weight), alpha=self._damping)
+        return (cross @ weight.float().T).add_(self.scaled(weight), alpha=damping)
 
-    def _share(self, weight: Tensor) -> float:
-        """How far to go from the weights to the dense target.
+    def _best(self, weight: Tensor, dampings: Sequence[float]) -> tuple[float, float]:
+        """How far to go from the weights to the dense target, and under which damping.
 
         The target is sought in some batches, the share in those held out: there the error is
         quadratic in the share, so its least is known at once.
         """
         statistic: Any = self._statistic
         if statistic.held is None:
-            return 0.0
+            return 0.0, dampings[0]
         if self._parts is None:  # matrices that share inputs share them
             shown = ScaledProblem(statistic.without_held(), self._damping)
             self._parts = shown, ScaledProblem(statistic.held, 0)
         others, held = self._parts
         own = weight.float().T
-        step = others.unscaled(others.towards_dense(weight)).T - own
-        scaled = held.scaled(step.T)
-        slope = held.right(weight) - held.times(held.scaled(weight))
-        length = float((scaled * held.times(scaled)).sum())
-        return min(1.0, max(0.0, float((scaled * slope).sum()) / length)) if length else 0.0
+        slope = held.right(weight, 0) - held.times(held.scaled(weight))
+        most, best = 0.0, (0.0, dampings[0])
+        for damping in dampings:
+            step = others.unscaled(others.towards_dense(weight, damping)).T - own
+            scaled = held.scaled(step.T)
+            along = float((scaled * slope).sum())
+            length = float((scaled * held.times(scaled)).sum())
+            share = min(1.0, max(0.0, along / length)) if length else 0.0
+            gained = share * (2 * along - share * length)
+            if gained > most:
+                most, best = gained, (share, damping)
+        return best
 
     def errors(self, values: Tensor) -> Tensor:
         """Squared output of the scaled weights, per sample, for each output: (out,)."""

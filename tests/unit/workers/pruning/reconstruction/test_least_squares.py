@@ -28,7 +28,7 @@ def problem(seed, rows=5, columns=12, tokens=60):
 
 def solve(settings, weight, dense, mask, statistic):
     solver = LeastSquaresSolver(settings)
-    target, _ = solver.target(dense, statistic)
+    target = solver.target(dense, statistic).values
     return solver.solve(weight, target, mask, statistic)
 
 
@@ -124,7 +124,7 @@ def test_towards_the_dense_model_it_finds_what_solving_on_both_inputs_does():
     weight = dense.masked_fill(mask, 0)
     solver = LeastSquaresSolver(LeastSquares(objective="dense-inputs", damping=1e-6, steps=1000))
     statistic = paired(pruned, inputs)
-    target, share = solver.target(dense, statistic)
+    target, share, _ = solver.target(dense, statistic)
     solver.solve(weight, target, mask, statistic)
     wanted = inputs.double() @ dense.double().T
     best = 0.0
@@ -143,7 +143,7 @@ def test_the_mixture_is_the_best_on_what_was_held_out():
     pruned = inputs + torch.randn(inputs.shape, generator=draw)
     statistic = paired(pruned, inputs, batches=4, held=(3,))
     settings = LeastSquares(objective="mixed", damping=0.02)
-    _, share = LeastSquaresSolver(settings).target(dense, statistic)
+    share = LeastSquaresSolver(settings).target(dense, statistic).dense_share
     seen = paired(pruned[:120], inputs[:120])
     towards = LeastSquaresSolver(settings.model_copy(update={"objective": "dense-inputs"}))
     problem_seen = towards.problem(seen)
@@ -164,6 +164,31 @@ def test_what_is_not_known_of_the_dense_model_is_not_mixed_in(unknown):
     statistic = paired(moved(inputs, draw, 0.1), inputs)
     statistic.paired = unknown == "nothing held out"
     solver = LeastSquaresSolver(LeastSquares(objective="mixed"))
-    target, share = solver.target(dense, statistic)
+    target, share, _ = solver.target(dense, statistic)
     assert share == 0
     assert torch.equal(target, solver.problem(statistic).scaled(dense))
+
+
+def test_of_several_dampings_the_best_on_what_was_held_out_is_taken():
+    dense, inputs, draw = problem(4, columns=110, tokens=160)
+    inputs = torch.randn(inputs.shape, generator=draw)
+    pruned = inputs + torch.randn(inputs.shape, generator=draw)
+    statistic = paired(pruned, inputs, batches=4, held=(3,))
+    goal = (inputs[120:] @ dense.T).double()
+
+    def missed(*tried, damping):
+        settings = LeastSquares(objective="mixed", damping=damping, target_dampings=tried)
+        target = LeastSquaresSolver(settings).target(dense, statistic)
+        seen = paired(pruned[:120], inputs[:120])
+        alone = LeastSquaresSolver(
+            LeastSquares(objective="dense-inputs", damping=target.damping or damping)
+        )
+        towards = alone.problem(seen).unscaled(alone.target(dense, seen).values)
+        weight = dense + target.dense_share * (towards - dense)
+        return float((goal - pruned[120:].double() @ weight.T.double()).square().sum()), target
+
+    single = {damping: missed(damping=damping)[0] for damping in (0.02, 0.005, 1.0)}
+    found, target = missed(0.005, 1.0, damping=0.02)
+    assert found == pytest.approx(min(single.values()), rel=1e-4)
+    assert target.damping == min(single, key=lambda damping: single[damping])
+    assert missed(damping=0.02)[1].damping is None
