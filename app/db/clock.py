@@ -46,15 +46,16 @@ def watch(connection: Connection) -> timedelta:
         connection.execute(first.on_conflict_do_nothing())
         return timedelta(0)
     connection.execute(update(clock).values(latest=func.now()))
-    if row.back <= NOTICED:
+    back: timedelta = row.back
+    if back <= NOTICED:
         return timedelta(0)
     for moment in _PAUSES:
         later = (moment > func.now()) & (moment < NEVER)
-        sooner = func.greatest(moment - row.back, func.now())
+        sooner = func.greatest(moment - back, func.now())
         connection.execute(update(moment.table).where(later).values({moment.name: sooner}))
     for moment in _PAST:
         ahead = update(moment.table).where(moment > func.now())
         connection.execute(ahead.values({moment.name: func.now()}))
     lease, soon = jobs.c.lease_expires_at, func.now() + RENEWED
     connection.execute(update(jobs).where(lease > soon).values(lease_expires_at=soon))
-    return row.back
+    return back
