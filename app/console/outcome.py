@@ -9,6 +9,7 @@ from app.domain.job_result import JobResult
 from app.domain.jobs import Job, JobUnreadableError
 from app.recipes.evaluation import Measured, MetricName
 from app.recipes.methods import METHODS
+from app.recipes.quantization import QuantizationReport
 from app.recipes.routing_report import RoutingFigures
 from app.recipes.search import AUTO, SearchReport
 from app.recipes.structure import StructureReport
@@ -97,6 +98,7 @@ class Special:
     search: SearchReport | None = None
     routing: RoutingFigures | None = None
     structure: StructureReport | None = None
+    quantization: QuantizationReport | None = None
 
     @classmethod
     def of(cls, result: JobResult | None) -> "Special":
@@ -107,6 +109,7 @@ class Special:
             result.search if isinstance(result.search, SearchReport) else None,
             result.routing if isinstance(result.routing, RoutingFigures) else None,
             result.structure if isinstance(result.structure, StructureReport) else None,
+            result.quantization if isinstance(result.quantization, QuantizationReport) else None,
         )
 
 

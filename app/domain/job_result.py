@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.recipes.evaluation import EvaluationReport
+from app.recipes.quantization import QuantizationReport
 from app.recipes.routing_report import RoutingFigures
 from app.recipes.search import SearchReport
 from app.recipes.structure import StructureReport
@@ -51,6 +52,7 @@ class JobResult(BaseModel):
         evaluation: None where none was asked for.
         search: of a job that looked for the sparsest model within a gate: what it saw.
         structure: of a job that made the model smaller: its parts before and after.
+        quantization: of a job that stored weights in 8 bits: which, and what it took.
         sizes: of the files; None where a quality gate kept them from being made.
         seconds: from the start of the last attempt to its end.
     """
@@ -73,6 +75,9 @@ class JobResult(BaseModel):
     evaluation: EvaluationReport | None = None
     search: SearchReport | EarlierFigures | None = Field(default=None, union_mode="left_to_right")
     structure: StructureReport | EarlierFigures | None = Field(
+        default=None, union_mode="left_to_right"
+    )
+    quantization: QuantizationReport | EarlierFigures | None = Field(
         default=None, union_mode="left_to_right"
     )
     sizes: Sizes | None = None

@@ -1,6 +1,5 @@
 """What a client asks for, and the resolved specification that is stored and carried out."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -16,6 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.domain.job_options import JobOptions, PublishOptions
+from app.domain.recipe_options import RecipeOptions
 from app.errors import RecipeError
 from app.messages import percent_hint
 from app.recipes.allocation_scores import AllocationScores
@@ -29,20 +29,17 @@ from app.recipes.evaluation import (
 )
 from app.recipes.methods import METHODS
 from app.recipes.modality import Modality
-from app.recipes.module_patterns import ModulePatterns
-from app.recipes.pattern import MAX_M, NM
+from app.recipes.pattern import NM
 from app.recipes.recipe import (
     Recipe,
     RecipeParts,
-    Structure,
     build_recipe,
     build_routing,
     build_structure,
     complete,
     find_method,
+    zeros_of,
 )
-from app.recipes.reconstruction import NoReconstruction, Reconstruction
-from app.recipes.recovery import Recovery
 from app.recipes.routing import Routing
 from app.recipes.search import AUTO, SparsitySearch
 from app.strict import Strict
@@ -79,62 +76,6 @@ AskedSparsity = Annotated[
     | Annotated[Literal["auto"], Tag("search")],
     Discriminator(_form),
 ]
-
-
-class RecipeOptions(Strict):
-    """What any method can be told: where the zeros may be, and what becomes of the rest."""
-
-    pattern: str = Field(
-        default="unstructured",
-        pattern=r"^(unstructured|[1-9]\d?:[1-9]\d?)$",
-        description="unstructured, or N:M: n of every m consecutive inputs are kept",
-        examples=["unstructured", "2:4"],
-    )
-    structure: Structure = Field(
-        default=(), description="what is taken out of the model first: blocks, channels of MLPs"
-    )
-    reconstruction: Reconstruction = Field(
-        default=NoReconstruction(), description="what becomes of the weights that stay"
-    )
-    recovery: Recovery | None = Field(
-        default=None,
-        description="training of each block, or of the whole model, towards the dense one, "
-        "without labels",
-    )
-    targets: ModulePatterns = Field(
-        default=("*",),
-        min_length=1,
-        description="modules to prune: names, fnmatch patterns of them, or `re:` and a regular "
-        "expression that names begin with. Each has to match a matrix that can be pruned",
-    )
-    ignore: ModulePatterns = Field(
-        default=(), description="modules to leave alone, in the same words; each has to match one"
-    )
-    allow_unmatched: bool = Field(
-        default=False, description="accept patterns of `ignore` that match no module"
-    )
-    split_qkv: bool = Field(
-        default=False, description="see a fused query-key-value projection as three matrices"
-    )
-    include_bridge: bool = Field(
-        default=False, description="prune projectors and Q-Former too, which are left alone else"
-    )
-    expert_tokens: int = Field(
-        default=32, ge=1, description="experts that fewer tokens reach are pruned by magnitude"
-    )
-    seed: int = Field(default=0, ge=0, lt=2**32)
-
-    def implied_sparsity(self) -> float | None:
-        """What an N:M pattern means as a share of zeros; None for the unstructured pattern."""
-        match = re.fullmatch(r"(\d+):(\d+)", self.pattern)
-        if match is None:
-            return None
-        n, m = map(int, match.groups())
-        if not 0 < n < m <= MAX_M:
-            raise PydanticCustomError(
-                "pattern_invalid", "an N:M pattern keeps n of m weights, 0 < n < m <= 64"
-            )
-        return 1 - n / m
 
 
 class ModelChoice(Strict):
@@ -237,13 +178,15 @@ class JobRequest(
     def _fits_method(self) -> Self:
         method = METHODS.get(self.method)  # an unknown name is told in `resolve`
         if method is not None and method.prunes != "weights":
-            self._asks_nothing_of_weights(prompts=method.prunes == "routes")
+            self._asks_nothing_of_weights(method.prunes)
         else:
             self._sparsity_fits_pattern()
         return self
 
-    def _asks_nothing_of_weights(self, *, prompts: bool) -> None:
-        given = {name for name in _OF_WEIGHTS if getattr(self, name) != _default(name)}
+    def _asks_nothing_of_weights(self, prunes: str) -> None:
+        prompts = prunes == "routes"
+        meant = _OF_WEIGHTS if prompts else _OF_WEIGHTS - {"quantization"}
+        given = {name for name in meant if getattr(self, name) != _default(name)}
         if given:
             raise PydanticCustomError(
                 "weights_stay_dense",
@@ -261,7 +204,7 @@ class JobRequest(
     def implied_sparsity(self) -> float | None:
         """What an N:M pattern means, of the recipe where one is given."""
         if self.recipe is None:
-            return super().implied_sparsity()
+            return zeros_of(self.pattern)
         if self.pattern != _default("pattern"):
             raise PydanticCustomError(
                 "pattern_given_twice", "the recipe has a pattern of its own; leave pattern out"
@@ -423,7 +366,8 @@ def _routing(request: JobRequest) -> Routing:
 
 
 def _structure(request: JobRequest) -> Recipe:
-    return build_structure(request.method, request.parameters, request.seed)
+    made = build_structure(request.method, request.parameters, request.seed)
+    return made.model_copy(update={"quantization": request.quantization})
 
 
 def _generated(request: JobRequest) -> EvaluationSpec | None:

@@ -23,13 +23,13 @@ from pydantic_core import PydanticCustomError
 from app.domain.job_options import JobOptions
 from app.domain.job_result import JobResult
 from app.domain.jobs import Job, JobStatus
+from app.domain.recipe_options import RecipeOptions
 from app.domain.submission import (
     AnySparsity,
     JobRequest,
     Judged,
     MethodChoice,
     ModelChoice,
-    RecipeOptions,
 )
 from app.errors import ConflictError, NotFoundError
 from app.messages import in_words

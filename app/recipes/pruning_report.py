@@ -4,6 +4,7 @@ from app.recipes.allocation_scores import AllocationScores
 from app.recipes.coverage import Coverage
 from app.recipes.evaluation import EvaluationReport
 from app.recipes.modality import Modality
+from app.recipes.quantization import QuantizationReport
 from app.recipes.recipe import Recipe
 from app.recipes.search import SearchReport
 from app.recipes.structure import StructureReport
@@ -148,7 +149,8 @@ class PruningReport(Strict):
     """The whole run.
 
     `evaluation` is None where none was asked for, `structure` where all stays, `recovery` where
-    the model was not trained as a whole, `search` where the sparsity was given.
+    the model was not trained as a whole, `search` where the sparsity was given, `quantization`
+    where weights keep the type they are stored in.
     `model` counts the matrices pruned, `coverage` tells what of the whole model these are.
     """
 
@@ -165,6 +167,7 @@ class PruningReport(Strict):
     structure: StructureReport | None = None
     recovery: ModelRecovery | None = None
     search: SearchReport | None = None
+    quantization: QuantizationReport | None = None
 
     @property
     def target(self) -> int:

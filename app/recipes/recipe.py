@@ -30,7 +30,8 @@ from app.recipes.methods import IMPORTANCES, METHODS
 from app.recipes.methods.magnitude import Magnitude
 from app.recipes.modality import Modality, Target, targets_of
 from app.recipes.module_patterns import ModulePatterns
-from app.recipes.pattern import NM, Pattern, Unstructured
+from app.recipes.pattern import MAX_M, NM, Pattern, Unstructured
+from app.recipes.quantization import Quantized
 from app.recipes.reconstruction import NoReconstruction, Objective, Reconstruction, Solving
 from app.recipes.recovery import Recovery, Scope
 from app.recipes.routing import Routing
@@ -123,6 +124,9 @@ class Recipe(RecipeParts):
         default=32,
         ge=1,
         description="experts to which fewer calibration tokens are routed are pruned by magnitude",
+    )
+    quantization: Quantized | None = Field(
+        default=None, description="what the weights of linear layers in blocks are stored as"
     )
     seed: int = Field(default=0, ge=0, lt=2**32)
 
@@ -334,6 +338,18 @@ def _said(issue: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in issue["loc"])
     words = in_words(issue)
     return words if issue["type"] == "value_error" or not where else f"{where} {words}"
+
+
+def zeros_of(pattern: str) -> float | None:
+    """What an N:M pattern means as a share of zeros; None for the unstructured pattern."""
+    n, colon, m = pattern.partition(":")
+    if not colon:
+        return None
+    if not 0 < int(n) < int(m) <= MAX_M:
+        raise PydanticCustomError(
+            "pattern_invalid", "an N:M pattern keeps n of m weights, 0 < n < m <= 64"
+        )
+    return 1 - int(n) / int(m)
 
 
 def _pattern(text: str, method: WeightMethod) -> Pattern:

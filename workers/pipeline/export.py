@@ -19,6 +19,7 @@ from app.errors import VerificationError
 from app.packed import unpack
 from app.packed.pack import Counts, compress, pack
 from app.recipes.pruning_report import MatrixReport, PruningReport
+from app.recipes.quantization import QuantizationReport
 from workers.pruning.memory import stored
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.files import header_of, open_checkpoint
@@ -158,12 +159,17 @@ def write_decoder(folder: Path) -> None:
 _PIECE = 1 << 24  # bytes looked at together
 
 
-def verify_sparsity(directory: Path, reports: Iterable[MatrixReport]) -> None:
+def verify_sparsity(
+    directory: Path,
+    reports: Iterable[MatrixReport],
+    quantized: QuantizationReport | None = None,
+) -> None:
     """Check every pruned matrix of the exported checkpoint.
 
     Args:
         directory: the exported checkpoint.
         reports: what the run says it did; parts of one fused tensor are added up.
+        quantized: which weights that stayed are zero in 8 bits, beside those that were pruned.
 
     Raises:
         VerificationError: a tensor has other zeros than the report says, or fewer than asked for.
@@ -174,8 +180,9 @@ def verify_sparsity(directory: Path, reports: Iterable[MatrixReport]) -> None:
         zeros[report.file_key] = zeros.get(report.file_key, 0) + report.zeros
         asked[report.file_key] = asked.get(report.file_key, 0) + report.asked
     counted = dict(_count_zeros(directory, set(zeros)))
-    for key, expected in zeros.items():
+    for key, pruned in zeros.items():
         found = counted.get(key)
+        expected = pruned + (quantized.rounded.get(key, 0) if quantized else 0)
         if found != expected or found < asked[key]:
             raise VerificationError(
                 f"{key} was exported with {found} zeros; {asked[key]} were asked for and "
@@ -205,7 +212,9 @@ def _count_zeros(directory: Path, keys: set[str]) -> Iterable[tuple[str, int]]:
     checkpoint = open_checkpoint(directory)
     for key in keys.intersection(checkpoint.tensors):
         stored = checkpoint.tensors[key]
-        if (dtype := stored.torch_dtype) is None:
+        # Zero is stored as a byte that is zero, in integers and in FP8.
+        dtype = stored.torch_dtype or (torch.uint8 if stored.width == 1 else None)
+        if dtype is None:
             continue
         zeros = 0
         with (directory / stored.file).open("rb") as stream:

@@ -269,7 +269,9 @@ def provenance(
     context: RunContext, source: ModelFiles, data: Mapping[Purpose, Dataset]
 ) -> dict[str, Any]:
     """What the manifest says about where a job's files come from."""
-    libraries = ("secateur", "torch", "transformers", "safetensors")
+    libraries = ["secateur", "torch", "transformers", "safetensors"]
+    if getattr(context.spec.recipe, "quantization", None) is not None:
+        libraries.append("compressed-tensors")
     return {
         "request": context.request.reproduced() if context.request else {},
         "job": context.spec.model_dump(mode="json"),

@@ -166,6 +166,7 @@ _plan = plans.PlanOut(
     ],
     routing=None,
     structure=None,
+    quantization=None,
     weights={Modality.LANGUAGE: 2_359_296},
     zeros=1_179_648,
     evaluations=0,

@@ -9,6 +9,7 @@ from app.domain.jobs import Phase
 from app.domain.submission import JobSpec
 from app.recipes.coverage import LeftDense
 from app.recipes.modality import Modality
+from app.recipes.quantization import QuantizationReport
 from app.recipes.structure import StructureReport
 from app.services.jobs.plans import Plan
 
@@ -52,6 +53,10 @@ class PlanOut(BaseModel):
     structure: StructureReport | None = Field(
         description="what is taken out before, by names and shapes; everything else here is of the "
         "model that is left; null where nothing is taken out"
+    )
+    quantization: QuantizationReport | None = Field(
+        description="what is stored in 8 bits, by names and shapes: bytes of the matrices with "
+        "their scales, and before; null where nothing is"
     )
     weights: dict[Modality, int] = Field(description="weights in these matrices")
     zeros: int
@@ -100,6 +105,7 @@ class PlanOut(BaseModel):
             if plan.routing is None
             else PlannedRoutingOut.model_validate(asdict(plan.routing)),
             structure=plan.structure,
+            quantization=plan.quantization,
             weights=plan.weights,
             zeros=plan.zeros,
             evaluations=plan.evaluations,

@@ -121,6 +121,9 @@ def _show(plan: Json) -> None:
         left, before = smaller["parameters_kept"], smaller["parameters"]
         rows.add_row("parameters", f"{left:,} of {before:,} ({left / before:.1%})")
         rows.add_row("bytes", f"{smaller['bytes_kept']:,} of {smaller['bytes']:,}")
+    if (small := plan["quantization"]) is not None:
+        told = f"{small['bytes']:,} bytes in place of {small['bytes_before']:,}"
+        rows.add_row(small["kind"], f"{small['matrices']} matrices: {told}")
     rows.add_row("matrices", str(len(plan["matrices"] or ())))
     rows.add_row("weights", f"{sum(plan['weights'].values()):,} in them, {plan['zeros']:,} to go")
     if plan["reached"] is not None:

@@ -11,11 +11,13 @@ from app.domain.submission import JobRequest, JobSpec
 from app.planning.model_files.files import parse_model_source
 from app.planning.model_files.outlines import Outline
 from app.planning.plan import PlannedMatrix, check_patterns, coverage_of, prunable, warnings
+from app.planning.quantization import plan_quantization, quantizable
 from app.planning.routable import PlannedRouting, plan_routing, routing_warnings
 from app.planning.structure import plan_structure
 from app.recipes.budgets import total_of
 from app.recipes.coverage import Coverage
 from app.recipes.modality import Modality
+from app.recipes.quantization import QuantizationReport
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
 from app.recipes.structure import StructureReport
@@ -35,6 +37,7 @@ class Plan:
         weights: per modality, in those matrices.
         coverage: what the recipe reaches of the model; None where no weights become zero.
         structure: what is taken out of the model before; None where nothing is.
+        quantization: what is stored in 8 bits; None where nothing is.
         model_weights: all numbers in the checkpoint that is left.
         packed_bytes: of the packed download, before compression.
         seconds: median of the project's earlier jobs of this model and method; None without any.
@@ -48,6 +51,7 @@ class Plan:
     weights: dict[Modality, int]
     coverage: Coverage | None
     structure: StructureReport | None
+    quantization: QuantizationReport | None
     model_weights: int
     packed_bytes: int
     seconds: float | None
@@ -83,12 +87,13 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
     outline = rules.outlines.of(parse_model_source(spec.model), caller.project_id)
     placement = placed(connection, request, Checked(spec, outline), rules)
     recipe = spec.recipe
-    matrices, structure = [], None
+    matrices, structure, quantized = [], None, None
     if isinstance(recipe, Recipe) and recipe.structure:
         structure = plan_structure(outline, recipe)
         outline = structure.outline
     if isinstance(recipe, Recipe):
         matrices = prunable(outline.tensors, outline.config, recipe)
+        quantized = plan_quantization(outline, recipe)
     told, coverage = _warnings(spec, matrices), None
     told += structure.notes if structure else ()
     if spec.search is not None:
@@ -117,21 +122,29 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
         weights=dict(weights),
         coverage=coverage,
         structure=structure.report if structure else None,
+        quantization=quantized,
         model_weights=sum(tensor.numel for tensor in outline.tensors.values()),
-        packed_bytes=_packed(outline, spec, matrices),
+        packed_bytes=_packed(outline, spec, matrices, quantized),
         seconds=jobs.median_seconds(connection, caller.project_id, spec.model, spec.method),
         placement=placement,
         warnings=told,
     )
 
 
-def _packed(outline: Outline, spec: JobSpec, matrices: list[PlannedMatrix]) -> int:
+def _packed(
+    outline: Outline,
+    spec: JobSpec,
+    matrices: list[PlannedMatrix],
+    quantized: QuantizationReport | None,
+) -> int:
     """Bytes of all tensors; of a pruned matrix a bit per weight and the weights left, if fewer."""
-    saved = 0.0
+    saved = 0.0 if quantized is None else float(quantized.bytes_before - quantized.bytes)
+    small = {m.file_key for m in quantizable(outline)} if quantized else set()
     if isinstance(spec.recipe, Recipe):
         for matrix in matrices:
             zeros = matrix.numel * spec.recipe.sparsity_of(matrix.modality)
-            saved += max(0.0, zeros * matrix.bits - matrix.numel) / 8
+            bits = 8 if matrix.file_key in small else matrix.bits
+            saved += max(0.0, zeros * bits - matrix.numel) / 8
     return sum(tensor.bytes for tensor in outline.tensors.values()) - int(saved)
 
 

@@ -42,6 +42,7 @@ from app.planning.model_files.files import (
 )
 from app.planning.model_files.outlines import Outline, Outlines, check_form
 from app.planning.plan import check_patterns
+from app.planning.quantization import plan_quantization
 from app.planning.routable import check_routable
 from app.planning.structure import plan_structure
 from app.recipes.allocation import Reused
@@ -178,6 +179,8 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
     recipe = spec.recipe
     if outline and isinstance(recipe, Recipe):
         left = reduced(outline, recipe)
+        if recipe.quantization is not None:
+            plan_quantization(left, recipe)
         if recipe.targets != ("*",) or recipe.ignore:
             check_patterns(left.tensors, left.config, recipe)
     return Checked(spec, outline)

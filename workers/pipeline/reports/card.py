@@ -17,9 +17,10 @@ from app.recipes.pruning_report import (
     PruningReport,
     Tally,
 )
+from app.recipes.quantization import QuantizationReport
 from app.recipes.search import SearchReport
 from app.recipes.structure import StructureReport
-from workers.pipeline.reports import search, structure
+from workers.pipeline.reports import quantization, search, structure
 from workers.pipeline.reports.plots import colours
 
 CARD = "README.md"
@@ -79,12 +80,15 @@ def write_card(
     if isinstance(source, HubModel):
         head += [f"base_model: {base}"]
     sparse = ["- sparse"] if report.matrices else []
+    sparse += ["- compressed-tensors"] if report.quantization else []
     head += ["tags:", "- pruned", *sparse, f"- {spec.method}", "---"]
     body = [f"# {base}, pruned with {spec.method}", ""]
     if report.structure is not None:
         body += [*structure.as_markdown(report.structure), ""]
     if report.matrices:
         body += [*_sparsity(report), ""]
+    if report.quantization is not None:
+        body += [quantization.summary(report.quantization), "", quantization.loading(), ""]
     if report.search is not None:
         body += [*search.as_markdown(report.search), ""]
     if report.recovery is not None:
@@ -237,6 +241,7 @@ def write_page(
         *(_zeroed(report, drawn) if report.matrices else ()),
         *(_searched(report.search) if report.search else ()),
         *((f"<p>{escape(_trained(report.recovery))}</p>",) if report.recovery else ()),
+        *(_quantized(report.quantization) if report.quantization else ()),
         *_bytes(report, sizes),
         *(_evaluation_table(report.evaluation) if report.evaluation else ()),
         drawn.get("quality", ""),
@@ -255,6 +260,10 @@ def write_page(
 def _smaller(report: StructureReport) -> list[str]:
     table = _table(structure.HEAD, structure.rows(report))
     return [f"<p>{escape(structure.summary(report))}</p>", table]
+
+
+def _quantized(report: QuantizationReport) -> list[str]:
+    return ["<h2>Weights in 8 bits</h2>", f"<p>{escape(quantization.summary(report))}</p>"]
 
 
 def _searched(report: SearchReport) -> list[str]:

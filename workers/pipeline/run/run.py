@@ -41,6 +41,7 @@ from workers.pipeline.export import (
 from workers.pipeline.reports.card import base_name, read_licence, write_card, write_page
 from workers.pipeline.reports.plots import plots, write_plots
 from workers.pipeline.run.out_of_memory import smaller
+from workers.pipeline.run.quantization import quantizer, rounded
 from workers.pipeline.run.route import route
 from workers.pipeline.run.search import SparsitySearcher, Try
 from workers.pipeline.run.structure import take_out
@@ -68,6 +69,7 @@ from workers.pruning.resume import Checkpoints
 
 if TYPE_CHECKING:
     from workers.pipeline.run.recovery import Teacher
+    from workers.pruning.models.quantization import Quantizer
 
 # Shares of a job's time at which the phases end; pruning is nearly all of it.
 LOADED, CALIBRATED, DENSE, PRUNED, EVALUATED, EXPORTED, VERIFIED = (
@@ -96,6 +98,8 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
     source = fetch_model(context)
     context = settled(context, source)
     adapter = _staged(context, source, recipe)
+    if recipe.quantization is not None:
+        quantizer(adapter, recipe.quantization)  # what it refuses, it refuses before the work
     report.progress(LOADED)
     data = read_records(context)
     batches = calibration_batches(context, adapter, data)
@@ -115,7 +119,7 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
     if _wanted(gate):
         if context.shared.keep:
             sharing.write_statistics(context.staging, source, pruned, known.digests)
-        sizes, files_out = _export(context, source, model.adapter, pruned, data)
+        sizes, files_out = _export(context, source, model, pruned, data)
         result = result.model_copy(update={"sizes": sizes})
     return RunResult(timed(result, started), files_out, _refusal(gate, pruned.search))
 
@@ -152,6 +156,7 @@ class _Model:
     adapter: Adapter
     dense: bool = True
     teacher: "Teacher | None" = None
+    quantizer: "Quantizer | None" = None
 
     def prune(self, recipe: Recipe, checkpoints: DiskCheckpoints, once: Try) -> PruningReport:
         """Carry the recipe out and measure what came of it.
@@ -188,6 +193,8 @@ class _Model:
             pruned = pruned.model_copy(update=told)
         if settings is not None and self.teacher is not None:
             pruned = self.teacher.teach(self.adapter, settings, pruned, once.checkpoints)
+        if recipe.quantization is not None:  # before it is measured: as it is delivered
+            self.quantizer, pruned = rounded(self.adapter, recipe.quantization, pruned)
         report.progress(end)
         return pruned.model_copy(update={"evaluation": once.evaluation or self._measured(once.end)})
 
@@ -304,23 +311,28 @@ def _result(pruned: PruningReport) -> JobResult:
         modalities={name: tally.sparsity for name, tally in pruned.modalities.items()},
         warnings=pruned.warnings,
     )
-    told = {name: getattr(pruned, name) for name in ("evaluation", "structure", "search")}
+    parts = ("evaluation", "structure", "search", "quantization")
+    told = {name: getattr(pruned, name) for name in parts}
+    if pruned.quantization is not None:  # tensor by tensor it is in the report
+        told["quantization"] = pruned.quantization.model_copy(update={"rounded": {}})
     return found.model_copy(update={name: each for name, each in told.items() if each is not None})
 
 
 def _export(
     context: RunContext,
     source: ModelFiles,
-    adapter: Adapter,
+    model: _Model,
     pruned: PruningReport,
     data: Mapping[Purpose, Dataset],
 ) -> tuple[Sizes, list[OutputFile]]:
-    report, staging = context.report, context.staging
+    report, staging, adapter = context.report, context.staging, model.adapter
     report.phase(Phase.EXPORTING)
     write_back(staging, adapter.matrices, adapter.memory)
+    if model.quantizer is not None:
+        model.quantizer.write(staging)
     report.progress(EXPORTED)
     report.phase(Phase.VERIFYING)
-    verify_sparsity(staging, pruned.matrices)
+    verify_sparsity(staging, pruned.matrices, pruned.quantization)
     verify_target(pruned)
     if pruned.matrices:
         write_masks(staging / FOLDER, adapter, pruned.matrices)

@@ -69,6 +69,7 @@ PINNED = {
     "publication_not_found": 404,
     "publishing_failed": 503,
     "quality_gate_failed": 422,
+    "quantization_not_applicable": 422,
     "quota_artifact_bytes": 403,
     "quota_queued_jobs": 429,
     "quota_webhooks": 403,

@@ -5,7 +5,10 @@ from collections import Counter
 
 import pytest
 
+from app.planning.model_files.outlines import Outline
 from app.planning.plan import check_patterns, is_known, prunable
+from app.planning.quantization import plan_quantization, quantizable
+from app.recipes.quantization import NotQuantizableError
 from app.recipes.recipe import Recipe
 from tests.families import FAMILIES
 from tests.models_of_experts import TEXT
@@ -13,6 +16,7 @@ from workers.pruning.engine.prune import prune
 from workers.pruning.engine.targets import find_targets
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
+from workers.pruning.models.quantization import Quantizer
 
 RECIPE = Recipe(sparsity=0.5)
 
@@ -30,6 +34,23 @@ def test_the_plan_names_what_the_adapter_prunes(name, family_directory):
     assert is_known(config)
     names = {m.file_key: m.name for m in prunable(tensors, config, Recipe(sparsity=0.5))}
     assert names == {matrix.file_key: matrix.name for matrix in adapter.matrices}
+
+
+@pytest.mark.parametrize("name", sorted(family.name for family in FAMILIES))
+def test_the_plan_names_what_is_stored_in_8_bits(name, family_directory):
+    loaded = load_model(family_directory(name))
+    config = json.loads((loaded.directory / "config.json").read_text())
+    outline = Outline(loaded.checkpoint.tensors, config)
+    recipe = Recipe(sparsity=0.5, quantization="int8")
+    if name == "gpt2":
+        with pytest.raises(NotQuantizableError):
+            Quantizer(adapt(loaded), "int8")
+        with pytest.raises(NotQuantizableError):
+            plan_quantization(outline, recipe)
+        return
+    quantizer = Quantizer(adapt(loaded), "int8")
+    assert {m.file_key for m in quantizable(outline)} == {layer.key for layer in quantizer.layers}
+    assert plan_quantization(outline, recipe).matrices == len(quantizer.layers)
 
 
 @pytest.mark.parametrize("name", ["blip_caption", "gpt2", "qwen2_vl"])
