@@ -20,7 +20,8 @@ class RecipeOptions(Strict):
         examples=["unstructured", "2:4"],
     )
     structure: Structure = Field(
-        default=(), description="what is taken out of the model first: blocks, channels of MLPs"
+        default=(),
+        description="what is taken out of the model first: blocks, channels of MLPs, experts",
     )
     reconstruction: Reconstruction = Field(
         default=NoReconstruction(), description="what becomes of the weights that stay"

@@ -6,12 +6,19 @@ and shapes stand in for it where no weight is read, and refuse what they know it
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from app.planning.experts import (
+    chosen_experts,
+    counted_experts,
+    experts_kept,
+    holds_experts,
+    without_experts,
+)
 from app.planning.memory import modality_of
-from app.planning.model_files.files import section
+from app.planning.model_files.files import number, section
 from app.planning.model_files.headers import StoredTensor
 from app.planning.model_files.outlines import Outline
 from app.recipes.modality import Modality
@@ -19,6 +26,7 @@ from app.recipes.recipe import Recipe
 from app.recipes.structure import (
     ConfigurationError,
     Depth,
+    Experts,
     Step,
     StructureReport,
     TowerStructure,
@@ -66,16 +74,20 @@ def plan_structure(outline: Outline, recipe: Recipe) -> PlannedStructure:
     tensors: Tensors = outline.tensors
     notes: list[str] = []
     widths: dict[str, tuple[int, int]] = {}
+    counts: dict[str, tuple[int, int]] = {}
     for step in recipe.structure:
         towers = _towers(tensors, step, recipe)
         if isinstance(step, Width):
             for name, blocks in _with_mlps(tensors, towers).items():
                 tensors, widths[name] = _narrower(tensors, name, blocks, step, outline.config)
+        elif isinstance(step, Experts):
+            for name, blocks in _with_experts(tensors, towers, outline.config).items():
+                tensors, counts[name] = _thinner(tensors, name, blocks, step, outline.config)
         else:
             notes += dead_blocks(outline.config, towers)
             for name, blocks in towers.items():
                 tensors = _shallower(tensors, name, blocks, step)
-    report = _report(outline.tensors, tensors, widths)
+    report = _report(outline, tensors, widths, counts)
     return PlannedStructure(replace(outline, tensors=tensors), report, tuple(notes))
 
 
@@ -126,6 +138,60 @@ def _with_mlps(tensors: Tensors, towers: Mapping[str, Blocks]) -> dict[str, Bloc
         if modality not in {modality_of(f"{name}.0.") for name in found}:
             raise why
     return found
+
+
+def _with_experts(
+    tensors: Tensors, towers: Mapping[str, Blocks], config: Mapping[str, Any]
+) -> dict[str, Blocks]:
+    """The stacks with mixtures of experts.
+
+    Raises:
+        WiringError: there are none, or attention is routed too.
+    """
+    count, _ = counted_experts(config)
+    found = {
+        name: blocks
+        for name, blocks in towers.items()
+        if any(
+            holds_experts(path, tensors[key].shape, count)
+            for paths in blocks.values()
+            for path, key in paths.items()
+        )
+    }
+    if not found:
+        raise WiringError(
+            "no part of the model that was asked for has experts, by the names and shapes of its "
+            "tensors; give the share for the modality that has them, or leave the step out"
+        )
+    for name, blocks in found.items():
+        paths = {path for each in blocks.values() for path in each}
+        if attention := next((p for p in paths if re.search(r"att\w*\.experts\.", p)), None):
+            raise WiringError(
+                f"{name}: {attention} shows that its attention is routed by as many experts; which "
+                "of them belong together is not understood"
+            )
+    return found
+
+
+def _thinner(
+    tensors: Tensors, name: str, blocks: Blocks, step: Experts, config: Mapping[str, Any]
+) -> tuple[dict[str, StoredTensor], tuple[int, int]]:
+    """The tensors with fewer experts in every mixture; how many there were, and are."""
+    count, part = counted_experts(config)
+    if not count:
+        raise ConfigurationError(
+            f"{name}: no number of config.json says how many experts its mixtures have"
+        )
+    kept = experts_kept(count, step.share_of(modality_of(f"{name}.0.")), part, name)
+    extra = number(part, "zero_expert_num")
+    left = dict(tensors)
+    for path, key in (each for paths in blocks.values() for each in paths.items()):
+        shape = without_experts(path, tensors[key].shape, count, kept, extra)
+        if shape is None:
+            del left[key]
+        elif shape != tensors[key].shape:
+            left[key] = _shaped(tensors[key], shape)
+    return left, (count, kept)
 
 
 def _narrower(
@@ -238,10 +304,23 @@ def _shallower(tensors: Tensors, name: str, blocks: Blocks, step: Depth) -> dict
 
 
 def _report(
-    before: Tensors, after: Tensors, widths: Mapping[str, tuple[int, int]]
+    outline: Outline,
+    after: Tensors,
+    widths: Mapping[str, tuple[int, int]],
+    counts: Mapping[str, tuple[int, int]],
 ) -> StructureReport:
+    before = outline.tensors
+    count, _ = counted_experts(outline.config)
+    chosen = chosen_experts(outline.config)
     towers = []
     for name, blocks in _stacks(before).items():
+        experts = {
+            key
+            for paths in blocks.values()
+            for path, key in paths.items()
+            if holds_experts(path, before[key].shape, count)
+        }
+        had, has = counts.get(name, (count, count) if experts else (None, None))
         keys = [key for paths in blocks.values() for key in paths.values()]
         left = {number for number, paths in blocks.items() if set(paths.values()) & after.keys()}
         old, new = [before[key] for key in keys], [after[key] for key in keys if key in after]
@@ -254,12 +333,14 @@ def _report(
                 blocks_kept=len(left),
                 width=width,
                 width_kept=kept,
+                experts=had,
+                experts_kept=has,
                 parameters=_numel(old),
                 parameters_kept=_numel(new),
                 bytes=sum(tensor.bytes for tensor in old),
                 bytes_kept=sum(tensor.bytes for tensor in new),
-                flops=2 * _numel(tensor for tensor in old if len(tensor.shape) == _MATRIX),
-                flops_kept=2 * _numel(tensor for tensor in new if len(tensor.shape) == _MATRIX),
+                flops=_operations(before, keys, experts, chosen, had),
+                flops_kept=_operations(after, keys, experts, chosen, has),
             )
         )
     return StructureReport(
@@ -269,6 +350,18 @@ def _report(
         bytes=sum(tensor.bytes for tensor in before.values()),
         bytes_kept=sum(tensor.bytes for tensor in after.values()),
     )
+
+
+def _operations(
+    tensors: Tensors, keys: Iterable[str], experts: Collection[str], chosen: int, count: int | None
+) -> int:
+    """Of the matrices for a token, which a few of the experts see."""
+    left = [key for key in keys if key in tensors]
+    dense = (tensors[k] for k in left if k not in experts and len(tensors[k].shape) == _MATRIX)
+    found = _numel(dense)
+    if count:
+        found += _numel(tensors[k] for k in left if k in experts) * min(chosen, count) // count
+    return 2 * found
 
 
 def _numel(tensors: Iterable[StoredTensor]) -> int:

@@ -131,7 +131,37 @@ class Depth(Blocks, _Step):
     kind: Literal["depth"] = "depth"
 
 
-Step: TypeAlias = Width | Depth
+ExpertScore: TypeAlias = Literal["reap", "norm", "frequency"]
+
+
+class Mixtures(Strict):
+    """Settings of `experts`."""
+
+    removed: Annotated[Removal, AfterValidator(_something)] = Field(
+        default=0.5,
+        description="share of the experts of every layer, for all or per modality (others keep "
+        "theirs)",
+    )
+    score: ExpertScore = Field(
+        default="reap",
+        description="which experts stay: those of the largest mean of gate times norm of the "
+        "output over the tokens routed to them (reap), of the norm alone, or those that most "
+        "tokens are routed to",
+    )
+
+
+class Experts(Mixtures, _Step):
+    """Fewer experts in every mixture, the same number in every layer; shared experts stay.
+
+    Rows of the routers and biases go with them.
+    """
+
+    part = "removed"
+
+    kind: Literal["experts"] = "experts"
+
+
+Step: TypeAlias = Width | Depth | Experts
 
 _MULTIPLES = (128, 64, 32, 16, 8)
 _LITTLE = 100  # a hundredth of the width may be lost to rounding
@@ -149,7 +179,7 @@ def channels_kept(width: int, removed: float, multiple: int | None, where: str) 
     Raises:
         NothingLeftError: no channel would go, or none stay.
     """
-    least = width - _share(width, removed)
+    least = width - taken_of(width, removed)
     kept = least
     for each in (multiple,) if multiple else _MULTIPLES:
         rounded = -(-least // each) * each
@@ -170,7 +200,7 @@ def blocks_removed(count: int, removed: float, able: int, where: str) -> int:
     Raises:
         NothingLeftError: less than one would go, or more than may.
     """
-    found = _share(count, removed)
+    found = taken_of(count, removed)
     if not 0 < found <= able or found == count:
         raise NothingLeftError(
             f"{where}: {removed:g} of {count} blocks is {found}, and 1 to {min(able, count - 1)} "
@@ -179,13 +209,15 @@ def blocks_removed(count: int, removed: float, able: int, where: str) -> int:
     return found
 
 
-def _share(count: int, removed: float) -> int:
+def taken_of(count: int, removed: float) -> int:
     """Rounded down, of the decimal number that was written: 0.3 of 10 is 3."""
     return int(Fraction(repr(float(removed))) * count)
 
 
 class TowerStructure(Strict):
     """One tower before and after; widths are those of its MLPs, None where they stay as they are.
+
+    Of experts, operations count those that a token is routed to.
 
     Attributes:
         name: of the stack of blocks, as the model or its files name it.
@@ -194,6 +226,8 @@ class TowerStructure(Strict):
         blocks_kept: how many there are.
         width: channels between the two layers of its MLPs.
         width_kept: those that are left.
+        experts: in each of its mixtures; None where it has none.
+        experts_kept: those that are left.
         parameters: of its blocks.
         parameters_kept: those that are left.
         bytes: of these, as they are stored.
@@ -208,6 +242,8 @@ class TowerStructure(Strict):
     blocks_kept: int
     width: int | None = None
     width_kept: int | None = None
+    experts: int | None = None
+    experts_kept: int | None = None
     parameters: int
     parameters_kept: int
     bytes: int
@@ -220,12 +256,14 @@ class BlockStructure(Strict):
     """What became of one block.
 
     Attributes:
-        name: of the block before; under `width`, of the projection that reads the channels.
-        kept: channels that are left; under `depth` 1 or 0: the block stays or went.
+        name: of the block before; under `width`, of the projection that reads the channels; under
+            `experts`, of the experts.
+        kept: channels or experts that are left; under `depth` 1 or 0: the block stays or went.
         score: what decided.
         value: under `depth`, the score itself: the smallest went first.
         error: under `width`, squared error of the output of that projection as a share of its
             square, on tokens that were held out; None where there were none.
+        experts: under `experts`, those that are left, by the numbers they had.
     """
 
     name: str
@@ -233,6 +271,7 @@ class BlockStructure(Strict):
     score: str
     value: float | None = None
     error: float | None = None
+    experts: tuple[int, ...] | None = None
 
 
 class StructureReport(Strict):

@@ -6,7 +6,8 @@ tensor at a time is in memory, and each file takes the place of the old one when
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,6 @@ from workers.pruning.models.files import (
     open_checkpoint,
     read_json,
 )
-from workers.pruning.models.layout.structure import Block
 
 _PIECE = 1 << 24  # bytes copied together
 
@@ -78,14 +78,37 @@ class Reduction:
     Attributes:
         config: its config.json.
         cuts: what stays of parameters, by name; None for one that changed and stays whole.
+        tensors: what stays of tensors that are as they are in the files, by their keys.
         names: what tensors are to be called, by their keys; None for one that goes.
-        left_out: blocks that pass on what they are given.
+        stand_in: inside, the model in memory computes what the reduced one will.
     """
 
     config: dict[str, Any]
     cuts: dict[str, Cut | None] = field(default_factory=dict)
+    tensors: dict[str, Cut] = field(default_factory=dict)
     names: dict[str, str | None] = field(default_factory=dict)
-    left_out: set[Block] = field(default_factory=set)
+    stand_in: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A tensor of the files, cut."""
+
+    file: Path
+    key: str
+    whole: tuple[int, ...]
+    cut: Cut
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What it will have."""
+        at = self.cut.dimension
+        return (*self.whole[:at], len(self.cut.indices), *self.whole[at + 1 :])
+
+    def value(self) -> Tensor:
+        """The tensor, newly made."""
+        with safe_open(self.file, framework="pt") as tensors:
+            return self.cut.of(tensors.get_tensor(self.key))
 
 
 class Files:
@@ -145,7 +168,10 @@ def write_reduced(directory: Path, adapter: Adapter, reduction: Reduction) -> No
         ModelLoadError: it is not the checkpoint that was loaded.
     """
     checkpoint = open_checkpoint(directory)
-    changed = Files(adapter).changed(reduction.cuts)
+    changed: dict[str, Changed | Rest] = {**Files(adapter).changed(reduction.cuts)}
+    for key, cut in reduction.tensors.items():
+        tensor = checkpoint.tensors[key]
+        changed[key] = Rest(directory / tensor.file, key, tensor.shape, cut)
     places: dict[str, str] = {}
     for file in checkpoint.files:
         keys = [key for key, tensor in checkpoint.tensors.items() if tensor.file == file]
@@ -165,7 +191,7 @@ def _write(
     file: Path,
     checkpoint: Checkpoint,
     left: Mapping[str, str],
-    changed: Mapping[str, Changed],
+    changed: Mapping[str, Changed | Rest],
 ) -> None:
     """Write a file beside, then put it in the place of the old one."""
     with safe_open(file, framework="pt") as old:

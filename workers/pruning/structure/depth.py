@@ -4,7 +4,9 @@ Block influence is 1 - the mean cosine of what enters a block and what leaves it
 of the calibration set (ShortGPT, arXiv 2403.03853). Blocks whose output nothing reads go first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -93,7 +95,8 @@ def shorten(
         ]
     warnings = [f"nothing reads the output of {block.name}; it goes first" for block in dead]
     left_out = {block for tower in towers for block in tower.blocks} - stays
-    return Reduction(config, names=names, left_out=left_out), decided, sorted(warnings)
+    stand_in = partial(bypassed, towers, left_out)
+    return Reduction(config, names=names, stand_in=stand_in), decided, sorted(warnings)
 
 
 def _gone(tower: Tower, settings: Depth) -> int:
@@ -273,3 +276,24 @@ def _stem(key: str, number: int, tower: Tower) -> str:
     if not places:
         raise WiringError(f"{tower.name}: {key} of the files does not name its block")
     return ".".join(parts[: places[0]]) + "."
+
+
+@contextmanager
+def bypassed(towers: Sequence[Tower], left_out: set[Block]) -> Iterator[None]:
+    """Inside, these blocks pass on what they are given."""
+    with ExitStack() as stack:
+        for tower in towers:
+            gone = {n for n, block in enumerate(tower.blocks) if block in left_out}
+            if gone:
+                stack.enter_context(blocks_replaced(tower, _passing_on(gone)))
+        yield
+
+
+def _passing_on(gone: set[int]) -> Callable[[int, Callable[..., Any], Any, Any], Any]:
+    def forward(at: int, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if at not in gone:
+            return original(*args, **kwargs)
+        hidden = call_of(at, args, kwargs).hidden
+        return with_hidden(original(*args, **kwargs), hidden)
+
+    return forward

@@ -1,10 +1,8 @@
 """Carries out one step of a recipe's structure on a loaded checkpoint and its files."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,16 +13,15 @@ from workers.pruning.engine.prune import evaluating
 from workers.pruning.engine.report_builder import ProgressListener
 from workers.pruning.memory import out_of_memory
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.layout.forwards import blocks_replaced, call_of, with_hidden
 from workers.pruning.models.layout.replay import Batch
-from workers.pruning.models.layout.structure import Block, Tower
 from workers.pruning.resume import Checkpoints, NoCheckpoints
 from workers.pruning.structure.cut import Reduction, write_reduced
 from workers.pruning.structure.depth import shorten
+from workers.pruning.structure.experts import thin
 from workers.pruning.structure.width import narrow
 
 Carry = Callable[..., tuple[Reduction, list[BlockStructure], list[str]]]
-_STEPS: Mapping[str, Carry] = {"width": narrow, "depth": shorten}
+_STEPS: Mapping[str, Carry] = {"width": narrow, "depth": shorten, "experts": thin}
 _NEAR = 0.02  # of the outputs' norm, which half precision may be off by
 
 
@@ -75,7 +72,7 @@ def reduce(
         carry = _STEPS[step.kind]
         kept = checkpoints or NoCheckpoints()
         reduction, decided, warnings = carry(adapter, step, batches, report, kept)
-        with bypassed(adapter.towers, reduction.left_out):
+        with reduction.stand_in():
             expected = outputs_of(adapter, batches[0])
         write_reduced(directory, adapter, reduction)
     return Reduced(tuple(decided), tuple(warnings), expected)
@@ -112,24 +109,3 @@ def outputs_of(adapter: Adapter, batch: Batch) -> tuple[Tensor, ...]:
     values = output.values() if hasattr(output, "values") else output
     found = (each for each in values if isinstance(each, Tensor) and each.is_floating_point())
     return tuple(each.float().cpu() for each in found)
-
-
-@contextmanager
-def bypassed(towers: Sequence[Tower], left_out: set[Block]) -> Iterator[None]:
-    """Inside, these blocks pass on what they are given."""
-    with ExitStack() as stack:
-        for tower in towers:
-            gone = {n for n, block in enumerate(tower.blocks) if block in left_out}
-            if gone:
-                stack.enter_context(blocks_replaced(tower, _passing_on(gone)))
-        yield
-
-
-def _passing_on(gone: set[int]) -> Callable[[int, Callable[..., Any], Any, Any], Any]:
-    def forward(at: int, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        if at not in gone:
-            return original(*args, **kwargs)
-        hidden = call_of(at, args, kwargs).hidden
-        return with_hidden(original(*args, **kwargs), hidden)
-
-    return forward

@@ -60,7 +60,7 @@ class Trials:
         model: as it is.
         config: of config.json.
         whole: the same with every default.
-        own: shapes of the parameters of the model itself, by name.
+        own: shapes of the parameters of the model itself, and of the buffers that its files hold.
     """
 
     def __init__(self, model: PreTrainedModel, config: Mapping[str, Any]) -> None:
@@ -72,12 +72,15 @@ class Trials:
         self.own = self.shapes(self.config)
 
     def shapes(self, config: Mapping[str, Any]) -> Shapes:
-        """Of the parameters of a model of this configuration; nothing of it is in memory."""
+        """Of what the files of such a model hold; nothing of it is in memory."""
         plain = json.loads(json.dumps(without_preferences(dict(config))))
-        made = self._class.config_class.from_dict(plain)
+        kind = self._class.config_class
+        made = kind.from_dict(kind._decode_special_floats(plain))  # noqa: SLF001 - as it reads files
         with torch.device("meta"):
             model = self._class(made)
-        return {name: tuple(value.shape) for name, value in model.named_parameters()}
+        kept = model.state_dict().keys()
+        found = [*model.named_parameters(), *model.named_buffers()]
+        return {name: tuple(value.shape) for name, value in found if name in kept}
 
     def tried(self, config: Mapping[str, Any]) -> Shapes | None:
         """The same; None where transformers makes no model of it."""

@@ -1,10 +1,11 @@
 """How large a model and its towers are, before and after."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
+from app.planning.experts import chosen_experts
 from app.recipes.modality import Modality
 from app.recipes.structure import (
     BlockStructure,
@@ -15,6 +16,7 @@ from app.recipes.structure import (
 from workers.pruning.memory import stored
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.files import open_checkpoint
+from workers.pruning.models.layout.experts import experts_of, outputs_of_experts
 from workers.pruning.models.layout.structure import Block, Tower
 from workers.pruning.structure.mlp import find_mlp
 
@@ -26,28 +28,54 @@ class TowerSize:
     modality: Modality
     blocks: int
     width: int | None
+    experts: int | None
     parameters: int
     bytes: int
     flops: int
 
     @classmethod
-    def of(cls, tower: Tower) -> "TowerSize":
-        """Count it; weights that several blocks share count once."""
+    def of(cls, tower: Tower, chosen: int) -> "TowerSize":
+        """Count it; weights that several blocks share count once.
+
+        Args:
+            tower: to count.
+            chosen: experts that a token is routed to.
+        """
         every = {id(stored(p)): stored(p) for each in tower.blocks for p in _own(each.module)}
         parameters = list(every.values())
         widths = {width for block in tower.blocks if (width := _width(block)) is not None}
+        packed = {id(stored(p)): count for p, count in _packed(tower)}
+        counts = set(packed.values())
+        matrices = sum(p.numel() for p in parameters if p.ndim == 2 and id(p) not in packed)  # noqa: PLR2004
+        routed = sum(
+            sum(p.numel() for p in parameters if packed.get(id(p)) == count)
+            * min(chosen, count)
+            // count
+            for count in counts
+        )
         return cls(
             modality=tower.modality,
             blocks=len(tower.blocks),
             width=widths.pop() if len(widths) == 1 else None,
+            experts=counts.pop() if len(counts) == 1 else None,
             parameters=sum(p.numel() for p in parameters),
             bytes=sum(p.numel() * p.dtype.itemsize for p in parameters),
-            flops=2 * sum(p.numel() for p in parameters if p.ndim == 2),  # noqa: PLR2004 - a matrix
+            flops=2 * (matrices + routed),
         )
 
 
 def _own(module: nn.Module) -> Sequence[nn.Parameter]:
     return list(module.parameters())
+
+
+def _packed(tower: Tower) -> Iterator[tuple[nn.Parameter, int]]:
+    """Parameters with a projection of all experts, and how many these are."""
+    for block in tower.blocks:
+        for module in block.module.modules():
+            if outputs_of_experts(module) is None:
+                continue
+            for each in experts_of(module):
+                yield getattr(module.get_submodule(each.owner), each.attribute), each.count
 
 
 def _width(block: Block) -> int | None:
@@ -72,7 +100,8 @@ class ModelSize:
         tensors = open_checkpoint(adapter.loaded.directory).tensors.values()
         self.parameters = sum(tensor.numel for tensor in tensors)
         self.bytes = sum(tensor.bytes for tensor in tensors)
-        self.towers = {tower.name: TowerSize.of(tower) for tower in adapter.towers}
+        chosen = chosen_experts(adapter.model.config.to_dict())
+        self.towers = {tower.name: TowerSize.of(tower, chosen) for tower in adapter.towers}
 
 
 def compared(
@@ -98,6 +127,8 @@ def compared(
                 blocks_kept=new.blocks,
                 width=old.width,
                 width_kept=new.width,
+                experts=old.experts,
+                experts_kept=new.experts,
                 parameters=old.parameters,
                 parameters_kept=new.parameters,
                 bytes=old.bytes,

@@ -79,6 +79,11 @@ class Packed:
     parts: tuple[tuple[str, slice | None], ...]
     projections: nn.ModuleList
 
+    def names(self) -> Iterator[str]:
+        """Names of the parameters below the experts module."""
+        for attribute in filter(None, (self.attribute, self.bias)):
+            yield f"{self.owner}.{attribute}" if self.owner else attribute
+
     def matrices(self) -> Iterator[tuple[str, View, nn.Module]]:
         """Name below the experts module, place in the parameter and caller of every matrix."""
         for index, projection in enumerate(self.projections):
@@ -87,15 +92,31 @@ class Packed:
                 yield f"{index}.{label}", view, projection
 
 
-class Experts(nn.Module):
-    """Stands beside a module's own experts: what is packed in it, and their projections."""
+class ExpertOutputs(nn.Module):
+    """Passes on what an expert makes of its tokens; for those who watch."""
 
-    def __init__(self, packed: tuple[Packed, ...]) -> None:
+    def forward(self, states: Tensor, expert: int, share: Tensor | None, routed: Routed) -> Tensor:
+        """(tokens, features), which are then multiplied by (tokens,); None: they were before."""
+        del expert, share, routed
+        return states
+
+
+class Experts(nn.Module):
+    """Stands beside a module's own experts: what is packed in it, and their projections.
+
+    Attributes:
+        packed: its parameters.
+        outputs: is shown what each expert gives; None where a token is routed to none of them, or
+            each projection is a module of its own.
+    """
+
+    def __init__(self, packed: tuple[Packed, ...], outputs: ExpertOutputs | None) -> None:
         """Take what is packed."""
         super().__init__()
         self.packed = packed
         for each in packed:
             self.add_module(each.attribute, each.projections)
+        self.outputs = outputs
 
 
 EXPERTS = "expert_projections"
@@ -107,12 +128,19 @@ def experts_of(module: nn.Module) -> tuple[Packed, ...]:
     return found.packed if isinstance(found, Experts) else ()
 
 
+def outputs_of_experts(module: nn.Module) -> ExpertOutputs | None:
+    """What is shown the outputs of the experts of a module that was opened, if it routes tokens."""
+    found = module._modules.get(EXPERTS)  # noqa: SLF001 - modules raise where they have no such name
+    return found.outputs if isinstance(found, Experts) else None
+
+
 def open_experts(model: nn.Module) -> None:
     """Replace the forwards of all experts modules of a known kind."""
     for module in list(model.modules()):
         for fits, describe, forward in _KINDS:
             if fits(module):
-                module.add_module(EXPERTS, Experts(tuple(describe(module))))
+                outputs = ExpertOutputs() if forward in _SHOWN else None
+                module.add_module(EXPERTS, Experts(tuple(describe(module)), outputs))
                 module.__dict__["forward"] = MethodType(forward, module)
                 break
 
@@ -190,6 +218,7 @@ def _is_transposed(first: Tensor, down: Tensor, module: nn.Module) -> bool:
 def _route(self: Any, states: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """Sum over the chosen experts of weight * down(activation(up(token)))."""
     first, down = (_multiplier(self, packed) for packed in experts_of(self))
+    outputs = self._modules[EXPERTS].outputs
     apply_gate = getattr(self, "_apply_gate", None)
     result = torch.zeros_like(states, dtype=torch.promote_types(states.dtype, weights.dtype))
     for expert, rows, share in _chosen(index, weights):
@@ -207,6 +236,7 @@ def _route(self: Any, states: Tensor, index: Tensor, weights: Tensor) -> Tensor:
             chosen = down(expert, inner, routed)
             if getattr(self, "has_post_expert_norm", False):
                 chosen = self.post_expert_norm(chosen)
+            chosen = outputs(chosen, expert, share, routed)
         elif not hasattr(self, "identity_expert"):
             continue  # the place of a token that goes nowhere
         result.index_add_(0, rows, (chosen * share[:, None]).to(result.dtype))
@@ -234,12 +264,13 @@ def _is_scaled(module: nn.Module) -> bool:
 def _scale(self: Any, hidden_states: Tensor) -> Tensor:
     """Down(up * activation(gate)) of the tokens of each expert, one expert after the other."""
     first, down = (_multiplier(self, packed) for packed in experts_of(self))
+    outputs = self._modules[EXPERTS].outputs
     found = []
     for expert, states in enumerate(hidden_states.chunk(len(self.down_proj))):
         rows = (states != 0).any(-1).nonzero().flatten()
         routed = Routed(states, rows)
         gate, up = first(expert, states[rows], routed).chunk(2, dim=-1)
-        inner = down(expert, up * self.act_fn(gate), routed)
+        inner = outputs(down(expert, up * self.act_fn(gate), routed), expert, None, routed)
         found.append(inner.new_zeros(states.shape).index_copy(0, rows, inner))
     return torch.cat(found)
 
@@ -288,12 +319,14 @@ def _stacked(module: Any) -> Iterator[Packed]:
 def _stack(self: Any, states: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """Sum over the chosen experts of weight * down(activation(gate) * up)."""
     gate, up, down = (_multiplier(self, packed) for packed in experts_of(self))
+    outputs = self._modules[EXPERTS].outputs
     tokens = states.reshape(-1, states.shape[-1])
     result = torch.zeros_like(tokens)
     for expert, rows, share in _chosen(index, weights):
         routed, chosen = Routed(tokens, rows), tokens[rows]
         inner = self.mlp.activation_fn(gate(expert, chosen, routed)) * up(expert, chosen, routed)
-        result.index_add_(0, rows, (down(expert, inner, routed) * share[:, None]).to(result.dtype))
+        inner = outputs(down(expert, inner, routed), expert, share, routed)
+        result.index_add_(0, rows, (inner * share[:, None]).to(result.dtype))
     return result.view(len(states), -1, states.shape[-1])
 
 
@@ -329,3 +362,4 @@ _KINDS: tuple[_Kind, ...] = (
     (_is_stacked, _stacked, _stack),
     (_is_sorted, _single, _sort),
 )
+_SHOWN = {_route, _scale, _stack}

@@ -8,10 +8,12 @@ import transformers
 from app.domain.submission import JobRequest, resolve
 from app.recipes.structure import StructureReport
 from tests.families import BY_NAME
+from tests.models_of_experts import TEXT, moe
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
 from workers.pipeline.run.run import run
 
 WIDTH = {"kind": "width", "mlp_removed": 0.5}
+COUNTED = ("num_experts", "num_local_experts", "n_routed_experts")
 CALIBRATION = {"set": "sentences", "samples": 8, "batch_size": 4}
 
 
@@ -38,6 +40,12 @@ class Listener:
 def roots(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     BY_NAME["llama"].build(root / "llama")
+    for name in ("mixtral", "qwen3_moe"):
+        TEXT[name](root / name)
+    _, grouped = moe(
+        "grouped", "DeepseekV3ForCausalLM", num_local_experts=8, n_group=2, num_key_value_heads=4
+    )
+    grouped(root / "grouped")
     return root
 
 
@@ -99,3 +107,29 @@ def test_a_second_job_takes_more_from_what_is_left(job):
     told = StructureReport.model_validate(result.structure)
     assert (told.towers[0].width, told.towers[0].width_kept) == (12, 6)
     assert json.loads((second / "config.json").read_text())["intermediate_size"] == 6
+
+
+@pytest.mark.parametrize(("name", "before"), [("mixtral", 4), ("qwen3_moe", 4), ("grouped", 8)])
+def test_experts_go_and_what_is_left_is_pruned_like_any_model(job, name, before):
+    made, result, listener = job(
+        model=name,
+        structure=[{"kind": "experts", "removed": 0.25}],
+        method="wanda",
+        sparsity=0.5,
+        expert_tokens=1,
+    )
+    told = StructureReport.model_validate(result.structure)
+    tower = told.towers[0]
+    assert (tower.experts, tower.experts_kept) == (before, before * 3 // 4)
+    config = json.loads((made / "config.json").read_text())
+    assert before * 3 // 4 in {config.get(key) for key in COUNTED}
+    assert f"{before} -> {before * 3 // 4}" in (made / "README.md").read_text()
+    report = json.loads((made / "pruning_report.json").read_text())
+    assert all(len(block["experts"]) == block["kept"] for block in report["structure"]["blocks"])
+    model, loading = transformers.AutoModelForCausalLM.from_pretrained(
+        made, output_loading_info=True
+    )
+    assert not any(loading.values())
+    assert sum(p.numel() for p in model.parameters()) <= told.parameters_kept
+    assert result.sparsity == pytest.approx(0.5, abs=0.02)
+    assert listener.shares == sorted(listener.shares)

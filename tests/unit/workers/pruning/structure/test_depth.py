@@ -22,8 +22,9 @@ from workers.pruning.models.export import copy_checkpoint
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.files import open_checkpoint
 from workers.pruning.models.loading import load_model
+from workers.pruning.structure.depth import bypassed
 from workers.pruning.structure.layers import Layers, beside
-from workers.pruning.structure.reduce import bypassed, check_outputs, reduce
+from workers.pruning.structure.reduce import check_outputs, reduce
 
 ROWS = BY_NAME | {family.name: family for family in UNSEEN}
 HALF = Depth(removed=0.5, ends=True)
