@@ -17,6 +17,7 @@ from app.planning.experts import (
     holds_experts,
     without_experts,
 )
+from app.planning.heads import heads_kept, heads_of, says_no_width, without_heads
 from app.planning.memory import modality_of
 from app.planning.model_files.files import number, section
 from app.planning.model_files.headers import StoredTensor
@@ -78,6 +79,7 @@ def plan_structure(outline: Outline, recipe: Recipe) -> PlannedStructure:
     for step in recipe.structure:
         towers = _towers(tensors, step, recipe)
         if isinstance(step, Width):
+            tensors = _with_fewer_heads(tensors, step, outline.config)
             for name, blocks in _with_mlps(tensors, towers).items():
                 tensors, widths[name] = _narrower(tensors, name, blocks, step, outline.config)
         elif isinstance(step, Experts):
@@ -192,6 +194,37 @@ def _thinner(
         elif shape != tensors[key].shape:
             left[key] = _shaped(tensors[key], shape)
     return left, (count, kept)
+
+
+_SECTIONS = {Modality.VISION: "vision_config", Modality.AUDIO: "audio_config"}
+
+
+def _with_fewer_heads(tensors: Tensors, step: Width, config: Mapping[str, Any]) -> Tensors:
+    """The tensors with fewer heads in the attentions of the towers that are asked for.
+
+    Raises:
+        ConfigurationError: the configuration cannot say how wide a head is.
+        NothingLeftError: no head would go, or none stay.
+    """
+    left = dict(tensors)
+    for name, blocks in _stacks(tensors).items():
+        modality = modality_of(f"{name}.0.")
+        share = step.heads_of(modality)
+        if not share or _HEAD.match(f"{name}.0") or modality is Modality.BRIDGE:
+            continue
+        part = section(config, _SECTIONS.get(modality, "text_config"))
+        heads = heads_of(part)
+        if heads is None or says_no_width(part):
+            raise ConfigurationError(
+                f"{name}: no numbers of config.json say how many heads its attention has and how "
+                "wide a head is; leave heads_removed out for it"
+            )
+        kept = heads_kept(heads, share, name)
+        for path, key in (each for paths in blocks.values() for each in paths.items()):
+            if _ATTENTION.search(path):
+                shape = without_heads(path, tensors[key].shape, heads, kept)
+                left[key] = _shaped(tensors[key], shape)
+    return left
 
 
 def _narrower(

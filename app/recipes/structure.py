@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.errors import RecipeError
@@ -66,9 +66,14 @@ class _Step(Strict):
 
 
 def _something(removed: float | dict[Modality, float]) -> float | dict[Modality, float]:
-    if not any(removed.values() if isinstance(removed, dict) else [removed]):
+    if not takes(removed):
         raise PydanticCustomError("structure_zero", "it takes nothing out; ask for more than 0")
     return removed
+
+
+def takes(removed: float | dict[Modality, float]) -> bool:
+    """Whether anything is to go."""
+    return any(removed.values() if isinstance(removed, dict) else [removed])
 
 
 Score: TypeAlias = Literal["auto", "energy", "variance", "obs", "magnitude"]
@@ -77,9 +82,14 @@ Score: TypeAlias = Literal["auto", "energy", "variance", "obs", "magnitude"]
 class Channels(Strict):
     """Settings of `width`."""
 
-    mlp_removed: Annotated[Removal, AfterValidator(_something)] = Field(
+    mlp_removed: Removal = Field(
         default=0.5,
         description="share of the channels, for all or per modality (others keep theirs)",
+    )
+    heads_removed: Removal = Field(
+        default=0.0,
+        description="share of the attention heads, in whole key-value groups, for all or per "
+        "modality (others keep theirs)",
     )
     score: Score = Field(
         default="auto",
@@ -101,11 +111,23 @@ class Channels(Strict):
         "128, 64, 32, 16 and 8 that takes at most a hundredth of the width",
     )
 
+    @model_validator(mode="after")
+    def _takes_something(self) -> Self:
+        """Refuse a step that leaves all as it is."""
+        if not takes(self.mlp_removed):
+            _something(self.heads_removed)
+        return self
+
+    def heads_of(self, modality: Modality) -> float:
+        """The share of the heads taken out of a modality."""
+        removed = self.heads_removed
+        return removed.get(modality, 0.0) if isinstance(removed, dict) else removed
+
 
 class Width(Channels, _Step):
-    """Fewer channels between the two layers of every MLP, the same number throughout a tower.
+    """Fewer channels between the two layers of every MLP, or fewer heads; the same in a tower.
 
-    The projection that reads the channels is solved for again on those that stay.
+    The projection that reads what stays is solved for again on it.
     """
 
     part = "mlp_removed"
@@ -314,4 +336,6 @@ def _ratio(pairs: Iterable[tuple[int, int]]) -> float:
 
 def modalities_of(steps: Iterable[Step]) -> set[Modality]:
     """The modalities that steps name one by one."""
-    return {each for step in steps if isinstance(step.asked, dict) for each in step.asked}
+    asked = [step.asked for step in steps]
+    asked += [step.heads_removed for step in steps if isinstance(step, Width)]
+    return {each for removed in asked if isinstance(removed, dict) for each in removed}

@@ -54,7 +54,14 @@ class Problem:
     """The channels of one MLP, before any is gone."""
 
     def __init__(
-        self, weight: Tensor, made_by: Tensor, moments: Moments, *, settings: Width, bias: bool
+        self,
+        weight: Tensor,
+        made_by: Tensor,
+        moments: Moments,
+        *,
+        settings: Width,
+        bias: bool,
+        unit: int = 1,
     ) -> None:
         """Take what decides.
 
@@ -64,7 +71,9 @@ class Problem:
             moments: of the channels.
             settings: of the recipe.
             bias: what reads them has a bias.
+            unit: neighbours that stay together or go, as the channels of a head do.
         """
+        self._unit = unit
         self._weight = weight.float()
         self._made_by = made_by
         self._moments = moments
@@ -103,7 +112,7 @@ class Problem:
 
     def _solved(self, score: str, count: int, error: float | None) -> Choice:
         rank = _SCORES.get(score)
-        kept = self._eliminated(count) if rank is None else _largest(rank(self), count)
+        kept = self._eliminated(count) if rank is None else _largest(rank(self), count, self._unit)
         left = torch.ones(self._weight.shape[1], dtype=torch.bool, device=kept.device)
         left[kept] = False
         gone = left.nonzero().flatten()
@@ -154,10 +163,10 @@ class Problem:
         inverse = torch.cholesky_inverse(_cholesky(moments, self._damping))
         weight, left = self._weight, torch.arange(width, device=inverse.device)
         for number in range(1, _ROUNDS + 1):
-            size = round(width * (count / width) ** (number / _ROUNDS))
+            size = round(width * (count / width) ** (number / _ROUNDS) / self._unit) * self._unit
             if size == len(left):
                 continue
-            kept = _largest(weight.square().sum(0) / inverse.diagonal(), size)
+            kept = _largest(weight.square().sum(0) / inverse.diagonal(), size, self._unit)
             going = torch.ones(len(left), dtype=torch.bool, device=kept.device)
             going[kept] = False
             gone = going.nonzero().flatten()
@@ -183,15 +192,17 @@ _SCORES: dict[str, Callable[[Problem], Tensor]] = {
 }
 
 
-def _largest(scores: Tensor, count: int) -> Tensor:
-    """Indices of the largest, ascending; of equal ones the first.
+def _largest(scores: Tensor, count: int, unit: int) -> Tensor:
+    """Indices of the largest, ascending; of equal ones the first. Units by the sum of theirs.
 
     Raises:
         NonFiniteError: a score is NaN or infinite.
     """
     if not bool(torch.isfinite(scores).all()):
         raise NonFiniteError("a score of a channel is NaN or infinite")
-    return scores.argsort(descending=True, stable=True)[:count].sort().values
+    units = scores.view(-1, unit).sum(1).argsort(descending=True, stable=True)
+    first = units[: count // unit].sort().values[:, None] * unit
+    return (first + torch.arange(unit, device=scores.device)).flatten()
 
 
 def _cholesky(matrix: Tensor, damping: float) -> Tensor:
@@ -212,8 +223,8 @@ def _cholesky(matrix: Tensor, damping: float) -> Tensor:
     raise NonFiniteError("second moments of channels are not positive definite at any damping")
 
 
-def by_magnitude(weight: Tensor, made_by: Tensor, count: int) -> Choice:
+def by_magnitude(weight: Tensor, made_by: Tensor, count: int, unit: int = 1) -> Choice:
     """The channels of the largest weights, where nothing is known of what passes through them."""
     scores = weight.float().square().sum(0) + made_by
-    kept = _largest(scores, count)
+    kept = _largest(scores, count, unit)
     return Choice(kept, weight.float()[:, kept], None, "magnitude", None)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,7 @@ class Mlp:
     reader: nn.Module
     makers: tuple[tuple[str, nn.Module], ...]
     width: int
+    unit: ClassVar[int] = 1  # channels that stay together or go
 
     def rows(self, maker: nn.Module, kept: Tensor) -> Tensor:
         """The outputs of a maker that are the kept channels."""

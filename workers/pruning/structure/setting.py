@@ -53,6 +53,24 @@ class Setting:
         return ".".join(self.path)
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Numbers of the configuration that say it together; the first one names them."""
+
+    settings: tuple[Setting, ...]
+
+    def put(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration with the values in their places."""
+        changed = dict(config)
+        for each in self.settings:
+            changed = each.put(changed)
+        return changed
+
+    def __str__(self) -> str:
+        """As a path."""
+        return str(self.settings[0])
+
+
 class Trials:
     """Models of changed configurations, by the shapes of their parameters.
 
@@ -91,7 +109,7 @@ class Trials:
                 raise
             return None
 
-    def changes(self, setting: Setting) -> Shapes | None:
+    def changes(self, setting: Setting | Settings) -> Shapes | None:
         """Parameters whose shape the setting changes, with the new one; None where it fits none."""
         found = self.tried(setting.put(self.config))
         if found is None or found.keys() != self.own.keys():

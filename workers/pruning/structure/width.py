@@ -1,15 +1,12 @@
-"""Fewer channels in the MLPs of a model, block after block on what the blocks before hand over.
+"""Fewer channels in MLPs, fewer heads, block after block on what the blocks before hand over.
 
 Until the files are written, the model keeps its shapes: what reads the channels has zeros for those
 that go. What is written is what is left of it, so both compute the same.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -17,11 +14,9 @@ from app.errors import CalibrationDataError
 from app.recipes.modality import Modality
 from app.recipes.structure import (
     BlockStructure,
-    ConfigurationError,
-    UnevenError,
     Width,
     WiringError,
-    channels_kept,
+    takes,
 )
 from workers.pruning.calibration.statistics import Calibration
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
@@ -32,30 +27,14 @@ from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.files import read_json
 from workers.pruning.models.layout.forwards import hidden_of
 from workers.pruning.models.layout.replay import Batch
-from workers.pruning.models.layout.structure import Block, Matrix, Tower, View
+from workers.pruning.models.layout.structure import Block, Matrix, View
 from workers.pruning.resume import Checkpoints, Entry
+from workers.pruning.structure.attention import Attention
 from workers.pruning.structure.channels import Choice, Problem, by_magnitude
-from workers.pruning.structure.cut import Cut, Files, Reduction
-from workers.pruning.structure.mlp import Mlp, check_wiring, find_mlp, narrowed
+from workers.pruning.structure.cut import Cut, Reduction
+from workers.pruning.structure.groups import Group, find_groups, find_heads
+from workers.pruning.structure.mlp import Mlp, check_wiring, narrowed
 from workers.pruning.structure.moments import Moments
-from workers.pruning.structure.setting import Setting, Shapes, Trials
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """MLPs that have one number of channels together.
-
-    Attributes:
-        mlps: by the block they lie in.
-        outside: those that lie in no block that is walked through, such as a head that pools.
-        kept: how many channels stay.
-        setting: what says so.
-    """
-
-    mlps: Mapping[Block, Mlp]
-    outside: tuple[Mlp, ...]
-    kept: int
-    setting: Setting
 
 
 def narrow(
@@ -84,144 +63,28 @@ def narrow(
     """
     if not batches:
         raise CalibrationDataError("width needs calibration data")
-    groups = find_groups(adapter, settings)
-    walk = _Walk(adapter, settings, groups, checkpoints)
-    for block in walk.through(batches):
-        report(Progress("reducing", block.name, walk.done, walk.total, walk.fresh()))
-    walk.cut_outside(groups)
-    config = read_json(adapter.loaded.directory, "config.json")
-    for group in groups:
-        config = group.setting.put(config)
-    return Reduction(config, walk.cuts), walk.decided, walk.warnings
+    heads = find_heads(adapter, settings) if takes(settings.heads_removed) else []
+    mlps = find_groups(adapter, settings) if takes(settings.mlp_removed) else []
+    parts = [("width/heads", heads), ("width", mlps)]
+    walks = [_Walk(adapter, settings, each, checkpoints, name) for name, each in parts if each]
+    reduction = Reduction(read_json(adapter.loaded.directory, "config.json"))
+    decided: list[BlockStructure] = []
+    warnings: list[str] = []
+    total, done = sum(walk.total for walk in walks), 0
+    for walk in walks:
+        for block in walk.through(batches):
+            report(Progress("reducing", block.name, done + walk.done, total, walk.fresh()))
+        walk.cut_outside()
+        done += walk.total
+        reduction.cuts |= walk.cuts
+        decided += walk.decided
+        warnings += walk.warnings
+    for group in (*heads, *mlps):
+        reduction.config = group.setting.put(reduction.config)
+    return reduction, decided, warnings
 
 
-def find_groups(adapter: Adapter, settings: Width) -> list[Group]:
-    """The MLPs that are asked for, with the number of the configuration that each hangs on.
-
-    Raises:
-        StructureError: one of its kinds.
-    """
-    found: dict[Block, Mlp] = {}
-    for tower in adapter.towers:
-        if settings.share_of(tower.modality) > 0:
-            found |= _mlps(tower)
-    if not found:
-        raise WiringError("no tower of the model has what was asked to be narrowed")
-    homes = {block: tower for tower in adapter.towers for block in tower.blocks}
-    trials = Trials(adapter.model, read_json(adapter.loaded.directory, "config.json"))
-    groups: list[Group] = []
-    left = dict(found)
-    while left:
-        block, mlp = next(iter(left.items()))
-        group = _group(trials, homes[block], mlp, left, settings)
-        shares = {settings.share_of(homes[each].modality) for each in group.mlps}
-        if len(shares) > 1:
-            raise ConfigurationError(
-                f"{group.setting} says how many channels the MLPs of several modalities have; give "
-                "them one share"
-            )
-        groups.append(group)
-        left = {each: mlp for each, mlp in left.items() if each not in group.mlps}
-    every = [*found.values(), *(mlp for group in groups for mlp in group.outside)]
-    names = [f"{path}.{attribute}" for path, attribute in _parameters(every)]
-    Files(adapter).check(names)
-    _check_alone(adapter, found)
-    return groups
-
-
-def _mlps(tower: Tower) -> dict[Block, Mlp]:
-    found = {block: find_mlp(block.name, block.module) for block in tower.blocks}
-    mlps = {block: mlp for block, mlp in found.items() if mlp is not None}
-    if not mlps:
-        raise WiringError(
-            f"{tower.name}: no MLP is found in its blocks; give mlp_removed for other modalities"
-        )
-    widths = sorted({mlp.width for mlp in mlps.values()})
-    if len(widths) > 1:
-        raise UnevenError(
-            f"{tower.name}: its MLPs have {', '.join(map(str, widths[:4]))} channels, and one "
-            "number is to say how many there are"
-        )
-    return mlps
-
-
-def _group(
-    trials: Trials, tower: Tower, first: Mlp, known: Mapping[Block, Mlp], settings: Width
-) -> Group:
-    """The MLPs whose channels change with the number that those of the first one hang on."""
-    share = settings.share_of(tower.modality)
-    kept = channels_kept(first.width, share, settings.multiple, tower.name)
-    hidden = _hidden(first)
-    tried: list[str] = []
-    for setting in trials.candidates(first.width, kept, hidden):
-        changes = trials.changes(setting)
-        if not changes or f"{first.name}.weight" not in changes:
-            continue
-        mlps = {
-            block: mlp
-            for block, mlp in known.items()
-            if mlp.width == first.width and f"{mlp.name}.weight" in changes
-        }
-        outside = _outside(trials.model, changes, mlps.values())
-        if (strange := _strange(changes, [*mlps.values(), *outside], kept)) is None:
-            return Group(mlps, outside, kept, setting)
-        tried.append(f"{setting} changes {strange} too")
-    said = f"; {tried[0]}" if tried else ""
-    raise ConfigurationError(
-        f"{tower.name}: no number of config.json says that its MLPs have {first.width} channels, "
-        f"and nothing else{said}"
-    )
-
-
-def _outside(model: nn.Module, changes: Shapes, mlps: Collection[Mlp]) -> tuple[Mlp, ...]:
-    """MLPs beside the known ones among the parameters that change."""
-    known = {f"{path}.{attribute}" for path, attribute in _parameters(mlps)}
-    owners = {name.rpartition(".")[0].rpartition(".")[0] for name in changes.keys() - known}
-    found = (find_mlp(owner, model.get_submodule(owner)) for owner in sorted(owners))
-    return tuple(mlp for mlp in found if mlp is not None)
-
-
-def _strange(changes: Shapes, mlps: Collection[Mlp], kept: int) -> str | None:
-    """A parameter that changes and belongs to none of the MLPs, or not as they do."""
-    expected: dict[str, tuple[int, ...]] = {}
-    indices = torch.arange(kept)
-    for mlp in mlps:
-        for path, module, attribute, dimension, left in mlp.cuts(indices):
-            sizes = list(getattr(module, attribute).shape)
-            sizes[dimension] = len(left)
-            expected[f"{path}.{attribute}"] = tuple(sizes)
-    for name, shape in changes.items():
-        if expected.get(name) != shape:
-            return name
-    return next((name for name in expected if name not in changes), None)
-
-
-def _hidden(mlp: Mlp) -> int:
-    weight: Any = mlp.makers[0][1].weight
-    sizes = set(weight.shape) - {mlp.width, 2 * mlp.width}
-    return int(min(sizes, default=mlp.width))
-
-
-def _parameters(mlps: Collection[Mlp]) -> Iterator[tuple[str, str]]:
-    for mlp in mlps:
-        for path, _, attribute, _, _ in mlp.cuts(torch.arange(1)):
-            yield path, attribute
-        if getattr(mlp.reader, "bias", None) is not None:
-            yield mlp.name, "bias"
-
-
-def _check_alone(adapter: Adapter, mlps: Mapping[Block, Mlp]) -> None:
-    """Refuse MLPs that share weights with others."""
-    owners: dict[int, set[Block]] = defaultdict(set)
-    for block in (block for tower in adapter.towers for block in tower.blocks):
-        for parameter in block.module.parameters():
-            owners[id(stored(parameter))].add(block)
-    for mlp in mlps.values():
-        if len(owners[id(stored(mlp.reader.weight))]) > 1:  # type: ignore[arg-type]  # a parameter
-            raise WiringError(f"{mlp.name}: several blocks share its weights")
-
-
-def _matrix_of(mlp: Mlp) -> Matrix:
+def _matrix_of(mlp: Mlp | Attention) -> Matrix:
     """What reads the channels of an MLP outside of the blocks."""
     shown: Any = mlp.reader.weight
     parameter: Any = stored(shown)
@@ -240,7 +103,12 @@ class _Walk:
     """The choice of channels, block by block."""
 
     def __init__(
-        self, adapter: Adapter, settings: Width, groups: Sequence[Group], checkpoints: Checkpoints
+        self,
+        adapter: Adapter,
+        settings: Width,
+        groups: Sequence[Group],
+        checkpoints: Checkpoints,
+        name: str,
     ) -> None:
         self.cuts: dict[str, Cut | None] = {}
         self.decided: list[BlockStructure] = []
@@ -249,6 +117,8 @@ class _Walk:
         self._adapter = adapter
         self._settings = settings
         self._checkpoints = checkpoints
+        self._name = name
+        self._outside = [(mlp, group.kept) for group in groups for mlp in group.outside]
         self._groups = {block: group for group in groups for block in group.mlps}
         self._blocks = [block for tower in adapter.towers for block in tower.blocks]
         self._matrices = {caller: m for m in adapter.matrices for caller in m.callers}
@@ -269,7 +139,7 @@ class _Walk:
         last = self._blocks[self.total - 1]
         if last in done:
             return
-        activations = ActivationCheckpoints(self._checkpoints, "width/activations")
+        activations = ActivationCheckpoints(self._checkpoints, f"{self._name}/activations")
         walk = steps(self._adapter, batches, last=last, activations=activations, done=done)
         for step in walk:
             self.done = self._blocks.index(step.block) + 1
@@ -278,27 +148,24 @@ class _Walk:
             self._narrow(step)
             yield step.block
 
-    def cut_outside(self, groups: Sequence[Group]) -> None:
+    def cut_outside(self) -> None:
         """Narrow the MLPs that no walk passes through, by the size of their weights."""
-        for group in groups:
-            for mlp in group.outside:
-                weight = self._matrix(mlp).fetch()
-                choice = by_magnitude(weight, mlp.made_by().to(weight.device), group.kept)
-                self._put(mlp, self._kept(mlp, self._matrix(mlp), choice))
-                self.decided.append(
-                    BlockStructure(name=mlp.name, kept=group.kept, score=choice.score)
-                )
-                self.warnings.append(
-                    f"{mlp.name} lies outside of the blocks; its channels are chosen by magnitude, "
-                    "and nothing is solved for"
-                )
+        for mlp, kept in self._outside:
+            weight = self._matrix(mlp).fetch()
+            choice = by_magnitude(weight, mlp.made_by().to(weight.device), kept)
+            self._put(mlp, self._kept(mlp, self._matrix(mlp), choice))
+            self.decided.append(BlockStructure(name=mlp.name, kept=kept, score=choice.score))
+            self.warnings.append(
+                f"{mlp.name} lies outside of the blocks; its channels are chosen by magnitude, "
+                "and nothing is solved for"
+            )
 
     def _restored(self) -> set[Block]:
         """What an earlier run has finished, done again: an unbroken row of blocks."""
         found: set[Block] = set()
         for block in self._blocks[: self.total]:
             if block in self._groups:
-                entry = self._checkpoints.get(f"width/{block.name}")
+                entry = self._checkpoints.get(f"{self._name}/{block.name}")
                 if entry is None:
                     break
                 self._put(self._mlp(block), dict(entry.tensors))
@@ -308,7 +175,7 @@ class _Walk:
             found.add(block)
         return found
 
-    def _mlp(self, block: Block) -> Mlp:
+    def _mlp(self, block: Block) -> Mlp | Attention:
         return self._groups[block].mlps[block]
 
     def _narrow(self, step: Step) -> None:
@@ -324,14 +191,16 @@ class _Walk:
                 self.warnings.append(
                     f"{mlp.name} saw no calibration data; its channels are chosen by magnitude"
                 )
-                choice = by_magnitude(weight, made_by, group.kept)
+                choice = by_magnitude(weight, made_by, group.kept, mlp.unit)
             else:
                 bias = getattr(mlp.reader, "bias", None) is not None
-                problem = Problem(weight, made_by, moments, settings=self._settings, bias=bias)
+                problem = Problem(
+                    weight, made_by, moments, settings=self._settings, bias=bias, unit=mlp.unit
+                )
                 choice = problem.choose(group.kept)
         tensors = self._kept(mlp, matrix, choice)
         self._put(mlp, tensors)
-        if moments is not None and id(group) not in self._checked:
+        if isinstance(mlp, Mlp) and moments is not None and id(group) not in self._checked:
             self._checked.add(id(group))
             self._check(step, mlp, choice.kept)
         decided = BlockStructure(
@@ -339,14 +208,14 @@ class _Walk:
         )
         self.decided.append(decided)
         values = {"decided": decided.model_dump(mode="json"), "warnings": self.warnings[mark:]}
-        self._checkpoints.put(f"width/{step.block.name}", Entry(values, tensors))
+        self._checkpoints.put(f"{self._name}/{step.block.name}", Entry(values, tensors))
 
-    def _matrix(self, mlp: Mlp) -> Matrix:
+    def _matrix(self, mlp: Mlp | Attention) -> Matrix:
         if mlp.reader not in self._matrices:
             self._matrices[mlp.reader] = _matrix_of(mlp)
         return self._matrices[mlp.reader]
 
-    def _kept(self, mlp: Mlp, matrix: Matrix, choice: Choice) -> dict[str, Tensor]:
+    def _kept(self, mlp: Mlp | Attention, matrix: Matrix, choice: Choice) -> dict[str, Tensor]:
         """The choice as it is stored: indices, weights, bias."""
         found = {"kept": choice.kept.cpu(), "weight": choice.weight.to("cpu", matrix.weight.dtype)}
         if choice.shift is not None:
@@ -354,7 +223,7 @@ class _Walk:
             found["bias"] = (bias.float().cpu() + choice.shift.cpu()).to(bias.dtype)
         return found
 
-    def _put(self, mlp: Mlp, tensors: Mapping[str, Tensor]) -> None:
+    def _put(self, mlp: Mlp | Attention, tensors: Mapping[str, Tensor]) -> None:
         """Write what is left to what reads the channels, zeros for the others; note the cuts."""
         matrix, kept = self._matrix(mlp), tensors["kept"]
         weight = matrix.fetch()

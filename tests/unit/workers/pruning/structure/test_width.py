@@ -32,7 +32,7 @@ from workers.pruning.models.export import copy_checkpoint
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.files import open_checkpoint
 from workers.pruning.models.loading import load_model
-from workers.pruning.structure import mlp, width
+from workers.pruning.structure import groups, mlp
 from workers.pruning.structure.reduce import check_outputs, reduce
 from workers.pruning.structure.sizes import ModelSize
 
@@ -220,7 +220,7 @@ def test_what_cannot_be_is_refused_by_name_and_nothing_is_written(
 
 def test_layers_of_widths_of_their_own_are_refused(family_directory, narrowed, monkeypatch):
 
-    real = width.find_mlp
+    real = groups.find_mlp
 
     def uneven(name, block):
         found = real(name, block)
@@ -230,7 +230,7 @@ def test_layers_of_widths_of_their_own_are_refused(family_directory, narrowed, m
             else type(found)(found.name, found.reader, found.makers, found.width - 1)
         )
 
-    monkeypatch.setattr(width, "find_mlp", uneven)
+    monkeypatch.setattr(groups, "find_mlp", uneven)
     with pytest.raises(UnevenError, match="23, 24"):
         narrowed("llama")
 

@@ -1,0 +1,102 @@
+"""How many attention heads a part of a model has, and how many can stay, by its configuration."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.planning.model_files.files import number
+from app.recipes.structure import NothingLeftError, taken_of
+
+_HEADS = ("num_attention_heads", "num_heads", "n_head", "n_heads", "encoder_attention_heads")
+_GROUPS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads")
+_HIDDEN = ("hidden_size", "embed_dim", "n_embd", "d_model", "dim")
+_WIDTH = "head_dim"
+# Classes that divide the hidden size by the heads, whatever their configuration says of a head.
+_DIVIDED = re.compile(
+    r"^(bert|roberta|distilbert|clip|siglip|blip|instructblip|idefics|smolvlm|gpt2|gpt_neo|bloom|t5)"
+    r"|^opt$|_vision$"
+)
+_READS = re.compile(r"(^|\.)(o_proj|out_proj|c_proj|dense|projection|proj|wo)\.weight$")
+_OUT_BIAS = re.compile(_READS.pattern.replace("weight", "bias"))
+_MATRIX = 2  # dimensions
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What a section of a configuration says.
+
+    Attributes:
+        name: of the number of heads.
+        count: of query heads.
+        shared: name of the number of key-value heads; None where there is none.
+        groups: how many key-value heads there are; as many as heads where they are not shared.
+        width: of a head.
+    """
+
+    name: str
+    count: int
+    shared: str | None
+    groups: int
+    width: int
+
+    def after(self, kept: int) -> dict[str, int]:
+        """The numbers where some of the groups stay."""
+        found = {self.name: kept * (self.count // self.groups), _WIDTH: self.width}
+        return found if self.shared is None else found | {self.shared: kept}
+
+
+def heads_of(part: Mapping[str, Any]) -> Heads | None:
+    """What a section says; None where it counts no heads."""
+    name = next((each for each in _HEADS if number(part, each)), None)
+    if name is None:
+        return None
+    count = number(part, name)
+    shared = next((each for each in _GROUPS if each in part), None)
+    groups = number(part, shared) if shared else 0
+    hidden = next((size for each in _HIDDEN if (size := number(part, each))), 0)
+    width = number(part, _WIDTH) or hidden // count
+    if not width or (groups and count % groups):
+        return None
+    return Heads(name, count, shared, groups or count, width)
+
+
+def says_no_width(part: Mapping[str, Any]) -> bool:
+    """Whether models of a section divide the hidden size by the heads: none can go."""
+    return bool(_DIVIDED.search(str(part.get("model_type"))))
+
+
+def without_heads(path: str, shape: tuple[int, ...], heads: Heads, kept: int) -> tuple[int, ...]:
+    """What becomes of a tensor of an attention where `kept` groups of heads stay.
+
+    Args:
+        path: its name in its block.
+        shape: as stored.
+        heads: as they are.
+        kept: groups that stay.
+    """
+    queries, keys = heads.count * heads.width, heads.groups * heads.width
+    if "norm" in path:
+        return shape
+    if _READS.search(path) and shape[1:] == (queries,):
+        return (shape[0], queries // heads.groups * kept)
+    made = {queries, keys, queries + 2 * keys}
+    made |= {2 * queries} if len(shape) == _MATRIX else {heads.count}  # with a gate; sinks
+    if shape[:1] and shape[0] in made and not _READS.search(path) and not _OUT_BIAS.search(path):
+        return (shape[0] // heads.groups * kept, *shape[1:])
+    return shape
+
+
+def heads_kept(heads: Heads, removed: float, where: str) -> int:
+    """How many key-value groups stay.
+
+    Raises:
+        NothingLeftError: none would go, or none stay.
+    """
+    kept = heads.groups - taken_of(heads.groups, removed)
+    if not 0 < kept < heads.groups:
+        raise NothingLeftError(
+            f"{where}: of {heads.groups} groups of attention heads {removed:g} are to go; that "
+            f"leaves {kept} of them"
+        )
+    return kept
