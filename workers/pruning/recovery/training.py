@@ -136,7 +136,8 @@ class Training:
         number = self._shown[at % len(self._shown)]
         with torch.enable_grad(), self._weights.standing_in(trained=True):
             missed, whole = self._goal.missed(number)
-            (missed / whole).backward()  # type: ignore[no-untyped-call]  # torch's
+            if missed.requires_grad:  # else nothing of it depends on these weights
+                (missed / whole).backward()  # type: ignore[no-untyped-call]  # torch's
         self._weights.hold_zeros()
         self._goal.tick()
 

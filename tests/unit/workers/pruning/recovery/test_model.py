@@ -15,6 +15,7 @@ from workers.pruning.recovery.model import learn_by_heart, lessons_of, recover_m
 from workers.pruning.resume import Entry, NoCheckpoints
 
 SETTINGS = Recovery(scope="model", steps=10)
+UNREAD = "model.vision_tower.encoder.layers.2"  # LLaVA takes its features from the block before
 
 
 class Kept:
@@ -108,6 +109,22 @@ def test_a_run_that_was_cut_off_goes_on_with_the_same_bits(trained, cut):
     assert found == expected
     for one, other in zip(whole.matrices, resumed.matrices, strict=True):
         assert torch.equal(one.weight, other.weight), one.name
+
+
+def test_weights_that_nothing_depends_on_stay(family_directory):
+    adapter = adapt(load_model(family_directory("llava")))
+    batches = list(adapter.batches(records("pair"), batch_size=2, max_length=24))
+    unread = [m for m in adapter.matrices if m.name.startswith(UNREAD)]
+    assert unread
+    before = [matrix.weight.clone() for matrix in unread]
+    with evaluating(adapter.model):
+        known = learn_by_heart(adapter, lessons_of(adapter, batches))
+        found = recover_model(
+            *(adapter, known, unread, SETTINGS), tick=lambda: None, checkpoints=NoCheckpoints()
+        )
+    assert found.rate is None
+    for matrix, weight in zip(unread, before, strict=True):
+        assert torch.equal(matrix.weight, weight)
 
 
 def test_one_batch_has_none_to_hold_out(trained):
