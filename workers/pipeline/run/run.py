@@ -42,6 +42,7 @@ from workers.pipeline.reports.card import base_name, read_licence, write_card, w
 from workers.pipeline.reports.plots import plots, write_plots
 from workers.pipeline.run.out_of_memory import smaller
 from workers.pipeline.run.quantization import quantizer, rounded
+from workers.pipeline.run.recovery import Teacher
 from workers.pipeline.run.route import route
 from workers.pipeline.run.search import SparsitySearcher, Try
 from workers.pipeline.run.structure import take_out
@@ -68,7 +69,6 @@ from workers.pruning.models.layout.replay import Batch
 from workers.pruning.resume import Checkpoints
 
 if TYPE_CHECKING:
-    from workers.pipeline.run.recovery import Teacher
     from workers.pruning.models.quantization import Quantizer
 
 # Shares of a job's time at which the phases end; pruning is nearly all of it.
@@ -155,7 +155,7 @@ class _Model:
     known: sharing.Known
     adapter: Adapter
     dense: bool = True
-    teacher: "Teacher | None" = None
+    teacher: Teacher | None = None
     quantizer: "Quantizer | None" = None
 
     def prune(self, recipe: Recipe, checkpoints: DiskCheckpoints, once: Try) -> PruningReport:
@@ -172,7 +172,7 @@ class _Model:
             self._restore(recipe)
         settings = recipe.recovery_of("model")
         if settings is not None and self.teacher is None:
-            self.teacher = _teacher(self.context, self.adapter, self.data, self.batches)
+            self.teacher = Teacher(self.context, self.adapter, self.data, self.batches)
         self.dense = False
         # Measuring the pruned model takes a share of the time like that of the dense one.
         end = once.begin + (once.end - once.begin) * (PRUNED - DENSE) / (EVALUATED - DENSE)
@@ -236,17 +236,6 @@ class _Model:
         self.adapter = adapter
         if self.evaluation is not None:
             self.evaluation.follow(adapter)
-
-
-def _teacher(
-    context: RunContext,
-    adapter: Adapter,
-    data: Mapping[Purpose, Dataset],
-    batches: Sequence[Batch],
-) -> "Teacher":
-    from workers.pipeline.run.recovery import Teacher  # noqa: PLC0415 - few jobs train a model
-
-    return Teacher(context, adapter, data, batches)
 
 
 def _listeners(

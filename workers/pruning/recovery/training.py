@@ -114,7 +114,8 @@ class Training:
     def _best(self, start: Mapping[Matrix, Tensor], rate: float, steps: int) -> float:
         """The least error on the way, whose weights are left; ends where it falls no more."""
         descent = _Descent(self._weights, start, rate, steps)
-        least, best, worse, looks = float("inf"), start, 0, self._goal.looks
+        least, worse, looks = float("inf"), 0, self._goal.looks
+        best: Mapping[Matrix, Tensor] | None = None  # None: those that the weights have now
         if (kept := self._checkpoints.get(_STATE)) is not None:
             least, worse = kept.values["least"], kept.values["worse"]
             best = descent.resume(kept)
@@ -124,11 +125,13 @@ class Training:
             error = self._error()
             worse = 0 if error < least else worse + 1
             if not worse:
-                least, best = error, self._weights.copies()
+                least = error
+                best = self._weights.copies() if descent.at < steps else None
             if looks > 1:
                 told = {"least": least, "worse": worse}
-                self._checkpoints.put(_STATE, descent.state(told, best))
-        self._weights.set(best)
+                self._checkpoints.put(_STATE, descent.state(told, best or self._weights.values))
+        if best is not None:
+            self._weights.set(best)
         return least
 
     def _differentiated(self, at: int) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from app.errors import CalibrationDataError, NonFiniteError
+from app.errors import NonFiniteError
 from app.recipes.structure import BlockStructure, Experts, ExpertScore
 from workers.pruning.calibration.statistics import MaskOf
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
@@ -41,7 +41,7 @@ def thin(
     Args:
         adapter: the model.
         settings: how.
-        batches: calibration inputs.
+        batches: calibration inputs, at least one.
         report: told after every block; what it raises ends the run.
         checkpoints: what an earlier run with the same arguments has finished.
 
@@ -49,12 +49,9 @@ def thin(
         What the checkpoint becomes, what was decided block by block, and warnings.
 
     Raises:
-        CalibrationDataError: there are no batches.
         StructureError: one of its kinds.
         NonFiniteError: what an expert gives is NaN or infinite.
     """
-    if not batches:
-        raise CalibrationDataError("experts needs calibration data")
     families = find_families(adapter, settings)
     keys = map_file_keys(adapter.model, adapter.loaded.checkpoint)
     pieces = {m: Pieces(adapter.model, keys, m, f) for f in families for m in f.mixtures}

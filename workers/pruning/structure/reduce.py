@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from app.errors import CalibrationDataError
 from app.messages import words_of
 from app.recipes.structure import BlockStructure, Step, WiringError
 from workers.pruning.engine.prune import evaluating
@@ -68,6 +69,8 @@ def reduce(
         StructureError: one of its kinds; the files are as they were.
         NonFiniteError: a weight or an activation is NaN or infinite; the message names it.
     """
+    if not batches:
+        raise CalibrationDataError(f"{step.kind} needs calibration data")
     with torch.no_grad(), evaluating(adapter.model):
         carry = _STEPS[step.kind]
         kept = checkpoints or NoCheckpoints()

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from app.errors import CalibrationDataError
 from app.recipes.modality import Modality
 from app.recipes.structure import (
     BlockStructure,
@@ -49,7 +48,7 @@ def narrow(
     Args:
         adapter: the model.
         settings: how.
-        batches: calibration inputs.
+        batches: calibration inputs, at least one.
         report: told after every block; what it raises ends the run.
         checkpoints: what an earlier run with the same arguments has finished.
 
@@ -57,12 +56,9 @@ def narrow(
         What the checkpoint becomes, what was decided block by block, and warnings.
 
     Raises:
-        CalibrationDataError: there are no batches.
         StructureError: one of its kinds; the model is as it was.
         NonFiniteError: a weight or an activation is NaN or infinite.
     """
-    if not batches:
-        raise CalibrationDataError("width needs calibration data")
     heads = find_heads(adapter, settings) if takes(settings.heads_removed) else []
     mlps = find_groups(adapter, settings) if takes(settings.mlp_removed) else []
     parts = [("width/heads", heads), ("width", mlps)]
