@@ -31,7 +31,7 @@ def main() -> int:
     options = ["-p", "no:cacheprovider", f"--timeout={CASE_SECONDS}", "-k", given.only]
     # What this module has imported pytest cannot rewrite any more; none of it asserts anything.
     known = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    pytest.main(["tests/chaos", "-v", *known, *options], plugins=[tally])
+    pytest.main(["tests/chaos", "-v", "-rsfP", *known, *options], plugins=[tally])
     print(f"seed {given.seed}, {given.rounds} rounds", flush=True)
     return conclude(tally.figures())
 

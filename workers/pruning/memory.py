@@ -230,7 +230,7 @@ def fetched(parameter: Tensor) -> Tensor:
     if not isinstance(parameter, Converted) or parameter.device == parameter.origin.device:
         return stored(parameter).detach()
     if parameter.dtype == parameter.origin.dtype:
-        return parameter.copies.of(parameter)
+        return parameter.copies.of(parameter).detach()
     return parameter.origin.detach().to(parameter.device)
 
 

@@ -121,9 +121,8 @@ class Hessian(Statistic):
 
 
 def mirrored(moments: torch.Tensor) -> torch.Tensor:
-    """Second moments of which the upper triangle alone is right, whole."""
-    upper = moments.triu()
-    return upper + upper.triu(1).T
+    """Second moments of which the upper triangle alone is right, made whole in place."""
+    return moments.triu_().add_(moments.triu(1).T)
 
 
 def add_cross(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:

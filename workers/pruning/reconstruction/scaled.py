@@ -40,12 +40,14 @@ class ScaledProblem:
 
     def __init__(self, statistic: Hessian, damping: float) -> None:
         """Take the statistic of the inputs and the damping."""
-        moments = mirrored(statistic.mean)
-        self._scale = moments.diagonal().sqrt().float()
+        mean = statistic.mean
+        self._scale = mean.diagonal().sqrt().float()
+        moments = mirrored(mean.float())
+        del mean  # the largest of them all
         self._dead = self._scale == 0
         inverse = self._scale.masked_fill(self._dead, 1).reciprocal()
         self._inverse = inverse[:, None]
-        self._moments = moments.float().mul_(inverse).mul_(self._inverse)
+        self._moments = moments.mul_(inverse).mul_(self._inverse)
         self._damping = damping
         self._statistic = statistic
         self._inverses: dict[float, Tensor] = {}
@@ -136,5 +138,7 @@ class ScaledProblem:
         if more not in self._inverses:
             matrix = self._moments.clone()
             matrix.diagonal().add_(self._damping + more)
-            self._inverses[more] = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+            factor = torch.linalg.cholesky(matrix)
+            del matrix  # before the inverse is made
+            self._inverses[more] = torch.cholesky_inverse(factor)
         return self._inverses[more]
