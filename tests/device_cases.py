@@ -142,7 +142,7 @@ def smaller(directory, family, step, device=None):
 
 
 def compare_trained(directory, there, settings):
-    """Refuse training that ends elsewhere: Adam follows signs, so weights wander and errors agree."""
+    """Refuse training that ends elsewhere; Adam follows signs: weights wander, errors agree."""
     build(directory, "llama")
     here, distances = trained(directory, settings)
     with there.using():

@@ -90,7 +90,6 @@ class AdmmCriterion(Criterion):
         rounds: int = self.settings.rounds
         for number in range(1, rounds + 1):
             multipliers.add_(values)  # V + U
-            del values  # before more tensors of this size are made
             mask = _of_round(selection, number / rounds).mask(multipliers.abs().T.contiguous())
             if number == rounds:
                 return mask
