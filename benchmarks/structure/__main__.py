@@ -13,6 +13,7 @@ import torch
 from app.recipes.modality import Modality
 from app.recipes.structure import Depth, Step, Width
 from benchmarks.figures import Figure, conclude
+from benchmarks.quality.texts import prepare
 from benchmarks.structure import speed
 from benchmarks.structure.quality import Sample, dense, reduced
 
@@ -63,6 +64,7 @@ def _quality(subject: str, step: Step, sample: Sample, least: float | None) -> F
 
 
 def _speed() -> dict[str, Figure]:
+    prepare()
     found = {}
     models = {"Llama of 16 layers": speed.compare_language, "MiniLM": speed.compare_minilm}
     for (model, compare), (label, step) in product(models.items(), speed.STEPS.items()):
