@@ -14,7 +14,8 @@ from app.recipes.routing_report import RoutingFigures
 from app.recipes.search import AUTO, SearchReport
 from app.recipes.structure import StructureReport
 
-_SHARES = ("removed", "mlp_removed", "hidden_removed")  # parameters that say how much is taken out
+# Parameters that say how much is taken out, and of what.
+_TAKEN = {"removed": "", "mlp_removed": " of MLP channels", "heads_removed": " of heads"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,21 @@ def target_of(request: Mapping[str, Any]) -> str:
         return percent(sparsity)
     method = METHODS.get(str(request.get("method")))
     parameters = request.get("parameters") or {}
-    taken = [parameters[name] for name in _SHARES if isinstance(parameters.get(name), float)]
+    taken = [
+        f"{share}{of}" for name, of in _TAKEN.items() if (share := _share(parameters.get(name)))
+    ]
     if taken:
-        return f"{percent(taken[0])} taken out"
+        return f"{' and '.join(taken)} taken out"
     kinds = {"routes": "a router", "structure": "a smaller model"}
     return kinds.get(method.prunes, "own recipe") if method else "own recipe"
+
+
+def _share(asked: Any) -> str:
+    """One share, or those of modalities; empty for nothing, and for what a form has half of."""
+    if isinstance(asked, Mapping):
+        each = {name: _share(share) for name, share in asked.items()}
+        return ", ".join(f"{name} {share}" for name, share in each.items() if share)
+    return percent(asked) if isinstance(asked, int | float) and asked else ""
 
 
 def result_of(job: Job) -> JobResult | None:

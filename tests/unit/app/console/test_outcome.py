@@ -19,6 +19,15 @@ ROOT = Path(__file__).parents[4]
         ({"method": "wanda", "sparsity": "auto"}, "as sparse as the gate allows"),
         ({"method": "depth", "parameters": {"removed": 0.25}}, "25 % taken out"),
         ({"method": "depth"}, "a smaller model"),
+        (
+            {"method": "width", "parameters": {"mlp_removed": 0.5, "heads_removed": 0.25}},
+            "50 % of MLP channels and 25 % of heads taken out",
+        ),
+        (
+            {"method": "width", "parameters": {"mlp_removed": 0, "heads_removed": {"vision": 0.5}}},
+            "vision 50 % of heads taken out",
+        ),
+        ({"method": "width", "parameters": {"mlp_removed": "half"}}, "a smaller model"),
         ({"method": "par"}, "a router"),
         ({"recipe": {}, "method": "gone"}, "own recipe"),
         ({}, "own recipe"),
