@@ -9,6 +9,7 @@ import secrets
 import ssl
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -114,10 +115,8 @@ class Sender:
         headers |= {"Host": _authority(target), "Content-Type": "application/json"}
         *others, last = addresses[:ADDRESSES]
         for address in others:
-            try:
+            with suppress(httpx2.ConnectError):
                 return await self._once(url, target, address, body, headers)
-            except httpx2.ConnectError:
-                continue
         return await self._once(url, target, last, body, headers)
 
     async def _once(

@@ -59,7 +59,7 @@ _ACCESS = {
         f"{_DB}/test_keys.py",
         f"{_DB}/test_idempotency.py",
     ),
-    "app/db/webhooks.py": (f"{_DB}/test_deliveries.py",),
+    "app/db/webhooks.py": (f"{_DB}/test_endpoints.py", f"{_DB}/test_deliveries.py"),
 }
 # What is asked, and the right to a job.
 _JOBS = {

@@ -153,6 +153,13 @@ def test_what_is_accepted_is_read_alike_by_every_client(text):
         assert " " not in target
 
 
+def test_length_of_a_url():
+    start = "http://example.com/"
+    assert parse_url(start + "a" * (2000 - len(start))).host == "example.com"
+    with pytest.raises(ValueError, match="a URL has at most 2000 characters"):
+        parse_url(start + "a" * (2001 - len(start)))
+
+
 def test_a_field_keeps_the_text_that_it_was_given():
     field = TypeAdapter(UrlText)
     assert field.validate_python("HTTP://Example.COM:8080/a") == "HTTP://Example.COM:8080/a"

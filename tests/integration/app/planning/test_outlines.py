@@ -50,6 +50,19 @@ def test_disk_and_hub_tell_the_same(found, hub):
     assert len(local.tensors) == len(SHAPES) + 120
 
 
+@pytest.mark.parametrize(("size", "requests"), [(99_999, 1), (100_000, 1), (100_001, 2)])
+def test_a_header_longer_than_what_is_asked_for_first_takes_a_second_request(
+    found, hub, size, requests
+):
+    """With the eight bytes of its length before it; no weights are read."""
+    header = json.dumps({"__metadata__": {"format": "pt"}}).encode().ljust(size - 8)
+    file = (size - 8).to_bytes(8, "little") + header
+    hub.repos["org/small"]["model.safetensors"] = file
+    found.of(NAME, "p")
+    asked_for = [path for _, path in hub.requests if path.endswith("model.safetensors")]
+    assert len(asked_for) == requests
+
+
 def test_an_answer_counts_for_a_minute(found, hub, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(outlines.time, "monotonic", lambda: now[0])

@@ -25,6 +25,7 @@ class Receiver(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.received.append((self.path, dict(self.headers.items()), body))
+        self.server.ports.append(self.client_address[1])
         if self.path == "/never":
             self.server.ended.wait(20)
             return
@@ -41,7 +42,7 @@ class Receiver(BaseHTTPRequestHandler):
 def receiver():
     with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
         server.daemon_threads = True
-        server.received, server.ended = [], threading.Event()
+        server.received, server.ports, server.ended = [], [], threading.Event()
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.ended.set()
@@ -52,7 +53,7 @@ def receiver():
 def send(receiver):
     secret = new_secret()
 
-    def send(path="/204", *, url=None, addresses=None, networks=LOOPBACK, deadline=10):
+    def send(path="/204", *, url=None, addresses=None, networks=LOOPBACK, deadline=10, messages=1):
         async def attempt():
             target = url or f"http://localhost:{receiver.server_port}{path}"
             dispatch = Dispatch("msg_1", "whk_1", 0, target, {"type": "job.failed"}, (secret,))
@@ -63,7 +64,9 @@ def send(receiver):
                         await found
                     found = asyncio.get_running_loop().create_future()
                     found.set_result(addresses)
-                return await sender.send(dispatch, found)
+                for _ in range(messages):
+                    receipt = await sender.send(dispatch, found)
+                return receipt
 
         return asyncio.run(attempt())
 
@@ -106,6 +109,13 @@ def test_addresses_of_a_name_are_tried_in_turn(send, receiver):
     assert refused.status is None
     assert "ConnectError" in refused.error
     assert len(receiver.received) == 2
+
+
+def test_no_connection_is_kept_for_the_next_message(send, receiver, monkeypatch):
+    """It may be for another host of the same address."""
+    monkeypatch.setattr(Receiver, "protocol_version", "HTTP/1.1")  # keeps them, if asked to
+    assert send(messages=2) == Receipt(204)
+    assert len(receiver.ports) == len(set(receiver.ports)) == 2
 
 
 def test_where_no_message_may_go_none_does(send, receiver):

@@ -123,6 +123,18 @@ def test_texts_are_cut():
     assert 16384 - 512 <= len(cut) <= 16384 + len(" [cut]")
 
 
+def test_length_of_all_that_is_told():
+    def told(more):
+        error = ExceptionGroup(("y " * 200)[:more], [ValueError("y " * 990)] * 5)
+        error.__cause__ = ExceptionGroup("h", [ValueError("y " * 990)] * 3)
+        return render(error)
+
+    left = 16384 - len(told(1))
+    assert len(told(1 + left)) == 16384
+    assert not told(1 + left).endswith(" [cut]")
+    assert told(2 + left).endswith(" [cut]")
+
+
 def test_a_text_that_cannot_be_had_is_told_of():
     class BrokenError(Exception):
         def __str__(self):

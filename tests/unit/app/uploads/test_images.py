@@ -49,6 +49,25 @@ def test_sixteen_bits_of_grey_become_eight(deep, grey):
     assert set(as_rgb(image).get_flattened_data()) == {(grey, grey, grey)}
 
 
+@pytest.mark.parametrize(
+    ("mode", "stored"), [("I;16", "<u2"), ("I;16L", "<u2"), ("I;16B", ">u2"), ("I", "=i4")]
+)
+def test_sixteen_bits_become_eight_however_they_are_stored(mode, stored):
+    image = Image.frombytes(mode, (1, 1), np.array(32896, stored).tobytes())
+    assert image.mode == mode
+    assert as_rgb(image).getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_what_is_brighter_than_sixteen_bits_is_white():
+    assert as_rgb(Image.new("I", (1, 1), 100_000)).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_an_entry_that_cannot_be_read_turns_nothing():
+    out = io.BytesIO()
+    Image.new("RGB", (3, 2), "red").save(out, format="PNG", exif=b"Exif\0\0broken")
+    assert as_rgb(Image.open(out)).size == (3, 2)
+
+
 def test_it_is_turned_as_its_entry_says():
     image = Image.new("RGB", (3, 2))
     image.getexif()[0x0112] = 6

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.uploads.errors import DatasetError
-from app.uploads.ingest import ingest
+from app.uploads.ingest import Ingested, ingest
 from app.uploads.limits import UploadLimits
 
 LIMITS = UploadLimits(bytes=1 << 20, unpacked_bytes=200_000, rows=50, image_pixels=10_000)
@@ -142,6 +142,11 @@ def test_blank_rows_are_skipped_and_counted(upload):
     plain, _ = upload(lines(A, B))
     assert (found.id, found.rows, found.blank) == (plain.id, 2, 6)
     assert plain.blank == 0
+
+
+def test_a_data_set_that_was_stored_without_their_number_has_no_blank_rows():
+    """Those of versions that did not count them."""
+    assert Ingested(id="sha256:0", fields=("text",), rows=1, images=0, bytes=9).blank == 0
 
 
 def test_a_picture_that_the_job_could_not_read_is_refused(upload, monkeypatch):

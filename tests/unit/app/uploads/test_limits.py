@@ -11,6 +11,7 @@ from PIL import Image
 
 from app.uploads import ingest as ingesting
 from app.uploads.errors import (
+    DatasetEmptyError,
     DatasetError,
     DatasetRowError,
     DatasetTooLargeError,
@@ -129,6 +130,13 @@ def test_number_of_rows(upload):
     assert upload(rows, rows=51).rows == 51
     with pytest.raises(DatasetTooLargeError, match="more than 50 rows"):
         upload(rows, rows=50)
+
+
+def test_an_upload_without_rows_is_told_from_one_of_blank_rows(upload):
+    with pytest.raises(DatasetEmptyError, match="there are no rows"):
+        upload(b"")
+    with pytest.raises(DatasetEmptyError, match="every row is blank"):
+        upload(b"\n\n")
 
 
 def test_blank_rows_count_where_rows_are_counted(upload):
@@ -253,24 +261,18 @@ def test_a_row_with_one_blank_field_is_blank():
 
 
 def test_two_images_are_decoded_at_a_time(tmp_path, monkeypatch):
-    within, most, lock, met = 0, [0], threading.Lock(), threading.Event()
+    both, others = threading.Barrier(2), []
 
     def check(*_):
-        nonlocal within
-        with lock:
-            within += 1
-            most[0] = max(most[0], within)
-            if within == 2:
-                met.set()
-        met.wait(10)
-        with lock:
-            within -= 1
+        both.wait(10)  # two are in here
+        others.append(ingesting._DECODING.acquire(blocking=False))
+        both.wait(10)
         return 1
 
     monkeypatch.setattr(ingesting, "check_image", check)
     (tmp_path / "upload").write_bytes(archive([{"image": "a"}], {"a": picture()}))
     threads = []
-    for n in range(5):
+    for n in range(4):
         (tmp_path / str(n)).mkdir()
         told = (tmp_path / "upload", tmp_path / str(n), limits())
         threads.append(threading.Thread(target=ingest, args=told))
@@ -278,7 +280,7 @@ def test_two_images_are_decoded_at_a_time(tmp_path, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert most == [2]
+    assert others == [False] * 4
 
 
 def test_a_zip_is_known_by_either_end(upload):

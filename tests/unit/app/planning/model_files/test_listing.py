@@ -25,13 +25,15 @@ def test_what_belongs_to_a_model_and_what_does_not():
         *("config.json", "generation_config.json", "preprocessor_config.json"),
         *("tokenizer.json", "tokenizer.model", "source.spm", "target.spm", "vocab.txt"),
         *("bpe.codes", "merges.txt", "chat_template.jinja", "qwen.tiktoken", "LICENSE"),
+        *("NOTICE", "LICENSE.md", "merges.bpe", "source.vocab"),
         *("1_Pooling/config.json", "2_Dense/model.safetensors"),
         "additional_chat_templates/tool.jinja",
     }
     others = {
         *("model.safetensors", "consolidated.safetensors", "adapter_model.safetensors"),
         *("pytorch_model.bin", "pytorch_model.bin.index.json", "model.safetensors.index.json"),
-        *("adapter_config.json", "training_args.bin", "trainer_state.json", ".gitattributes"),
+        *("adapter_config.json", "training_args.json", "trainer_state.json"),
+        *("training_args.bin", ".gitattributes", "README.md"),
         *("modeling_x.py", "onnx/config.json", "a/1_Pooling/config.json", "1_Pooling/a/b.json"),
         *("tf_model.h5", "flax_model.msgpack", "model.gguf", ".hidden.json"),
     }
