@@ -11,6 +11,7 @@ from app.recipes.evaluation import Measured, MetricName
 from app.recipes.methods import METHODS
 from app.recipes.quantization import QuantizationReport
 from app.recipes.routing_report import RoutingFigures
+from app.recipes.runtime_support import RuntimeSupport
 from app.recipes.search import AUTO, SearchReport
 from app.recipes.structure import StructureReport
 
@@ -110,6 +111,7 @@ class Special:
     routing: RoutingFigures | None = None
     structure: StructureReport | None = None
     quantization: QuantizationReport | None = None
+    runtimes: Sequence[RuntimeSupport] = ()
 
     @classmethod
     def of(cls, result: JobResult | None) -> "Special":
@@ -121,6 +123,7 @@ class Special:
             result.routing if isinstance(result.routing, RoutingFigures) else None,
             result.structure if isinstance(result.structure, StructureReport) else None,
             result.quantization if isinstance(result.quantization, QuantizationReport) else None,
+            result.runtime_support or (),
         )
 
 

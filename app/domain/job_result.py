@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.recipes.evaluation import EvaluationReport
 from app.recipes.quantization import QuantizationReport
 from app.recipes.routing_report import RoutingFigures
+from app.recipes.runtime_support import RuntimeSupport
 from app.recipes.search import SearchReport
 from app.recipes.structure import StructureReport
 from app.strict import Strict
@@ -53,6 +54,7 @@ class JobResult(BaseModel):
         search: of a job that looked for the sparsest model within a gate: what it saw.
         structure: of a job that made the model smaller: its parts before and after.
         quantization: of a job that stored weights in 8 bits: which, and what it took.
+        runtime_support: for each way to run the model, whether it loads, is smaller and is faster.
         sizes: of the files; None where a quality gate kept them from being made.
         seconds: from the start of the last attempt to its end.
     """
@@ -80,6 +82,7 @@ class JobResult(BaseModel):
     quantization: QuantizationReport | EarlierFigures | None = Field(
         default=None, union_mode="left_to_right"
     )
+    runtime_support: tuple[RuntimeSupport, ...] | None = None
     sizes: Sizes | None = None
     seconds: float | None = None
 

@@ -6,6 +6,7 @@ from app.recipes.evaluation import EvaluationReport
 from app.recipes.modality import Modality
 from app.recipes.quantization import QuantizationReport
 from app.recipes.recipe import Recipe
+from app.recipes.runtime_support import RuntimeSupport
 from app.recipes.search import SearchReport
 from app.recipes.structure import StructureReport
 from app.strict import Strict
@@ -150,7 +151,7 @@ class PruningReport(Strict):
 
     `evaluation` is None where none was asked for, `structure` where all stays, `recovery` where
     the model was not trained as a whole, `search` where the sparsity was given, `quantization`
-    where weights keep the type they are stored in.
+    where weights keep the type they are stored in. `runtime_support` is of the whole result.
     `model` counts the matrices pruned, `coverage` tells what of the whole model these are.
     """
 
@@ -168,6 +169,7 @@ class PruningReport(Strict):
     recovery: ModelRecovery | None = None
     search: SearchReport | None = None
     quantization: QuantizationReport | None = None
+    runtime_support: tuple[RuntimeSupport, ...] = ()
 
     @property
     def target(self) -> int:

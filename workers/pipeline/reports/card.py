@@ -24,14 +24,10 @@ from workers.pipeline.reports import quantization, search, structure
 from workers.pipeline.reports.plots import colours
 
 CARD = "README.md"
+_RUN = ("runtime", "checked with", "loads", "smaller in memory", "faster")
+_ANSWERS = {True: "yes", False: "no", None: "not checked"}
+_FEWER_BYTES = "Zeros make packed downloads and compressing disks smaller."
 _LICENCE = ("license", "license_name", "license_link")
-_RUNTIME = (
-    "| runtime | what the zeros bring |",
-    "|---|---|",
-    "| transformers, vLLM and others that load safetensors | nothing: dense matrix products |",
-    "| kernels for 2:4 patterns | speed, after a conversion that the runtime has to offer |",
-    "| packed downloads, compressing disks | fewer bytes |",
-)
 
 
 def read_licence(source: Path) -> dict[str, str]:
@@ -97,8 +93,10 @@ def write_card(
     body += [_calibration(spec)]
     if report.evaluation is not None:
         body += ["", *_evaluation(report.evaluation)]
+    lines = [_RUN, tuple("---" for _ in _RUN), *_runtimes(report)]
+    body += ["", *(f"| {' | '.join(line)} |" for line in lines)]
     if report.matrices:
-        body += ["", *_RUNTIME]
+        body += ["", _FEWER_BYTES]
     body += [
         "",
         "The recipe and every matrix are in `pruning_report.json`.",
@@ -107,6 +105,18 @@ def write_card(
     if report.matrices:
         body += ["To train on with the zeros kept, see `sparse/keep_sparse.py`."]
     (directory / CARD).write_text("\n".join([*head, "", *body, ""]), encoding="utf-8")
+
+
+def _runtimes(report: PruningReport) -> list[tuple[str, ...]]:
+    """What every runtime makes of the result, beside the dense model."""
+    return [
+        (
+            each.runtime,
+            each.version or "not checked",
+            *(_ANSWERS[answer] for answer in (each.loads, each.smaller, each.faster)),
+        )
+        for each in report.runtime_support
+    ]
 
 
 def _sparsity(report: PruningReport) -> list[str]:
@@ -245,6 +255,8 @@ def write_page(
         *_bytes(report, sizes),
         *(_evaluation_table(report.evaluation) if report.evaluation else ()),
         drawn.get("quality", ""),
+        "<h2>Where it runs</h2>",
+        _table(_RUN, _runtimes(report)),
         TIMELINE,
         *(_warnings(report.warnings) if report.warnings else ()),
     ]

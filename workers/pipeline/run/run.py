@@ -19,6 +19,7 @@ from app.recipes.evaluation import EvaluationReport, GateReport, QualityGateErro
 from app.recipes.pruning_report import REPORT_FILE, PruningReport, unpruned
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
+from app.recipes.runtime_support import runtime_support
 from app.recipes.search import SearchReport
 from workers.pipeline import sharing
 from workers.pipeline.checkpoints import DiskCheckpoints
@@ -196,7 +197,9 @@ class _Model:
         if recipe.quantization is not None:  # before it is measured: as it is delivered
             self.quantizer, pruned = rounded(self.adapter, recipe.quantization, pruned)
         report.progress(end)
-        return pruned.model_copy(update={"evaluation": once.evaluation or self._measured(once.end)})
+        told = {"evaluation": once.evaluation or self._measured(once.end)}
+        support = runtime_support(self.adapter.kind, recipe.structure)
+        return pruned.model_copy(update=told | {"runtime_support": support})
 
     def _zero(
         self, recipe: Recipe, listener: ProgressListener, checkpoints: Checkpoints
@@ -300,7 +303,7 @@ def _result(pruned: PruningReport) -> JobResult:
         modalities={name: tally.sparsity for name, tally in pruned.modalities.items()},
         warnings=pruned.warnings,
     )
-    parts = ("evaluation", "structure", "search", "quantization")
+    parts = ("evaluation", "structure", "search", "quantization", "runtime_support")
     told = {name: getattr(pruned, name) for name in parts}
     if pruned.quantization is not None:  # tensor by tensor it is in the report
         told["quantization"] = pruned.quantization.model_copy(update={"rounded": {}})

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from app.errors import UnsupportedArchitectureError
 from app.recipes.modality import Modality
+from app.recipes.runtime_support import ModelKind
 from workers.pruning.models.encoding import RecordEncoder
 from workers.pruning.models.files import map_file_keys
 from workers.pruning.models.layout.discovery import (
@@ -131,6 +132,15 @@ class Adapter(RecordEncoder):
     def matrices(self) -> tuple[Matrix, ...]:
         """All prunable matrices, in execution order."""
         return tuple(m for tower in self.towers for block in tower.blocks for m in block.matrices)
+
+    @property
+    def kind(self) -> ModelKind:
+        """What runtimes tell models apart by."""
+        if any(tower.modality not in {Modality.LANGUAGE, Modality.TEXT} for tower in self.towers):
+            return "other"
+        if not self.model.can_generate():
+            return "encoder"
+        return "other" if self.model.config.is_encoder_decoder else "decoder"
 
     # -- what families override ------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import pytest
 from app.domain.jobs import EventLevel, EventType, FailureKind, JobError, NewEvent
 from app.domain.projects import Scope
 from app.recipes.pruning_report import REPORT_FILE
+from app.recipes.runtime_support import runtime_support
 from app.recipes.search import SearchReport, Tried
 from app.recipes.structure import StructureReport, TowerStructure
 from app.storage.local import LocalStore
@@ -119,9 +120,13 @@ STRUCTURE = StructureReport(
             {"structure": STRUCTURE.model_dump(mode="json")},
             ["800</b> of 1", "of 8</small>", "75 %"],
         ),
+        (
+            {"runtime_support": [each.model_dump() for each in runtime_support("encoder", ())]},
+            ["Where it runs", "5.23.0</td><td>yes</td><td>no</td><td>no</td>", "vLLM"],
+        ),
         ({"routing": {"old": 1}, "search": {"old": EVIL}, "structure": {}}, ["succeeded"]),
     ],
-    ids=["router", "search", "smaller", "of another version"],
+    ids=["router", "search", "smaller", "runtimes", "of another version"],
 )
 def test_jobs_that_do_more_than_zero_weights(person, running, worker, result, told):
     worker.succeed(running, result=result)
