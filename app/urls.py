@@ -61,7 +61,7 @@ def parse_url(text: str) -> HttpUrl:
         raise ValueError("the URL has no #fragment")
     if "@" in parts["authority"]:
         raise ValueError("the URL has no user and password")
-    if "[" in parts["path"] + (parts["query"] or "") or "]" in parts["path"]:
+    if {"[", "]"} & set(parts["path"] + (parts["query"] or "")):
         raise ValueError("a URL has [ and ] around an IPv6 address only; percent-encode them")
     authority = _AUTHORITY.fullmatch(parts["authority"])
     if authority is None:

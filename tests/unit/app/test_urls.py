@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from app.urls import MAX_LENGTH, HttpUrl, UrlText, parse_url
+from app.urls import MAX_LENGTH, HttpUrl, UrlText, UrlTextOrNone, parse_url
 
 ACCEPTED = {
     "https://example.com": HttpUrl("https", "example.com", 443),
@@ -19,6 +19,8 @@ ACCEPTED = {
     ),
     "https://xn--bcher-kva.example/": HttpUrl("https", "xn--bcher-kva.example", 443),
     "https://example.com?x=/../..//": HttpUrl("https", "example.com", 443),
+    "http://a:1": HttpUrl("http", "a", 1),
+    "http://a:65535": HttpUrl("http", "a", 65535),
 }
 REFUSED = {
     "": "begins with",
@@ -84,6 +86,10 @@ REFUSED = {
     "http://[127.0.0.1]": "IPv6",
     "http://[v1.x]": "IPv6",
     "http://[::1]x": "host:port",
+    "http://a/[": "IPv6 address only",
+    "http://a/]": "IPv6 address only",
+    "http://a/?[": "IPv6 address only",
+    "http://a/?]": "IPv6 address only",
     f"http://example.com/{'a' * MAX_LENGTH}": "at most",
 }
 
@@ -160,8 +166,23 @@ def test_length_of_a_url():
         parse_url(start + "a" * (2001 - len(start)))
 
 
+def test_length_of_a_host():
+    host = "a." * 126 + "a"
+    assert len(parse_url(f"http://{host}").host) == 253
+    with pytest.raises(ValueError, match="the host is no DNS name"):
+        parse_url(f"http://{host}a")
+
+
 def test_a_field_keeps_the_text_that_it_was_given():
     field = TypeAdapter(UrlText)
     assert field.validate_python("HTTP://Example.COM:8080/a") == "HTTP://Example.COM:8080/a"
+    with pytest.raises(ValidationError):
+        field.validate_python("ftp://example.com")
+
+
+def test_a_field_may_be_left_empty():
+    field = TypeAdapter(UrlTextOrNone)
+    assert field.validate_python("") == ""
+    assert field.validate_python("http://a") == "http://a"
     with pytest.raises(ValidationError):
         field.validate_python("ftp://example.com")

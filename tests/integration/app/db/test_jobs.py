@@ -5,14 +5,17 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, text
 
-from app.db import jobs, leases
+from app.db import artifacts, jobs, leases
 from app.db.tables import jobs as table
+from app.db.tables import quarantine, webhooks
 from app.domain.job_result import JobResult
-from app.domain.jobs import FailureKind, JobError, JobStatus, Lease, Phase
+from app.domain.jobs import Artifact, FailureKind, JobError, JobStatus, Lease, NewJob, Phase
+from app.domain.submission import JobRequest, resolve
 from tests.integration.app.rows import new_job, put
 
 LEASE = timedelta(seconds=30)
 ERROR = JobError(FailureKind.SYSTEM, "storage_failed", "disk gone")
+ASKED = {"model": "tiny", "method": "magnitude", "sparsity": 0.5}
 RUNNING, CANCELLING = JobStatus.RUNNING, JobStatus.CANCELLING
 
 
@@ -165,6 +168,8 @@ def test_the_end_is_told_from_the_pace(connection, job):
     job_id = job(attempt_started_at=started)
     beat(connection, job_id, progress=0.1)
     assert row(connection, job_id).eta is None, "it has loaded only"
+    beat(connection, job_id, progress=0.125)
+    assert row(connection, job_id).eta == now(connection) + timedelta(seconds=700)
     beat(connection, job_id, progress=0.25)
     assert row(connection, job_id).eta == now(connection) + timedelta(seconds=300)
     put(connection, job_id, attempt_started_at=started - timedelta(seconds=100))
@@ -204,13 +209,15 @@ def test_what_is_overdue_fails_unless_it_is_being_cancelled(connection, job, sta
 
 
 @pytest.mark.parametrize(
-    ("column", "one", "every"),
+    ("column", "one", "every", "loop"),
     [
-        ("deadline", leases.overdue, leases.all_overdue),
-        ("lease_expires_at", leases.expired, leases.all_expired),
+        ("deadline", leases.overdue, leases.all_overdue, "overdue"),
+        ("lease_expires_at", leases.expired, leases.all_expired, "reap"),
     ],
 )
-def test_what_is_past_its_time_is_found_the_longest_first(connection, job, column, one, every):
+def test_what_is_past_its_time_is_found_the_longest_first(
+    connection, rows, job, column, one, every, loop
+):
     ids = {}
     for seconds in (5, 0, 9, -5, 7):
         ids[seconds] = job(deadline=None, lease_expires_at=None)
@@ -220,6 +227,10 @@ def test_what_is_past_its_time_is_found_the_longest_first(connection, job, colum
     assert one(connection, ids[9]).id == ids[9]
     assert one(connection, ids[0]) is None, "its time is not over before it is"
     assert one(connection, ids[-5]) is None
+    for seconds, set_aside in ((9, loop), (7, "relay")):
+        told = {"item": ids[seconds], "failures": 1, "reason": "x", "next_at": rows.now + LEASE}
+        rows.add(quarantine, loop=set_aside, **told)
+    assert every(connection, limit=9) == [ids[7], ids[5]]
 
 
 def test_a_row_that_another_process_holds_is_passed_over(connection, job, engine):
@@ -255,6 +266,29 @@ def test_owners_are_attempts_at_work(connection, job):
     unfinished = {JobStatus.QUEUED, RUNNING}
     assert jobs.unfinished(connection, asked) == {by_status[each] for each in unfinished}
     assert jobs.unfinished(connection, []) == set()
+
+
+def test_an_attempt_that_ended_owns_the_files_that_it_published(connection, job):
+    published, other = job(JobStatus.FAILED), job(JobStatus.FAILED)
+    artifacts.add(connection, [Artifact(published, 2, "a", 10, "0", "text/plain")])
+    assert jobs.owners(connection, [published, other]) == {(published, 2)}
+    assert jobs.owners(connection, [other]) == set()
+
+
+def queued(connection, **others):
+    made = NewJob(request=JobRequest(**ASKED), spec=resolve(JobRequest(**ASKED)), **others)
+    return jobs.queue(connection, made, key_id="key_1", action=None)
+
+
+def test_who_wants_to_hear_of_a_new_job_is_told_with_it(connection, rows):
+    there = {"max_attempts": 3, "project_id": "prj_default"}
+    assert queued(connection, **there)[1] == ()
+    theirs, told = rows.project("other"), {"url": "https://a", "secret": "whsec_a"}
+    wants = {"id": "wants", "project_id": "prj_default", "events": ["job.queued", "job.failed"]}
+    rows.add(webhooks, **told, **wants)
+    for others in ({"project_id": theirs}, {"events": ["job.failed"]}, {"enabled": False}):
+        rows.add(webhooks, **told, **wants | {"id": f"not {others}"} | others)
+    assert queued(connection, **there)[1] == ["wants"]
 
 
 def test_queued_jobs_of_a_class_are_moved_to_another(connection, job):

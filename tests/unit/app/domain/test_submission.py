@@ -408,3 +408,60 @@ def test_recovery_goes_with_a_method_and_needs_data(method):
     plain = resolve(JobRequest.model_validate(request | {"recovery": None}))
     assert plain.recipe.recovery is None
     assert (plain.calibration is None) == (method == "magnitude")
+
+
+@pytest.mark.parametrize(
+    ("asked", "wrong"),
+    [
+        ({}, ["missing"]),
+        ({"method": "recipe"}, ["missing"]),
+        ({"method": "wanda", "recipe": {}}, ["method_and_recipe"]),
+        ({"recipe": {}, "parameters": {"scope": "row"}}, ["parameters_without_method"]),
+        ({"recipe": {"colour": 1}}, ["extra_forbidden"]),  # and no word of a method that is missing
+    ],
+)
+def test_a_method_is_named_or_a_recipe_given(asked, wrong):
+    with pytest.raises(ValidationError) as error:
+        JobRequest.model_validate({"model": "m", "sparsity": 0.5} | asked)
+    assert codes(error) == wrong
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "counted"),
+    [
+        *(("wanda", None, None), ("wanda", "all", "all"), ("wanda", "atv", "atv")),
+        *(("wanda", "amia", "amia"), ("atv", None, "atv"), ("atv", "all", "all")),
+        *(("tamp", None, "amia"), ("snip", None, None), ("snip", "all", "all")),
+        *(("recommended", None, None), ("recommended", "atv", "atv")),
+    ],
+)
+def test_which_tokens_count_is_chosen_or_what_the_method_says(method, asked, counted):
+    spec = resolve(request(method=method, calibration={"tokens": asked}))
+    assert spec.calibration.tokens == counted
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"method": "snip"}, "snip takes no statistics of inputs"),
+        ({"structure": [WIDTH]}, "magnitude takes no statistics of inputs"),
+        ({"method": "depth", "sparsity": None}, "depth takes no statistics of inputs"),
+        ({"method": "recommended"}, "with the objective pruned-inputs alone"),
+    ],
+)
+def test_tokens_are_chosen_where_inputs_of_the_pruned_model_are_read(fields, says):
+    with pytest.raises(RecipeError, match=says):
+        resolve(request(**fields, calibration={"tokens": "amia"}))
+
+
+def test_a_router_s_tokens_are_not_chosen():
+    with pytest.raises(RecipeError, match="par takes no statistics of inputs"):
+        resolve(routed(calibration={"set": "scenes", "tokens": "atv"}))
+
+
+def test_the_parts_of_a_recipe_say_nothing_of_tokens():
+    parts = {"importance": {"kind": "wanda"}}
+    asked = {"model": "m", "sparsity": 0.5, "recipe": parts}
+    assert resolve(JobRequest(**asked)).calibration == CalibrationSpec()
+    asked["calibration"] = {"tokens": "atv"}
+    assert resolve(JobRequest(**asked)).calibration.tokens == "atv"

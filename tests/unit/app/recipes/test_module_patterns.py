@@ -4,6 +4,7 @@ import re
 from fnmatch import fnmatchcase
 
 import pytest
+import re2
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
@@ -84,6 +85,12 @@ def test_any_text_is_a_pattern_or_refused(text):
         matcher(accepted)("model.layers.0")
 
 
+def test_one_of_several_patterns_matches_one_of_several_names():
+    assert Patterns(["a*", "b"]).match("x", "b")
+    assert not Patterns(["a*", "b"]).match("x", "y")
+    assert not Patterns([]).match("x")
+
+
 def test_patterns_that_match_nothing_are_told():
     assert Patterns(["a*", "b*", "c"]).unmatched(["ab", "ac"]) == ["b*", "c"]
 
@@ -120,7 +127,8 @@ def test_memory_of_an_expression_is_bounded():
 
 
 def test_an_expression_that_is_refused_is_told_to_its_sender_alone(capfd):
-    with pytest.raises(PydanticCustomError, match=r"missing \)"):
+    words = r"^re:\( is no regular expression that is understood: missing \): \($"
+    with pytest.raises(PydanticCustomError, match=words):
         matcher("re:(")
     assert capfd.readouterr() == ("", "")
 
@@ -130,6 +138,14 @@ def test_an_expression_of_many_repetitions_is_refused(expression):
     words = rf"^re:{re.escape(expression)} repeats too much: it has \d+ steps; 1500 are accepted$"
     with pytest.raises(PydanticCustomError, match=words):
         matcher(f"re:{expression}")
+
+
+def test_so_many_steps_are_accepted():
+    repeated = "a{200}" * 7
+    fits = repeated + "b" * (1500 - re2.compile(repeated).programsize)
+    assert not matcher(f"re:{fits}")("a")
+    with pytest.raises(PydanticCustomError, match="has 1501 steps; 1500 are accepted"):
+        matcher(f"re:{fits}b")
 
 
 def test_as_many_characters_as_a_pattern_may_have_are_no_repetitions():

@@ -173,6 +173,9 @@ def test_length_of_a_line():
     assert (number, row.text) == (1, "a")
     with pytest.raises(DatasetRowError, match=f"longer than {MIB} bytes"):
         parsed(line + b" " * (MIB - len(line) + 1))
+    assert parsed(b" " * MIB) == (1, None)
+    with pytest.raises(DatasetRowError, match=f"longer than {MIB} bytes"):
+        parsed(b" " * (MIB + 1))
 
 
 @pytest.mark.parametrize("end", [b"\n", b""])
