@@ -18,6 +18,8 @@ from tests.chaos.world import World
 Digests = dict[str, str]
 
 LEAVING = 30.0  # seconds that a process whose parent was killed may take to end
+SETTLED, GOING = 16.0, 60.0  # MiB more that are not waited for; seconds
+ASKED = 20  # requests between two looks
 SMALL = 1 << 20  # bytes that a process that was killed may leave as a temporary file
 
 JOBS = text("SELECT id, status, attempt, error_code, labels ->> 'chaos' AS token FROM jobs")
@@ -112,6 +114,30 @@ def resident(world: World) -> dict[str, float]:
     """Resident memory in MiB of what runs for long."""
     names = [name for name in world.processes if name != "postgres"]
     return {name: world.process(name).memory_info().rss / 2**20 for name in names}
+
+
+def growth(world: World, before: dict[str, tuple[int, float]]) -> dict[str, tuple[float, float]]:
+    """MiB before and after, of every process that is the same one still.
+
+    What clients that stall made the service hold goes with its garbage, of which an idle service
+    makes none: it is asked for something while that is waited for.
+    """
+
+    def grown() -> dict[str, tuple[float, float]]:
+        return {
+            name: (before[name][1], size)
+            for name, size in resident(world).items()
+            if before[name][0] == world.process(name).pid
+        }
+
+    def settled() -> bool:
+        for _ in range(ASKED):
+            world.root.get("/v1/jobs", limit=10)
+        return all(size - had < SETTLED for had, size in grown().values())
+
+    with suppress(AssertionError):
+        world.until(settled, GOING)
+    return grown()
 
 
 def _settle(ledger: Ledger) -> None:

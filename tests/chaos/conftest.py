@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.audit import audit, digests, orphans, resident
-from tests.chaos.ledger import KINDS, Ledger, make_models
+from tests.chaos.audit import audit, digests, growth, orphans, resident
+from tests.chaos.ledger import KINDS, Ledger, make_models, pace
 from tests.chaos.tally import TALLY, Tally
 from tests.chaos.world import World
 
@@ -80,6 +80,7 @@ def world(models):
 @pytest.fixture(scope="package")
 def references(world):
     """SHA-256 of the files of every kind of job, undisturbed."""
+    pace(world)
     ledger = Ledger(world)
     jobs = {kind: ledger.submit(kind) for kind in KINDS}
     ended = ledger.finish(*jobs.values())
@@ -96,9 +97,7 @@ def ledger(world, references, tally):
     found = audit(ledger, references)
     tally.add(found)
     print(f"audit: {str(found) or 'nothing'}")
-    for name, size in resident(world).items():
-        pid, had = before[name]
-        if pid == world.process(name).pid:
-            tally.worst("memory_grown_mib", size - had)
-            print(f"memory of {name}: {had:.0f} -> {size:.0f} MiB")
+    for name, (had, size) in growth(world, before).items():
+        tally.worst("memory_grown_mib", size - had)
+        print(f"memory of {name}: {had:.0f} -> {size:.0f} MiB")
     assert not str(found), f"the audit found\n{found}"

@@ -54,7 +54,7 @@ def test_a_cancelled_job_that_hangs_frees_its_worker(world, ledger, tally, draw,
 
 def test_a_job_over_its_time_that_hangs_frees_its_worker(world, ledger, tally, turns):
     for how in turns(HANGS):
-        job_id, worker = hang(world, ledger, how, "pruning", max_runtime_seconds=5)
+        job_id, worker = hang(world, ledger, how, "pruning", max_runtime_seconds=10)
         [job] = ledger.finish(job_id)
         if job["status"] == "succeeded":  # no heartbeat came, and another worker was in time
             assert (how, job["attempt"] > 1) == ("hold", True)
