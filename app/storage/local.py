@@ -64,7 +64,7 @@ class LocalStore:
         staged = self._staging / attempt_name(job_id, attempt)
         for path in [*staged.rglob("*"), staged]:
             _sync(path)
-        self._published.mkdir(parents=True, exist_ok=True)
+        self._published.mkdir(exist_ok=True)
         staged.rename(self._published / attempt_name(job_id, attempt))
         _sync(self._published)
 

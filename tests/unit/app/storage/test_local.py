@@ -28,6 +28,15 @@ def test_publish_moves_everything_at_once(tmp_path):
     assert not staged.exists()
 
 
+def test_one_is_published_beside_the_other(tmp_path):
+    store = LocalStore(tmp_path / "made" / "for it")
+    for attempt in (1, 2):
+        (store.stage(JOB, attempt) / "a").write_text(str(attempt))
+        store.publish(JOB, attempt)
+    files = [Artifact(JOB, attempt, "a", 1, "", "text/plain") for attempt in (1, 2)]
+    assert [store.locate(file).read_text() for file in files] == ["1", "2"]
+
+
 def test_staging_again_starts_empty(tmp_path):
     store = LocalStore(tmp_path)
     (store.stage("job_1", 2) / "left").write_text("over")

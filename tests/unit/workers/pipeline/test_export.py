@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from app.domain.jobs import Artifact
 from app.errors import VerificationError
 from app.recipes.allocation import ECoFLaP, Pooled, Uniform
 from app.recipes.pruning_report import MatrixReport, PruningReport, Tally, Target
@@ -14,6 +15,7 @@ from app.recipes.recipe import Recipe
 from workers.pipeline import export
 from workers.pipeline.export import (
     MANIFEST,
+    OutputFile,
     close_run,
     verify_sparsity,
     verify_target,
@@ -132,6 +134,18 @@ def test_the_manifest_tells_every_file_with_its_digest(tmp_path):
     assert files["config.json"].media_type == "application/json"
     assert files["sparse/masks.safetensors"].media_type == "application/octet-stream"
     assert files[MANIFEST].size == (tmp_path / MANIFEST).stat().st_size
+
+
+def test_a_file_is_published_as_an_artifact_of_its_attempt():
+    file = OutputFile("sparse/masks.safetensors", 5, "0a", "text/plain")
+    assert file.published("job_1", 2) == Artifact(
+        job_id="job_1",
+        attempt=2,
+        path="sparse/masks.safetensors",
+        size=5,
+        sha256="0a",
+        media_type="text/plain",
+    )
 
 
 def test_a_manifest_depends_on_the_files_alone(tmp_path):

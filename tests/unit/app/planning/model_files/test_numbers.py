@@ -8,6 +8,7 @@ from app.planning.model_files.files import (
     architecture,
     check_number,
     check_readable,
+    image_of,
     number,
     section,
 )
@@ -36,6 +37,24 @@ def test_a_part_of_a_configuration_or_the_whole():
     assert section({"a": 1}, "text_config") == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    ("config", "tokens", "values"),
+    [
+        ({}, 0, 0),
+        ({"vision_config": {}}, 1024, 3 * 448**2),
+        ({"vision_config": {"image_size": 224}}, 1024, 3 * 448**2),
+        ({"vision_config": {"patch_size": 14}}, 1024, 3 * 448**2),
+        ({"vision_config": {"image_size": 230, "patch_size": 16}}, 14**2, 3 * 230**2),
+        ({"image_size": 32, "patch_size": 16}, 4, 3 * 32**2),
+        ({"patch_size": 16}, 1024, 3 * 448**2),
+        ({"image_size": 32}, 0, 0),
+    ],
+)
+def test_an_image_is_as_large_as_the_model_s_own(config, tokens, values):
+    """Of any size where the configuration tells none."""
+    assert image_of(config) == (tokens, values)
+
+
 @pytest.mark.parametrize("given", [None, [], {}, [3], [None], "LlamaForCausalLM"])
 def test_a_class_that_is_none(given):
     assert architecture({"architectures": given}) == ""
@@ -60,6 +79,7 @@ def test_as_many_matrices_as_any_model_has():
         ("processor_config.json", b"[1]", "no JSON object"),
         ("preprocessor_config.json", b'"a"}', "no JSON object"),
         ("tokenizer_config.json", b'{"a": ' + b" " * 999 + b"1", "cut off"),
+        ("spiece.model", b"", "it is empty"),
         ("tokenizer.model", b"version https://git-lfs.github.com/spec/v1\noid x\n", "git lfs pull"),
     ],
 )
