@@ -24,11 +24,13 @@ from app.planning.model_files.headers import StoredTensor
 from app.planning.model_files.outlines import Outline
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
+from app.recipes.routing_report import ROUTER_FILE
 from app.recipes.structure import (
     ConfigurationError,
     Depth,
     Experts,
     Step,
+    StructureError,
     StructureReport,
     TowerStructure,
     UnevenError,
@@ -72,6 +74,12 @@ def plan_structure(outline: Outline, recipe: Recipe) -> PlannedStructure:
     Raises:
         StructureError: one of its kinds; the message says which part cannot be made smaller.
     """
+    if ROUTER_FILE in outline.unread:
+        raise StructureError(
+            f"beside the model lies {ROUTER_FILE}, a router that was trained for it as it is and "
+            "would be of no use to a smaller one; make the model smaller without it, and train a "
+            "router for the result"
+        )
     tensors: Tensors = outline.tensors
     notes: list[str] = []
     widths: dict[str, tuple[int, int]] = {}

@@ -6,6 +6,10 @@ from app.strict import Strict
 
 ROUTING_REPORT_FILE = "routing_report.json"
 """Where a PAR job's files have its report."""
+ROUTER_FILE = "router.safetensors"
+"""Where they have the router's weights."""
+ROUTER_CONFIG_FILE = "par_config.json"
+"""Where they say what model the router is for."""
 
 
 class RoundReport(Strict):

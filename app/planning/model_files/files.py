@@ -26,6 +26,7 @@ from app.errors import (
     UnsafeWeightsError,
 )
 from app.planning.model_files.headers import POINTER, StoredTensor, is_pointer
+from app.recipes.routing_report import ROUTER_CONFIG_FILE, ROUTING_REPORT_FILE
 
 Stored = TypeVar("Stored", bound=StoredTensor)
 
@@ -42,7 +43,11 @@ _MAX_SHARDS = 2000
 # training state, code or hidden files.
 _SUFFIXES = (".json", ".txt", ".model", ".spm", ".codes", ".bpe", ".vocab", ".jinja", ".tiktoken")
 _NAMES = {"LICENSE", "NOTICE", "LICENSE.md"}
-_LEFT_OUT = {"trainer_state.json", "training_args.json", "adapter_config.json"}
+# Of a training; of a router, which is of use to the model alone that it was trained for.
+_LEFT_OUT = {
+    *("trainer_state.json", "training_args.json", "adapter_config.json"),
+    *(ROUTER_CONFIG_FILE, ROUTING_REPORT_FILE),
+}
 # Folders beside the weights: chat templates; pooling and dense layers of sentence-transformers.
 _FOLDERS = ("additional_chat_templates/*.jinja", "[0-9]_*/*.json", f"[0-9]_*/*{SUFFIX}")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from app.recipes.routing_report import ROUTER_CONFIG_FILE, ROUTER_FILE
 from workers.pruning.routing import runtime
 from workers.pruning.routing.runtime import Anatomy, Profile, Router
 
@@ -176,7 +177,7 @@ def write_artifact(
         summary: free entries of `par_config.json`, such as `training` and `metrics`.
     """
     weights = {name: value.contiguous().cpu() for name, value in router.state_dict().items()}
-    save_file(weights, directory / "router.safetensors", metadata={"format": "pt"})
+    save_file(weights, directory / ROUTER_FILE, metadata={"format": "pt"})
     (directory / RUNTIME_FILE).write_text(runtime_source(), encoding="utf-8")
     config = {
         "format": runtime.FORMAT,
@@ -193,10 +194,10 @@ def write_artifact(
         "layer_candidates": list(layer_candidates),
         "coverage_floor": coverage_floor,
         **(summary or {}),
-        "files": {name: _facts(directory / name) for name in ("router.safetensors", RUNTIME_FILE)},
+        "files": {name: _facts(directory / name) for name in (ROUTER_FILE, RUNTIME_FILE)},
     }
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    (directory / "par_config.json").write_text(text, encoding="utf-8")
+    (directory / ROUTER_CONFIG_FILE).write_text(text, encoding="utf-8")
 
 
 def runtime_source() -> str:

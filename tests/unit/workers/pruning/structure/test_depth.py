@@ -13,7 +13,14 @@ from app.planning.model_files.outlines import Outlines
 from app.planning.structure import plan_structure
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
-from app.recipes.structure import ConfigurationError, Depth, NothingLeftError, WiringError
+from app.recipes.routing_report import ROUTER_CONFIG_FILE, ROUTER_FILE
+from app.recipes.structure import (
+    ConfigurationError,
+    Depth,
+    NothingLeftError,
+    StructureError,
+    WiringError,
+)
 from tests.families import BY_NAME, records
 from tests.models_without_adapter import UNSEEN
 from tests.tiny_models import DECODER, text_model
@@ -191,3 +198,15 @@ def test_what_cannot_be_is_refused_by_name(family_directory, tmp_path, name, set
         shortened(source, tmp_path / "out", ROWS[name].kind, settings)
     before, after = open_checkpoint(source), open_checkpoint(tmp_path / "out")
     assert before.tensors == after.tensors
+
+
+def test_a_router_of_the_larger_model_is_no_part_of_a_smaller_one(family_directory, tmp_path):
+    source = tmp_path / "routed"
+    copy_checkpoint(family_directory("llava"), source)
+    (source / ROUTER_FILE).write_bytes((source / "model.safetensors").read_bytes())
+    (source / ROUTER_CONFIG_FILE).write_text("{}")
+    outline = Outlines([tmp_path], "http://127.0.0.1:1").of(LocalModel("routed"), "project")
+    with pytest.raises(StructureError, match="train a router for the result"):
+        plan_structure(outline, Recipe(sparsity=0, structure=(HALF,)))
+    copy_checkpoint(source, tmp_path / "pruned")
+    assert not {ROUTER_FILE, ROUTER_CONFIG_FILE} & {f.name for f in (tmp_path / "pruned").iterdir()}
