@@ -18,6 +18,7 @@ from app.errors import NonFiniteError
 MakeScores: TypeAlias = Callable[[], torch.Tensor]
 """Makes one matrix of non-negative float32 scores anew; called twice."""
 
+_HOST = "cpu"
 CHUNK = 1 << 18
 _CHUNK_ON_DEVICE = 1 << 25  # each costs a wait for the device
 _SHIFT = 16  # leading bits: sign, exponent and 7 of the mantissa
@@ -89,7 +90,7 @@ def _search(
 
 
 def _chunks(scores: torch.Tensor) -> Iterator[torch.Tensor]:
-    size = CHUNK if scores.device.type == "cpu" else _CHUNK_ON_DEVICE
+    size = CHUNK if scores.device.type == _HOST else _CHUNK_ON_DEVICE
     yield from torch.split(scores.reshape(-1), size)
 
 
@@ -110,7 +111,7 @@ def _around(scores: torch.Tensor, bucket: int, room: NDArray[np.float32]) -> tup
     low, high = bits.view(np.float32)
     below = inside = 0
     for chunk in _chunks(scores):
-        if chunk.device.type != "cpu":  # the host sees what lies inside alone
+        if chunk.device.type != _HOST:  # the host sees what lies inside alone
             under = chunk < float(low)
             below += int(under.sum())
             chunk = chunk[(chunk < float(high)) & ~under]  # noqa: PLW2901 (the rest is counted)

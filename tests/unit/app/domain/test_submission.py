@@ -1,7 +1,9 @@
-import pytest
-from pydantic import ValidationError
+import json
 
-from app.domain.submission import JobRequest, JobSpec, resolve
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from app.domain.submission import AnySparsity, JobRequest, JobSpec, resolve
 from app.errors import MethodParameterError, RecipeError, UnknownMethodError
 from app.recipes.allocation import Pooled
 from app.recipes.data import CalibrationSpec
@@ -465,3 +467,57 @@ def test_the_parts_of_a_recipe_say_nothing_of_tokens():
     assert resolve(JobRequest(**asked)).calibration == CalibrationSpec()
     asked["calibration"] = {"tokens": "atv"}
     assert resolve(JobRequest(**asked)).calibration.tokens == "atv"
+
+
+def test_the_range_of_a_sparsity_is_in_the_schema():
+    schema = json.dumps(JobRequest.model_json_schema()["properties"]["sparsity"])
+    assert schema.count('{"exclusiveMaximum": 1, "minimum": 0, "type": "number"}') == 2
+
+
+@pytest.mark.parametrize("sparsity", [0.5, {Modality.VISION: 0.3}])
+def test_a_resolved_sparsity_is_one_number_or_one_of_each_modality(sparsity):
+    kind = TypeAdapter(AnySparsity)
+    assert kind.validate_python(sparsity) == sparsity
+    with pytest.raises(ValidationError):
+        kind.validate_python("auto")
+
+
+def test_the_pattern_of_a_recipe_implies_its_sparsity_too():
+    asked = {"model": "m", "recipe": {"pattern": {"kind": "n:m", "n": 1, "m": 4}}}
+    assert JobRequest(**asked).implied_sparsity() == 0.75
+    assert resolve(JobRequest(**asked)).recipe.sparsity == 0.75
+    with pytest.raises(ValidationError) as error:
+        JobRequest(**asked, sparsity=0.5)
+    assert codes(error) == ["sparsity_contradicts_pattern"]
+    assert JobRequest(model="m", recipe={}, sparsity=0.5).implied_sparsity() is None
+
+
+@pytest.mark.parametrize("method", ["depth", "width"])
+def test_structure_may_be_chosen_by_texts(method):
+    spec = resolve(JobRequest(model="m", method=method, calibration={"set": "sentences"}))
+    assert spec.calibration.set == "sentences"
+
+
+def test_a_recipe_reads_data_where_its_parts_do():
+    for parts, reads in (({}, False), ({"importance": {"kind": "wanda"}}, True)):
+        spec = resolve(JobRequest(model="m", recipe=parts, sparsity=0.5))
+        assert (spec.calibration is not None) is reads
+        assert spec.method == "recipe"
+
+
+def test_structure_in_a_recipe_may_be_all_that_is_pruned():
+    parts = {"structure": [WIDTH], "pattern": {"kind": "n:m", "n": 2, "m": 4}}
+    for sparsity in (None, 0.5):
+        assert resolve(JobRequest(model="m", recipe=parts, sparsity=sparsity)).recipe.zeroes
+    parts = {"structure": [WIDTH]}
+    for sparsity in (None, 0):
+        assert not resolve(JobRequest(model="m", recipe=parts, sparsity=sparsity)).recipe.zeroes
+
+
+@pytest.mark.parametrize(
+    "pattern", [{"pattern": "1:4"}, {"recipe": {"pattern": {"kind": "n:m", "n": 1, "m": 4}}}]
+)
+def test_a_contradiction_is_told_with_the_pattern_and_what_it_means(pattern):
+    method = {} if "recipe" in pattern else {"method": "magnitude"}
+    with pytest.raises(ValidationError, match=r"1:4 means sparsity 0\.75; leave sparsity out"):
+        JobRequest(model="m", sparsity=0.6, **method, **pattern)

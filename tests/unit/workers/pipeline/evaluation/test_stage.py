@@ -53,6 +53,20 @@ def test_a_gate_on_what_does_not_fit_is_refused_before_anything_runs(subject, da
         Evaluation(made, dataset(made), gate)
 
 
+def test_a_metric_that_does_not_fit_is_told_with_those_that_do(subject, monkeypatch):
+    made = subject("llama", metrics=["accuracy", "perplexity"])
+    words = r"^accuracy cannot be measured for \w+ on .* shapes; what can be: .*kl, .*perplexity"
+    with pytest.raises(MetricNotApplicableError, match=words):
+        stage.choose(made)
+    assert [metric.names for metric in stage.choose(subject("llama", metrics=["perplexity"]))] == [
+        (MetricName.PERPLEXITY,)
+    ]
+    monkeypatch.setattr(stage, "METRICS", ())
+    for metrics in ([], ["perplexity"]):
+        with pytest.raises(MetricNotApplicableError, match="what can be: nothing"):
+            stage.choose(subject("llama", metrics=metrics))
+
+
 def test_a_model_that_answers_nan_is_an_error(subject, dataset):
     def spoil(model):
         with torch.no_grad():

@@ -80,8 +80,16 @@ def test_a_pool_prunes_what_one_sorted_list_would(pool, data):
     assert pool_counts([lambda t=t: t for t in tensors], count) == expected.tolist()
 
 
-def test_kth_value_over_chunks_and_matrices(monkeypatch):
+@pytest.fixture(params=["on the host", "on a device"])
+def somewhere(request, monkeypatch):
+    """Scores on the host, or treated as if they were elsewhere; in small chunks."""
+    monkeypatch.setattr(kth, "_HOST", "cpu" if request.param == "on the host" else "elsewhere")
     monkeypatch.setattr(kth, "CHUNK", 7)
+    monkeypatch.setattr(kth, "_CHUNK_ON_DEVICE", 7)
+
+
+@pytest.mark.usefixtures("somewhere")
+def test_kth_value_over_chunks_and_matrices():
     pool = [torch.rand(13, 5), torch.rand(4, 9), torch.rand(1, 1)]
     ordered = torch.cat([m.flatten() for m in pool]).sort().values
     for k in (1, 2, 50, len(ordered)):
@@ -224,6 +232,7 @@ def test_a_pool_of_nothing_to_prune_is_not_looked_at():
     assert pool_counts([lambda: 1 / 0, lambda: 1 / 0], 0) == [0, 0]
 
 
+@pytest.mark.usefixtures("somewhere")
 def test_leading_bits_decide_before_the_rest():
     """Values on both sides of a bucket's ends, a unit in the last place apart."""
     edge = np.array([0x3F7FFFFF, 0x3F800000, 0x3F800001, 0x3F80FFFF, 0x3F810000], np.int32)
