@@ -8,8 +8,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
+from app.planning.depth import Blocks, Tensors, dead_blocks, shallower
 from app.planning.experts import (
     chosen_experts,
     counted_experts,
@@ -27,7 +28,6 @@ from app.recipes.recipe import Recipe
 from app.recipes.routing_report import ROUTER_FILE
 from app.recipes.structure import (
     ConfigurationError,
-    Depth,
     Experts,
     Step,
     StructureError,
@@ -36,11 +36,9 @@ from app.recipes.structure import (
     UnevenError,
     Width,
     WiringError,
-    blocks_removed,
     channels_kept,
 )
 
-Tensors: TypeAlias = Mapping[str, StoredTensor]
 _BLOCK = re.compile(r"^(?P<tower>.*?)\.(?P<number>\d+)\.(?P<path>.*)$")
 _HEAD = re.compile(r"^(?P<tower>.*vision_model\.head)\.(?P<path>.*)$")
 _ATTENTION = re.compile(r"att(ention|n)", re.IGNORECASE)
@@ -96,12 +94,9 @@ def plan_structure(outline: Outline, recipe: Recipe) -> PlannedStructure:
         else:
             notes += dead_blocks(outline.config, towers)
             for name, blocks in towers.items():
-                tensors = _shallower(tensors, name, blocks, step)
+                tensors = shallower(tensors, name, blocks, step)
     report = _report(outline, tensors, widths, counts)
     return PlannedStructure(replace(outline, tensors=tensors), report, tuple(notes))
-
-
-Blocks: TypeAlias = dict[int, dict[str, str]]  # number -> path in the block -> key
 
 
 def _stacks(tensors: Tensors) -> dict[str, Blocks]:
@@ -309,39 +304,6 @@ def _resized(tensor: StoredTensor, side: int, width: int, kept: int) -> StoredTe
 def _shaped(tensor: StoredTensor, shape: tuple[int, ...]) -> StoredTensor:
     """A tensor of another shape; where it lies in its file means nothing."""
     return StoredTensor(shape, tensor.dtype, tensor.file)
-
-
-_FEATURES = ("vision_feature_layer", "vision_feature_layers", "feature_layer")
-
-
-def dead_blocks(config: Mapping[str, Any], towers: Mapping[str, Blocks]) -> list[str]:
-    """Blocks of vision towers whose output nothing reads, as config.json tells."""
-    found: list[str] = []
-    for name, blocks in towers.items():
-        dead = _unread(config, len(blocks)) if modality_of(f"{name}.0.") is Modality.VISION else 0
-        numbers = sorted(blocks)[len(blocks) - dead :]
-        found += [f"{name}.{number}: nothing reads its output; it goes first" for number in numbers]
-    return found
-
-
-def _unread(config: Mapping[str, Any], count: int) -> int:
-    """How many of the last blocks are read by nothing: features come from hidden states before."""
-    layers = next((config[name] for name in _FEATURES if name in config), None)
-    states = layers if isinstance(layers, list) else [layers]
-    read = [each if each >= 0 else count + 1 + each for each in states if isinstance(each, int)]
-    last = max(read, default=count)
-    return max(0, count - last)
-
-
-def _shallower(tensors: Tensors, name: str, blocks: Blocks, step: Depth) -> dict[str, StoredTensor]:
-    """The tensors without as many blocks as the step takes; which ones, the worker decides."""
-    numbers = sorted(blocks)
-    able = len(numbers) if step.ends else max(0, len(numbers) - 2)
-    share = step.share_of(modality_of(f"{name}.0."))
-    gone = blocks_removed(len(numbers), share, able, name)
-    last = numbers[len(numbers) - gone - 1 : -1] if not step.ends else numbers[-gone:]
-    left_out = {key for number in last for key in blocks[number].values()}
-    return {key: tensor for key, tensor in tensors.items() if key not in left_out}
 
 
 def _report(
