@@ -521,3 +521,49 @@ def test_a_contradiction_is_told_with_the_pattern_and_what_it_means(pattern):
     method = {} if "recipe" in pattern else {"method": "magnitude"}
     with pytest.raises(ValidationError, match=r"1:4 means sparsity 0\.75; leave sparsity out"):
         JobRequest(model="m", sparsity=0.6, **method, **pattern)
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "code"), [(None, "sparsity_missing"), (0, "sparsity_zero"), (0.5, None)]
+)
+def test_a_recipe_without_structure_prunes_something(sparsity, code):
+    if code is None:
+        assert JobRequest(model="m", recipe={}, sparsity=sparsity).sparsity == sparsity
+        return
+    with pytest.raises(ValidationError) as error:
+        JobRequest(model="m", recipe={}, sparsity=sparsity)
+    assert codes(error) == [code]
+
+
+def test_what_loses_structure_may_be_quantised_and_what_loses_routes_may_not():
+    given = {"quantization": "int8"}
+    spec = resolve(JobRequest(model="m", method="width", **given))
+    assert spec.recipe.quantization == "int8"
+    with pytest.raises(ValidationError, match="leave out quantization"):
+        routed(**given)
+
+
+@pytest.mark.parametrize(
+    ("name", "example"),
+    [
+        (name, example)
+        for name, field in JobRequest.model_fields.items()
+        for example in field.examples or []
+    ],
+)
+def test_the_examples_of_a_field_are_accepted(name, example):
+    assert name in request(**{name: example}).model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "made"),
+    [
+        ("pattern", {"kind": "n:m", "n": 2, "m": 4}, NM(n=2, m=4)),
+        ("reconstruction", {"kind": "least-squares"}, LeastSquares()),
+        ("structure", [WIDTH], (Width(mlp_removed=0.5),)),
+        ("recovery", {"steps": 5}, Recovery(steps=5)),
+    ],
+)
+def test_a_part_of_a_recipe_is_kept_as_it_was_given(name, given, made):
+    spec = resolve(JobRequest(model="m", sparsity=0.5, recipe={name: given}))
+    assert getattr(spec.recipe, name) == made
