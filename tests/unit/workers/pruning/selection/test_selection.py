@@ -96,6 +96,11 @@ def test_kth_value_over_chunks_and_matrices():
         assert kth_smallest([lambda m=m: m for m in pool], k) == float(ordered[k - 1])
 
 
+def test_a_device_has_chunks_of_a_size_of_its_own(monkeypatch):
+    monkeypatch.setattr(kth, "_HOST", "elsewhere")
+    assert kth_smallest([lambda: torch.arange(9.0)[None]], 4) == 3
+
+
 def test_kth_refuses_what_is_not_finite():
     with pytest.raises(NonFiniteError):
         kth_smallest([lambda: torch.tensor([[1.0, float("inf"), float("nan")]])], 2)
