@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,15 +44,17 @@ class Disk:
             filler.unlink(missing_ok=True)
 
     @contextmanager
-    def read_only(self) -> Iterator[bool]:
-        """Nothing can be written in here; False where somebody never closed a file."""
-        deadline = time.monotonic() + 10
-        while not (done := _mount("-o", "remount,ro", self.path)) and time.monotonic() < deadline:
-            time.sleep(0.01)  # a file that is open for writing is in the way
+    def read_only(self) -> Iterator[None]:
+        """Nothing that is opened from now on can be written in here.
+
+        A second mount covers the first, which files that are open for writing keep from changing.
+        """
+        assert _mount("--bind", self.path, self.path)
         try:
-            yield done
+            assert _mount("-o", "remount,bind,ro", self.path)
+            yield
         finally:
-            _mount("-o", "remount,rw", self.path)
+            subprocess.run(["umount", "--lazy", self.path], check=True)
 
 
 def _mount(*arguments: str | Path) -> bool:

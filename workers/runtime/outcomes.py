@@ -1,5 +1,7 @@
 """What an exception means for the job it ended, and for the process it ended in."""
 
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -68,12 +70,23 @@ def _of_foreign(error: Exception, *, damaged: bool) -> AttemptOutcome:
         words = "the database was away for too long"
         told = JobError(FailureKind.SYSTEM, "database_unavailable", words)
         return AttemptOutcome(End.RETRIED, told, damaged)
-    if isinstance(error, OSError):
-        # Without the paths of this machine, which the log has.
-        told = JobError(FailureKind.SYSTEM, "storage_failed", error.strerror or str(error))
+    if (refusal := _refusal(error)) is not None:
+        told = JobError(FailureKind.SYSTEM, "storage_failed", refusal)
         return AttemptOutcome(End.RETRIED, told, damaged, expected=False)
     told = JobError(FailureKind.SYSTEM, "internal", _INTERNAL)
     return AttemptOutcome(End.FAILED, told, damaged=True, expected=False)
+
+
+# What torch says of a file that it cannot map, and Rust's libraries (safetensors) of any file.
+_REFUSED = re.compile(r"^unable to .*\((?P<torch>\d+)\)$|\(os error (?P<rust>\d+)\)", re.DOTALL)
+
+
+def _refusal(error: Exception) -> str | None:
+    """What the system said of a file, without the paths of this machine, which the log has."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    found = _REFUSED.search(str(error))
+    return os.strerror(int(found["torch"] or found["rust"])) if found else None
 
 
 def _told(kind: FailureKind, error: UserError | SystemFaultError) -> JobError:

@@ -5,6 +5,7 @@ import errno
 import psycopg
 import pytest
 import torch
+from safetensors.torch import save_file
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -150,6 +151,27 @@ def test_what_is_told_of_the_system_has_no_paths(error, message):
     outcome = outcome_of(error)
     assert outcome.error.message == message
     assert (outcome.error.kind, outcome.error.code) == (FailureKind.SYSTEM, "storage_failed")
+
+
+def unmappable(place):
+    torch.UntypedStorage.from_file(str(place / "weights"), shared=False, nbytes=8)
+
+
+def unwritable(place):
+    save_file({"weight": torch.ones(2)}, place / "weights")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [(unmappable, "No such file or directory"), (unwritable, "No such file or directory")],
+)
+def test_what_libraries_say_of_files_in_their_own_words_is_the_systems(write, message, tmp_path):
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - each library has a type of its own
+        write(tmp_path / "gone")
+    assert not isinstance(raised.value, OSError)
+    outcome = outcome_of(raised.value)
+    assert (outcome.end, outcome.error.code) == (End.RETRIED, "storage_failed")
+    assert outcome.error.message == message
     assert not outcome.expected
 
 
