@@ -2,6 +2,7 @@
 
 import secrets
 import socket
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.local.process import LocalError, Process, Program
+
+_PORTS = range(10_000, 32_768)  # Linux gives connections those above
+_TRIES = 100
 
 
 class Valkey(Process):
@@ -51,11 +55,20 @@ class Valkey(Process):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that nobody listens on now.
+
+    It lies below those that systems give to outgoing connections, one of which could take it before
+    a server that starts slowly does.
+
+    Raises:
+        LocalError: none was found.
+    """
+    for _ in range(_TRIES):
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise LocalError(f"no port of 127.0.0.1 is free, of {_TRIES} that were tried")
 
 
 def _binary() -> Path:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from redis.retry import Retry
 
 from app.local.postgres import Postgres
 from app.local.process import LocalError, Process, Program, end_leftovers, running
-from app.local.valkey import Valkey
+from app.local.valkey import Valkey, free_port
 
 
 @pytest.fixture
@@ -170,3 +171,13 @@ def test_a_child_that_ignores_the_request_is_killed_with_its_own_children(data_d
 
 def test_a_child_has_a_session_of_its_own(valkey_server):
     assert os.getsid(valkey_server.pid) == valkey_server.pid != os.getsid(0)
+
+
+def test_a_free_port_is_none_that_a_connection_is_given(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        given = taken.getsockname()[1]
+        assert free_port() < 32_768  # as Linux has it unless told otherwise
+        monkeypatch.setattr("app.local.valkey._PORTS", [given])
+        with pytest.raises(LocalError, match="no port"):
+            free_port()

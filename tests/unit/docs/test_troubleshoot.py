@@ -1,0 +1,24 @@
+"""The page on troubleshooting names codes that there are."""
+
+import re
+
+from app.api.document.openapi import error_classes
+from app.api.reports.job_page import _BY_CODE
+from docs._ext import reference
+
+ROW = re.compile(r"^\| (`[a-z_.]+`(?:, `[a-z_.]+`)*) \|", re.MULTILINE)
+CODE = re.compile(r"`([a-z_]+?)(_?\.\.\.)?`")
+
+
+def test_every_code_of_the_page_exists():
+    page = (reference.ROOT / "docs/how-to/troubleshoot.md").read_text()
+    known = {each.code for each in error_classes()} | _BY_CODE.keys()
+    named = CODE.findall(" ".join(ROW.findall(page)))
+    assert len(named) > 25
+    for code, more in named:
+        assert code in known or (more and any(each.startswith(code) for each in known)), code
+
+
+def test_every_advice_of_a_job_page_has_its_row():
+    page = (reference.ROOT / "docs/how-to/troubleshoot.md").read_text()
+    assert [code for code in _BY_CODE if f"`{code}`" not in page] == []
