@@ -78,7 +78,9 @@ def _of_foreign(error: Exception, *, damaged: bool) -> AttemptOutcome:
 
 
 # What torch says of a file that it cannot map, and Rust's libraries (safetensors) of any file.
-_REFUSED = re.compile(r"^unable to .*\((?P<torch>\d+)\)$|\(os error (?P<rust>\d+)\)", re.DOTALL)
+_REFUSED = re.compile(
+    r"^unable to .*\((?P<torch>\d{1,4})\)$|\(os error (?P<rust>\d{1,4})\)", re.DOTALL
+)
 
 
 def _refusal(error: Exception) -> str | None:

@@ -153,6 +153,10 @@ def test_what_is_told_of_the_system_has_no_paths(error, message):
     assert (outcome.error.kind, outcome.error.code) == (FailureKind.SYSTEM, "storage_failed")
 
 
+def test_a_number_that_no_system_has_is_no_refusal_of_it():
+    assert outcome_of(RuntimeError(f"(os error {10**20})")).error.code == "internal"
+
+
 def unmappable(place):
     torch.UntypedStorage.from_file(str(place / "weights"), shared=False, nbytes=8)
 
