@@ -77,6 +77,7 @@ class Phase(StrEnum):
     EVALUATING = "evaluating"
     EXPORTING = "exporting"
     VERIFYING = "verifying"
+    MEASURING = "measuring"
     PUBLISHING = "publishing"
 
 
