@@ -30,6 +30,10 @@ Ignore = Annotated[
 AllowUnmatched = Annotated[
     bool, typer.Option("--allow-unmatched", help="Accept patterns of --ignore that match nothing.")
 ]
+Measure = Annotated[
+    bool,
+    typer.Option("--measure", help="Measure memory and time of the result beside the dense model."),
+]
 Seed = Annotated[int | None, typer.Option(show_default=False)]
 Calibration = Annotated[
     str | None,
@@ -61,6 +65,7 @@ def job_request(
     calibration: str | None,
     samples: int | None,
     allow_unmatched: bool,
+    measure: bool,
     fields: list[str] | None,
     **named: Any,
 ) -> Json:
@@ -71,6 +76,7 @@ def job_request(
         parameters=assignments(param),
         calibration=given(set=calibration, samples=samples) or None,
         allow_unmatched=allow_unmatched or None,
+        measure=measure or None,
     )
     return with_fields(request, fields)
 

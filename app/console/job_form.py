@@ -28,6 +28,7 @@ PLACES = {
     "evaluation_samples": ("evaluation", "samples"),
     "gate_metric": ("quality_gate", "metric"),
     "gate_max_drop": ("quality_gate", "max_drop"),
+    "measure": ("measure",),
     "publish_as": ("publish_as",),
     "worker_class": ("worker_class",),
     "priority": ("priority",),

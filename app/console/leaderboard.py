@@ -9,6 +9,7 @@ from app.console.outcome import target_of
 from app.domain.jobs import Job
 from app.domain.sweeps import MemberResult
 from app.recipes.evaluation import Measured, MetricName
+from app.recipes.performance import PerformanceReport
 
 MOST_SERIES = 7  # of a plot that can still be read
 
@@ -41,6 +42,7 @@ class Member:
     measured: Measured | None
     drop: float | None
     pareto: bool
+    performance: PerformanceReport | None
 
 
 def rows_of(members: Sequence[MemberResult], metric: MetricName | None) -> list[Member]:
@@ -55,6 +57,7 @@ def rows_of(members: Sequence[MemberResult], metric: MetricName | None) -> list[
             _measured(each, metric),
             each.drop,
             each.job.id in best,
+            each.performance,
         )
         for each in members
     ]

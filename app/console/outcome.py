@@ -9,6 +9,7 @@ from app.domain.job_result import JobResult
 from app.domain.jobs import Job, JobUnreadableError
 from app.recipes.evaluation import Measured, MetricName
 from app.recipes.methods import METHODS
+from app.recipes.performance import NotMeasured, PerformanceReport
 from app.recipes.quantization import QuantizationReport
 from app.recipes.routing_report import RoutingFigures
 from app.recipes.runtime_support import RuntimeSupport
@@ -112,6 +113,8 @@ class Special:
     structure: StructureReport | None = None
     quantization: QuantizationReport | None = None
     runtimes: Sequence[RuntimeSupport] = ()
+    performance: PerformanceReport | None = None
+    unmeasured: NotMeasured | None = None
 
     @classmethod
     def of(cls, result: JobResult | None) -> "Special":
@@ -124,6 +127,8 @@ class Special:
             result.structure if isinstance(result.structure, StructureReport) else None,
             result.quantization if isinstance(result.quantization, QuantizationReport) else None,
             result.runtime_support or (),
+            result.performance if isinstance(result.performance, PerformanceReport) else None,
+            result.performance if isinstance(result.performance, NotMeasured) else None,
         )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.recipes.evaluation import EvaluationReport
+from app.recipes.performance import NotMeasured, PerformanceReport
+from app.recipes.pruning_report import PruningReport
 from app.recipes.quantization import QuantizationReport
 from app.recipes.routing_report import RoutingFigures
 from app.recipes.runtime_support import RuntimeSupport
@@ -55,6 +57,8 @@ class JobResult(BaseModel):
         structure: of a job that made the model smaller: its parts before and after.
         quantization: of a job that stored weights in 8 bits: which, and what it took.
         runtime_support: for each way to run the model, whether it loads, is smaller and is faster.
+        performance: of a job that had its result measured: what it takes beside the dense model,
+            or why that is not known.
         sizes: of the files; None where a quality gate kept them from being made.
         seconds: from the start of the last attempt to its end.
     """
@@ -83,9 +87,40 @@ class JobResult(BaseModel):
         default=None, union_mode="left_to_right"
     )
     runtime_support: tuple[RuntimeSupport, ...] | None = None
+    performance: PerformanceReport | NotMeasured | EarlierFigures | None = Field(
+        default=None, union_mode="left_to_right"
+    )
     sizes: Sizes | None = None
     seconds: float | None = None
+
+    @classmethod
+    def of(cls, pruned: PruningReport) -> "JobResult":
+        """The figures of a report; sizes and time come later."""
+        coverage = pruned.coverage
+        found = cls(
+            sparsity=pruned.model.sparsity,
+            reached=coverage and coverage.share,
+            reached_blocks=coverage and coverage.block_share,
+            model_sparsity=pruned.model_sparsity,
+            weights=pruned.model.weights,
+            zeros=pruned.model.zeros,
+            target=pruned.target,
+            difference=pruned.difference,
+            modalities={name: tally.sparsity for name, tally in pruned.modalities.items()},
+            warnings=pruned.warnings,
+        )
+        told = {name: getattr(pruned, name) for name in _PARTS}
+        if pruned.quantization is not None:  # tensor by tensor it is in the report
+            told["quantization"] = pruned.quantization.model_copy(update={"rounded": {}})
+        given = {name: each for name, each in told.items() if each is not None}
+        return found.model_copy(update=given)
 
     def to_json(self) -> dict[str, Any]:
         """What is stored and shown: the figures that were reported, and no others."""
         return self.model_dump(mode="json", include=set(self.model_fields_set))
+
+
+_PARTS = (
+    *("evaluation", "structure", "search", "quantization", "runtime_support"),
+    "performance",
+)  # of a report that a result has as they are

@@ -141,6 +141,11 @@ class Judged(Strict):
     quality_gate: QualityGate | None = Field(
         default=None, description="end the job as failed where the model got too much worse"
     )
+    measure: bool = Field(
+        default=False,
+        description="run the result and the dense model in turns, from their files, and tell the "
+        "memory and the time that each takes",
+    )
 
     @model_validator(mode="after")
     def _gate_is_measured(self) -> Self:
@@ -185,6 +190,13 @@ class JobRequest(
 
     def _asks_nothing_of_weights(self, prunes: str) -> None:
         prompts = prunes == "routes"
+        if prompts and self.measure:
+            raise PydanticCustomError(
+                "measure_not_of_routers",
+                "{method} decides anew for every prompt which layers run, so what one prompt takes "
+                "says little of others; leave measure out",
+                {"method": self.method},
+            )
         meant = _OF_WEIGHTS if prompts else _OF_WEIGHTS - {"quantization"}
         given = {name for name in meant if getattr(self, name) != _default(name)}
         if given:
@@ -330,6 +342,7 @@ def _resolved(request: JobRequest) -> JobSpec:
         calibration=_calibration(request, recipe) if needs_data else None,
         evaluation=_generated(request) if routes else request.evaluation,
         quality_gate=request.quality_gate,
+        measure=request.measure,
         search=SparsitySearch() if request.sparsity == AUTO else None,
         device=request.device,
         dtype=request.dtype,

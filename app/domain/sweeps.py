@@ -37,6 +37,7 @@ from app.recipes.data import CalibrationSpec
 from app.recipes.device import Compute
 from app.recipes.evaluation import MetricName
 from app.recipes.methods import METHODS
+from app.recipes.performance import PerformanceReport
 from app.recipes.recipe import Recipe
 from app.strict import Strict
 
@@ -148,6 +149,12 @@ class MemberResult:
     def sparsity(self) -> float | None:
         """The share of zeros in its exported files."""
         return None if self.result is None else self.result.sparsity
+
+    @property
+    def performance(self) -> PerformanceReport | None:
+        """What it takes to run beside the dense model, where that was measured."""
+        found = self.result.performance if self.result else None
+        return found if isinstance(found, PerformanceReport) else None
 
 
 def ranked(members: Sequence[MemberResult], objective: Objective) -> list[MemberResult]:

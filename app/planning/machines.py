@@ -15,6 +15,7 @@ from app.domain.submission import JobSpec
 from app.errors import NotFoundError, UserError
 from app.planning.memory import ModelLayout
 from app.recipes.data import CalibrationSpec
+from app.recipes.performance import ANSWER, BUDGET, PROMPT, ROUNDS
 from app.recipes.recipe import Recipe
 from app.recipes.reconstruction import LeastSquares
 from app.recipes.structure import Width
@@ -33,6 +34,7 @@ _CHOOSING = 1.2e-8  # seconds to choose and write one weight
 _CHECKED = 4e8  # bytes read back, hashed and counted in a second
 _START = 1.0  # seconds of every job: configuration, tokenizer, report
 _RATE_FLOOR = 1e-9
+_CHILD = 6.0  # seconds until a process has imported what loads a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,12 @@ class JobTooLargeError(UserError):
     code = "job_too_large"
 
 
+class MeasuringTooLargeError(UserError):
+    """A worker could take the job, but none holds a whole model, which `measure` needs."""
+
+    code = "measuring_too_large"
+
+
 # Types whose image processors have no Pillow form in transformers.
 TORCHVISION = frozenset(
     (
@@ -315,7 +323,15 @@ def estimate_seconds(layout: ModelLayout, spec: JobSpec, machine: Machine) -> di
         found[Phase.EVALUATING] *= (tries + 1) / 2
     found[Phase.EXPORTING] = 2 * layout.stored / disk
     found[Phase.VERIFYING] = layout.stored / disk + layout.stored / _CHECKED
+    if spec.measure:
+        once, loading = _running(layout, rate), _CHILD + layout.stored / disk
+        found[Phase.MEASURING] = min(BUDGET, 2 * (loading + (ROUNDS + 1) * once))
     return {phase: round(seconds, 2) for phase, seconds in found.items()}
+
+
+def _running(layout: ModelLayout, rate: float) -> float:
+    """One prompt and its answer, every token of which reads all weights."""
+    return 2 * (_products(layout, PROMPT) + ANSWER * layout.numel) / rate
 
 
 def _products(layout: ModelLayout, length: int) -> float:

@@ -18,6 +18,7 @@ from app.planning.model_files.headers import StoredTensor
 from app.recipes.data import CalibrationSpec
 from app.recipes.modality import Modality
 from app.recipes.pattern import FEWEST_INPUTS
+from app.recipes.performance import PROMPT
 from app.recipes.recipe import Recipe
 
 _BLOCK = re.compile(r"^(?P<tower>.*?)\.\d+\.")
@@ -245,8 +246,19 @@ def estimate_memory(
     if spec.evaluation is not None:
         rows, length = spec.evaluation.batch_size, spec.evaluation.max_length
         stages["evaluating"] = 2 * _logits(layout, rows, length)
+    if spec.measure:
+        stages["measuring"] = _running(layout) + (CONTEXT if gpu else LIBRARIES)
     libraries = LIBRARIES + (IMAGES if layout.patches else 0)
     return MemoryEstimate(CONTEXT if gpu else libraries, weights, stages)
+
+
+def _running(layout: ModelLayout) -> int:
+    """A whole model as it is stored, with one prompt: its cache, a block at work, the logits."""
+    cached = sum(layout.tokens(b.modality, PROMPT) * 2 * b.hidden for b in layout.blocks)
+    at_work = max(
+        (layout.tokens(b.modality, PROMPT) * b.features for b in layout.blocks), default=0
+    )
+    return layout.stored + layout.width * (cached + at_work) + 2 * _logits(layout, 1, PROMPT)
 
 
 def _width(layout: ModelLayout, spec: JobSpec, *, gpu: bool) -> int:

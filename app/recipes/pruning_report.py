@@ -4,6 +4,7 @@ from app.recipes.allocation_scores import AllocationScores
 from app.recipes.coverage import Coverage
 from app.recipes.evaluation import EvaluationReport
 from app.recipes.modality import Modality
+from app.recipes.performance import NotMeasured, PerformanceReport
 from app.recipes.quantization import QuantizationReport
 from app.recipes.recipe import Recipe
 from app.recipes.runtime_support import RuntimeSupport
@@ -151,7 +152,8 @@ class PruningReport(Strict):
 
     `evaluation` is None where none was asked for, `structure` where all stays, `recovery` where
     the model was not trained as a whole, `search` where the sparsity was given, `quantization`
-    where weights keep the type they are stored in. `runtime_support` is of the whole result.
+    where weights keep the type they are stored in, `performance` where the result was not to be
+    measured. `runtime_support` is of the whole result.
     `model` counts the matrices pruned, `coverage` tells what of the whole model these are.
     """
 
@@ -170,6 +172,7 @@ class PruningReport(Strict):
     search: SearchReport | None = None
     quantization: QuantizationReport | None = None
     runtime_support: tuple[RuntimeSupport, ...] = ()
+    performance: PerformanceReport | NotMeasured | None = None
 
     @property
     def target(self) -> int:

@@ -102,6 +102,8 @@ _standing = sweeps.StandingOut(
     drop=1.1,
     bytes=52_114_200,
     seconds=211.4,
+    time_ratio=0.71,
+    weights_ratio=0.66,
     error_code=None,
 )
 _key = Key("key_019a44d2", "prj_default", "ci", Scope.SUBMIT, _AT, None, _AT, None)

@@ -75,6 +75,13 @@ class StandingOut(BaseModel):
     drop: float | None = Field(description="how much worse the metric got")
     bytes: int | None = Field(description="of the packed download")
     seconds: float | None
+    time_ratio: float | None = Field(
+        description="time of a token, or of a forward where none is written, over the dense "
+        "model's; null where the job did not ask to `measure`"
+    )
+    weights_ratio: float | None = Field(
+        description="bytes of the weights in use over the dense model's; null likewise"
+    )
     error_code: str | None
 
     @classmethod
@@ -86,6 +93,7 @@ class StandingOut(BaseModel):
             recipe = job.spec.recipe
         except JobUnreadableError:
             recipe = job.stored_spec.get("recipe")
+        measured = member.performance
         return cls.model_construct(
             job_id=job.id,
             status=job.status,
@@ -96,6 +104,8 @@ class StandingOut(BaseModel):
             drop=member.drop,
             bytes=result.sizes.packed if result and result.sizes else None,
             seconds=result.seconds if result else None,
+            time_ratio=measured.time.ratio.value if measured else None,
+            weights_ratio=measured.bytes.ratio if measured else None,
             error_code=job.error.code if job.error else None,
         )
 

@@ -83,8 +83,22 @@ def _outcome(result: Json) -> Iterator[tuple[str, str]]:
         verdict = "within" if each["qualifies"] else "outside"
         told = f"{each['drop']:.4g} worse, at worst {each['at_worst']:.4g}: {verdict} the gate"
         yield f"sparsity {each['sparsity']:g}", told
+    yield from _performance(result.get("performance") or {})
     for warning in result.get("warnings", []):
         yield "warning", warning
+
+
+def _performance(found: Json) -> Iterator[tuple[str, str]]:
+    """Memory and time beside the dense model."""
+    for name in ("bytes", "peak_bytes"):
+        if name in found:
+            dense, left = found[name]["dense"], found[name]["result"]
+            yield name, f"{dense:,} -> {left:,}"
+    for name, each in found.get("seconds", {}).items():
+        ratio = each["ratio"]
+        interval = f"[{ratio['low']:.3f}, {ratio['high']:.3f}]"
+        went = f"{each['dense']:.4g} s -> {each['result']:.4g} s"
+        yield name, f"{went}, ratio {ratio['value']:.3f} {interval} of {found['rounds']} rounds"
 
 
 def events(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:

@@ -11,6 +11,7 @@ from app.cli.commands.watch import watch_to_end
 from app.cli.console import Exit, err, fail, out
 
 MANIFEST = "manifest.json"
+_TIMED = {"README.md", "pruning_report.json", "report.html"}  # tell times, where they were measured
 NEEDED = {"request", "model_revision", "files", "versions"}
 
 
@@ -22,6 +23,7 @@ def reproduce(
 ) -> None:
     """Run a job again as its manifest tells, and compare the SHA-256 of every file.
 
+    Of a job that was measured, the report, the card and the page tell times, and are left out.
     Exits with 1 where a file differs; other versions of the libraries may be why.
     """
     first = _read(manifest)
@@ -51,8 +53,8 @@ def _read(path: Path) -> Json:
 
 
 def _request(manifest: Json) -> Json:
-    """The request, with a model of the hub at the very commit it had."""
-    request: Json = dict(manifest["request"])
+    """The request, with a model of the hub at the very commit it had; nothing is timed again."""
+    request: Json = {k: v for k, v in manifest["request"].items() if k != "measure"}
     if manifest["model_revision"] is not None:
         request["model"] = f"{request['model'].partition('@')[0]}@{manifest['model_revision']}"
     return request
@@ -62,14 +64,16 @@ def _compare(client: Client, job_id: str, first: Json) -> Json:
     with client.file(job_id, MANIFEST, 0) as response:
         second: Json = json.loads(response.read())
     before, after = first["files"], second["files"]
-    paths = sorted(before.keys() | after.keys())
+    timed = _TIMED if first["request"].get("measure") else set()
+    paths = sorted((before.keys() | after.keys()) - timed)
     different = [path for path in paths if before.get(path) != after.get(path)]
     was, is_now = first["versions"], second["versions"]
     versions = {name: [was.get(name), is_now[name]] for name in is_now}
     return {
         "job": job_id,
         "reproduced": not different,
-        "files": len(after),
+        "files": len(paths),
+        "left_out": sorted(timed),
         "different": different,
         "versions": {name: pair for name, pair in versions.items() if pair[0] != pair[1]},
     }

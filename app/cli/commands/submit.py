@@ -13,6 +13,7 @@ from app.cli.recipe import (
     Calibration,
     Fields,
     Ignore,
+    Measure,
     Model,
     Parameters,
     Pattern,
@@ -38,6 +39,7 @@ def submit(
     seed: Seed = None,
     calibration: Calibration = None,
     samples: Samples = None,
+    measure: Measure = False,
     fields: Fields = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
     url: Url = None,
@@ -60,6 +62,7 @@ def submit(
         seed=seed,
         calibration=calibration,
         samples=samples,
+        measure=measure,
         fields=fields,
     )
     with connected(url, key) as client:
@@ -87,6 +90,7 @@ def plan(
     seed: Seed = None,
     calibration: Calibration = None,
     samples: Samples = None,
+    measure: Measure = False,
     fields: Fields = None,
     url: Url = None,
     key: Key = None,
@@ -105,6 +109,7 @@ def plan(
         seed=seed,
         calibration=calibration,
         samples=samples,
+        measure=measure,
         fields=fields,
     )
     with connected(url, key) as client:

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from app.cli.client import TERMINAL, AsJson, Client, Json, Key, Url, connected
 from app.cli.console import Exit, err, fail, interruptible, out, show_table, table
-from app.cli.recipe import Calibration, Fields, Model, Samples, given, with_fields
+from app.cli.recipe import Calibration, Fields, Measure, Model, Samples, given, with_fields
 
 sweep = typer.Typer(
     help="Try methods at sparsities on one model, and compare.", no_args_is_help=True
@@ -40,6 +40,7 @@ def submit(
     ] = None,
     calibration: Calibration = None,
     samples: Samples = None,
+    measure: Measure = False,
     fields: Fields = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
     url: Url = None,
@@ -55,6 +56,7 @@ def submit(
         evaluation=given(set=evaluate) or None,
         objective=given(metric=metric, max_drop=max_drop) or None,
         calibration=given(set=calibration, samples=samples) or None,
+        measure=measure or None,
     )
     request = with_fields(request, fields)
     with connected(url, key) as client:
@@ -158,13 +160,16 @@ def _report(client: Client, sweep: Json, *, as_json: bool) -> None:
 
 
 def _board(leaderboard: Json) -> None:
-    rows = table(
-        "job", "status", "method", "sparsity", leaderboard["metric"] or "metric", "drop", "MB"
-    )
+    timed = any(each["time_ratio"] is not None for each in leaderboard["standings"])
+    beside = ("time", "weights") if timed else ()  # over those of the dense model
+    metric = leaderboard["metric"] or "metric"
+    rows = table("job", "status", "method", "sparsity", metric, "drop", "MB", *beside)
     for each in leaderboard["standings"]:
         figures = (each["sparsity"], each["value"], each["drop"])
         told = ["" if figure is None else f"{figure:.4g}" for figure in figures]
         size = f"{each['bytes'] / 1e6:.1f}" if each["bytes"] else ""
+        ratios = [each[f"{name}_ratio"] for name in beside]
+        shares = ["" if ratio is None else f"{ratio:.3f}" for ratio in ratios]
         state = each["error_code"] or each["status"]
-        rows.add_row(each["job_id"], state, each["method"], *told, size)
+        rows.add_row(each["job_id"], state, each["method"], *told, size, *shares)
     show_table(rows)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from app.db import jobs, workers
+from app.domain.jobs import Phase
 from app.domain.projects import Caller
 from app.domain.submission import JobRequest, JobSpec
 from app.planning.model_files.files import parse_model_source
@@ -17,6 +18,7 @@ from app.planning.structure import plan_structure
 from app.recipes.budgets import total_of
 from app.recipes.coverage import Coverage
 from app.recipes.modality import Modality
+from app.recipes.performance import BUDGET, ROUNDS
 from app.recipes.quantization import QuantizationReport
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
@@ -96,6 +98,11 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
         quantized = plan_quantization(outline, recipe)
     told, coverage = _warnings(spec, matrices), None
     told += structure.notes if structure else ()
+    if (placement.seconds or {}).get(Phase.MEASURING) == BUDGET:
+        told.append(
+            f"measuring ends after {BUDGET:.0f} s: on these workers that is too little for all "
+            f"{ROUNDS} rounds, and may be for any"
+        )
     if spec.search is not None:
         told.append(
             f"the sparsity is looked for; what is told here of zeros and bytes is of "

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -24,9 +24,12 @@ from app.errors import (
 )
 from app.ids import origin
 from app.planning.machines import (
+    JobTooLargeError,
     Machine,
+    MeasuringTooLargeError,
     Requirements,
     estimate_seconds,
+    gigabytes,
     libraries_of,
     place,
     uses_gpu,
@@ -307,6 +310,7 @@ def placed(
         NoWorkerError: no worker has the device.
         LibraryMissingError: none imports a library that the model needs.
         JobTooLargeError: it fits none of them.
+        MeasuringTooLargeError: it would without measuring.
     """
     spec, outline, machines = checked.spec, checked.outline, rules.machines
     if outline is None or not outline.tensors:
@@ -324,7 +328,17 @@ def placed(
         libraries_of(outline.config, reads_data=bool(spec.calibration or spec.evaluation)),
         str(outline.config.get("model_type")),
     )
-    machine = machines.choose(connection, requirements)
+    try:
+        machine = machines.choose(connection, requirements)
+    except JobTooLargeError as error:
+        if not spec.measure:
+            raise
+        plain = replace(checked, spec=spec.model_copy(update={"measure": False}))
+        placed(connection, request, plain, rules)  # where that does not fit, it says so
+        raise MeasuringTooLargeError(
+            f"a worker could take the job, but measuring holds the whole model in memory, about "
+            f"{gigabytes(on_host.stages['measuring'])}; leave measure out, or start a larger worker"
+        ) from error
     gpu = machine is not None and uses_gpu(machine, spec.device)
     seconds = estimate_seconds(layout, spec, machine) if machine else None
     return Placement(_class_of(machine), on_gpu if gpu else on_host, seconds)

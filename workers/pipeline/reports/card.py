@@ -9,6 +9,7 @@ from app.domain.submission import JobSpec
 from app.planning.model_files.files import HubModel, parse_model_source
 from app.recipes.coverage import Coverage
 from app.recipes.evaluation import EvaluationReport, Measured
+from app.recipes.performance import NotMeasured, PerformanceReport
 from app.recipes.pruning_report import (
     PAGE_FILE,
     TIMELINE,
@@ -20,7 +21,7 @@ from app.recipes.pruning_report import (
 from app.recipes.quantization import QuantizationReport
 from app.recipes.search import SearchReport
 from app.recipes.structure import StructureReport
-from workers.pipeline.reports import quantization, search, structure
+from workers.pipeline.reports import performance, quantization, search, structure
 from workers.pipeline.reports.plots import colours
 
 CARD = "README.md"
@@ -93,11 +94,8 @@ def write_card(
     body += [_calibration(spec)]
     if report.evaluation is not None:
         body += ["", *_evaluation(report.evaluation)]
-    lines = [_RUN, tuple("---" for _ in _RUN), *_runtimes(report)]
-    body += ["", *(f"| {' | '.join(line)} |" for line in lines)]
-    if report.matrices:
-        body += ["", _FEWER_BYTES]
     body += [
+        *_running(report),
         "",
         "The recipe and every matrix are in `pruning_report.json`.",
         "To make the same files again: `secateur reproduce manifest.json`.",
@@ -105,6 +103,17 @@ def write_card(
     if report.matrices:
         body += ["To train on with the zeros kept, see `sparse/keep_sparse.py`."]
     (directory / CARD).write_text("\n".join([*head, "", *body, ""]), encoding="utf-8")
+
+
+def _running(report: PruningReport) -> list[str]:
+    """Where the result runs, and what it takes."""
+    lines = [_RUN, tuple("---" for _ in _RUN), *_runtimes(report)]
+    body = ["", *(f"| {' | '.join(line)} |" for line in lines)]
+    if report.matrices:
+        body += ["", _FEWER_BYTES]
+    if report.performance is not None:
+        body += ["", *performance.as_markdown(report.performance)]
+    return body
 
 
 def _runtimes(report: PruningReport) -> list[tuple[str, ...]]:
@@ -257,6 +266,7 @@ def write_page(
         drawn.get("quality", ""),
         "<h2>Where it runs</h2>",
         _table(_RUN, _runtimes(report)),
+        *(_performance(report.performance) if report.performance else ()),
         TIMELINE,
         *(_warnings(report.warnings) if report.warnings else ()),
     ]
@@ -276,6 +286,16 @@ def _smaller(report: StructureReport) -> list[str]:
 
 def _quantized(report: QuantizationReport) -> list[str]:
     return ["<h2>Weights in 8 bits</h2>", f"<p>{escape(quantization.summary(report))}</p>"]
+
+
+def _performance(report: PerformanceReport | NotMeasured) -> list[str]:
+    rows = list(performance.rows(report))
+    table = _table(performance.HEAD, rows) if rows else ""
+    return [
+        "<h2>Beside the dense model</h2>",
+        f"<p>{escape(performance.summary(report))}</p>",
+        table,
+    ]
 
 
 def _searched(report: SearchReport) -> list[str]:

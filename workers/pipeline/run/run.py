@@ -1,4 +1,4 @@
-"""The pipeline: load -> calibrate -> evaluate -> prune -> evaluate -> export -> verify.
+"""The pipeline: load -> calibrate -> evaluate -> prune -> evaluate -> export -> verify -> measure.
 
 Where memory runs out, the whole run is tried again with half the batch size.
 """
@@ -16,6 +16,7 @@ import torch
 from app.domain.job_result import JobResult, Sizes
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.recipes.evaluation import EvaluationReport, GateReport, QualityGateError
+from app.recipes.performance import NotMeasured
 from app.recipes.pruning_report import REPORT_FILE, PruningReport, unpruned
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
@@ -39,6 +40,7 @@ from workers.pipeline.export import (
     write_json,
     write_masks,
 )
+from workers.pipeline.performance.stage import measure
 from workers.pipeline.reports.card import base_name, read_licence, write_card, write_page
 from workers.pipeline.reports.plots import plots, write_plots
 from workers.pipeline.run.out_of_memory import smaller
@@ -73,9 +75,9 @@ if TYPE_CHECKING:
     from workers.pruning.models.quantization import Quantizer
 
 # Shares of a job's time at which the phases end; pruning is nearly all of it.
-LOADED, CALIBRATED, DENSE, PRUNED, EVALUATED, EXPORTED, VERIFIED = (
+LOADED, CALIBRATED, DENSE, PRUNED, EVALUATED, EXPORTED, VERIFIED, MEASURED = (
     *(0.05, 0.1, 0.2, 0.75),
-    *(0.85, 0.93, 0.97),
+    *(0.85, 0.93, 0.97, 0.99),
 )
 
 
@@ -115,14 +117,17 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
         pruned = _pruned(model, recipe, checkpoints_of(context, source, data))
         _tell(report, pruned.evaluation)
     gate = pruned.evaluation.gate if pruned.evaluation else None
-    result = _result(pruned)
-    files_out: list[OutputFile] = []
-    if _wanted(gate):
-        if context.shared.keep:
-            sharing.write_statistics(context.staging, source, pruned, known.digests)
-        sizes, files_out = _export(context, source, model, pruned, data)
-        result = result.model_copy(update={"sizes": sizes})
-    return RunResult(timed(result, started), files_out, _refusal(gate, pruned.search))
+    refused = _refusal(gate, pruned.search)
+    if not _wanted(gate):
+        return RunResult(timed(JobResult.of(pruned), started), [], refused)
+    if context.shared.keep:
+        sharing.write_statistics(context.staging, source, pruned, known.digests)
+    _export(context, model, pruned)
+    if context.spec.measure:
+        pruned = _measured(context, source, model, pruned)
+    sizes, files_out = _describe(context, source, pruned, data)
+    result = JobResult.of(pruned).model_copy(update={"sizes": sizes})
+    return RunResult(timed(result, started), files_out, refused)
 
 
 def _staged(context: RunContext, source: ModelFiles, recipe: Recipe) -> Adapter:
@@ -289,34 +294,8 @@ def _refusal(gate: GateReport | None, search: SearchReport | None) -> QualityGat
     )
 
 
-def _result(pruned: PruningReport) -> JobResult:
-    coverage = pruned.coverage
-    found = JobResult(
-        sparsity=pruned.model.sparsity,
-        reached=coverage and coverage.share,
-        reached_blocks=coverage and coverage.block_share,
-        model_sparsity=pruned.model_sparsity,
-        weights=pruned.model.weights,
-        zeros=pruned.model.zeros,
-        target=pruned.target,
-        difference=pruned.difference,
-        modalities={name: tally.sparsity for name, tally in pruned.modalities.items()},
-        warnings=pruned.warnings,
-    )
-    parts = ("evaluation", "structure", "search", "quantization", "runtime_support")
-    told = {name: getattr(pruned, name) for name in parts}
-    if pruned.quantization is not None:  # tensor by tensor it is in the report
-        told["quantization"] = pruned.quantization.model_copy(update={"rounded": {}})
-    return found.model_copy(update={name: each for name, each in told.items() if each is not None})
-
-
-def _export(
-    context: RunContext,
-    source: ModelFiles,
-    model: _Model,
-    pruned: PruningReport,
-    data: Mapping[Purpose, Dataset],
-) -> tuple[Sizes, list[OutputFile]]:
+def _export(context: RunContext, model: _Model, pruned: PruningReport) -> None:
+    """Write what is left of the weights, and check the files."""
     report, staging, adapter = context.report, context.staging, model.adapter
     report.phase(Phase.EXPORTING)
     write_back(staging, adapter.matrices, adapter.memory)
@@ -330,6 +309,31 @@ def _export(
         write_masks(staging / FOLDER, adapter, pruned.matrices)
     write_decoder(staging / FOLDER)
     report.progress(VERIFIED)
+
+
+def _measured(
+    context: RunContext, source: ModelFiles, model: _Model, pruned: PruningReport
+) -> PruningReport:
+    """The report with what the files take to run beside the dense model's."""
+
+    def progress(share: float) -> None:
+        context.report.progress(VERIFIED + (MEASURED - VERIFIED) * share)
+
+    found = measure(context, model.adapter, source.directory, progress)
+    warnings = pruned.warnings
+    if isinstance(found, NotMeasured):
+        warnings = (*warnings, f"the result was not measured ({found.code}): {found.reason}")
+    return pruned.model_copy(update={"performance": found, "warnings": warnings})
+
+
+def _describe(
+    context: RunContext,
+    source: ModelFiles,
+    pruned: PruningReport,
+    data: Mapping[Purpose, Dataset],
+) -> tuple[Sizes, list[OutputFile]]:
+    """Write reports, card and page, and the manifest over all files."""
+    staging = context.staging
     write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
     sizes = weigh(staging)
     drawn = plots(pruned)

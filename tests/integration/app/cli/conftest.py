@@ -77,7 +77,7 @@ class Hand:
         with self.engine.begin() as connection:
             attempts.heartbeat(connection, job, lease=LEASE, phase=phase, progress=progress, log=())
 
-    def succeed(self, job, files=(("config.json", b"{}"),)):
+    def succeed(self, job, files=(("config.json", b"{}"),), **figures):
         staging = self.store.stage(job.id, job.attempt)
         for name, content in dict(files).items():
             (staging / name).parent.mkdir(exist_ok=True)
@@ -85,7 +85,8 @@ class Hand:
         artifacts = self.store.describe(job.id, job.attempt)
         self.store.publish(job.id, job.attempt)
         with self.engine.begin() as connection:
-            attempts.succeed(connection, job, result=JobResult(**RESULT), files=artifacts, log=())
+            result = JobResult(**RESULT | figures)
+            attempts.succeed(connection, job, result=result, files=artifacts, log=())
 
     def fail(self, job):
         with self.engine.begin() as connection:

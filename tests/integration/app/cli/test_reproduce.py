@@ -55,6 +55,14 @@ def test_differences_are_told(run):
     assert ran.stdout.splitlines()[1:] == ["  b", "  torch was 1 and is 2"]
 
 
+def test_files_that_tell_times_are_left_out_and_nothing_is_timed_again(run):
+    first = manifest({"a": "1", "report.html": "2"})
+    first["request"] = REQUEST | {"measure": True}
+    ran = run(first, manifest({"a": "1", "report.html": "3"}))  # `run` sees what was asked
+    assert ran.exit_code == 0, ran.output
+    assert "all 1 files are the same" in ran.stdout
+
+
 def test_what_is_no_manifest_is_refused(secateur, tmp_path):
     (tmp_path / "other.json").write_text("[]")
     for path in (tmp_path / "none.json", tmp_path / "other.json"):

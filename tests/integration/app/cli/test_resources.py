@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.unit.app.recipes.test_performance import PERFORMANCE
+
 
 @pytest.fixture
 def sweep_id(secateur):
@@ -29,6 +31,7 @@ def test_a_sweep_is_submitted_compared_and_cancelled(secateur, sweep_id, hand):
     hand.succeed(hand.claim(first))
     board = secateur("sweep", "leaderboard", sweep_id).stdout.splitlines()
     assert len(board) == 5
+    assert "weights" not in board[0]
     assert any(line.startswith(first) and "succeeded" in line for line in board)
     aimless = secateur("sweep", "best", sweep_id)
     assert (aimless.exit_code, "objective" in aimless.stderr) == (1, True)
@@ -36,6 +39,23 @@ def test_a_sweep_is_submitted_compared_and_cancelled(secateur, sweep_id, hand):
     watched = secateur("sweep", "watch", sweep_id)
     assert watched.exit_code == 1, "cancelled"
     assert first in watched.stdout
+
+
+def test_what_was_measured_is_on_the_leaderboard(secateur, hand):
+    ran = secateur(
+        *("sweep", "submit", "tiny", "--method", "magnitude", "--sparsity", 0.5, "--measure"),
+    )
+    sweep = ran.stdout.strip()
+    job = hand.claim(members(secateur, sweep)[0]["job_id"])
+    assert job.spec.measure
+    hand.succeed(job, performance=PERFORMANCE)
+    (standing,) = members(secateur, sweep)
+    assert (standing["time_ratio"], standing["weights_ratio"]) == (0.75, 0.75)
+    board = secateur("sweep", "leaderboard", sweep).stdout
+    assert board.count("0.750") == 2
+    shown = secateur("show", job.id).stdout
+    assert "1,000 -> 750" in shown
+    assert "ratio 0.750 [0.500, 1.000] of 3 rounds" in shown
 
 
 def test_the_best_of_a_sweep_is_named(secateur, hand):

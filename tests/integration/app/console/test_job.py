@@ -11,6 +11,7 @@ from app.recipes.structure import StructureReport, TowerStructure
 from app.storage.local import LocalStore
 from tests.integration.app.console.test_jobs import EVIL, JOB, JOBS, RESULT
 from tests.unit.app.domain.test_job_result import ROUTING
+from tests.unit.app.recipes.test_performance import PERFORMANCE
 from tests.unit.workers.pipeline.reports.test_page import reported, written
 
 
@@ -124,9 +125,20 @@ STRUCTURE = StructureReport(
             {"runtime_support": [each.model_dump() for each in runtime_support("encoder", ())]},
             ["Where it runs", "5.23.0</td><td>yes</td><td>no</td><td>no</td>", "vLLM"],
         ),
-        ({"routing": {"old": 1}, "search": {"old": EVIL}, "structure": {}}, ["succeeded"]),
+        (
+            {"performance": PERFORMANCE.model_dump(mode="json")},
+            ["Beside the dense model", "250 ms", "0.75", "<small>0.5 to 1</small>", "75 %"],
+        ),
+        (
+            {"performance": {"code": "measuring_timed_out", "reason": "late"}},
+            ["<code>measuring_timed_out</code>"],
+        ),
+        (
+            {"routing": {"old": 1}, "search": {"old": EVIL}, "structure": {}, "performance": {}},
+            ["succeeded"],
+        ),
     ],
-    ids=["router", "search", "smaller", "runtimes", "of another version"],
+    ids=["router", "search", "smaller", "runtimes", "measured", "unmeasured", "another version"],
 )
 def test_jobs_that_do_more_than_zero_weights(person, running, worker, result, told):
     worker.succeed(running, result=result)

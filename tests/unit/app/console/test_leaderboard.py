@@ -1,5 +1,7 @@
 """Which jobs of a sweep nothing beats, and what is drawn of them."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.console.leaderboard import MOST_SERIES, Across, plot_of, rows_of
@@ -14,6 +16,7 @@ from app.recipes.evaluation import (
     MetricName,
 )
 from tests.unit.app.api.reports.test_job_page import job
+from tests.unit.app.recipes.test_performance import PERFORMANCE
 
 METRIC = MetricName.PERPLEXITY
 
@@ -46,6 +49,12 @@ def test_nothing_beats_the_smaller_and_the_better():
     found = [member("a", 1, 100), member("b", 2, 90), member("c", 3, 95), member("d", 3, 80)]
     assert unbeaten(found) == ["a", "b", "d"]
     assert unbeaten([member("a", 1, 100), member("b", 1, 100), member("c", 1, 101)]) == ["a", "b"]
+
+
+def test_what_was_measured_beside_the_dense_model_is_shown():
+    plain, timed = member("a", 1), member("b", 2)
+    told = replace(timed, result=timed.result.model_copy(update={"performance": PERFORMANCE}))
+    assert [each.performance for each in rows_of([plain, told], METRIC)] == [None, PERFORMANCE]
 
 
 def test_without_sizes_it_goes_by_sparsity():

@@ -7,6 +7,7 @@ import pytest
 
 from app.db import workers as worker_classes
 from app.planning.machines import Machine
+from app.recipes.performance import BUDGET
 from app.services import workers as machines
 from tests.integration.app.problem import assert_problem
 from tests.integration.app.services.jobs.test_plans import JOB
@@ -93,6 +94,34 @@ def test_time_is_told_per_phase(client, workers, checkpoint):
     phases = client.post("/v1/plans", json=JOB | {"method": "wanda"}).json()["phases"]
     assert {"loading", "pruning", "exporting", "verifying"} <= set(phases)
     assert all(seconds >= 0 for seconds in phases.values())
+
+
+def test_measuring_wants_a_worker_that_holds_a_whole_model(client, workers, checkpoint):
+    measured = JOB | {"measure": True}
+    workers(replace(CPU, memory_bytes=GB // 2))
+    assert both(client, JOB)[0].status_code == 200
+    for answer in both(client, measured):
+        problem = assert_problem(answer, 422, "measuring_too_large")
+        assert "leave measure out" in problem["detail"]
+    workers(LARGE)
+    plan, job = both(client, measured)
+    assert plan.json()["worker_class"] == job.json()["worker_class"] == "cpu-large"
+    assert plan.json()["memory"]["stages"]["measuring"] > 0
+    assert 0 < plan.json()["phases"]["measuring"] < BUDGET
+    assert not [text for text in plan.json()["warnings"] if "measuring ends" in text]
+
+
+def test_where_even_that_is_too_small_measuring_is_not_blamed(client, workers, checkpoint):
+    workers(replace(CPU, memory_bytes=GB // 10))
+    for answer in both(client, JOB | {"measure": True}):
+        assert_problem(answer, 422, "job_too_large")
+
+
+def test_a_plan_says_where_the_time_is_too_short_to_measure(client, workers, checkpoint):
+    workers(replace(CPU, gflops=1e-6))
+    plan = client.post("/v1/plans", json=JOB | {"measure": True}).json()
+    assert plan["phases"]["measuring"] == BUDGET
+    assert any("measuring ends after 600 s" in text for text in plan["warnings"])
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ PINNED = {
     "job_unreadable": 409,
     "library_missing": 422,
     "job_too_large": 422,
+    "measuring_too_large": 422,
     "method_parameter_invalid": 422,
     "metric_not_applicable": 422,
     "model_files_missing": 422,
