@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from operator import attrgetter
 
 import uvicorn
 from fastapi import FastAPI
@@ -119,6 +120,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         lifespan=lifespan,
+        generate_unique_id_function=attrgetter("name"),  # the operation id: the endpoint's function
         # Spans where `traces` is configured: one a request, and none for what machines ask.
         telemetry={
             "operation_spans": False,

@@ -18,19 +18,19 @@ pytestmark = pytest.mark.skipif(
 RUN = """
 import sys
 from generated import AuthenticatedClient
-from generated.api.artifacts import listing_v1_jobs_job_id_artifacts_get as artifacts
-from generated.api.jobs import get_v1_jobs_job_id_get as get, submit_v1_jobs_post as submit
+from generated.api.artifacts import list_artifacts
+from generated.api.jobs import create_job, get_job
 from generated.models import JobRequest, JobStatus
 
 url, key, model, method, sparsity = sys.argv[1:]
 client = AuthenticatedClient(url, key, raise_on_unexpected_status=True)
 request = JobRequest(model=model, method=method, sparsity=float(sparsity))
-job = submit.sync(client=client, body=request, idempotency_key="generated")
+job = create_job.sync(client=client, body=request, idempotency_key="generated")
 while job.status in (JobStatus.QUEUED, JobStatus.RUNNING):
-    job = get.sync(job.id, client=client, wait=30)
+    job = get_job.sync(job.id, client=client, wait=30)
 assert job.status == JobStatus.SUCCEEDED, job
 assert job.recipe.allocation.kind == "uniform"
-print(job.id, *sorted(file.path for file in artifacts.sync(job.id, client=client).artifacts))
+print(job.id, *sorted(file.path for file in list_artifacts.sync(job.id, client=client).artifacts))
 """
 
 

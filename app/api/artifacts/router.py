@@ -19,7 +19,7 @@ router = APIRouter(
 
 
 @router.get("")
-def listing(job_id: str, caller: Reader, transaction: Transaction) -> ArtifactList:
+def list_artifacts(job_id: str, caller: Reader, transaction: Transaction) -> ArtifactList:
     """List the job's files; empty until it has succeeded."""
     found = artifacts.listing(transaction, caller, job_id)
     return ArtifactList(artifacts=[ArtifactOut.of(artifact) for artifact in found])
@@ -27,7 +27,7 @@ def listing(job_id: str, caller: Reader, transaction: Transaction) -> ArtifactLi
 
 @router.head("/{path:path}", include_in_schema=False)
 @router.get("/{path:path}", response_class=FileResponse, responses=RESPONSES)
-def download(
+def download_artifact(
     job_id: str, path: str, caller: Reader, transaction: Transaction, sender: WithSender
 ) -> Response:
     """Download one file; honours Range and If-Range. The ETag is the file's SHA-256."""
@@ -54,7 +54,7 @@ TAR = "application/x-tar"
         }
     },
 )
-def archive(
+def download_archive(
     job_id: str, resources: WithResources, caller: Reader, transaction: Transaction
 ) -> StreamingResponse:
     """Download the job's files as one tar archive, without Range: single files resume, this not."""
@@ -85,7 +85,7 @@ BYTES = "application/octet-stream"
         }
     },
 )
-def packed(
+def download_packed(
     job_id: str,
     path: str,
     resources: WithResources,

@@ -82,7 +82,7 @@ _BODY = {"schema": {"type": "string", "format": "binary"}}
         }
     },
 )
-async def upload(
+async def upload_dataset(
     caller: Uploader,
     resources: WithResources,
     file: Annotated[Path, Depends(_received)],
@@ -104,7 +104,7 @@ async def upload(
 
 
 @router.get("")
-def page(
+def list_datasets(
     caller: Reader,
     transaction: Transaction,
     store: Store,
@@ -117,13 +117,15 @@ def page(
 
 
 @router.get("/{dataset_id}")
-def get(dataset_id: str, caller: Reader, transaction: Transaction, store: Store) -> DatasetOut:
+def get_dataset(
+    dataset_id: str, caller: Reader, transaction: Transaction, store: Store
+) -> DatasetOut:
     """Look at an uploaded data set."""
     return DatasetOut.of(datasets.get(transaction, caller, store, dataset_id))
 
 
 @router.delete("/{dataset_id}", status_code=HTTPStatus.NO_CONTENT)
-def remove(
+def delete_dataset(
     dataset_id: str,
     resources: WithResources,
     caller: Submitter,

@@ -273,10 +273,11 @@ def _wire(each: BaseModel) -> Any:
 EXAMPLES: dict[str, Any] = {type(each).__name__: _wire(each) for each in [*_ALL, _entry]}
 # By the name of the operation, where no schema has a name.
 BODIES: dict[str, Any] = {
-    "clone": {"sparsity": 0.6, "labels": None},
-    "upload": '{"image": "images/1.png", "text": "a photo of a cat"}\n',
-    "paths_info": [EXAMPLES["FileEntry"]],
-    "tree": [EXAMPLES["FileEntry"]],
+    "clone_job": {"sparsity": 0.6, "labels": None},
+    "upload_dataset": '{"image": "images/1.png", "text": "a photo of a cat"}\n',
+    "get_hub_paths": [EXAMPLES["FileEntry"]],
+    "list_hub_tree": [EXAMPLES["FileEntry"]],
+    "list_hub_folder": [EXAMPLES["FileEntry"]],
 }
 STREAM = (
     f"id: {_event.id}\nevent: {_event.type}\n"

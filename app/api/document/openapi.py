@@ -126,7 +126,7 @@ def _exemplify(operation: Json, media_type: str, body: Json) -> None:
     elif media_type == "text/event-stream":
         body["example"] = STREAM
     elif media_type in {"application/json", "application/jsonl"}:
-        body["example"] = BODIES[operation["operationId"].split("_v1_")[0].split("_api_")[0]]
+        body["example"] = BODIES[operation["operationId"]]
 
 
 def _schema(body: Json) -> str | None:

@@ -123,12 +123,12 @@ router = APIRouter(prefix="/v1", tags=["events"])
 
 
 @router.get("/jobs/{job_id}/events", response_model=EventPage, responses=RESPONSES)
-async def of_job(job_id: str, request: WithLogRequest) -> Response:
+async def list_job_events(job_id: str, request: WithLogRequest) -> Response:
     """Read the job's event log, oldest first."""
     return await request.answer(jobs, job_id)
 
 
 @router.get("/sweeps/{sweep_id}/events", response_model=EventPage, responses=RESPONSES)
-async def of_sweep(sweep_id: str, request: WithLogRequest) -> Response:
+async def list_sweep_events(sweep_id: str, request: WithLogRequest) -> Response:
     """Read the sweep's event log, oldest first: what its members reached, and what it did."""
     return await request.answer(sweeps, sweep_id)

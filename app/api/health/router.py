@@ -39,13 +39,13 @@ class PrometheusText(Response):
 
 
 @router.get("/livez")
-async def livez() -> Health:
+async def get_liveness() -> Health:
     """Answer as long as the process lives."""
     return Health(status=OK, checks={})
 
 
 @router.get("/readyz", responses={503: {"model": Health, "description": "What is missing"}})
-async def readyz(resources: WithResources, response: Response) -> Health:
+async def get_readiness(resources: WithResources, response: Response) -> Health:
     """Name every dependency that is missing; 503 while one is.
 
     Items that maintenance has set aside are counted, and keep nobody from being served.
@@ -58,7 +58,7 @@ async def readyz(resources: WithResources, response: Response) -> Health:
 
 
 @_operators.get("/metrics", response_class=PrometheusText)
-async def metrics(resources: WithResources) -> PrometheusText:
+async def get_metrics(resources: WithResources) -> PrometheusText:
     """Tell Prometheus what this process counts, and how the jobs stand.
 
     From another machine with a key of the first project, or at the port of

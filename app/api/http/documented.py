@@ -3,6 +3,10 @@
 from http import HTTPStatus
 from typing import Any
 
+from pydantic import BaseModel, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
 PARAMETERS = {
     "job_id": "id of a job",
     "sweep_id": "id of a sweep",
@@ -160,3 +164,16 @@ CHALLENGE = header("how to identify oneself", example="Bearer")
 LOCATION = header("where the new resource is", example="/v1/jobs/job_019a44d2c1f07b3e")
 REPLAYED = header("`true` where an earlier answer is repeated", example="true")
 ETAG = header("the resource's state, for If-Match", example='"4"')
+
+
+class DocumentedAs:
+    """Of JSON that is handed on as it is stored: the model that the document shows for it."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+
+    def __get_pydantic_json_schema__(
+        self, _: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The model's schema, as a component."""
+        return handler(self._model.__pydantic_core_schema__)

@@ -45,20 +45,20 @@ async def _body(request: Request) -> bytes:
 
 
 @router.get(MODEL)
-@router.get(MODEL + "/revision/{revision}")
-def info(at: At, caller: Reader, transaction: Transaction) -> ModelInfo:
+@router.get(MODEL + "/revision/{revision}", name="get_hub_revision")
+def get_hub_model(at: At, caller: Reader, transaction: Transaction) -> ModelInfo:
     """Tell the commit and the names of the files."""
     return ModelInfo.of(at.open(caller, transaction))
 
 
 @router.get(MODEL + "/refs")
-def refs(namespace: str, name: str, caller: Reader, transaction: Transaction) -> Refs:
+def list_hub_refs(namespace: str, name: str, caller: Reader, transaction: Transaction) -> Refs:
     """List the branch, and the versions as tags."""
     return Refs.of(revisions(transaction, caller, namespace, name))
 
 
 @router.post(MODEL + "/paths-info/{revision}")
-def paths_info(
+def get_hub_paths(
     at: At, form: Annotated[bytes, Depends(_body)], caller: Reader, transaction: Transaction
 ) -> list[Entry]:
     """Tell of some files and folders; those that are not there are left out."""
@@ -69,8 +69,8 @@ def paths_info(
 
 
 @router.get(MODEL + "/tree/{revision}")
-@router.get(MODEL + "/tree/{revision}/{folder:path}")
-def tree(
+@router.get(MODEL + "/tree/{revision}/{folder:path}", name="list_hub_folder")
+def list_hub_tree(
     at: At, caller: Reader, transaction: Transaction, folder: str = "", *, recursive: bool = False
 ) -> list[Entry]:
     """List a folder: its folders, then its files."""
@@ -90,7 +90,7 @@ def _entries(repository: Repository, folder: str) -> list[Entry]:
 
 @router.head(FILE, include_in_schema=False)
 @router.get(FILE, response_class=Response, responses=RESPONSES)
-def resolve(
+def download_hub_file(
     at: At, path: str, caller: Reader, transaction: Transaction, sender: WithSender
 ) -> Response:
     """Download one file; honours Range and If-Range."""

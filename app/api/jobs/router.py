@@ -65,7 +65,7 @@ def _created(
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED)
-def submit(
+def create_job(
     request: JobRequest,
     response: Response,
     caller: Submitter,
@@ -87,7 +87,9 @@ def submit(
 
 
 @router.get("")
-def page(query: Annotated[JobQuery, Query()], caller: Reader, transaction: Transaction) -> JobPage:
+def list_jobs(
+    query: Annotated[JobQuery, Query()], caller: Reader, transaction: Transaction
+) -> JobPage:
     """List jobs, newest first unless sorted otherwise."""
     found, cursor = jobs.page(
         transaction, caller, limit=query.limit, cursor=query.cursor, only=query.filter()
@@ -96,7 +98,7 @@ def page(query: Annotated[JobQuery, Query()], caller: Reader, transaction: Trans
 
 
 @router.get("/{job_id}", responses={200: {"headers": {"ETag": ETAG}}})
-async def get(
+async def get_job(
     job_id: str,
     response: Response,
     resources: WithResources,
@@ -116,14 +118,14 @@ async def get(
 
 
 @router.get("/{job_id}/result")
-def result(job_id: str, caller: Reader, transaction: Transaction) -> ResultOut:
+def get_job_result(job_id: str, caller: Reader, transaction: Transaction) -> ResultOut:
     """How the job ended. 404 until it has; from then on 200, also where it failed."""
     job = jobs.get_ended(transaction, caller, job_id)
     return ResultOut.of(job, artifacts.listing(transaction, caller, job_id))
 
 
 @router.patch("/{job_id}")
-def change(
+def update_job(
     job_id: str,
     wanted: JobChange,
     response: Response,
@@ -136,7 +138,7 @@ def change(
 
 
 @router.post("/{job_id}/cancel")
-def cancel(
+def cancel_job(
     job_id: str,
     response: Response,
     caller: Submitter,
@@ -148,7 +150,7 @@ def cancel(
 
 
 @router.delete("/{job_id}", status_code=HTTPStatus.NO_CONTENT)
-def delete(
+def delete_job(
     job_id: str,
     resources: WithResources,
     caller: Submitter,
@@ -163,7 +165,7 @@ def delete(
 
 
 @router.post("/{job_id}/retry", status_code=HTTPStatus.ACCEPTED)
-def retry(
+def retry_job(
     job_id: str,
     response: Response,
     caller: Submitter,
@@ -183,7 +185,7 @@ def retry(
 
 
 @router.post("/{job_id}/clone", status_code=HTTPStatus.ACCEPTED)
-def clone(
+def clone_job(
     job_id: str,
     changes: Annotated[
         dict[str, Any],

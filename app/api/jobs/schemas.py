@@ -15,6 +15,8 @@ from pydantic import (
     model_serializer,
 )
 
+from app.api.http.documented import DocumentedAs
+from app.domain.job_result import JobResult
 from app.domain.jobs import (
     Artifact,
     Event,
@@ -28,6 +30,9 @@ from app.domain.jobs import (
 )
 from app.domain.submission import JobSpec
 from app.recipes.allocation_scores import AllocationScores
+
+# As it was reported: the figures of an earlier version too.
+StoredResult = Annotated[dict[str, Any], DocumentedAs(JobResult)]
 
 
 class JobErrorOut(BaseModel):
@@ -60,7 +65,7 @@ class JobOut(JobSpec):
     source_id: str | None = Field(description="the job that this one retries or was cloned from")
     sweep_id: str | None = Field(description="the sweep that this job is a member of")
     error: JobErrorOut | None
-    result: dict[str, Any] | None
+    result: StoredResult | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -116,7 +121,7 @@ class ResultOut(BaseModel):
 
     id: str
     status: JobStatus
-    result: dict[str, Any] | None
+    result: StoredResult | None
     error: JobErrorOut | None
     artifacts: list[ArtifactOut]
 

@@ -10,6 +10,6 @@ router = APIRouter(prefix="/v1/methods", tags=["methods"], route_class=Transacti
 
 
 @router.get("")
-def listing(_: Reader) -> MethodList:
+def list_methods(_: Reader) -> MethodList:
     """List the pruning methods with their parameters as JSON Schema."""
     return MethodList(methods=[MethodOut.of(METHODS[name]) for name in sorted(METHODS)])

@@ -24,7 +24,7 @@ Number = Annotated[int, Path(ge=1, lt=2**31)]
 
 
 @router.get("")
-def page(
+def list_models(
     caller: Reader,
     transaction: Transaction,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -36,14 +36,14 @@ def page(
 
 
 @router.get("/{name}")
-def versions(name: ModelName, caller: Reader, transaction: Transaction) -> VersionList:
+def list_model_versions(name: ModelName, caller: Reader, transaction: Transaction) -> VersionList:
     """List all versions of a model, newest first."""
     found = models.versions(transaction, caller, name)
     return VersionList(versions=[VersionOut.of(each) for each in found])
 
 
 @router.post("/{name}/versions", status_code=HTTPStatus.CREATED)
-def publish(
+def create_model_version(
     name: ModelName, wanted: VersionRequest, caller: Submitter, transaction: Transaction
 ) -> VersionOut:
     """Make a finished job the next version; its files are kept as long as it is one."""
@@ -51,13 +51,17 @@ def publish(
 
 
 @router.get("/{name}/versions/{version}")
-def get(name: ModelName, version: Number, caller: Reader, transaction: Transaction) -> VersionOut:
+def get_model_version(
+    name: ModelName, version: Number, caller: Reader, transaction: Transaction
+) -> VersionOut:
     """Look at one version."""
     return VersionOut.of(models.get(transaction, caller, name, version))
 
 
 @router.delete("/{name}/versions/{version}", status_code=HTTPStatus.NO_CONTENT)
-def withdraw(name: ModelName, version: Number, caller: Submitter, transaction: Transaction) -> None:
+def delete_model_version(
+    name: ModelName, version: Number, caller: Submitter, transaction: Transaction
+) -> None:
     """Take a version back; its number is not given again, and its job stays."""
     models.withdraw(transaction, caller, name, version)
 
@@ -67,14 +71,14 @@ publication_router = APIRouter(
 )
 
 
-@publication_router.get("", name="listing")
-def publications(job_id: str, caller: Reader, transaction: Transaction) -> PublicationList:
+@publication_router.get("")
+def list_publications(job_id: str, caller: Reader, transaction: Transaction) -> PublicationList:
     """List what became of the job's publications; empty until it has succeeded."""
     found = publishing.listing(transaction, caller, job_id)
     return PublicationList(publications=[PublicationOut.of(each) for each in found])
 
 
-@publication_router.post("/{publication_id}/retry", name="retry", status_code=HTTPStatus.ACCEPTED)
+@publication_router.post("/{publication_id}/retry", status_code=HTTPStatus.ACCEPTED)
 def retry_publication(
     job_id: str, publication_id: str, caller: Submitter, transaction: Transaction
 ) -> PublicationOut:

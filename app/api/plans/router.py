@@ -11,7 +11,7 @@ router = APIRouter(prefix="/v1/plans", tags=["plans"], route_class=TransactionRo
 
 
 @router.post("")
-def plan(
+def create_plan(
     request: JobRequest, caller: Submitter, rules: WithRules, transaction: Transaction
 ) -> PlanOut:
     """Tell what a job would do. Refused whenever `POST /v1/jobs` would refuse the same now."""

@@ -29,14 +29,14 @@ router = APIRouter(prefix="/v1", tags=["project"], route_class=TransactionRoute)
 
 
 @router.get("/project")
-def get(caller: Reader, transaction: Transaction) -> ProjectOut:
+def get_current_project(caller: Reader, transaction: Transaction) -> ProjectOut:
     """Look at the key's project: its limits and what is used of them."""
     queued, running = projects.usage(transaction, caller)
     return ProjectOut.of(projects.get(transaction, caller), queued=queued, running=running)
 
 
 @router.get("/audit")
-def audit(
+def list_audit_entries(
     caller: Admin,
     transaction: Transaction,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -48,7 +48,7 @@ def audit(
 
 
 @router.get("/projects")
-def listing(_: Operator, transaction: Transaction) -> ProjectList:
+def list_projects(_: Operator, transaction: Transaction) -> ProjectList:
     """List all projects; only with an admin key of the first one."""
     return ProjectList(projects=[ProjectEntry.of(each) for each in projects.listing(transaction)])
 
@@ -58,7 +58,9 @@ def listing(_: Operator, transaction: Transaction) -> ProjectList:
     status_code=HTTPStatus.CREATED,
     responses={HTTPStatus.CONFLICT.value: {"description": "The name is taken"}},
 )
-def create(wanted: ProjectRequest, caller: Operator, transaction: Transaction) -> NewProjectOut:
+def create_project(
+    wanted: ProjectRequest, caller: Operator, transaction: Transaction
+) -> NewProjectOut:
     """Make a project and its first key; only with an admin key of the first project."""
     return NewProjectOut.of(
         *projects.create_with_key(transaction, caller, wanted.name, wanted.limits)
@@ -66,7 +68,7 @@ def create(wanted: ProjectRequest, caller: Operator, transaction: Transaction) -
 
 
 @router.get("/projects/{project_id}", responses={200: {"headers": {"ETag": ETAG}}})
-def look(
+def get_project(
     project_id: str, response: Response, _: Operator, transaction: Transaction
 ) -> ProjectEntry:
     """Look at any project; only with an admin key of the first one."""
@@ -74,7 +76,7 @@ def look(
 
 
 @router.patch("/projects/{project_id}")
-def change(
+def update_project(
     project_id: str,
     wanted: LimitsChange,
     response: Response,
@@ -95,13 +97,13 @@ def _tagged(response: Response, project: Project) -> ProjectEntry:
 key_router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=TransactionRoute)
 
 
-@key_router.get("", name="listing")
+@key_router.get("")
 def list_keys(caller: Admin, transaction: Transaction) -> KeyList:
     """List the project's keys, ended ones included."""
     return KeyList(keys=[KeyOut.of(key) for key in projects.list_keys(transaction, caller)])
 
 
-@key_router.post("", name="create", status_code=HTTPStatus.CREATED)
+@key_router.post("", status_code=HTTPStatus.CREATED)
 def create_key(wanted: KeyRequest, caller: Admin, transaction: Transaction) -> NewKeyOut:
     """Make a key; its secret is in this answer and nowhere else."""
     made = projects.create_key_for(
@@ -114,7 +116,7 @@ def create_key(wanted: KeyRequest, caller: Admin, transaction: Transaction) -> N
     return NewKeyOut.of(made)
 
 
-@key_router.post("/{key_id}/rotate", name="rotate", status_code=HTTPStatus.CREATED)
+@key_router.post("/{key_id}/rotate", status_code=HTTPStatus.CREATED)
 def rotate_key(
     key_id: str, caller: Admin, transaction: Transaction, rotation: Rotation | None = None
 ) -> NewKeyOut:
@@ -123,7 +125,7 @@ def rotate_key(
     return NewKeyOut.of(projects.rotate_key(transaction, caller, key_id, grace=grace))
 
 
-@key_router.delete("/{key_id}", name="revoke")
+@key_router.delete("/{key_id}")
 def revoke_key(key_id: str, caller: Admin, transaction: Transaction) -> KeyOut:
     """End a key at once."""
     return KeyOut.of(projects.revoke_key(transaction, caller, key_id))

@@ -18,7 +18,7 @@ ALONE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inlin
 
 
 @router.get("", response_class=HTMLResponse)
-def report(
+def get_job_report(
     job_id: str, resources: WithResources, caller: Reader, transaction: Transaction
 ) -> HTMLResponse:
     """Read about any job as a page: its `report.html`, or what is known where it has none.

@@ -32,7 +32,7 @@ def _out(transaction: Transaction, sweep: Sweep) -> SweepOut:
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED)
-def submit(
+def create_sweep(
     request: SweepRequest,
     response: Response,
     caller: Submitter,
@@ -63,7 +63,7 @@ def submit(
 
 
 @router.get("")
-def page(
+def list_sweeps(
     caller: Reader,
     transaction: Transaction,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -77,7 +77,9 @@ def page(
 
 
 @router.get("/{sweep_id}")
-async def get(sweep_id: str, resources: WithResources, caller: Watcher, wait: Wait = 0) -> SweepOut:
+async def get_sweep(
+    sweep_id: str, resources: WithResources, caller: Watcher, wait: Wait = 0
+) -> SweepOut:
     """Look at one sweep, now or when it has ended."""
 
     def look() -> SweepOut:
@@ -90,7 +92,7 @@ async def get(sweep_id: str, resources: WithResources, caller: Watcher, wait: Wa
 
 
 @router.get("/{sweep_id}/leaderboard")
-def leaderboard(
+def get_leaderboard(
     sweep_id: str,
     caller: Reader,
     transaction: Transaction,
@@ -104,13 +106,13 @@ def leaderboard(
 
 
 @router.post("/{sweep_id}/cancel")
-def cancel(sweep_id: str, caller: Submitter, transaction: Transaction) -> SweepOut:
+def cancel_sweep(sweep_id: str, caller: Submitter, transaction: Transaction) -> SweepOut:
     """Stop all jobs of a sweep: queued ones at once, running ones at their next block."""
     return _out(transaction, sweeps.cancel(transaction, caller, sweep_id))
 
 
 @router.delete("/{sweep_id}", status_code=HTTPStatus.NO_CONTENT)
-def delete(
+def delete_sweep(
     sweep_id: str,
     resources: WithResources,
     caller: Submitter,

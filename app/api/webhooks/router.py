@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=Transac
 
 
 @router.get("")
-def listing(caller: Admin, transaction: Transaction) -> WebhookList:
+def list_webhooks(caller: Admin, transaction: Transaction) -> WebhookList:
     """List the project's endpoints."""
     found = webhooks.listing(transaction, caller)
     return WebhookList(webhooks=[WebhookOut.of(endpoint) for endpoint in found])
@@ -36,7 +36,7 @@ Rules = Annotated[webhooks.WebhookRules, Depends(_rules)]
 
 
 @router.post("", status_code=HTTPStatus.CREATED)
-def create(
+def create_webhook(
     wanted: WebhookRequest, caller: LoneAdmin, rules: Rules, resources: WithResources
 ) -> NewWebhookOut:
     """Have a URL told of jobs; its signing secret is in this answer and nowhere else.
@@ -52,13 +52,13 @@ def create(
 
 
 @router.get("/{webhook_id}")
-def get(webhook_id: str, caller: Admin, transaction: Transaction) -> WebhookOut:
+def get_webhook(webhook_id: str, caller: Admin, transaction: Transaction) -> WebhookOut:
     """Look at one endpoint."""
     return WebhookOut.of(webhooks.get(transaction, caller, webhook_id))
 
 
 @router.patch("/{webhook_id}")
-def change(
+def update_webhook(
     webhook_id: str,
     wanted: WebhookChange,
     caller: LoneAdmin,
@@ -81,19 +81,19 @@ def change(
 
 
 @router.delete("/{webhook_id}", status_code=HTTPStatus.NO_CONTENT)
-def remove(webhook_id: str, caller: Admin, transaction: Transaction) -> None:
+def delete_webhook(webhook_id: str, caller: Admin, transaction: Transaction) -> None:
     """Forget an endpoint with its deliveries."""
     webhooks.remove(transaction, caller, webhook_id)
 
 
 @router.post("/{webhook_id}/rotate", status_code=HTTPStatus.CREATED)
-def rotate(webhook_id: str, caller: Admin, transaction: Transaction) -> NewWebhookOut:
+def rotate_webhook(webhook_id: str, caller: Admin, transaction: Transaction) -> NewWebhookOut:
     """Make a new signing secret; for a day, messages carry a signature of the old one too."""
     return NewWebhookOut.of(webhooks.rotate(transaction, caller, webhook_id))
 
 
 @router.get("/{webhook_id}/deliveries")
-def deliveries(
+def list_deliveries(
     webhook_id: str,
     caller: Admin,
     transaction: Transaction,
@@ -109,7 +109,7 @@ def deliveries(
 
 
 @router.post("/{webhook_id}/deliveries/{delivery_id}/replay", status_code=HTTPStatus.ACCEPTED)
-def replay(
+def replay_delivery(
     webhook_id: str, delivery_id: str, caller: Admin, transaction: Transaction
 ) -> DeliveryOut:
     """Send a message again, under the same id."""

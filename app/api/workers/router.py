@@ -11,13 +11,15 @@ router = APIRouter(prefix="/v1/workers", tags=["workers"], route_class=Transacti
 
 
 @router.get("")
-def listing(_: Reader, transaction: Transaction) -> WorkerClassList:
+def list_workers(_: Reader, transaction: Transaction) -> WorkerClassList:
     """List the worker classes with what their machines can do."""
     found = workers.listing(transaction)
     return WorkerClassList(workers=[WorkerClassOut.of(each) for each in found])
 
 
 @router.delete("/{name}")
-def retire(name: str, caller: Operator, rules: WithRules, transaction: Transaction) -> RetiredOut:
+def retire_worker(
+    name: str, caller: Operator, rules: WithRules, transaction: Transaction
+) -> RetiredOut:
     """Forget a class that is gone; jobs that wait for it go to another, or fail with the reason."""
     return RetiredOut.of(stranded.retire(transaction, caller, name, rules))

@@ -78,14 +78,16 @@ def show(job_id: str, visit: SignedIn) -> Response:
 def report_page(job_id: str, visit: SignedIn, resources: WithResources) -> Response:
     """The report that can be kept: one file, which loads nothing."""
     with visit.admitted() as desk:
-        return report_routes.report(job_id, resources, desk.caller, desk.connection)
+        return report_routes.get_job_report(job_id, resources, desk.caller, desk.connection)
 
 
 @router.get("/{job_id}/files/{path:path}")
 def download(job_id: str, path: str, visit: SignedIn, sender: WithSender) -> Response:
     """Download one file."""
     with visit.admitted() as desk:
-        answer = artifact_routes.download(job_id, path, desk.caller, desk.connection, sender)
+        answer = artifact_routes.download_artifact(
+            job_id, path, desk.caller, desk.connection, sender
+        )
     answer.headers["Cache-Control"] = "no-store"  # who comes after a sign-out finds nothing
     return answer
 
@@ -94,7 +96,7 @@ def download(job_id: str, path: str, visit: SignedIn, sender: WithSender) -> Res
 def archive(job_id: str, visit: SignedIn, resources: WithResources) -> Response:
     """Download all files."""
     with visit.admitted() as desk:
-        return artifact_routes.archive(job_id, resources, desk.caller, desk.connection)
+        return artifact_routes.download_archive(job_id, resources, desk.caller, desk.connection)
 
 
 def _seconds(job: Job) -> float | None:

@@ -1,6 +1,7 @@
 """The OpenAPI document is complete, and the API answers as it says."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,14 @@ def test_every_parameter_and_body_is_described_with_an_example(operation, answer
     for answer in answers.values():
         for told in answer.get("headers", {}).values():
             assert told.get("$ref") or told["description"]
+
+
+def test_operations_are_called_by_verb_and_noun():
+    document = create_app(Settings()).openapi()
+    found = [each["operationId"] for item in document["paths"].values() for each in item.values()]
+    assert len(found) == len(set(found))
+    assert {"create_job", "list_jobs", "upload_dataset", "create_sweep"} <= set(found)
+    assert not [name for name in found if not re.fullmatch("[a-z]+(_[a-z]+)+", name)]
 
 
 def own_codes():
