@@ -74,7 +74,9 @@ def _be_modest(device: torch.device, memory: int) -> None:
     with suppress(OSError):  # there is no such file outside of Linux
         Path("/proc/self/oom_score_adj").write_text("1000")
     if device == _HOST:  # drivers of GPUs reserve more than they ever use
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, most))
 
 
 def _load(directory: Path) -> Any:
@@ -119,8 +121,8 @@ def _runner(model: Any, inputs: dict[str, torch.Tensor], answer: int) -> Callabl
 
     options = {"max_new_tokens": answer, "min_new_tokens": answer, "do_sample": False}
     options |= {"num_beams": 1}
-    if getattr(model, "generation_config", None) and model.generation_config.pad_token_id is None:
-        options["pad_token_id"] = 0
+    if answer and model.generation_config.pad_token_id is None:
+        model.generation_config.pad_token_id = 0
     return torch.no_grad()(write if answer else encode)
 
 

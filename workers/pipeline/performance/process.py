@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -23,6 +24,7 @@ logger = logging.getLogger("secateur.performance")
 
 _MODULE = "workers.pipeline.performance"
 _LOOK = 0.1  # seconds between two looks at whether to go on
+_GRACE = 10.0  # seconds
 _LAST = 2000  # characters of what it wrote to errors, for the log
 _FOR_US = (signal.SIGTERM, signal.SIGINT)
 _NAMES = {"PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH"}
@@ -91,8 +93,11 @@ class ModelProcess:
     ) -> None:
         """End the process, whatever it does."""
         self._process.kill()
-        self._process.communicate()
-        self._errors.close()
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
+            if pipe is not None:
+                pipe.close()
+        with suppress(subprocess.TimeoutExpired):  # one that waits for a device ends after it
+            self._process.wait(_GRACE)
 
     def turn(self) -> dict[str, Any]:
         """Let it run the model once; returns what it says, as `hear`."""

@@ -143,5 +143,8 @@ def _free(context: RunContext, device: torch.device) -> int:
 
 def _taken(process: psutil.Process) -> int:
     """Without pages of files, which the system drops when it wants to."""
-    held = process.memory_info()
+    try:
+        held = process.memory_info()
+    except psutil.NoSuchProcess:
+        return 0
     return int(held.rss - getattr(held, "shared", 0))

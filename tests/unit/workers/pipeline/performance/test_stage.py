@@ -1,15 +1,18 @@
 """A job whose result cannot be measured has it all the same, and says why."""
 
 import json
+from dataclasses import replace
 
+import psutil
 import pytest
 
 from app.domain.jobs import EventType
 from app.domain.submission import JobRequest, resolve
+from app.planning.machines import Machine
 from app.recipes.performance import NotMeasured
 from tests.families import BY_NAME
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext, StoppedError
-from workers.pipeline.performance import process, stage
+from workers.pipeline.performance import process, stage, turns
 from workers.pipeline.run.run import run
 
 
@@ -33,6 +36,8 @@ class Listener:
     def wait(self, seconds): ...
 
     def kept(self): ...
+
+    def plan(self, seconds): ...
 
 
 @pytest.fixture
@@ -106,6 +111,16 @@ def test_a_cancelled_job_is_cancelled(context):
     context.report.stopped = True
     with pytest.raises(StoppedError):
         run(context)
+
+
+def test_where_memory_holds_one_model_each_is_loaded_anew(context, monkeypatch):
+    monkeypatch.setattr(turns, "ROUNDS", 2)
+    taken = stage._taken(psutil.Process())
+    memory = taken + (640 << 20)  # a process with libraries alone takes more than half of it
+    machine = Machine("cpu", memory, 1, "cpu", 0, None, gflops=50.0, disk_rate=1e9)
+    found = run(replace(context, machine=machine)).result.performance
+    assert (found.together, found.rounds) == (False, 2)
+    assert found.bytes.ratio == 1
 
 
 def test_what_is_measured_is_what_is_delivered(context):

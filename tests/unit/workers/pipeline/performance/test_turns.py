@@ -48,7 +48,7 @@ def run(recorded, free):
 
 def test_both_are_loaded_once_where_there_is_room_and_take_turns():
     recorded = Recorded()
-    together, rounds, shares = run(recorded, free=125)
+    together, rounds, shares = run(recorded, free=225)
     assert together
     assert recorded.log[:2] == ["load dense", "load result"]
     assert recorded.log[2:6] == ["run dense", "run result", "run result", "run dense"]
@@ -60,7 +60,7 @@ def test_both_are_loaded_once_where_there_is_room_and_take_turns():
 
 def test_one_at_a_time_where_there_is_no_room():
     recorded = Recorded()
-    together, rounds, _ = run(recorded, free=124)
+    together, rounds, _ = run(recorded, free=224)
     assert not together
     assert recorded.log[1:5] == ["load dense", "run dense", "load result", "run result"]
     assert rounds == [ROUNDS, ROUNDS]
