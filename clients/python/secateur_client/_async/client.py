@@ -1,0 +1,164 @@
+"""The service: ask for jobs, plans and sweeps, and find them again."""
+
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from secateur_client._async.datasets import AsyncDatasets, pages
+from secateur_client._async.http import AsyncHttp, address
+from secateur_client._async.job import AsyncJob
+from secateur_client._async.sweep import AsyncSweep
+from secateur_client.models import JobOptions, MethodOut, PlanOut, SweepOptions
+
+
+class AsyncJobs:
+    """The project's jobs."""
+
+    def __init__(self, http: AsyncHttp) -> None:
+        self._http = http
+
+    async def get(self, job_id: str) -> AsyncJob:
+        """Look at one."""
+        return AsyncJob(self._http, await self._http.ask("GET", address("jobs", job_id)))
+
+    async def list(self, **only: Any) -> AsyncIterator[AsyncJob]:
+        """All of them, newest first.
+
+        Args:
+            only: filters of `GET /v1/jobs`, such as `status` or `method`.
+        """
+        async for each in pages(self._http, "jobs", only):
+            yield AsyncJob(self._http, each)
+
+
+class AsyncClient:
+    """One service, one key; close it, or use it in a `with` statement.
+
+    Attributes:
+        jobs: those of the project.
+        datasets: those of the project.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        timeout: float = 60,
+        retries: int = 5,
+    ) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            url: by default SECATEUR_URL, then the address of `secateur up` on this machine.
+            key: by default SECATEUR_KEY, then the file `key` of SECATEUR_DATA_DIR.
+            timeout: seconds until the service is taken for silent.
+            retries: how often a request is sent again after a fault that may pass.
+        """
+        self._http = AsyncHttp(url, key, timeout=timeout, retries=retries)
+        self.jobs = AsyncJobs(self._http)
+        self.datasets = AsyncDatasets(self._http)
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+    async def prune(
+        self,
+        model: str,
+        *,
+        calibration: Any = None,
+        evaluation: Any = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> AsyncJob:
+        """Queue a pruning job.
+
+        Args:
+            model: `hf:organisation/name@revision`, or a path under a root of the service.
+            calibration: name or id of a data set, a file or records to upload, or the options of
+                the request's field; by default a built-in set that the model takes.
+            evaluation: the same, to measure on before and after.
+            idempotency_key: the same key makes the same job, once; by default a new one.
+            options: the other fields of the request: `method`, `sparsity` (a share, one for each
+                modality, or "auto"), `pattern`, `recipe`, ...
+
+        Raises:
+            RefusedError: the request is wrong, or too much for the project.
+        """
+        request = await self._request(model, calibration, evaluation, options)
+        made = await self._http.create(address("jobs"), request, idempotency_key)
+        return AsyncJob(self._http, made)
+
+    async def plan(
+        self,
+        model: str,
+        *,
+        calibration: Any = None,
+        evaluation: Any = None,
+        **options: Unpack[JobOptions],
+    ) -> PlanOut:
+        """What `prune` would do with the same arguments; refused whenever that would be."""
+        request = await self._request(model, calibration, evaluation, options)
+        found: PlanOut = await self._http.ask("POST", address("plans"), json=request)
+        return found
+
+    async def sweep(
+        self,
+        model: str,
+        *,
+        methods: Sequence[Any] = (),
+        calibration: Any = None,
+        evaluation: Any = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[SweepOptions],
+    ) -> AsyncSweep:
+        """Queue a job for every combination of methods, sparsities and recipes.
+
+        Args:
+            model: as `prune` has it.
+            methods: names, or `{"method", "parameters"}` each.
+            calibration: as `prune` has it.
+            evaluation: as `prune` has it.
+            idempotency_key: as `prune` has it.
+            options: the other fields of the request: `sparsities`, `recipes`, `objective`, ...
+        """
+        request = await self._request(model, calibration, evaluation, options)
+        if methods:
+            request["methods"] = [
+                {"method": each} if isinstance(each, str) else each for each in methods
+            ]
+        made = await self._http.create(address("sweeps"), request, idempotency_key)
+        return AsyncSweep(self._http, made)
+
+    async def get_sweep(self, sweep_id: str) -> AsyncSweep:
+        """Look at a sweep."""
+        return AsyncSweep(self._http, await self._http.ask("GET", address("sweeps", sweep_id)))
+
+    async def methods(self) -> list[MethodOut]:
+        """The pruning methods, with their parameters."""
+        found: list[MethodOut] = (await self._http.ask("GET", address("methods")))["methods"]
+        return found
+
+    async def _request(
+        self, model: str, calibration: Any, evaluation: Any, options: Any
+    ) -> dict[str, Any]:
+        named = {
+            "calibration": await self.datasets.named(calibration),
+            "evaluation": await self.datasets.named(evaluation),
+        }
+        given = {name: value for name, value in named.items() if value is not None}
+        return {"model": model, **options, **given}

@@ -1,0 +1,89 @@
+"""Data sets to calibrate or to evaluate on."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from secateur_client import records
+from secateur_client._sync.http import Http, address
+from secateur_client.calls import directly
+from secateur_client.models import DatasetOut
+
+Source = str | Path | Iterable[Mapping[str, Any]]
+
+
+class Datasets:
+    """The project's uploaded data sets."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def upload(self, source: Source) -> DatasetOut:
+        """Upload records; the same records have the same id.
+
+        Args:
+            source: path of JSON lines or of a zip archive with images, or the records themselves,
+                whose `image` is a path or a picture of Pillow.
+        """
+        if isinstance(source, str | Path):
+            path = Path(source)
+            with path.open("rb") as file:
+                kind = records.media_type(file.read(2))
+            made: DatasetOut = self._http.ask(
+                "POST",
+                address("datasets"),
+                content=lambda: _chunks(path),
+                headers={"Content-Type": kind, "Content-Length": str(path.stat().st_size)},
+            )
+            return made
+        packed = directly(records.pack, source)
+        found: DatasetOut = self._http.ask(
+            "POST",
+            address("datasets"),
+            content=lambda: packed,
+            headers={"Content-Type": records.media_type(packed)},
+        )
+        return found
+
+    def get(self, dataset_id: str) -> DatasetOut:
+        """Look at one."""
+        found: DatasetOut = self._http.ask("GET", address("datasets", dataset_id))
+        return found
+
+    def list(self) -> Iterator[DatasetOut]:
+        """All of them, by id."""
+        for each in pages(self._http, "datasets", {}):
+            yield each
+
+    def delete(self, dataset_id: str) -> None:
+        """Remove one; jobs that name it already still run."""
+        self._http.ask("DELETE", address("datasets", dataset_id))
+
+    def named(self, given: Any) -> Any:
+        """What a request says of a data set: options as they are, a name, or the id of an upload.
+
+        Args:
+            given: None, options (a mapping), a name, or what `upload` takes.
+        """
+        if given is None or isinstance(given, Mapping):
+            return given
+        if isinstance(given, str) and not Path(given).is_file():
+            return {"set": given}
+        return {"set": (self.upload(given))["id"]}
+
+
+def pages(http: Http, noun: str, only: Mapping[str, Any]) -> Iterator[Any]:
+    """Everything of a list, page by page."""
+    cursor = None
+    while True:
+        asked = dict(only) if cursor is None else {**only, "cursor": cursor}
+        page = http.ask("GET", address(noun), params=asked)
+        for each in page[noun]:
+            yield each
+        if (cursor := page["next_cursor"]) is None:
+            return
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    for piece in records.chunks(path):
+        yield piece

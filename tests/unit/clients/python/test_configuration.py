@@ -1,0 +1,25 @@
+"""The client finds the service as the command line does."""
+
+import pytest
+
+from app.cli.service import service
+from secateur_client.configuration import api_key, service_url
+
+ENVIRONMENTS = [
+    {},
+    {"SECATEUR_URL": "https://prune.example.com", "SECATEUR_KEY": "sct_1"},
+    {"SECATEUR_API__HOST": "0.0.0.0", "SECATEUR_API__PORT": "9"},
+    {"SECATEUR_API__HOST": "::1"},
+]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_it_is_the_service_of_the_command_line(environment, monkeypatch, tmp_path):
+    for name in ("SECATEUR_URL", "SECATEUR_KEY", "SECATEUR_API__HOST", "SECATEUR_API__PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SECATEUR_DATA_DIR", str(tmp_path))
+    (tmp_path / "key").write_text("sct_kept\n")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert (service_url(), api_key()) == tuple(service())
+    assert (service_url("http://a"), api_key("b")) == tuple(service("http://a", "b"))
