@@ -21,6 +21,15 @@ class Admm(TypedDict):
     target_dampings: NotRequired[list[TargetDamping]]
 
 
+class Amount(TypedDict):
+    """
+    Bytes of both models.
+    """
+
+    dense: int
+    result: int
+
+
 class ArtifactOut(TypedDict):
     """
     One published file.
@@ -443,6 +452,22 @@ class NoReconstruction(TypedDict):
     kind: NotRequired[Literal["none"]]
 
 
+class NotMeasured(TypedDict):
+    """
+    Why there is no report; the result itself is as good as any.
+
+    Attributes:
+        code: `measuring_no_inputs` where the checkpoint has no tokenizer or processor to make some
+            with, `measuring_timed_out` where no round was done in time.
+        reason: in words.
+    """
+
+    code: Literal[
+        "measuring_failed", "measuring_no_inputs", "measuring_out_of_memory", "measuring_timed_out"
+    ]
+    reason: str
+
+
 class Objective(TypedDict):
     """
     What makes one member of a sweep the best.
@@ -638,6 +663,16 @@ class Random(TypedDict):
     kind: NotRequired[Literal["random"]]
 
 
+class Ratio(TypedDict):
+    """
+    Median over rounds of result / dense, with its interval.
+    """
+
+    high: float
+    low: float
+    value: float
+
+
 class Recovery(TypedDict):
     """
     What is left of the weights is trained towards the dense model; weights that went stay zero.
@@ -757,6 +792,25 @@ class RuntimeSupport(TypedDict):
 Scope: TypeAlias = Literal["read", "submit", "admin"]
 
 
+class Shapes(TypedDict):
+    """
+    What the models were run on.
+
+    Attributes:
+        batch: rows.
+        tokens: of a row's prompt, those of the image included; 0 where the model reads no text.
+        image_tokens: of these; 0 where the image has no places among them.
+        image: width and height in pixels before preprocessing; None without one.
+        answer: tokens written after the prompt; 0 where the model writes none.
+    """
+
+    answer: int
+    batch: int
+    image: tuple[int, int] | None
+    image_tokens: int
+    tokens: int
+
+
 class Sibling(TypedDict):
     """
     A file of a repository.
@@ -815,6 +869,16 @@ class SparsitySearch(TypedDict):
 SweepStatus: TypeAlias = Literal[
     "queued", "running", "cancelling", "succeeded", "failed", "cancelled"
 ]
+
+
+class Timing(TypedDict):
+    """
+    A time of both models in seconds, medians over rounds, and what became of it.
+    """
+
+    dense: float
+    ratio: Ratio
+    result: float
 
 
 class TokensAndLayers(TypedDict):
@@ -1238,6 +1302,38 @@ class NewWebhookOut(TypedDict):
     webhook: WebhookOut
 
 
+class PerformanceReport(TypedDict):
+    """
+    What was measured.
+
+    Attributes:
+        device: both models ran on: cpu, cuda:0.
+        threads: of the CPU.
+        dtype: of the result's weights in use.
+        shapes: of the inputs.
+        rounds: in which each model ran once.
+        confidence: of every interval, 0 to 1; by the number of rounds alone.
+        together: whether both models were in memory at a time; else each was loaded anew for every
+            round, for want of memory.
+        bytes: parameters and buffers once the model has run.
+        peak_bytes: most memory of a process that loads the model and runs it; on a GPU, what the
+            model and its work took of the GPU's.
+        seconds: `prefill` from the prompt to the first token, `decode` of each further token;
+            `encode` of one forward where the model writes nothing.
+    """
+
+    bytes: Amount
+    confidence: float
+    device: str
+    dtype: str
+    peak_bytes: Amount
+    rounds: int
+    seconds: dict[Literal["prefill", "decode", "encode"], Timing]
+    shapes: Shapes
+    threads: int
+    together: bool
+
+
 class ProjectOut(TypedDict):
     """
     The project that the key belongs to.
@@ -1602,6 +1698,8 @@ class JobResult(TypedDict):
         structure: of a job that made the model smaller: its parts before and after.
         quantization: of a job that stored weights in 8 bits: which, and what it took.
         runtime_support: for each way to run the model, whether it loads, is smaller and is faster.
+        performance: of a job that had its result measured: what it takes beside the dense model,
+            or why that is not known.
         sizes: of the files; None where a quality gate kept them from being made.
         seconds: from the start of the last attempt to its end.
     """
@@ -1610,6 +1708,7 @@ class JobResult(TypedDict):
     evaluation: NotRequired[EvaluationReport | None]
     modalities: NotRequired[dict[str, float] | None]
     model_sparsity: NotRequired[float | None]
+    performance: NotRequired[PerformanceReport | NotMeasured | EarlierFigures | None]
     quantization: NotRequired[QuantizationReport | EarlierFigures | None]
     reached: NotRequired[float | None]
     reached_blocks: NotRequired[float | None]
