@@ -1,10 +1,12 @@
-"""A mixture of experts over HTTP: its packed experts pruned like any other matrix."""
+"""A mixture of experts over HTTP: its packed experts pruned like any other matrix, or left out."""
 
 import json
+import shutil
 
 import pytest
 import transformers
 
+from tests.acceptance import ways_out
 from tests.models_of_experts import TEXT
 
 JOB = {
@@ -70,3 +72,42 @@ def test_experts_that_saw_too_few_tokens_are_named(service, done, tmp_path):
     assert "4 of 4 experts" in told[0]
     report = report_of(service.download(done[1]["id"], tmp_path))
     assert report["model"]["zeros"] == report["model"]["asked"]
+
+
+@pytest.fixture(scope="module")
+def fewer(service, done, tmp_path_factory):
+    """A job that leaves one of four experts out, and its files."""
+    assert done
+    asked = {"model": "qwen3_moe", "calibration": JOB["calibration"]}
+    asked |= {"method": "experts", "parameters": {"removed": 0.25}}
+    job = service.finish(service.submit(**asked))
+    assert job["status"] == "succeeded", job["error"]
+    plan = service.http.post("/v1/plans", json=asked).json()["structure"]
+    told = job["result"]["structure"]
+    assert (plan["parameters_kept"], plan["bytes_kept"]) == (
+        told["parameters_kept"],
+        told["bytes_kept"],
+    )
+    return job, ways_out.bring(service, job["id"], tmp_path_factory.mktemp("fewer"))
+
+
+def test_fewer_experts_generate_by_every_way_out(service, fewer):
+    job, directory = fewer
+    told = job["result"]["structure"]
+    assert transformers.AutoConfig.from_pretrained(directory).num_experts == 3
+    size, _ = ways_out.generate(directory)
+    assert size == told["parameters_kept"] < told["parameters"]
+    assert job["result"]["sizes"]["dense"] == (directory / "model.safetensors").stat().st_size
+    said = ways_out.secateur(service, "reproduce", directory / "manifest.json")
+    assert "files are the same" in said
+
+
+def test_a_mixture_without_some_experts_gives_more_of_them(service, models, fewer, tmp_path):
+    shutil.copytree(fewer[1], models / "three-experts")
+    asked = JOB | {"model": "three-experts", "expert_tokens": 1}
+    job = service.finish(service.submit(**asked, structure=[{"kind": "experts", "removed": 0.34}]))
+    assert job["status"] == "succeeded", job["error"]
+    tower = job["result"]["structure"]["towers"][0]
+    assert (tower["experts"], tower["experts_kept"]) == (3, 2)
+    assert job["result"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    ways_out.generate(service.download(job["id"], tmp_path))

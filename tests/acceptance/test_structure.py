@@ -1,11 +1,15 @@
 """A smaller model over HTTP: planned, made, downloaded, loaded by plain transformers."""
 
 import json
+import shutil
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+
+from tests.acceptance import ways_out
+from tests.tiny_models import DECODER, save, tokenizer
 
 JOB = {"model": "minilm", "calibration": {"samples": 16}}
 WIDTH = {"method": "width", "parameters": {"mlp_removed": 0.5}}
@@ -14,6 +18,13 @@ PLAIN = {
     "parameters": {"mlp_removed": 0.5, "score": "magnitude", "solve": False},
 }
 EVALUATION = {"set": "sentences", "samples": 16, "metrics": ["similarity"]}
+
+HEADS = {
+    "model": "three-blocks",
+    "method": "width",
+    "parameters": {"mlp_removed": 0.5, "heads_removed": 0.5},
+    "calibration": {"samples": 8},
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +79,59 @@ def test_what_cannot_be_is_refused_before_it_is_queued(service, body, code):
     for path in ("/v1/plans", "/v1/jobs"):
         answer = service.http.post(path, json=JOB | body)
         assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
+@pytest.fixture(scope="module")
+def narrow(service, models, tmp_path_factory):
+    """A language model without half of its heads and channels: its job, and its files."""
+    config = transformers.LlamaConfig(**DECODER | {"num_hidden_layers": 3})
+    save(models / "three-blocks", transformers.LlamaForCausalLM, config, tokenizer())
+    job = service.finish(service.submit(**HEADS))
+    assert job["status"] == "succeeded", job["error"]
+    return job, ways_out.bring(service, job["id"], tmp_path_factory.mktemp("narrow"))
+
+
+def test_heads_are_gone_by_every_way_out(narrow):
+    job, directory = narrow
+    told, config = job["result"]["structure"], json.loads((directory / "config.json").read_text())
+    assert (config["num_attention_heads"], config["num_key_value_heads"]) == (2, 1)
+    assert config["head_dim"] == DECODER["hidden_size"] // DECODER["num_attention_heads"]
+    size, _ = ways_out.generate(directory)
+    assert size == told["parameters_kept"] < told["parameters"]
+    assert job["result"]["sizes"]["dense"] == (directory / "model.safetensors").stat().st_size
+
+
+def test_it_is_reproduced_to_the_byte(service, narrow):
+    manifest = narrow[1] / "manifest.json"
+    count = len(json.loads(manifest.read_text())["files"])
+    said = ways_out.secateur(service, "reproduce", manifest)
+    assert f"all {count} files are the same" in said
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"method": "width", "parameters": {"mlp_removed": 0.5}},
+        {"method": "depth", "parameters": {"removed": 0.34}},
+        {"method": "wanda", "sparsity": 0.5},
+    ],
+    ids=["width", "depth", "zeros"],
+)
+def test_a_smaller_model_is_a_model(service, models, narrow, tmp_path, how):
+    copied = models / "narrow"
+    if not copied.exists():
+        shutil.copytree(narrow[1], copied)
+    asked = {"model": "narrow", "calibration": HEADS["calibration"]} | how
+    plan = service.http.post("/v1/plans", json=asked)
+    assert plan.status_code == 200, plan.text
+    job = service.finish(service.submit(**asked))
+    assert job["status"] == "succeeded", job["error"]
+    size, _ = ways_out.generate(service.download(job["id"], tmp_path))
+    before = narrow[0]["result"]["structure"]["parameters_kept"]
+    if how["method"] == "wanda":
+        assert size == before
+        assert job["result"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    else:
+        told = job["result"]["structure"]
+        assert (told["parameters"], told["parameters_kept"]) == (before, size)
+        assert plan.json()["structure"]["parameters_kept"] == size < before

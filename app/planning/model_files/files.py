@@ -46,7 +46,8 @@ _NAMES = {"LICENSE", "NOTICE", "LICENSE.md"}
 # Of a training; of a router, which is of use to the model alone that it was trained for.
 _LEFT_OUT = {
     *("trainer_state.json", "training_args.json", "adapter_config.json"),
-    *(ROUTER_CONFIG_FILE, ROUTING_REPORT_FILE),
+    # What an earlier job wrote beside its result; each job writes its own.
+    *("manifest.json", "pruning_report.json", ROUTER_CONFIG_FILE, ROUTING_REPORT_FILE),
 }
 # Folders beside the weights: chat templates; pooling and dense layers of sentence-transformers.
 _FOLDERS = ("additional_chat_templates/*.jinja", "[0-9]_*/*.json", f"[0-9]_*/*{SUFFIX}")

@@ -16,7 +16,9 @@ from app.planning.model_files.files import (
     select,
 )
 from app.planning.model_files.headers import StoredTensor
+from app.recipes.pruning_report import REPORT_FILE
 from app.recipes.routing_report import ROUTER_CONFIG_FILE, ROUTING_REPORT_FILE
+from workers.pipeline.export import MANIFEST
 
 MODEL = {"config.json", "model.safetensors"}
 
@@ -35,7 +37,7 @@ def test_what_belongs_to_a_model_and_what_does_not():
         *("pytorch_model.bin", "pytorch_model.bin.index.json", "model.safetensors.index.json"),
         *("adapter_config.json", "training_args.json", "trainer_state.json"),
         *("training_args.bin", ".gitattributes", "README.md"),
-        *(ROUTER_CONFIG_FILE, ROUTING_REPORT_FILE),
+        *(ROUTER_CONFIG_FILE, ROUTING_REPORT_FILE, REPORT_FILE, MANIFEST),
         *("modeling_x.py", "onnx/config.json", "a/1_Pooling/config.json", "1_Pooling/a/b.json"),
         *("tf_model.h5", "flax_model.msgpack", "model.gguf", ".hidden.json"),
     }
