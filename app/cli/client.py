@@ -154,6 +154,11 @@ class Client:
         resume = {"Range": f"bytes={start}-"} if start else {}
         return self._stream(f"/v1/jobs/{quote(job_id, safe='')}/artifacts/{quote(path)}", resume)
 
+    def report(self, job_id: str) -> bytes:
+        """The report of a job, as a page of HTML."""
+        with self._stream(f"/v1/jobs/{quote(job_id, safe='')}/report", {}) as response:
+            return response.read()
+
     def packed(self, job_id: str, path: str, start: int) -> AbstractContextManager[httpx2.Response]:
         """Stream the packed form of one file of a job, from about that byte of the file on."""
         address = f"/v1/jobs/{quote(job_id, safe='')}/packed/{quote(path)}?start={start}"

@@ -1,6 +1,6 @@
 """Entry point of the `secateur` command: what it offers, and where each command is."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -38,6 +38,11 @@ class Commands(LazyGroup):
         ),
         "download": Entry(
             "app.cli.commands.download:download", "Download the files of a finished job.", JOBS
+        ),
+        "report": Entry(
+            "app.cli.commands.report:report",
+            "Save the report of a job as a page, and print where.",
+            JOBS,
         ),
         "reproduce": Entry(
             "app.cli.commands.reproduce:reproduce",
@@ -117,6 +122,19 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415  no command needs it
+
+        typer.echo(f"secateur {version('secateur')}")
+        raise typer.Exit
+
+
 @app.callback()
-def secateur() -> None:
+def secateur(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
     """Pruning as a service for vision-language models."""

@@ -35,6 +35,20 @@ def test_a_job_is_cancelled_and_tried_again(secateur, job_id, hand):
     assert "job_already_finished" in refused.stderr
 
 
+def test_a_report_is_saved_as_a_page(secateur, job_id, hand, tmp_path):
+    hand.succeed(hand.claim(job_id))
+    page = tmp_path / "report.html"
+    saved = secateur("report", job_id, "--file", page)
+    assert saved.exit_code == 0, saved.output
+    assert saved.stdout == f"{page}\n"
+    assert job_id in page.read_text()
+    told = json.loads(secateur("report", job_id, "--file", page, "--json").stdout)
+    assert told == {"job": job_id, "file": str(page)}
+    refused = secateur("report", "job_x", "--file", tmp_path / "none.html")
+    assert (refused.exit_code, (tmp_path / "none.html").exists()) == (3, False)
+    assert "report_not_written" in secateur("report", job_id, "--file", tmp_path).stderr
+
+
 def test_methods_are_listed(secateur):
     assert "sparsegpt" in secateur("methods").stdout
     told = json.loads(secateur("methods", "--json").stdout)

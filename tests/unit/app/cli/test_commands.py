@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import typer
@@ -14,6 +15,7 @@ from app.cli.main import Commands, app
 HEAVY = ("pydantic", "sqlalchemy", "numpy", "celery", "redis", "fastapi")
 CLIENTS = (
     ("show", "job_x"),
+    ("report", "job_x"),
     ("jobs",),
     ("submit", "model", "--method", "wanda"),
     ("watch", "job_x"),
@@ -34,6 +36,11 @@ def group():
 def test_the_line_of_help_is_the_commands_own(group, name):
     said = inspect.cleandoc(group.load(name).help).splitlines()[0]
     assert Commands.entries[name].summary == said
+
+
+def test_it_tells_its_version():
+    ran = CliRunner().invoke(app, ["--version"])
+    assert (ran.exit_code, ran.stdout) == (0, f"secateur {version('secateur')}\n")
 
 
 def test_an_unknown_command_is_refused_with_a_near_name():
