@@ -14,7 +14,7 @@ from app.recipes.quantization import QuantizationReport
 from app.recipes.routing_report import RoutingFigures
 from app.recipes.runtime_support import RuntimeSupport
 from app.recipes.search import AUTO, SearchReport
-from app.recipes.structure import StructureReport
+from app.recipes.structure_report import StructureReport
 
 # Parameters that say how much is taken out, and of what.
 _TAKEN = {"removed": "", "mlp_removed": " of MLP channels", "heads_removed": " of heads"}

@@ -11,7 +11,7 @@ from app.recipes.quantization import QuantizationReport
 from app.recipes.routing_report import RoutingFigures
 from app.recipes.runtime_support import RuntimeSupport
 from app.recipes.search import SearchReport
-from app.recipes.structure import StructureReport
+from app.recipes.structure_report import StructureReport
 from app.strict import Strict
 
 

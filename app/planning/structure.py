@@ -31,13 +31,12 @@ from app.recipes.structure import (
     Experts,
     Step,
     StructureError,
-    StructureReport,
-    TowerStructure,
     UnevenError,
     Width,
     WiringError,
     channels_kept,
 )
+from app.recipes.structure_report import StructureReport, TowerStructure
 
 _BLOCK = re.compile(r"^(?P<tower>.*?)\.(?P<number>\d+)\.(?P<path>.*)$")
 _HEAD = re.compile(r"^(?P<tower>.*vision_model\.head)\.(?P<path>.*)$")

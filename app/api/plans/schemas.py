@@ -10,7 +10,7 @@ from app.domain.submission import JobSpec
 from app.recipes.coverage import LeftDense
 from app.recipes.modality import Modality
 from app.recipes.quantization import QuantizationReport
-from app.recipes.structure import StructureReport
+from app.recipes.structure_report import StructureReport
 from app.services.jobs.plans import Plan
 
 

@@ -22,7 +22,7 @@ from app.recipes.performance import BUDGET, ROUNDS
 from app.recipes.quantization import QuantizationReport
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
-from app.recipes.structure import StructureReport
+from app.recipes.structure_report import StructureReport
 from app.services.jobs.submit import Checked, Placement, Rules, check, placed
 from app.services.projects import service as projects
 

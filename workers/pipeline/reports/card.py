@@ -20,7 +20,7 @@ from app.recipes.pruning_report import (
 )
 from app.recipes.quantization import QuantizationReport
 from app.recipes.search import SearchReport
-from app.recipes.structure import StructureReport
+from app.recipes.structure_report import StructureReport
 from workers.pipeline.reports import performance, quantization, search, structure
 from workers.pipeline.reports.plots import colours
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from app.recipes.structure import StructureReport
+from app.recipes.structure_report import StructureReport
 
 HEAD = (
     *("tower", "blocks", "MLP channels", "experts", "parameters", "bytes"),

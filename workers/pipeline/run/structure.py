@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from app.domain.jobs import EventLevel, EventType, NewEvent
 from app.recipes.recipe import Recipe
-from app.recipes.structure import BlockStructure, StructureReport
+from app.recipes.structure_report import BlockStructure, StructureReport
 from workers.pipeline.context import RunContext
 from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.source import Dataset

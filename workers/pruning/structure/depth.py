@@ -14,13 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.errors import NonFiniteError
-from app.recipes.structure import (
-    BlockStructure,
-    Depth,
-    NothingLeftError,
-    WiringError,
-    blocks_removed,
-)
+from app.recipes.structure import Depth, NothingLeftError, WiringError, blocks_removed
+from app.recipes.structure_report import BlockStructure
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
 from workers.pruning.engine.report_builder import Progress, ProgressListener
 from workers.pruning.memory import out_of_memory

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from app.errors import NonFiniteError
-from app.recipes.structure import BlockStructure, Experts, ExpertScore
+from app.recipes.structure import Experts, ExpertScore
+from app.recipes.structure_report import BlockStructure
 from workers.pruning.calibration.statistics import MaskOf
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
 from workers.pruning.engine.report_builder import Progress, ProgressListener

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from app.errors import CalibrationDataError
 from app.messages import words_of
-from app.recipes.structure import BlockStructure, Step, WiringError
+from app.recipes.structure import Step, WiringError
+from app.recipes.structure_report import BlockStructure
 from workers.pruning.engine.prune import evaluating
 from workers.pruning.engine.report_builder import ProgressListener
 from workers.pruning.memory import out_of_memory

@@ -7,12 +7,8 @@ from torch import nn
 
 from app.planning.experts import chosen_experts
 from app.recipes.modality import Modality
-from app.recipes.structure import (
-    BlockStructure,
-    StructureError,
-    StructureReport,
-    TowerStructure,
-)
+from app.recipes.structure import StructureError
+from app.recipes.structure_report import BlockStructure, StructureReport, TowerStructure
 from workers.pruning.memory import stored
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.files import open_checkpoint

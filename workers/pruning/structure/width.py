@@ -11,12 +11,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from app.recipes.modality import Modality
-from app.recipes.structure import (
-    BlockStructure,
-    Width,
-    WiringError,
-    takes,
-)
+from app.recipes.structure import Width, WiringError, takes
+from app.recipes.structure_report import BlockStructure
 from workers.pruning.calibration.statistics import Calibration
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
 from workers.pruning.engine.report_builder import Progress, ProgressListener

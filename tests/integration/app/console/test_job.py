@@ -7,7 +7,7 @@ from app.domain.projects import Scope
 from app.recipes.pruning_report import REPORT_FILE
 from app.recipes.runtime_support import runtime_support
 from app.recipes.search import SearchReport, Tried
-from app.recipes.structure import StructureReport, TowerStructure
+from app.recipes.structure_report import StructureReport, TowerStructure
 from app.storage.local import LocalStore
 from tests.integration.app.console.test_jobs import EVIL, JOB, JOBS, RESULT
 from tests.unit.app.domain.test_job_result import ROUTING

@@ -6,7 +6,7 @@ import pytest
 import transformers
 
 from app.domain.submission import JobRequest, resolve
-from app.recipes.structure import StructureReport
+from app.recipes.structure_report import StructureReport
 from tests.families import BY_NAME
 from tests.models_of_experts import TEXT, moe
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
