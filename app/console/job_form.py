@@ -22,6 +22,8 @@ PLACES = {
     "method": ("method",),
     "sparsity": ("sparsity",),
     "pattern": ("pattern",),
+    "target_parameters": ("target_parameters",),
+    "target_flops_ratio": ("target_flops_ratio",),
     "calibration_set": ("calibration", "set"),
     "calibration_samples": ("calibration", "samples"),
     "evaluation_set": ("evaluation", "set"),

@@ -7,10 +7,10 @@ from app.recipes.quantization import Quantized
 from app.recipes.recipe import Structure, zeros_of
 from app.recipes.reconstruction import NoReconstruction, Reconstruction
 from app.recipes.recovery import Recovery
-from app.strict import Strict
+from app.recipes.size_target import SizeTarget
 
 
-class RecipeOptions(Strict):
+class RecipeOptions(SizeTarget):
     """The fields of a request that are about the recipe."""
 
     pattern: str = Field(

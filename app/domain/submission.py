@@ -42,6 +42,7 @@ from app.recipes.recipe import (
 )
 from app.recipes.routing import Routing
 from app.recipes.search import AUTO, SparsitySearch
+from app.recipes.size_target import SizeTarget
 from app.strict import Strict
 
 
@@ -186,7 +187,21 @@ class JobRequest(
             self._asks_nothing_of_weights(method.prunes)
         else:
             self._sparsity_fits_pattern()
+            self._target_has_a_structure()
         return self
+
+    @property
+    def targets_size(self) -> bool:
+        """Whether the size of the result is asked for."""
+        return self.target_parameters is not None or self.target_flops_ratio is not None
+
+    def _target_has_a_structure(self) -> None:
+        if self.targets_size and not (self.recipe.structure if self.recipe else self.structure):
+            raise PydanticCustomError(
+                "structure_target_without_structure",
+                "a target of parameters or operations needs a structure that says what may go: "
+                "width, depth or experts",
+            )
 
     def _asks_nothing_of_weights(self, prunes: str) -> None:
         prompts = prunes == "routes"
@@ -197,7 +212,7 @@ class JobRequest(
                 "says little of others; leave measure out",
                 {"method": self.method},
             )
-        meant = _OF_WEIGHTS if prompts else _OF_WEIGHTS - {"quantization"}
+        meant = _OF_WEIGHTS if prompts else _OF_WEIGHTS - _OF_STRUCTURE
         given = {name for name in meant if getattr(self, name) != _default(name)}
         if given:
             raise PydanticCustomError(
@@ -267,6 +282,7 @@ class JobRequest(
 
 
 _OF_WEIGHTS = {"sparsity", *RecipeOptions.model_fields} - {"seed"}
+_OF_STRUCTURE = {"quantization", *SizeTarget.model_fields}
 
 
 def _default(name: str) -> Any:
@@ -399,6 +415,7 @@ def _generated(request: JobRequest) -> EvaluationSpec | None:
 def _recipe(request: JobRequest) -> Recipe:
     sparsity = SparsitySearch().first if request.sparsity == AUTO else request.sparsity
     own = {"pattern", "reconstruction", "structure", "recovery"}  # parts of a recipe
+    own |= set(SizeTarget.model_fields)
     common = request.model_dump(include=set(RecipeOptions.model_fields) - own)
     common["sparsity"] = request.implied_sparsity() or 0 if sparsity is None else sparsity
     if request.recipe is not None:

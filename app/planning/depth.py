@@ -34,11 +34,18 @@ def _unread(config: Mapping[str, Any], count: int) -> int:
 
 
 def shallower(tensors: Tensors, name: str, blocks: Blocks, step: Depth) -> dict[str, StoredTensor]:
-    """The tensors without as many blocks as the step takes; which ones, the worker decides."""
+    """The tensors without as many blocks as the step takes; which ones, the worker decides.
+
+    The smallest are counted, so that no more is left than is told. A kind of block that only the
+    first half has, such as the dense ones before mixtures of experts, stays.
+    """
     numbers = sorted(blocks)
     able = len(numbers) if step.ends else max(0, len(numbers) - 2)
     share = step.share_of(modality_of(f"{name}.0."))
     gone = blocks_removed(len(numbers), share, able, name)
-    last = numbers[len(numbers) - gone - 1 : -1] if not step.ends else numbers[-gone:]
-    left_out = {key for number in last for key in blocks[number].values()}
+    inner = numbers if step.ends else numbers[1:-1]
+    size = {number: sum(tensors[key].numel for key in blocks[number].values()) for number in inner}
+    common = {size[number] for number in inner[len(inner) // 2 :]}
+    smallest = sorted(inner, key=lambda each: (size[each] not in common, size[each]))
+    left_out = {key for number in smallest[:gone] for key in blocks[number].values()}
     return {key: tensor for key, tensor in tensors.items() if key not in left_out}

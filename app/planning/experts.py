@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.planning.model_files.files import MOST_TENSORS, number, section
-from app.recipes.structure import NothingLeftError, taken_of
+from app.recipes.structure import NothingLeftError, NothingTakenError, taken_of
 
 _PACKED = 3  # dimensions
 _GATED = re.compile(r"gate_up|input_linear|\.fc1\b")
@@ -131,8 +131,10 @@ def experts_kept(count: int, removed: float, part: Mapping[str, Any], where: str
     kept = count - taken_of(count, removed)
     chosen, groups = chosen_experts(part), expert_groups(part, count)
     said = f"{where}: of {count} experts {removed:g} are to go, which leaves {kept}"
-    if not 0 < kept < count:
-        raise NothingLeftError(f"{said}; at least one has to go, and one to stay")
+    if kept == count:
+        raise NothingTakenError(f"{said}; at least one has to go", where, "experts")
+    if kept == 0:
+        raise NothingLeftError(f"{said}; at least one has to stay")
     if kept < chosen <= count:
         raise NothingLeftError(f"{said}; every token is routed to {chosen}")
     if groups == 1:

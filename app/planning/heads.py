@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.planning.model_files.files import number
-from app.recipes.structure import NothingLeftError, taken_of
+from app.recipes.structure import NothingLeftError, NothingTakenError, taken_of
 
 _HEADS = ("num_attention_heads", "num_heads", "n_head", "n_heads", "encoder_attention_heads")
 _GROUPS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads")
@@ -94,9 +94,12 @@ def heads_kept(heads: Heads, removed: float, where: str) -> int:
         NothingLeftError: none would go, or none stay.
     """
     kept = heads.groups - taken_of(heads.groups, removed)
-    if not 0 < kept < heads.groups:
-        raise NothingLeftError(
-            f"{where}: of {heads.groups} groups of attention heads {removed:g} are to go; that "
-            f"leaves {kept} of them"
-        )
+    said = (
+        f"{where}: of {heads.groups} groups of attention heads {removed:g} are to go; that leaves "
+        f"{kept} of them"
+    )
+    if kept == heads.groups:
+        raise NothingTakenError(said, where, "heads")
+    if kept == 0:
+        raise NothingLeftError(said)
     return kept

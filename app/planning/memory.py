@@ -35,6 +35,10 @@ _MODALITIES = (
 )
 
 
+TEXT_TOKENS = 512
+"""Of the input whose operations are counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class BlockSize:
     """One block.
@@ -180,6 +184,18 @@ def _features(matrices: Mapping[str, tuple[int, int]], config: Mapping[str, Any]
     experts = len({match[0] for match, _ in found if match})
     chosen = min(chosen_experts(config), experts) if experts else 0
     return sum(size * chosen // experts if match else size for match, size in found)
+
+
+def tokens_of(config: Mapping[str, Any], modality: Modality) -> int:
+    """Tokens of one input that blocks of a modality see: an image, `TEXT_TOKENS` of text, or both.
+
+    The image is as large as config.json says.
+    """
+    positions = number(section(config, "text_config"), "max_position_embeddings") or 1 << 30
+    text, (image, _) = min(TEXT_TOKENS, positions), image_of(config)
+    if modality is Modality.VISION:
+        return max(image, 1)
+    return text + image if modality is Modality.LANGUAGE else text
 
 
 def modality_of(key: str) -> Modality:

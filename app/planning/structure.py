@@ -19,7 +19,7 @@ from app.planning.experts import (
     without_experts,
 )
 from app.planning.heads import heads_kept, heads_of, says_no_width, without_heads
-from app.planning.memory import modality_of
+from app.planning.memory import modality_of, tokens_of
 from app.planning.model_files.files import number, section
 from app.planning.model_files.headers import StoredTensor
 from app.planning.model_files.outlines import Outline
@@ -111,6 +111,12 @@ def _stacks(tensors: Tensors) -> dict[str, Blocks]:
         for name, blocks in found.items()
         if any(len(tensors[key].shape) == _MATRIX for key in blocks[min(blocks)].values())
     }
+
+
+def modalities_in(outline: Outline, recipe: Recipe) -> set[Modality]:
+    """Those of the stacks that a recipe's structure may take from."""
+    found = {modality_of(f"{name}.0.") for name in _stacks(outline.tensors)}
+    return found if recipe.include_bridge else found - {Modality.BRIDGE}
 
 
 def _towers(tensors: Tensors, step: Step, recipe: Recipe) -> dict[str, Blocks]:
@@ -343,6 +349,7 @@ def _report(
                 bytes_kept=sum(tensor.bytes for tensor in new),
                 flops=_operations(before, keys, experts, chosen, had),
                 flops_kept=_operations(after, keys, experts, chosen, has),
+                tokens=tokens_of(outline.config, modality_of(f"{name}.0.")),
             )
         )
     return StructureReport(

@@ -30,6 +30,27 @@ class NothingLeftError(StructureError):
     code = "structure_share_out_of_reach"
 
 
+class NothingTakenError(NothingLeftError):
+    """The share takes nothing away.
+
+    Attributes:
+        tower: of which.
+        part: `channels`, `heads`, `blocks` or `experts`.
+    """
+
+    def __init__(self, message: str, tower: str, part: str) -> None:
+        """Say what, and of which part of the model."""
+        super().__init__(message)
+        self.tower = tower
+        self.part = part
+
+
+class TargetOutOfReachError(StructureError):
+    """No share of what is asked to go makes the model as small as the target says."""
+
+    code = "structure_target_out_of_reach"
+
+
 class UnevenError(StructureError):
     """What would need one number has several: layers have widths of their own."""
 
@@ -208,11 +229,14 @@ def channels_kept(width: int, removed: float, multiple: int | None, where: str) 
         if multiple or (width % each == 0 and (rounded - least) * _LITTLE <= width):
             kept = rounded
             break
-    if not 0 < kept < width:
-        raise NothingLeftError(
-            f"{where}: of {width} channels {removed:g} are to go, in multiples of "
-            f"{multiple or 1}; that leaves {min(kept, width)} of them"
-        )
+    said = (
+        f"{where}: of {width} channels {removed:g} are to go, in multiples of {multiple or 1}; "
+        f"that leaves {min(kept, width)} of them"
+    )
+    if kept >= width:
+        raise NothingTakenError(said, where, "channels")
+    if kept == 0:
+        raise NothingLeftError(said)
     return kept
 
 
@@ -223,11 +247,12 @@ def blocks_removed(count: int, removed: float, able: int, where: str) -> int:
         NothingLeftError: less than one would go, or more than may.
     """
     found = taken_of(count, removed)
-    if not 0 < found <= able or found == count:
-        raise NothingLeftError(
-            f"{where}: {removed:g} of {count} blocks is {found}, and 1 to {min(able, count - 1)} "
-            "can go"
-        )
+    most = min(able, count - 1)
+    said = f"{where}: {removed:g} of {count} blocks is {found}, and 1 to {most} can go"
+    if not found:
+        raise NothingTakenError(said, where, "blocks")
+    if found > most:
+        raise NothingLeftError(said)
     return found
 
 

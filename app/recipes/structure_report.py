@@ -26,6 +26,8 @@ class TowerStructure(Strict):
         bytes_kept: those that are left.
         flops: multiplications and additions of its matrices for one token, attention itself apart.
         flops_kept: those that are left.
+        tokens: of one input that pass through it: those of an image as large as config.json says,
+            of a text of 512 tokens, or of both.
     """
 
     name: str
@@ -42,6 +44,7 @@ class TowerStructure(Strict):
     bytes_kept: int
     flops: int
     flops_kept: int
+    tokens: int = 1
 
 
 class BlockStructure(Strict):
@@ -94,8 +97,8 @@ class StructureReport(Strict):
 
     @property
     def flops_ratio(self) -> float:
-        """Share of the towers' operations for a token that is left."""
-        return _ratio((each.flops, each.flops_kept) for each in self.towers)
+        """Share of the towers' operations for one input that is left."""
+        return _ratio((e.tokens * e.flops, e.tokens * e.flops_kept) for e in self.towers)
 
 
 def _ratio(pairs: Iterable[tuple[int, int]]) -> float:

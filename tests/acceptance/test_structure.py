@@ -59,9 +59,45 @@ def test_the_model_is_as_small_as_planned_and_close_to_the_dense_one(service, do
     assert all(block["error"] < 0.5 for block in report["structure"]["blocks"])
 
 
+BOTH = {
+    "recipe": {"structure": [{"kind": "depth"}, {"kind": "width"}]},
+    "target_parameters": 0.8,
+}
+
+
+def test_a_target_is_met_by_what_is_downloaded(service, tmp_path):
+    plan = service.http.post("/v1/plans", json=JOB | BOTH).json()
+    job = service.finish(service.submit(**JOB, **BOTH), seconds=240)
+    assert job["status"] == "succeeded", job["error"]
+    told = job["result"]["structure"]
+    assert told["parameters_kept"] == plan["structure"]["parameters_kept"]
+    directory = service.download(job["id"], tmp_path)
+    model = transformers.AutoModel.from_pretrained(directory)
+    left = sum(parameter.numel() for parameter in model.parameters())
+    assert 0.75 * told["parameters"] < left <= 0.8 * told["parameters"]
+    manifest = json.loads((directory / "manifest.json").read_text())
+    steps = plan["spec"]["recipe"]["structure"]
+    assert manifest["job"]["recipe"]["structure"] == steps
+    assert manifest["request"]["target_parameters"] == 0.8
+    depth, width = steps
+    assert 0 < depth["removed"] < width["mlp_removed"] < 1
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
+        (WIDTH | {"target_parameters": 1000}, "structure_target_out_of_reach"),
+        (WIDTH | {"target_flops_ratio": 0.01}, "structure_target_out_of_reach"),
+        (WIDTH | {"target_parameters": 10**12}, "structure_target_out_of_reach"),
+        (
+            {"method": "experts", "target_parameters": 0.5},
+            "structure_wiring_unknown",
+        ),
+        (
+            {"method": "wanda", "sparsity": 0.5, "target_parameters": 0.5},
+            "structure_target_without_structure",
+        ),
+        ({"method": "depth", "parameters": {"removed": 0.01}}, "structure_share_out_of_reach"),
         (WIDTH | {"sparsity": 0.5}, "weights_stay_dense"),
         (
             {"method": "width", "parameters": {"mlp_removed": 0.0001}},

@@ -84,6 +84,10 @@ CODES = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "A step of the structure takes nothing out.",
     ),
+    "structure_target_without_structure": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "A target of parameters or operations is given, and no structure that may go.",
+    ),
     "method_and_recipe": (
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "Give a method or a recipe, not both.",

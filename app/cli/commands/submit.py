@@ -126,6 +126,10 @@ def _show(plan: Json) -> None:
         left, before = smaller["parameters_kept"], smaller["parameters"]
         rows.add_row("parameters", f"{left:,} of {before:,} ({left / before:.1%})")
         rows.add_row("bytes", f"{smaller['bytes_kept']:,} of {smaller['bytes']:,}")
+        every = smaller["towers"]
+        kept = sum(each["tokens"] * each["flops_kept"] for each in every)
+        whole = sum(each["tokens"] * each["flops"] for each in every)
+        rows.add_row("operations", f"{kept / whole:.1%} for one image and 512 tokens of text")
     if (small := plan["quantization"]) is not None:
         told = f"{small['bytes']:,} bytes in place of {small['bytes_before']:,}"
         rows.add_row(small["kind"], f"{small['matrices']} matrices: {told}")

@@ -15,6 +15,7 @@ from app.domain.publications import Destination
 from app.domain.submission import JobRequest, JobSpec, resolve
 from app.domain.webhooks import WebhookEvent
 from app.errors import (
+    HubUnavailableError,
     JobNotRetryableError,
     ModelFilesError,
     ModelLoadError,
@@ -47,6 +48,7 @@ from app.planning.model_files.outlines import Outline, Outlines, check_form
 from app.planning.plan import check_patterns
 from app.planning.quantization import plan_quantization
 from app.planning.routable import check_routable
+from app.planning.size_target import size
 from app.planning.structure import plan_structure
 from app.recipes.allocation import Reused
 from app.recipes.data import (
@@ -179,6 +181,7 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
             check_routable(outline.config, spec.recipe)
         if spec.calibration or spec.evaluation:
             check_readable(resolve_local_model(source.path, rules.outlines.roots))
+    spec = _sized(spec, request, outline)
     recipe = spec.recipe
     if outline and isinstance(recipe, Recipe):
         left = reduced(outline, recipe)
@@ -187,6 +190,24 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
         if recipe.targets != ("*",) or recipe.ignore:
             check_patterns(left.tensors, left.config, recipe)
     return Checked(spec, outline)
+
+
+def _sized(spec: JobSpec, request: JobRequest, outline: Outline | None) -> JobSpec:
+    """The specification with the shares that meet the request's target.
+
+    Raises:
+        HubUnavailableError: the hub does not give the shapes that the shares follow from.
+        StructureError: no share meets it.
+    """
+    if not request.targets_size or not isinstance(spec.recipe, Recipe):
+        return spec
+    if outline is None:
+        raise HubUnavailableError(
+            "the hub does not give the headers of the model's files now, which the shares for "
+            f"{request.size_target} follow from; try again, or give the shares"
+        )
+    recipe = size(outline, spec.recipe, request)
+    return spec.model_copy(update={"recipe": recipe})
 
 
 def reduced(outline: Outline, recipe: Recipe) -> Outline:

@@ -72,7 +72,8 @@ def take_out(
     report = compared(before, ModelSize(adapter), decided)
     text = (
         f"{report.parameters_kept:,} of {report.parameters:,} parameters are left, "
-        f"{report.bytes_kept:,} of {report.bytes:,} bytes"
+        f"{report.bytes_kept:,} of {report.bytes:,} bytes, "
+        f"{report.flops_ratio:.1%} of the operations"
     )
     context.report.event(NewEvent(EventType.LOG, text, EventLevel.INFO))
     return Taken(adapter, report, tuple(warnings))

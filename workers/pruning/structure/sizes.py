@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from torch import nn
 
 from app.planning.experts import chosen_experts
+from app.planning.memory import tokens_of
 from app.recipes.modality import Modality
 from app.recipes.structure import StructureError
 from app.recipes.structure_report import BlockStructure, StructureReport, TowerStructure
 from workers.pruning.memory import stored
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.files import open_checkpoint
+from workers.pruning.models.files import open_checkpoint, read_json
 from workers.pruning.models.layout.experts import experts_of, outputs_of_experts
 from workers.pruning.models.layout.structure import Block, Tower
 from workers.pruning.structure.mlp import find_mlp
@@ -28,14 +29,16 @@ class TowerSize:
     parameters: int
     bytes: int
     flops: int
+    tokens: int
 
     @classmethod
-    def of(cls, tower: Tower, chosen: int) -> "TowerSize":
+    def of(cls, tower: Tower, chosen: int, tokens: int) -> "TowerSize":
         """Count it; weights that several blocks share count once.
 
         Args:
             tower: to count.
             chosen: experts that a token is routed to.
+            tokens: of one input that pass through it.
         """
         every = {id(stored(p)): stored(p) for each in tower.blocks for p in _own(each.module)}
         parameters = list(every.values())
@@ -57,6 +60,7 @@ class TowerSize:
             parameters=sum(p.numel() for p in parameters),
             bytes=sum(p.numel() * p.dtype.itemsize for p in parameters),
             flops=2 * (matrices + routed),
+            tokens=tokens,
         )
 
 
@@ -97,7 +101,11 @@ class ModelSize:
         self.parameters = sum(tensor.numel for tensor in tensors)
         self.bytes = sum(tensor.bytes for tensor in tensors)
         chosen = chosen_experts(adapter.model.config.to_dict())
-        self.towers = {tower.name: TowerSize.of(tower, chosen) for tower in adapter.towers}
+        config = read_json(adapter.loaded.directory, "config.json")
+        self.towers = {
+            tower.name: TowerSize.of(tower, chosen, tokens_of(config, tower.modality))
+            for tower in adapter.towers
+        }
 
 
 def compared(
@@ -131,6 +139,7 @@ def compared(
                 bytes_kept=new.bytes,
                 flops=old.flops,
                 flops_kept=new.flops,
+                tokens=old.tokens,
             )
         )
     return StructureReport(

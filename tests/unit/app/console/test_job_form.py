@@ -58,6 +58,12 @@ def test_a_method_that_zeroes_nothing_is_sent_no_sparsity():
     }
 
 
+def test_how_large_a_smaller_model_is_to_be_goes_with_any_method_and_comes_back():
+    made = body({"model": "tiny", "method": "width", "target_parameters": "0.6"})
+    assert made == {"model": "tiny", "method": "width", "target_parameters": 0.6}
+    assert values_of(made)["target_parameters"] == "0.6"
+
+
 @pytest.mark.parametrize("more", ["{", "[]", "3", '{"a": NaN}'])
 def test_further_fields_are_an_object(more):
     with pytest.raises(FormError) as told:

@@ -86,6 +86,8 @@ def test_while_the_hub_is_away_plans_are_refused_and_jobs_wait_for_a_worker(clie
     assert "hf:org/sharded cannot be read now" in problem["detail"]
     job = client.post("/v1/jobs", json=JOB)
     assert (job.status_code, job.json()["memory_bytes"]) == (202, None)
+    sized = {"model": JOB["model"], "method": "width", "target_parameters": 0.5}
+    assert_problem(client.post("/v1/jobs", json=sized), 503, "hub_unavailable")
 
 
 DEEP = b"[" * 100_000

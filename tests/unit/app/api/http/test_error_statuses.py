@@ -92,6 +92,7 @@ PINNED = {
     "structure_not_applicable": 422,
     "structure_not_configurable": 422,
     "structure_share_out_of_reach": 422,
+    "structure_target_out_of_reach": 422,
     "structure_wiring_unknown": 422,
     "sweep_already_finished": 409,
     "sweep_not_finished": 409,
