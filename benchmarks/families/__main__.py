@@ -17,7 +17,7 @@ from typing import Any
 
 import transformers
 
-from benchmarks.families import processors, record, trial
+from benchmarks.families import processors, record, smaller, trial
 from benchmarks.families.alone import run_alone
 from benchmarks.families.classes import KINDS, TARGETS
 from benchmarks.figures import Figure, conclude
@@ -37,7 +37,9 @@ def main() -> int:
     results = ROOT / "build" / "families" / _state()
     results.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.families.trial", "benchmarks.families.processors"])
+    context.set_forkserver_preload(
+        [f"benchmarks.families.{each}" for each in ("trial", "processors", "smaller")]
+    )
     found: dict[str, list[dict[str, Any]]] = {}
     for kind, name in _chosen(arguments.only):
         result = _found(results / f"{name}.json", context, trial.attempt, arguments.fresh)
@@ -48,11 +50,17 @@ def main() -> int:
         kept = results / f"processor-{kind}.json"
         fed.append(_found(kept, context, processors.attempt, arguments.fresh))
         print(f"{'processors':20s} {kind:46s} {fed[-1]['told']}", flush=True)
+    less: list[dict[str, Any]] = []
+    for kind, name in _chosen(arguments.only, "smaller:"):
+        kept = results / f"smaller-{name}.json"
+        less.append(_found(kept, context, smaller.attempt, arguments.fresh))
+        print(f"{'smaller':20s} {name:46s} {kind:20s} {record.made_smaller(less[-1])}", flush=True)
     if arguments.table:
         today = {"day": f"{datetime.now(UTC):%Y-%m-%d}", "transformers": transformers.__version__}
         every = [result for results in found.values() for result in results]
         record.write({result["name"]: result | today for result in every})
         record.write({result["name"]: result | today for result in fed}, record.PROCESSORS)
+        record.write({result["name"]: result | today for result in less}, record.SMALLER)
         record.TABLE.write_text(record.page(), encoding="utf-8")
         models.write()
     return conclude(_figures(found) | _fed(fed))
@@ -67,11 +75,12 @@ def _state() -> str:
     return digest.hexdigest()[:12]
 
 
-def _chosen(only: str) -> Iterable[tuple[str, str]]:
+def _chosen(only: str, start: str = "") -> Iterable[tuple[str, str]]:
     patterns = [each.strip() for each in only.split(",") if each.strip()]
+    wanted = [each.removeprefix(start) for each in patterns if each.startswith(start)]
     for kind, names in KINDS.items():
         for name in names:
-            if not patterns or any(fnmatchcase(name, p) or kind == p for p in patterns):
+            if not patterns or any(fnmatchcase(name, p) or kind == p for p in wanted):
                 yield kind, name
 
 
@@ -85,9 +94,13 @@ def _chosen_types(only: str) -> Iterable[str]:
 def _found(kept: Path, context: Any, attempt: Any, fresh: bool) -> dict[str, Any]:
     """What was kept, or what a process of its own finds, or why that found nothing."""
     if fresh or not kept.exists():
-        kept.write_text(json.dumps(_tried(kept.stem.removeprefix("processor-"), context, attempt)))
+        kept.write_text(json.dumps(_tried(_name(kept), context, attempt)))
     result: dict[str, Any] = json.loads(kept.read_text())
     return result
+
+
+def _name(kept: Path) -> str:
+    return kept.stem.removeprefix("processor-").removeprefix("smaller-")
 
 
 def _tried(name: str, context: Any, attempt: Any) -> dict[str, Any]:

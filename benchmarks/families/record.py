@@ -9,6 +9,7 @@ from benchmarks.families.classes import KINDS, TARGETS
 
 RECORD = Path(__file__).with_name("results.json")
 PROCESSORS = RECORD.with_name("processors.json")
+SMALLER = RECORD.with_name("smaller.json")
 TABLE = Path(__file__).with_name("README.md")
 
 METHODS = {
@@ -20,6 +21,7 @@ METHODS = {
 }
 CHECKS = ("reach", "statistics", "modalities", *METHODS)
 OK = "ok"
+DEFECT = "defect "  # begins a reason that is no refusal
 
 Result = dict[str, Any]
 
@@ -84,11 +86,18 @@ def failed(result: Result) -> dict[str, str]:
 
 def told(result: Result) -> str:
     """What came out, in one line."""
-    reasons = [f"{checks}: {_short(why)}" for checks, why in failed(result).items()]
+    reasons = [f"{checks}: {short(why)}" for checks, why in failed(result).items()]
     unfed = len(result.get("unseen", ()))
     return ("; ".join(reasons) or "passes") + (
         f" ({unfed} matrices get no input here)" if unfed else ""
     )
+
+
+def made_smaller(result: Result) -> str:
+    """What became of a smaller model of the class, in one line."""
+    if result["built"] != OK:
+        return f"not built: {short(result['built'])}"
+    return "; ".join(f"{check} {short(why)}" for check, why in result["checks"].items())
 
 
 def page() -> str:
@@ -114,7 +123,7 @@ def fed_by(result: Result) -> str:
     if result["needs"]:
         return f"needs {result['needs']}"
     fed = "fed with text, its class takes no pixels" if result["alone"] else "fed"
-    return fed if result["told"] == OK else _short(result["told"])
+    return fed if result["told"] == OK else short(result["told"])
 
 
 def shares(result: Result) -> tuple[str, str]:
@@ -133,5 +142,6 @@ def _listed(values: Iterable[str]) -> str:
     return " and ".join(sorted(values))
 
 
-def _short(why: str) -> str:
+def short(why: str) -> str:
+    """A reason that fits a line of a table."""
     return why.replace("|", "/")[:110]

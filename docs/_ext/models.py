@@ -49,6 +49,18 @@ A class that is not listed takes the generic adapter, unless it needs code of it
 which never runs. `POST /v1/plans` tells what a job would reach, without queueing it.
 """
 
+_SMALLER = """\
+What of the same classes a job takes out, or stores in [8 bits](../how-to/use-the-result.md): half of the
+[MLP channels and of the heads](../methods/width.md), half of the [blocks](../methods/depth.md), a quarter of
+the [experts](../methods/experts.md). "yes": plain `from_pretrained` loads the files with nothing missing or left
+over, computes what the whole model does with zeros in the place of what went (within 1e-5 of the largest output), and
+generates where the dense one does; in 8 bits, no zero is anything else. A code: it is refused by name, and no
+file has changed. "late": the job refuses it once it has loaded the smaller files. "no": it fails in another way; why is
+below. "-": there are no experts. In these tiny models a layer of each kind is all there is, and leaving one out may
+leave no attention, which real depths do not.
+"""
+_ABSENT = "has experts that a router chooses among"
+
 
 def write() -> None:
     """Write the page; one that says the same already is left alone."""
@@ -77,6 +89,7 @@ def page(known: Mapping[str, Result] | None = None) -> str:
         parts += [f"## {_TITLES[kind]}", _table(results, fed if kind in _FED else None)]
         if odd := [result for result in results if not record.passes(result)]:
             parts.append("\n".join(f"- `{each['name']}`: {record.told(each)}" for each in odd))
+    parts += ["## Made smaller", _SMALLER.rstrip(), _smaller()]
     parts.append("## No PAR, and why")
     parts.append("\n".join(f"- `{name}`: {why}." for name, why in sorted(REASONS.items())))
     if others := sorted(known_adapters().keys() - known.keys()):
@@ -93,6 +106,33 @@ def _table(results: Iterable[Result], fed: Mapping[str, Result] | None) -> str:
         for line, result in zip(lines, results, strict=True):
             line.append(_processor(fed[result["type"]]))
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
+
+
+def _smaller() -> str:
+    """Step by step what can be taken out of each class."""
+    known = record.read(record.SMALLER)
+    built = [each for each in known.values() if each["checks"]]
+    head = ["class", *next(iter(built))["checks"]]
+    lines = [[f"`{each['name']}`", *map(_step, each["checks"].values())] for each in built]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
+    odd = [
+        f"- `{each['name']}`, {check}: {record.short(why.removeprefix(record.DEFECT))}"
+        for each in built
+        for check, why in each["checks"].items()
+        if why.startswith(record.DEFECT)
+    ]
+    return "\n\n".join([table, "\n".join(odd)] if odd else [table])
+
+
+def _step(why: str) -> str:
+    if why == OK:
+        return "yes"
+    if why.startswith(record.DEFECT):
+        return "no"
+    if _ABSENT in why:
+        return "-"
+    late = "late " if why.startswith("late ") else ""
+    return f"{late}`{why.removeprefix('late ').partition(':')[0]}`"
 
 
 def _processor(result: Result) -> str:

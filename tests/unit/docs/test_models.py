@@ -9,7 +9,7 @@ from workers.pruning.models.families.registry import known_adapters
 
 
 def _row(page, name):
-    [row] = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+    row, *_ = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
     return [cell.strip() for cell in row.strip("|").split("|")]
 
 

@@ -105,6 +105,11 @@ class Quantizer:
         """
         if has_experts(adapter.loaded.checkpoint.tensors):
             raise NotQuantizableError(WITH_EXPERTS)
+        if _splits(adapter):
+            raise NotQuantizableError(
+                f"{type(adapter.model).__name__}: transformers makes several weights of one of its "
+                "files, which it does with no quantised ones. Leave quantization out"
+            )
         self.kind = kind
         self._adapter = adapter
         self._format, type_, self._largest, self._dtype = _FORMATS[kind]
@@ -298,6 +303,16 @@ def _layers(adapter: Adapter) -> Iterator[Layer]:
             and scaled.get(place.key + _SUFFIX) == f"{name}.weight{_SUFFIX}"
         ):
             yield Layer(name, place.key, weight)
+
+
+def _splits(adapter: Adapter) -> bool:
+    """Whether a loader cuts tensors of the files; in this format it loads no such model at all."""
+    return any(
+        isinstance(each, WeightConverter)
+        and len(each.target_patterns) > 1
+        and any(source.endswith("weight") for source in each.source_patterns)
+        for each in get_model_conversion_mapping(adapter.model)
+    )
 
 
 def _scale_names(adapter: Adapter) -> dict[str, str]:

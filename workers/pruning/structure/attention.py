@@ -114,6 +114,9 @@ def find_attentions(
             own = {n: s for n, s in changes.items() if n.startswith(f"{block.name}.")}
             if own:
                 found[block] = _attention(trials, own, heads)
+        if not found:  # no model can be built of so many
+            tried.append(f"{setting} changes nothing of it")
+            continue
         return found, kept * heads.count // groups * heads.width, setting
     said = f"; {tried[0]}" if tried else ""
     raise ConfigurationError(
