@@ -10,7 +10,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the reader of 8 bits warns 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("LlamaForCausalLM", {"width": "ok", "depth": "ok", "int8": "ok"}),
+        ("LlamaForCausalLM", {"width": "ok", "heads": "ok", "depth": "ok", "int8": "ok"}),
         ("ElectraModel", {"width": "ok", "heads": "structure_not_configurable", "int8": "ok"}),
         ("Dinov2Model", {"heads": "ok", "int8": "quantization_not_applicable"}),
         ("Qwen3MoeForCausalLM", {"experts": "ok", "int8": "quantization_not_applicable"}),

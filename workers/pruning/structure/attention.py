@@ -99,8 +99,11 @@ def find_attentions(
     tried: list[str] = []
     for section, heads in _counted(trials):
         groups = heads.groups
-        kept = max(1, groups - 1)
-        probe = trials.changes(_setting(section, heads, kept))
+        # Some configurations take no number of heads that does not divide the hidden size.
+        tries = (max(1, groups - 1), 1)
+        probe = next(
+            filter(None, (trials.changes(_setting(section, heads, n)) for n in tries)), None
+        )
         if not probe or not _inside(probe, tower):
             continue
         kept = heads_kept(heads, share, tower.name)
@@ -114,8 +117,8 @@ def find_attentions(
             own = {n: s for n, s in changes.items() if n.startswith(f"{block.name}.")}
             if own:
                 found[block] = _attention(trials, own, heads)
-        if not found:  # no model can be built of so many
-            tried.append(f"{setting} changes nothing of it")
+        if not found:
+            tried.append(f"no model can be built with {setting}")
             continue
         return found, kept * heads.count // groups * heads.width, setting
     said = f"; {tried[0]}" if tried else ""
