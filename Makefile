@@ -143,8 +143,8 @@ bench-quality: install ## what each method leaves of the reference models; QUICK
 bench-reconstruction: install ## what solving for the weights that stay gains, mask by mask
 	$(BIN)/python -m benchmarks.reconstruction
 
-bench-structure: install ## what smaller models keep, and how much faster they are; QUICK=1 for less
-	$(BIN)/python -m benchmarks.structure $(if $(QUICK),quick)
+bench-structure: install ## what smaller models keep, and how much faster they are; QUICK=1 and ONLY=recovery for less
+	$(BIN)/python -m benchmarks.structure $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 bench-quality-ecoflap: install ## what ECoFLaP's first stage gains, choice by choice
 	$(BIN)/python -m benchmarks.quality ecoflap

@@ -282,7 +282,8 @@ class JobRequest(
 
 
 _OF_WEIGHTS = {"sparsity", *RecipeOptions.model_fields} - {"seed"}
-_OF_STRUCTURE = {"quantization", *SizeTarget.model_fields}
+_PARTS_OF_STRUCTURE = {"quantization", "recovery"}  # of a recipe that zeroes nothing
+_OF_STRUCTURE = {*_PARTS_OF_STRUCTURE, *SizeTarget.model_fields}
 
 
 def _default(name: str) -> Any:
@@ -395,8 +396,8 @@ def _routing(request: JobRequest) -> Routing:
 
 
 def _structure(request: JobRequest) -> Recipe:
-    made = build_structure(request.method, request.parameters, request.seed)
-    return made.model_copy(update={"quantization": request.quantization})
+    common = {name: getattr(request, name) for name in (*_PARTS_OF_STRUCTURE, "seed")}
+    return build_structure(request.method, request.parameters, **common)
 
 
 def _generated(request: JobRequest) -> EvaluationSpec | None:

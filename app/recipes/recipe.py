@@ -148,6 +148,11 @@ class Recipe(RecipeParts):
                 f"{self.importance.kind} prunes all blocks at a time, so recovery cannot train one "
                 "after the other; give it the scope model"
             )
+        if self.recovery_of("block") and not self.zeroes:
+            raise ValueError(
+                "recovery trains a block once weights of it are zero, and none become zero; give "
+                "it the scope model"
+            )
         if self.structure and isinstance(self.allocation.scoring, Reused):
             raise ValueError("scores of another job are of the model before its structure changed")
         self.allocation.check(self.sparsity, self.pattern)
@@ -165,7 +170,10 @@ class Recipe(RecipeParts):
 
     def recovery_of(self, scope: Scope) -> Recovery | None:
         """The training of each block, or of the whole model; None where there is none."""
-        return self.recovery if self.recovery and self.recovery.scope == scope else None
+        if self.recovery is None:
+            return None
+        meant = self.recovery.scope or ("block" if self.zeroes else "model")
+        return self.recovery if meant == scope else None
 
     @property
     def sees_dense_model(self) -> bool:
@@ -304,20 +312,21 @@ def build_routing(name: str, parameters: dict[str, Any], seed: int) -> Routing:
     return method.routing(seed)
 
 
-def build_structure(name: str, parameters: dict[str, Any], seed: int) -> Recipe:
-    """The recipe that a named method stands for which takes structure out, and nothing else.
+def build_structure(name: str, parameters: dict[str, Any], **common: Any) -> Recipe:
+    """The recipe that a named method stands for which takes structure out, and zeroes nothing.
 
     Args:
         name: of the method.
         parameters: values for the method's own fields.
-        seed: of everything drawn.
+        **common: fields of `Recipe` that are not about zeros (recovery, quantization, seed).
 
     Raises:
         UnknownMethodError: there is no such method.
         MethodParameterError: a parameter is unknown or out of range.
+        RecipeError: what is asked besides does not go with it.
     """
     method = _parametrized(StructureMethod, name, parameters)  # type: ignore[type-abstract]
-    return Recipe(structure=(method.step(),), sparsity=0, seed=seed)
+    return complete(RecipeParts(structure=(method.step(),)), sparsity=0, **common)
 
 
 def _parametrized(kind: type[_Kind], name: str, parameters: dict[str, Any]) -> _Kind:

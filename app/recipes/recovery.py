@@ -16,12 +16,13 @@ class Recovery(Strict):
     weights are kept as they were.
     """
 
-    scope: Scope = Field(
-        default="block",
+    scope: Scope | None = Field(
+        default=None,
         description="block: each block once it is pruned, fed by the pruned blocks before it, "
         "towards the outputs of the dense block, with one block in memory. model: all blocks "
         "together in the end, towards the predictions of the dense model, along its own answers "
-        "where it writes some; the whole model is in memory",
+        "where it writes some; the whole model is in memory. By default block, and model where no "
+        "weights become zero",
     )
     steps: int = Field(
         default=200, ge=1, le=100_000, description="training steps of each block, or of the model"

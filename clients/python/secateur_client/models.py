@@ -682,7 +682,7 @@ class Recovery(TypedDict):
     """
 
     learning_rate: NotRequired[float | None]
-    scope: NotRequired[Literal["block", "model"]]
+    scope: NotRequired[Literal["block", "model"] | None]
     steps: NotRequired[int]
 
 
@@ -912,6 +912,8 @@ class TowerStructure(TypedDict):
         bytes_kept: those that are left.
         flops: multiplications and additions of its matrices for one token, attention itself apart.
         flops_kept: those that are left.
+        tokens: of one input that pass through it: those of an image as large as config.json says,
+            of a text of 512 tokens, or of both.
     """
 
     blocks: int
@@ -926,6 +928,7 @@ class TowerStructure(TypedDict):
     name: str
     parameters: int
     parameters_kept: int
+    tokens: NotRequired[int]
     width: NotRequired[int | None]
     width_kept: NotRequired[int | None]
 
@@ -1405,6 +1408,8 @@ class RecipeOptions(TypedDict):
     seed: NotRequired[int]
     split_qkv: NotRequired[bool]
     structure: NotRequired[list[Structure]]
+    target_flops_ratio: NotRequired[float | None]
+    target_parameters: NotRequired[float | int | None]
     targets: NotRequired[list[Target]]
 
 
@@ -1595,6 +1600,8 @@ class JobOptions(TypedDict):
     sparsity: NotRequired[float | dict[Modality, float] | Literal["auto"] | None]
     split_qkv: NotRequired[bool]
     structure: NotRequired[list[Structure]]
+    target_flops_ratio: NotRequired[float | None]
+    target_parameters: NotRequired[float | int | None]
     targets: NotRequired[list[Target]]
     worker_class: NotRequired[str | None]
 
@@ -1673,6 +1680,8 @@ class JobRequest(TypedDict):
     sparsity: NotRequired[float | dict[Modality, float] | Literal["auto"] | None]
     split_qkv: NotRequired[bool]
     structure: NotRequired[list[Structure]]
+    target_flops_ratio: NotRequired[float | None]
+    target_parameters: NotRequired[float | int | None]
     targets: NotRequired[list[Target]]
     worker_class: NotRequired[str | None]
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.recipes.pruning_report import ModelRecovery, PruningReport
@@ -27,6 +28,7 @@ from workers.pruning.resume import Checkpoints
 from workers.pruning.routing.answers import answer
 
 ANSWER_TOKENS = 32
+OTHER_TOKENS = 64  # of a prompt
 
 
 class Teacher:
@@ -114,7 +116,7 @@ def answered(
     max_length: int,
     tick: Callable[[], None] = lambda: None,
 ) -> list[Lesson]:
-    """Every prompt followed by what the model writes, whose tokens count.
+    """Every prompt followed by what the model writes; its tokens count, and some of the prompt's.
 
     Args:
         adapter: of a model that writes.
@@ -138,5 +140,25 @@ def answered(
         counted = torch.zeros_like(each.inputs["input_ids"], dtype=torch.bool)
         # A token is predicted at the one before it.
         counted[:, each.length - 1 : -1] = each.answers != IGNORED_LABEL
-        lessons.append(Lesson(each.inputs, counted))
+        lessons.append(Lesson(each.inputs, counted | spread(each.inputs["attention_mask"])))
     return lessons
+
+
+def spread(real: Tensor) -> Tensor:
+    """At most `OTHER_TOKENS` of each record's real tokens, the last column's left out.
+
+    What is said of an answer alone is little to learn from; what is predicted at every token of a
+    long prompt would be much to keep.
+
+    Args:
+        real: (B, T), 1 where a token is no padding.
+
+    Returns:
+        (B, T) bool, evenly spread over a record's tokens.
+    """
+    real = real.bool().clone()
+    real[:, -1] = False
+    number = real.cumsum(1)
+    count = number[:, -1:].clamp(min=1)
+    taken = count.clamp(max=OTHER_TOKENS)
+    return real & (number * taken // count > (number - 1) * taken // count)

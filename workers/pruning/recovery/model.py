@@ -1,10 +1,10 @@
 """Train what is left of a whole model towards the dense model's predictions.
 
 The dense model writes an answer to every prompt, and the pruned model learns what the dense one
-predicted for each token of it; of texts without a prompt, every token counts, of a classifier its
-classes, of other models all that they give for a record. Own design: distillation along the dense
-model's own answers (on-policy ones of the teacher; Kim and Rush, EMNLP 2016, arXiv 1606.07947),
-zeros held.
+predicted for each token of it and for some of the prompt; of texts without a prompt, every token
+counts, of a classifier its classes, of other models all that they give for a record. Own design:
+distillation along the dense model's own answers (on-policy ones of the teacher; Kim and Rush,
+EMNLP 2016, arXiv 1606.07947), zeros held.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -350,6 +350,25 @@ def test_a_method_that_takes_structure_out_zeroes_nothing():
         resolve(JobRequest(model="m", method="width", parameters={"mlp_removed": 1}))
 
 
+@pytest.mark.parametrize("method", ["width", "depth", "experts"])
+def test_what_is_left_of_a_smaller_model_may_be_trained_as_a_whole(method):
+    for settings in ({"steps": 3}, {"steps": 3, "scope": "model"}):
+        recipe = resolve(JobRequest(model="m", method=method, recovery=settings)).recipe
+        assert recipe.recovery_of("model").steps == 3
+        assert recipe.recovery_of("block") is None
+    zeroed = resolve(request(structure=[WIDTH], recovery={"steps": 3})).recipe
+    assert zeroed.recovery_of("block").steps == 3
+    assert zeroed.recovery_of("model") is None
+
+
+def test_blocks_are_not_trained_where_no_weights_become_zero():
+    asked = {"recovery": {"scope": "block"}}
+    for choice in ({"method": "width"}, {"recipe": {"structure": [WIDTH]} | asked}):
+        wanted = choice if "recipe" in choice else choice | asked
+        with pytest.raises(RecipeError, match="give it the scope model"):
+            resolve(JobRequest(model="m", **wanted))
+
+
 def test_structure_goes_before_any_method_or_alone():
     spec = resolve(request(method="magnitude", structure=[WIDTH]))
     assert spec.recipe.zeroes

@@ -5,6 +5,9 @@ import json
 import pytest
 import safetensors.torch
 import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.domain.submission import JobRequest, resolve
 from app.recipes.evaluation import QualityGateError
@@ -92,17 +95,38 @@ def test_it_learns_the_dense_answers_and_says_so(context, monkeypatch):
     monkeypatch.setattr(recovery, "learn_by_heart", seen)
     made = context()
     run(made)
-    for lesson in lessons:  # only what the model wrote itself, behind the prompt
-        columns = lesson.counted.any(0).nonzero().flatten()
-        assert int(columns[0]) > 1
-        assert len(columns) <= recovery.ANSWER_TOKENS
+    for lesson in lessons:  # all of what the model wrote itself, and some of the prompt
+        written = lesson.inputs["attention_mask"].bool()
+        assert not (lesson.counted & ~written)[:, :-1].any()
         assert not lesson.counted[:, -1].any()
+        most = recovery.ANSWER_TOKENS + recovery.OTHER_TOKENS
+        assert 2 < int(lesson.counted.sum(1).max()) <= most
     report = json.loads((made.staging / "pruning_report.json").read_text())
     assert report["recovery"]["after"] <= report["recovery"]["before"]
     assert report["model"]["zeros"] == report["model"]["asked"]
     assert any("distance from the dense model" in text for text in made.report.told)
     assert "rain" in (made.staging / "README.md").read_text()
     assert "training" in made.report.phases
+
+
+@settings(deadline=None)
+@given(lengths=st.lists(st.integers(0, 300), min_size=1, max_size=4), left=st.booleans())
+def test_tokens_of_a_prompt_that_count_are_spread_evenly(lengths, left):
+    width = max(lengths) + 1
+    columns = torch.arange(width)
+    real = torch.stack(
+        [columns >= width - each if left else columns < each for each in lengths]
+    ).long()
+    found = recovery.spread(real)
+    assert not found[:, -1].any()
+    for row, chosen in zip(real, found, strict=True):
+        able = row[:-1].nonzero().flatten()
+        places = chosen.nonzero().flatten()
+        assert len(places) == min(len(able), recovery.OTHER_TOKENS)
+        assert set(places.tolist()) <= set(able.tolist())
+        if len(places) > 1:
+            gaps = places.diff()
+            assert int(gaps.max() - gaps.min()) <= 1
 
 
 def test_cut_off_in_its_training_it_goes_on_with_the_same_bits(context):
@@ -134,8 +158,19 @@ def test_each_try_of_a_search_is_trained_towards_the_dense_model(context):
     assert len(told) == len(found.result.search.tried)
 
 
-def test_what_is_left_of_a_reduced_model_is_trained(context):
-    made = context(structure=[{"kind": "width", "mlp_removed": 0.5}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"structure": [{"kind": "width", "mlp_removed": 0.5}]},
+        {"method": "width", "sparsity": None},
+        {"method": "depth", "sparsity": None, "parameters": {"removed": 0.5, "ends": True}},
+    ],
+)
+def test_what_is_left_of_a_reduced_model_is_trained(context, how):
+    made = context(**how)
     run(made)
     report = json.loads((made.staging / "pruning_report.json").read_text())
     assert report["recovery"]["after"] <= report["recovery"]["before"]
+    assert report["structure"]["parameters_kept"] < report["structure"]["parameters"]
+    model = transformers.AutoModelForImageTextToText.from_pretrained(made.staging)
+    assert sum(p.numel() for p in model.parameters()) == report["structure"]["parameters_kept"]
