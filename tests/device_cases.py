@@ -22,13 +22,14 @@ from app.recipes.recovery import Recovery
 from app.recipes.structure import Depth, Experts, Width
 from tests.families import BY_NAME, records
 from tests.models_of_experts import TEXT
+from workers.pruning.calibration.outputs import learn_by_heart, lessons_of
 from workers.pruning.engine.prune import prune
 from workers.pruning.memory import Memory
 from workers.pruning.models.export import copy_checkpoint, write_back
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.layout.precision import set_precision
 from workers.pruning.models.loading import load_model
-from workers.pruning.recovery.model import learn_by_heart, lessons_of, recover_model
+from workers.pruning.recovery.model import recover_model
 from workers.pruning.resume import NoCheckpoints
 from workers.pruning.structure.reduce import reduce
 

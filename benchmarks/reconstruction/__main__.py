@@ -28,10 +28,11 @@ from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.evaluation.interval import RecordScores, compare
 from workers.pipeline.evaluation.metric import OwnMetric
 from workers.pipeline.run.recovery import answered
+from workers.pruning.calibration.outputs import learn_by_heart
 from workers.pruning.calibration.statistics import Hessian
 from workers.pruning.engine.prune import prune
 from workers.pruning.reconstruction.least_squares import LeastSquaresSolver
-from workers.pruning.recovery.model import learn_by_heart, recover_model
+from workers.pruning.recovery.model import recover_model
 from workers.pruning.resume import NoCheckpoints
 from workers.pruning.selection.selection import Selection
 

@@ -15,12 +15,13 @@ from workers.pipeline.data.record import Record
 from workers.pipeline.evaluation.interval import RecordScores
 from workers.pipeline.evaluation.metric import OwnMetric
 from workers.pipeline.run.recovery import answered
+from workers.pruning.calibration.outputs import Known, learn_by_heart, lessons_of
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.loading import load_model
-from workers.pruning.recovery.model import Known, learn_by_heart, lessons_of, recover_model
+from workers.pruning.recovery.model import recover_model
 from workers.pruning.resume import NoCheckpoints
 from workers.pruning.structure.reduce import check_outputs, reduce
 from workers.pruning.structure.sizes import ModelSize

@@ -13,17 +13,12 @@ from workers.pipeline.data.builtin import Purpose
 from workers.pipeline.data.record import Record
 from workers.pipeline.data.source import Dataset
 from workers.pipeline.stages import record_errors_of
+from workers.pruning.calibration.outputs import Known, Lesson, learn_by_heart, lessons_of
 from workers.pruning.engine.prune import evaluating
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.inputs.inputs import IGNORED_LABEL
 from workers.pruning.models.layout.replay import Batch
-from workers.pruning.recovery.model import (
-    Known,
-    Lesson,
-    learn_by_heart,
-    lessons_of,
-    recover_model,
-)
+from workers.pruning.recovery.model import recover_model
 from workers.pruning.resume import Checkpoints
 from workers.pruning.routing.answers import answer
 

@@ -7,11 +7,12 @@ from app.errors import RecipeError
 from app.recipes.recipe import build_recipe
 from app.recipes.recovery import Recovery
 from tests.families import BY_NAME, records
+from workers.pruning.calibration.outputs import learn_by_heart, lessons_of
 from workers.pruning.engine.prune import evaluating, prune
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
 from workers.pruning.recovery import training
-from workers.pruning.recovery.model import learn_by_heart, lessons_of, recover_model
+from workers.pruning.recovery.model import recover_model
 from workers.pruning.resume import Entry, NoCheckpoints
 
 SETTINGS = Recovery(scope="model", steps=10)
