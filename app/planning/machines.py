@@ -5,6 +5,7 @@ others, texts shorter than they may be and a cold file cache all move them: take
 of magnitude.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from app.recipes.data import CalibrationSpec
 from app.recipes.performance import ANSWER, BUDGET, PROMPT, ROUNDS
 from app.recipes.recipe import Recipe
 from app.recipes.reconstruction import LeastSquares
-from app.recipes.structure import Width
+from app.recipes.structure import Depth, Width
 
 # Workers give a sign of life once a minute; a class without one for this long has none, by all we
 # know: they have been scaled to zero, or are gone.
@@ -406,14 +407,27 @@ def _likenesses(layout: ModelLayout, spec: CalibrationSpec, rate: float) -> floa
 def _reducing(
     layout: ModelLayout, recipe: Recipe, spec: CalibrationSpec, one: float, rate: float
 ) -> float:
-    """Walks for each step; for width, moments of the widest inputs, inverses and solves too."""
+    """Walks for each step; for width, moments of the widest inputs, inverses and solves too.
+
+    For blocks that are left out by what the model gives without them, a forward for each try.
+    """
     operations = 0.0
     if any(isinstance(step, Width) for step in recipe.structure):
         for block in layout.blocks:
             tokens = spec.samples * layout.tokens(block.modality, spec.max_length)
             width = max(block.inputs, default=0)
             operations += tokens * width**2 + 4 * width**3 + 4 * 2 * block.largest * width
-    return len(recipe.structure) * 2 * spec.samples * one + operations / rate
+    walks = 2.0 * len(recipe.structure)
+    for step in recipe.structure:
+        if isinstance(step, Depth) and step.score == "output":
+            walks += 1 + _tries(layout, step)
+    return walks * spec.samples * one + operations / rate
+
+
+def _tries(layout: ModelLayout, step: Depth) -> float:
+    """Forwards of the set in which a block is left out to see what the model gives then."""
+    count = Counter(block.modality for block in layout.blocks)
+    return sum(step.share_of(modality) * blocks**2 for modality, blocks in count.items())
 
 
 def _second_order(layout: ModelLayout, length: int, samples: int, rate: float) -> float:

@@ -20,6 +20,7 @@ from app.recipes.modality import Modality
 from app.recipes.pattern import FEWEST_INPUTS
 from app.recipes.performance import PROMPT
 from app.recipes.recipe import Recipe
+from app.recipes.structure import Depth
 
 _BLOCK = re.compile(r"^(?P<tower>.*?)\.\d+\.")
 _SHARED = (
@@ -309,7 +310,7 @@ def _converted(layout: ModelLayout, spec: JobSpec) -> int:
 
 def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
     rows = held.spec.batch_size
-    stages = {"reducing": held.reducing()} if recipe.structure else {}
+    stages = {"reducing": held.reducing(recipe)} if recipe.structure else {}
     if recipe.recovery_of("model") is not None:
         stages["training"] = held.training()
     if not recipe.zeroes:
@@ -384,17 +385,26 @@ class _Held:
         weights = sum(block.numel for block in blocks)
         inside = sum(self._at_work(block, rows) for block in blocks)
         logits = 4 * _logits(self.layout, rows, self.spec.max_length)
-        known = self.spec.samples * _logits(self.layout, 1, self.spec.max_length) // 2
-        kept = self._inputs() + self.bounded(known)
+        kept = self._inputs() + self.bounded(self._known())
         return kept + (6 * _FLOAT + 1) * weights + 2 * inside + logits
 
-    def reducing(self) -> int:
-        """The same with the second moments of one input, where structure is taken out."""
+    def reducing(self, recipe: Recipe) -> int:
+        """The same with the second moments of one input, where structure is taken out.
+
+        Where blocks are left out by what the model gives without them, what it gave is kept.
+        """
         samples, rows, blocks = self.spec.samples, self.spec.batch_size, self.layout.blocks
         cached = 2 * max((self._states(block, samples) for block in blocks), default=0)
         checked = 2 * _logits(self.layout, rows, self.spec.max_length)
         working = (max(self._at_work(block, rows), _moments(block)) for block in blocks)
+        if any(isinstance(step, Depth) and step.score == "output" for step in recipe.structure):
+            cached = max(cached, self._known())
+            checked *= 2
         return self._inputs() + self.bounded(cached) + max(*working, checked)
+
+    def _known(self) -> int:
+        """What the model gives for the whole set, in half precision."""
+        return self.spec.samples * _logits(self.layout, 1, self.spec.max_length) // 2
 
     def bounded(self, size: int) -> int:
         """What of it is in memory; the rest waits on disk."""

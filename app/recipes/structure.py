@@ -156,6 +156,9 @@ class Width(Channels, _Step):
     kind: Literal["width"] = "width"
 
 
+BlockScore: TypeAlias = Literal["influence", "output"]
+
+
 class Blocks(Strict):
     """Settings of `depth`."""
 
@@ -163,11 +166,18 @@ class Blocks(Strict):
         default=0.25,
         description="share of the blocks, for all or per modality (others keep theirs)",
     )
+    score: BlockScore = Field(
+        default="influence",
+        description="which blocks go: those whose output differs least from their input "
+        "(influence), or one after the other that without which the model's predictions, or all "
+        "that it gives where it predicts nothing, change least (output); that takes a forward of "
+        "the calibration set for every block that is left, for every block that goes",
+    )
     ends: bool = Field(default=False, description="the first and the last block may go too")
 
 
 class Depth(Blocks, _Step):
-    """Fewer blocks: those whose output differs least from their input are left out."""
+    """Fewer blocks: those that matter least are left out."""
 
     part = "removed"
 

@@ -81,8 +81,12 @@ def _heads(sample: Sample) -> dict[str, Figure]:
 
 
 def _depth(sample: Sample) -> dict[str, Figure]:
-    name = "scenes-llava, one of four language blocks left out, by influence"
-    return {name: _quality("scenes-llava", ONE_OF_FOUR, sample, 0.80)}
+    name = "scenes-llava, one of four language blocks left out, by"
+    by_output = ONE_OF_FOUR.model_copy(update={"score": "output"})
+    return {
+        f"{name} influence": _quality("scenes-llava", ONE_OF_FOUR, sample, 0.80),
+        f"{name} output": _quality("scenes-llava", by_output, sample),
+    }
 
 
 def _recovered(sample: Sample) -> dict[str, Figure]:

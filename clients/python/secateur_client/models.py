@@ -148,12 +148,13 @@ class Density(TypedDict):
 
 class Depth(TypedDict):
     """
-    Fewer blocks: those whose output differs least from their input are left out.
+    Fewer blocks: those that matter least are left out.
     """
 
     ends: NotRequired[bool]
     kind: NotRequired[Literal["depth"]]
     removed: NotRequired[float | dict[Modality, float]]
+    score: NotRequired[Literal["influence", "output"]]
 
 
 class EarlierFigures(TypedDict):

@@ -1,11 +1,12 @@
 """Fewer blocks: those that change least of what passes through are left out.
 
 Block influence is 1 - the mean cosine of what enters a block and what leaves it, over real tokens
-of the calibration set (ShortGPT, arXiv 2403.03853). Blocks whose output nothing reads go first.
+of the calibration set (ShortGPT, arXiv 2403.03853); the other score is how far the model's outputs
+are from what they were without a block. Blocks whose output nothing reads go first.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.nn import functional
 from app.errors import NonFiniteError
 from app.recipes.structure import Depth, NothingLeftError, WiringError, blocks_removed
 from app.recipes.structure_report import BlockStructure
+from workers.pruning.calibration.outputs import learn_by_heart, lessons_of
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
 from workers.pruning.engine.report_builder import Progress, ProgressListener
 from workers.pruning.memory import out_of_memory
@@ -31,8 +33,10 @@ from workers.pruning.models.layout.forwards import (
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Block, Tower
 from workers.pruning.resume import Checkpoints, Entry
+from workers.pruning.structure.bypass import bypassed
 from workers.pruning.structure.cut import Reduction
 from workers.pruning.structure.layers import Layers, find_layers, renumbered
+from workers.pruning.structure.removal import Removal
 from workers.pruning.structure.setting import Trials
 
 
@@ -66,28 +70,41 @@ def shorten(
     trials = Trials(adapter.model, read_json(adapter.loaded.directory, "config.json"))
     layers = {tower: find_layers(trials, tower, _gone(tower, settings)) for tower in towers}
     dead = {block for tower in towers for block in unread_blocks(adapter, tower, batches[0])}
-    scores = _influences(adapter, towers, batches, report, checkpoints)
+    count = {tower: _gone(tower, settings) for tower in towers}
+    tries = sum(count[tower] * len(tower.blocks) for tower in towers)
+    if settings.score == "influence":
+        tries = 0
+    walked = partial(_part_of_more, report, tries)
+    scores = _influences(adapter, towers, batches, walked, checkpoints)
+    able = {
+        tower: _able(tower, settings, layers[tower].named(trials.whole), scores, dead)
+        for tower in towers
+    }
+    gone = {b for tower in towers for b in _least(able[tower], scores, dead)[: count[tower]]}
+    if settings.score == "output":
+        known = learn_by_heart(adapter, lessons_of(adapter, batches))
+        removal = Removal(adapter, known, checkpoints, partial(_tried, report, tries))
+        for tower in towers:
+            removal.go_on(able[tower], count[tower])
+        scores, gone = removal.gone, set(removal.gone)
     config, names = trials.config, dict[str, str | None]()
     decided: list[BlockStructure] = []
-    stays: set[Block] = set()
     for tower in towers:
-        kept = _kept(tower, settings, layers[tower].named(trials.whole), scores, dead)
+        kept = [number for number, block in enumerate(tower.blocks) if block not in gone]
         _check_alike(trials, tower, layers[tower], kept)
         config = layers[tower].without(config, trials.whole, kept)
         names |= _file_names(adapter, tower, kept)
-        stays |= {tower.blocks[number] for number in kept}
         decided += [
             BlockStructure(
                 name=block.name,
-                kept=int(number in kept),
-                score="unread" if block in dead else "influence",
+                kept=int(block not in gone),
+                score="unread" if block in dead else settings.score,
                 value=None if block in dead else scores.get(block),
             )
-            for number, block in enumerate(tower.blocks)
+            for block in tower.blocks
         ]
     warnings = [f"nothing reads the output of {block.name}; it goes first" for block in dead]
-    left_out = {block for tower in towers for block in tower.blocks} - stays
-    stand_in = partial(bypassed, towers, left_out)
+    stand_in = partial(bypassed, towers, gone)
     return Reduction(config, names=names, stand_in=stand_in), decided, sorted(warnings)
 
 
@@ -96,23 +113,27 @@ def _gone(tower: Tower, settings: Depth) -> int:
     return blocks_removed(total, settings.share_of(tower.modality), total, tower.name)
 
 
-def _kept(
+def _able(
     tower: Tower,
     settings: Depth,
     named: set[int],
-    scores: Mapping[Block, float],
+    influences: Mapping[Block, float],
     dead: set[Block],
-) -> list[int]:
-    """Numbers of the blocks that stay."""
+) -> list[Block]:
+    """The blocks that may go.
+
+    Raises:
+        NothingLeftError: they are fewer than are to go.
+    """
     ends = set() if settings.ends else {0, len(tower.blocks) - 1}
     able = [
-        number
+        block
         for number, block in enumerate(tower.blocks)
-        if block in dead or (number not in ends | named and block in scores)
+        if block in dead or (number not in ends | named and block in influences)
     ]
     count = _gone(tower, settings)
     if count > len(able):
-        unseen = [block for block in tower.blocks if block not in scores]
+        unseen = [block for block in tower.blocks if block not in influences]
         why = [
             "the first and the last block stay" if ends else "",
             f"config.json names {', '.join(map(str, sorted(named)))}" if named else "",
@@ -124,11 +145,23 @@ def _kept(
             f"{tower.name}: {count} of {len(tower.blocks)} blocks are to go, and {len(able)} can: "
             f"{'; '.join(filter(None, why))}"
         )
-    order = sorted(
-        able, key=lambda n: (tower.blocks[n] not in dead, scores.get(tower.blocks[n], 0.0))
-    )
-    gone = set(order[:count])
-    return [number for number in range(len(tower.blocks)) if number not in gone]
+    return able
+
+
+def _least(able: Sequence[Block], scores: Mapping[Block, float], dead: set[Block]) -> list[Block]:
+    """Those that go first at the beginning."""
+    return sorted(able, key=lambda block: (block not in dead, scores.get(block, 0.0)))
+
+
+def _part_of_more(report: ProgressListener, tries: int, progress: Progress) -> None:
+    """Tell of a walk before so many tries, which take its length again each."""
+    total = progress.total * (1 + tries)
+    report(replace(progress, done=progress.done, total=total))
+
+
+def _tried(report: ProgressListener, tries: int, block: Block, number: int) -> None:
+    """Tell of a try, `number` from 1."""
+    report(Progress("reducing", block.name, 1 + number, 1 + tries))
 
 
 def unread_blocks(adapter: Adapter, tower: Tower, batch: Batch) -> list[Block]:
@@ -268,24 +301,3 @@ def _stem(key: str, number: int, tower: Tower) -> str:
     if not places:
         raise WiringError(f"{tower.name}: {key} of the files does not name its block")
     return ".".join(parts[: places[0]]) + "."
-
-
-@contextmanager
-def bypassed(towers: Sequence[Tower], left_out: set[Block]) -> Iterator[None]:
-    """Inside, these blocks pass on what they are given."""
-    with ExitStack() as stack:
-        for tower in towers:
-            gone = {n for n, block in enumerate(tower.blocks) if block in left_out}
-            if gone:
-                stack.enter_context(blocks_replaced(tower, _passing_on(gone)))
-        yield
-
-
-def _passing_on(gone: set[int]) -> Callable[[int, Callable[..., Any], Any, Any], Any]:
-    def forward(at: int, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        if at not in gone:
-            return original(*args, **kwargs)
-        hidden = call_of(at, args, kwargs).hidden
-        return with_hidden(original(*args, **kwargs), hidden)
-
-    return forward

@@ -25,11 +25,13 @@ from tests.families import BY_NAME, records
 from tests.models_without_adapter import UNSEEN
 from tests.tiny_models import DECODER, text_model
 from workers.pipeline.checkpoints import DiskCheckpoints
+from workers.pruning.calibration.outputs import distance, learn_by_heart, lessons_of
 from workers.pruning.models.export import copy_checkpoint
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.files import open_checkpoint
 from workers.pruning.models.loading import load_model
-from workers.pruning.structure.depth import bypassed
+from workers.pruning.structure import removal
+from workers.pruning.structure.bypass import bypassed
 from workers.pruning.structure.layers import Layers, beside
 from workers.pruning.structure.reduce import check_outputs, reduce
 
@@ -96,6 +98,39 @@ def test_kinds_of_layers_move_with_their_layers_and_the_ends_stay(deep, tmp_path
     numbers = {int(key.split(".")[2]) for key in tensors if ".layers." in key}
     assert numbers == {0, 1, 2}
     assert len(old) - len(tensors) == 3 * sum(".layers.0." in key for key in old)
+
+
+def test_blocks_go_whose_absence_changes_the_output_least(deep, tmp_path):
+    settings = Depth(removed=0.34, score="output")
+    told = []
+    adapter, batches, made = shortened(deep, tmp_path / "out", "text", settings, report=told.append)
+    known = learn_by_heart(adapter, lessons_of(adapter, batches))
+    gone, blocks = set(), adapter.towers[0].blocks
+    for _ in range(2):
+        found = {}
+        for block in blocks[1:-1]:
+            if block not in gone:
+                with torch.no_grad(), bypassed(adapter.towers, gone | {block}):
+                    found[block] = sum(float(distance(adapter, each)) for each in known)
+        gone.add(min(found, key=found.get))
+    assert {block.name for block in made.blocks if not block.kept} == {b.name for b in gone}
+    assert {block.score for block in made.blocks} == {"output"}
+    values = [block.value for block in made.blocks if not block.kept]
+    assert max(values) == pytest.approx(min(found.values()) / len(known), rel=1e-4)
+    shares = [each.done / each.total for each in told]
+    assert shares == sorted(shares)
+    assert shares[-1] <= 1
+
+
+def test_what_was_tried_without_a_block_is_not_tried_again(deep, tmp_path, monkeypatch):
+    settings, kept = (
+        Depth(removed=0.34, score="output"),
+        DiskCheckpoints(tmp_path / "kept", {}, limit=1 << 30),
+    )
+    _, _, made = shortened(deep, tmp_path / "one", "text", settings, checkpoints=kept)
+    monkeypatch.setattr(removal, "distance", None)
+    _, _, again = shortened(deep, tmp_path / "two", "text", settings, checkpoints=kept)
+    assert again.blocks == made.blocks
 
 
 def test_a_plan_tells_the_size_and_the_block_that_nothing_reads(family_directory, tmp_path):
