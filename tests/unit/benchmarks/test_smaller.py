@@ -13,6 +13,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the reader of 8 bits warns 
         ("LlamaForCausalLM", {"width": "ok", "heads": "ok", "depth": "ok", "int8": "ok"}),
         ("ElectraModel", {"width": "ok", "heads": "structure_not_configurable", "int8": "ok"}),
         ("Dinov2Model", {"heads": "ok", "int8": "quantization_not_applicable"}),
+        ("Glm5NextForConditionalGeneration", {"int8": "quantization_not_applicable"}),
+        ("BartForConditionalGeneration", {"int8": "ok"}),  # which generates
+        ("DetrForObjectDetection", {"int8": "ok"}),  # with weights in buffers
         ("Qwen3MoeForCausalLM", {"experts": "ok", "int8": "quantization_not_applicable"}),
     ],
 )

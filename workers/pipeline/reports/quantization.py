@@ -21,7 +21,7 @@ def summary(report: QuantizationReport) -> str:
 def loading() -> str:
     """How it is loaded, for a model card."""
     return (
-        "Loading it takes `pip install compressed-tensors`. transformers keeps the weights in 8 "
-        "bits until the first forward, and then makes them what they were: the files and the "
-        "download are smaller, memory and time in use are not."
+        "Loading it takes `pip install compressed-tensors`. transformers makes the weights what "
+        "they were while it loads them, or in the first forward: the files and the download are "
+        "smaller, memory and time in use are not."
     )

@@ -13,7 +13,7 @@ Format: https://github.com/vllm-project/compressed-tensors
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -105,10 +105,10 @@ class Quantizer:
         """
         if has_experts(adapter.loaded.checkpoint.tensors):
             raise NotQuantizableError(WITH_EXPERTS)
-        if _splits(adapter):
+        if _converted(adapter):
             raise NotQuantizableError(
-                f"{type(adapter.model).__name__}: transformers makes several weights of one of its "
-                "files, which it does with no quantised ones. Leave quantization out"
+                f"{type(adapter.model).__name__}: transformers cuts stored weights of it or puts "
+                "them together, which it does in no files of this format. Leave quantization out"
             )
         self.kind = kind
         self._adapter = adapter
@@ -204,7 +204,12 @@ class Quantizer:
             ignore=_variants(self.ignored, self._adapter.model),
         )
         told: dict[str, Any] = config.model_dump(mode="json")
-        return {"version": version("compressed-tensors"), **told}
+        told["version"] = version("compressed-tensors")
+        # Left in 8 bits until the first forward, some classes do not `generate`: from a submodule
+        # with the hooks that decompress it, a dict comes. Dequantised, buffers are not loaded.
+        buffers = (name for name, _ in self._adapter.model.named_buffers())
+        told["dequantize"] = not any(name.endswith(".weight") for name in buffers)
+        return told
 
     def _scale(self, layer: Layer) -> Tensor:
         """(out, 1), of the dtype of the weight."""
@@ -272,7 +277,7 @@ def _layers(adapter: Adapter) -> Iterator[Layer]:
     """The linear layers of the blocks whose weight is one tensor of the files, as it is."""
     model, checkpoint = adapter.model, adapter.loaded.checkpoint
     keys = map_file_keys(model, checkpoint)
-    scaled = _scale_names(adapter)
+    scaled = _names(adapter, (key + _SUFFIX for key in checkpoint.tensors))
     owners: dict[int, int] = {}
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -305,18 +310,24 @@ def _layers(adapter: Adapter) -> Iterator[Layer]:
             yield Layer(name, place.key, weight)
 
 
-def _splits(adapter: Adapter) -> bool:
-    """Whether a loader cuts tensors of the files; in this format it loads no such model at all."""
-    return any(
+def _converted(adapter: Adapter) -> bool:
+    """Whether a loader converts weights; in this format it then loads no such model at all.
+
+    It has no way to cut tensors with scales, even where the files hold none of them. What it puts
+    together it would dequantise first, and so drops what has no scale.
+    """
+    cuts = any(
         isinstance(each, WeightConverter)
         and len(each.target_patterns) > 1
         and any(source.endswith("weight") for source in each.source_patterns)
         for each in get_model_conversion_mapping(adapter.model)
     )
+    weights = [key for key in adapter.loaded.checkpoint.tensors if key.endswith("weight")]
+    return cuts or len(_names(adapter, weights)) < len(weights)
 
 
-def _scale_names(adapter: Adapter) -> dict[str, str]:
-    """What transformers would call the scale of every weight, if the files held one."""
+def _names(adapter: Adapter, keys: Iterable[str]) -> dict[str, str]:
+    """What transformers would call tensors of files, those that it converts left out."""
     model = adapter.model
     conversions = get_model_conversion_mapping(model)
     renamings = [each for each in conversions if isinstance(each, WeightRenaming)]
@@ -324,13 +335,12 @@ def _scale_names(adapter: Adapter) -> dict[str, str]:
     prefix, names = model.base_model_prefix, model.state_dict()
     names |= {f"{name}{_SUFFIX}": value for name, value in names.items()}
     found = {}
-    for key in adapter.loaded.checkpoint.tensors:
-        scale = key + _SUFFIX
-        name, pattern = rename_source_key(scale, renamings, converters, prefix, names)
-        if name not in names and scale in names:
-            name, pattern = scale, None
+    for key in keys:
+        name, pattern = rename_source_key(key, renamings, converters, prefix, names)
+        if name not in names and key in names:
+            name, pattern = key, None
         if pattern is None:
-            found[scale] = name
+            found[key] = name
     return found
 
 
