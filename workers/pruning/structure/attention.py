@@ -117,6 +117,7 @@ def find_attentions(
             own = {n: s for n, s in changes.items() if n.startswith(f"{block.name}.")}
             if own:
                 found[block] = _attention(trials, own, heads)
+                _check_norms(trials, found[block], heads)
         if not found:
             tried.append(f"no model can be built with {setting}")
             continue
@@ -180,6 +181,23 @@ def _attention(trials: Trials, changes: Shapes, heads: Heads) -> Attention:
         pieces.append(Piece(path, module, attribute, dimension, parts))
     name, reader, _ = readers[0]
     return Attention(name, reader, tuple(pieces), width, width // heads.groups)
+
+
+def _check_norms(trials: Trials, own: Attention, heads: Heads) -> None:
+    """Refuse norms over all heads, beside what makes them: without some, the mean is another one.
+
+    They are looked for by their size, since OLMoE's has that of the hidden states and stays.
+    """
+    widths = {heads.count * heads.width, heads.groups * heads.width} - {heads.width}
+    makers = [piece for piece in own.pieces if isinstance(piece.module, nn.Linear | Conv1D)]
+    for owner in {piece.path.rpartition(".")[0] for piece in makers}:
+        for name, module in trials.model.get_submodule(owner).named_children():
+            weight: Any = getattr(module, "weight", None)
+            if isinstance(weight, Tensor) and weight.ndim == 1 and weight.numel() in widths:
+                raise WiringError(
+                    f"{owner}.{name}: it norms all heads of an attention together, which "
+                    "computes something else once some are gone; leave heads_removed out for it"
+                )
 
 
 def _strange(name: str) -> WiringError:

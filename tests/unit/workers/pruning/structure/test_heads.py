@@ -11,7 +11,7 @@ from app.planning.model_files.outlines import Outlines
 from app.planning.structure import plan_structure
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
-from app.recipes.structure import ConfigurationError, NothingLeftError, Width
+from app.recipes.structure import ConfigurationError, NothingLeftError, Width, WiringError
 from tests.families import BY_NAME, records
 from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pruning.models.export import copy_checkpoint
@@ -151,6 +151,35 @@ def test_what_cannot_be_is_refused_by_name_in_the_plan_too(
         planned(family_directory(name), settings)
     with pytest.raises(kind):
         Made(family_directory(name), tmp_path / "out", BY_NAME[name].kind, settings)
+
+
+SIZES = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("model_class", "config"),
+    [
+        (tf.Olmo2ForCausalLM, tf.Olmo2Config(**SIZES)),
+        # Its norms are as wide as the hidden states, with whatever heads.
+        (tf.OlmoeForCausalLM, tf.OlmoeConfig(**SIZES, num_experts=4, num_experts_per_tok=2)),
+    ],
+)
+def test_norms_over_all_heads_are_refused_before_files_change(tmp_path, model_class, config):
+    model_class(config).save_pretrained(tmp_path / "source")
+    copy_checkpoint(tmp_path / "source", tmp_path / "out")
+    adapter = adapt(load_model(tmp_path / "source"))
+    words = {"input_ids": torch.arange(8)[None], "attention_mask": torch.ones(1, 8).long()}
+    with pytest.raises(WiringError, match="q_norm: it norms all heads"):
+        reduce(adapter, HALF, [words], tmp_path / "out")
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "source" / name).read_bytes()
 
 
 def test_units_go_by_the_sum_of_theirs():
