@@ -41,8 +41,9 @@ _TRANSFORMERS = _Checked("transformers", "5.23.0", ("encoder", "decoder"))
 _OTHERS = (
     _Checked("ONNX Runtime", "1.32.0", ("encoder",)),
     _Checked("OpenVINO", "2026.4.1", ("encoder",)),
+    _Checked("llama.cpp", "llama-cpp-python 0.3.36", ("decoder",)),
 )
-_NOT_CHECKED = ("vLLM", "SGLang", "llama.cpp")
+_NOT_CHECKED = ("vLLM", "SGLang")
 
 
 def runtime_support(kind: ModelKind, structure: Sequence[Step]) -> tuple[RuntimeSupport, ...]:

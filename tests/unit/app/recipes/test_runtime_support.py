@@ -22,7 +22,10 @@ WIDTH, DEPTH, EXPERTS = Width(mlp_removed=0.5), Depth(removed=0.5), Experts(remo
         ("other", (WIDTH,), "transformers", (True, True, None)),
         ("other", (), "OpenVINO", (None, None, None)),
         ("encoder", (WIDTH,), "vLLM", (None, None, None)),
-        ("decoder", (), "llama.cpp", (None, None, None)),
+        ("decoder", (), "llama.cpp", (True, False, False)),
+        ("decoder", (DEPTH, WIDTH), "llama.cpp", (True, True, True)),
+        ("decoder", (EXPERTS,), "llama.cpp", (None, None, None)),
+        ("encoder", (WIDTH,), "llama.cpp", (None, None, None)),
     ],
 )
 def test_what_each_runtime_makes_of_it(kind, structure, runtime, told):
