@@ -154,7 +154,7 @@ bench-quality-ecoflap: install ## what ECoFLaP's first stage gains, choice by ch
 train-scenes-llava-8: install ## grow the reference LLaVA to eight layers, for PAR
 	$(BIN)/python -m benchmarks.par.grow benchmarks/par/scenes-llava-8
 
-bench-tokens: install ## choices of tokens where a picture is 144 of them; trains the model once, in twenty minutes
+bench-tokens: install ## choices of tokens where a picture is 144 of them; trains the model once, in ten minutes
 	$(BIN)/python -m benchmarks.tokens
 
 .venv-runtimes/installed: pyproject.toml constraints.txt

@@ -17,7 +17,7 @@ from app.recipes.recovery import Recovery
 from app.recipes.structure import Depth, Step, Width
 from benchmarks.figures import Figure, conclude
 from benchmarks.quality.texts import prepare
-from benchmarks.structure import speed
+from benchmarks.structure import cost, speed
 from benchmarks.structure.quality import Sample, dense, reduced
 
 FULL = Sample(calibration=256, evaluation=500, draws=3)
@@ -148,6 +148,17 @@ def _speed(_sample: Sample) -> dict[str, Figure]:
     return found
 
 
+def _cost(_sample: Sample) -> dict[str, Figure]:
+    loaded, experts_left = cost.bytes_of_half_the_experts()
+    return {
+        "width job / SparseGPT job, CPU seconds": Figure(cost.width_beside_sparsegpt(), most=1.6),
+        "half of the experts, loaded bytes off the ratio by": Figure(
+            abs(loaded / experts_left - 1), most=0.02
+        ),
+        "int8 with scales / bfloat16": Figure(cost.bytes_in_int8(), most=0.52),
+    }
+
+
 PARTS = {
     "channels": _channels,
     "heads": _heads,
@@ -155,6 +166,7 @@ PARTS = {
     "recovery": _recovered,
     "texts": _texts,
     "speed": _speed,
+    "cost": _cost,
 }
 
 

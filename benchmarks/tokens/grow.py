@@ -28,7 +28,10 @@ LENGTH = 512  # tokens of a text with its picture
 # None of these batches was in the base model's own lessons.
 LESSONS = [
     replace(QUESTIONS[0], steps=range(first, first + 300), peak=peak)
-    for first, peak in ((2_000_000, 1e-3), (2_000_300, 1e-3), (2_000_600, 7e-4), (2_000_900, 5e-4))
+    for first, peak in (
+        *((2_000_000, 1e-3), (2_000_300, 1e-3), (2_000_600, 7e-4), (2_000_900, 5e-4)),
+        *((2_001_200, 7e-4), (2_001_500, 7e-4), (2_001_800, 5e-4), (2_002_100, 3e-4)),
+    )
 ]
 
 
