@@ -77,8 +77,9 @@ def bytes_in_int8() -> float:
     with TemporaryDirectory() as scratch:
         source, out = Path(scratch) / "dense", Path(scratch) / "made"
         llama(source)
+        stored = tf.LlamaForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+        stored.save_pretrained(source)
         copy_checkpoint(source, out)
-        memory = Memory(out, scratch=out)
-        adapter = adapt(load_model(source, torch.bfloat16, memory))
+        adapter = adapt(load_model(source, memory=Memory(out, scratch=out)))
         report = Quantizer(adapter, "int8").round()
         return report.bytes / report.bytes_before
