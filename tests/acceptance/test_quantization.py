@@ -112,7 +112,7 @@ def test_a_quantised_language_model_generates_by_every_way_out(service, language
     job, directory = language
     found = job["result"]["quantization"]
     size, _ = ways_out.generate(directory)
-    assert size > job["result"]["structure"]["parameters_kept"]  # and the scales
+    assert size == job["result"]["structure"]["parameters_kept"]  # scales go as it is loaded
     assert job["result"]["sizes"]["dense"] == (directory / "model.safetensors").stat().st_size
     half = found["bytes_before"] // 2  # float32 here; in bf16 it would be half of that
     assert found["bytes"] <= 0.52 * half

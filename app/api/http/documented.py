@@ -102,6 +102,10 @@ CODES = {
         "re:(a is no regular expression that is understood: missing ): (a",
     ),
     "pattern_invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, "The pattern does not keep n of m."),
+    "measure_not_of_routers": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "A router decides anew for every prompt, so no one time tells of it; leave measure out.",
+    ),
     "weights_stay_dense": (
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "Fields about weights go with a method that zeroes none.",

@@ -18,6 +18,7 @@ from app.errors import (
     UserError,
 )
 from app.recipes.evaluation import QualityGateError
+from app.recipes.structure import NothingTakenError
 from app.uploads.errors import DatasetRowError
 from workers.pipeline.context import DrainingError, StoppedError
 from workers.runtime.outcomes import End, outcome_of
@@ -39,7 +40,8 @@ def caused(error, cause):
 @pytest.mark.parametrize("kind", every(UserError))
 def test_every_fault_of_a_user_fails_the_job_and_leaves_the_process_warm(kind):
     row = (1,) if issubclass(kind, DatasetRowError) else ()
-    outcome = outcome_of(kind(*row, "no such module"))
+    of = ("tower", "heads") if issubclass(kind, NothingTakenError) else ()
+    outcome = outcome_of(kind(*row, "no such module", *of))
     assert (outcome.end, outcome.damaged, outcome.expected) == (End.FAILED, False, True)
     assert (outcome.error.kind, outcome.error.code) == (FailureKind.USER, kind.code)
 
