@@ -68,25 +68,25 @@ def shorten(
     if not towers:
         raise WiringError("no tower of the model has what was asked to be left out")
     trials = Trials(adapter.model, read_json(adapter.loaded.directory, "config.json"))
-    layers = {tower: find_layers(trials, tower, _gone(tower, settings)) for tower in towers}
-    dead = {block for tower in towers for block in unread_blocks(adapter, tower, batches[0])}
     count = {tower: _gone(tower, settings) for tower in towers}
-    tries = sum(count[tower] * len(tower.blocks) for tower in towers)
-    if settings.score == "influence":
-        tries = 0
+    layers = {tower: find_layers(trials, tower, count[tower]) for tower in towers}
+    dead = {block for tower in towers for block in unread_blocks(adapter, tower, batches[0])}
+    by_output = settings.score == "output"
+    tries = sum(count[tower] * len(tower.blocks) for tower in towers) if by_output else 0
     walked = partial(_part_of_more, report, tries)
     scores = _influences(adapter, towers, batches, walked, checkpoints)
     able = {
         tower: _able(tower, settings, layers[tower].named(trials.whole), scores, dead)
         for tower in towers
     }
-    gone = {b for tower in towers for b in _least(able[tower], scores, dead)[: count[tower]]}
-    if settings.score == "output":
+    if by_output:
         known = learn_by_heart(adapter, lessons_of(adapter, batches))
         removal = Removal(adapter, known, checkpoints, partial(_tried, report, tries))
         for tower in towers:
             removal.go_on(able[tower], count[tower])
         scores, gone = removal.gone, set(removal.gone)
+    else:
+        gone = {b for tower in towers for b in _least(able[tower], scores, dead)[: count[tower]]}
     config, names = trials.config, dict[str, str | None]()
     decided: list[BlockStructure] = []
     for tower in towers:
@@ -155,8 +155,7 @@ def _least(able: Sequence[Block], scores: Mapping[Block, float], dead: set[Block
 
 def _part_of_more(report: ProgressListener, tries: int, progress: Progress) -> None:
     """Tell of a walk before so many tries, which take its length again each."""
-    total = progress.total * (1 + tries)
-    report(replace(progress, done=progress.done, total=total))
+    report(replace(progress, total=progress.total * (1 + tries)))
 
 
 def _tried(report: ProgressListener, tries: int, block: Block, number: int) -> None:
