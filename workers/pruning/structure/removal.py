@@ -1,6 +1,7 @@
 """Choose blocks to leave out one after the other, by what the model gives without each of them."""
 
 from collections.abc import Callable, Sequence
+from math import isnan
 
 from workers.pruning.calibration.outputs import Known, distance
 from workers.pruning.models.adapter import Adapter
@@ -44,7 +45,7 @@ class Removal:
         for _ in range(count):
             left = [block for block in able if block not in self.gone]
             found = {block: self._without(block) for block in left}
-            best = min(left, key=lambda block: found[block])
+            best = min(left, key=lambda block: (isnan(found[block]), found[block]))
             self.gone[best] = found[best]
 
     def _without(self, block: Block) -> float:

@@ -30,6 +30,7 @@ from workers.pruning.models.export import copy_checkpoint
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.files import open_checkpoint
 from workers.pruning.models.loading import load_model
+from workers.pruning.resume import NoCheckpoints
 from workers.pruning.structure import removal
 from workers.pruning.structure.bypass import bypassed
 from workers.pruning.structure.layers import Layers, beside
@@ -120,6 +121,16 @@ def test_blocks_go_whose_absence_changes_the_output_least(deep, tmp_path):
     shares = [each.done / each.total for each in told]
     assert shares == sorted(shares)
     assert shares[-1] <= 1
+
+
+def test_a_block_without_which_the_output_breaks_is_not_the_best_to_go(deep, monkeypatch):
+    adapter = adapt(load_model(deep))
+    found = iter([float("nan"), 2.0, 1.0])
+    monkeypatch.setattr(removal, "distance", lambda *_: next(found))
+    blocks = adapter.towers[0].blocks[1:4]
+    chosen = removal.Removal(adapter, [None], NoCheckpoints(), lambda *_: None)
+    chosen.go_on(blocks, 1)
+    assert chosen.gone == {blocks[2]: 1.0}
 
 
 def test_what_was_tried_without_a_block_is_not_tried_again(deep, tmp_path, monkeypatch):
