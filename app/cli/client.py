@@ -37,11 +37,19 @@ _PATIENCE = 30.0
 
 
 class RefusedError(Exception):
-    """The service answered with a problem."""
+    """The service answered with a problem.
 
-    def __init__(self, code: str, detail: str) -> None:
+    Attributes:
+        code: stable, made for programs.
+        detail: what is wrong, for people.
+        of_request: whether it tells of fields of the request, by their paths.
+    """
+
+    def __init__(self, code: str, detail: str, *, of_request: bool = False) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
+        self.detail = detail
+        self.of_request = of_request
 
 
 class UnreachableError(Exception):
@@ -213,13 +221,22 @@ def follow(client: Client, job_id: str, *, pause: Callable[[float], None]) -> It
 
 
 @contextmanager
-def connected(url: str | None, key: str | None) -> Iterator[Client]:
-    """A client; what goes wrong inside ends the command with `code: detail` and its exit code."""
+def connected(
+    url: str | None, key: str | None, *, request_file: str | None = None
+) -> Iterator[Client]:
+    """A client; what goes wrong inside ends the command with `code: detail` and its exit code.
+
+    Args:
+        url: of the service.
+        key: to it.
+        request_file: what messages about fields of the request call the file they may be from.
+    """
     try:
         with Client(*service(url, key)) as client:
             yield client
     except RefusedError as error:
-        fail(str(error), Exit.REFUSED)
+        place = f"{request_file}: " if request_file and error.of_request else ""
+        fail(f"{error.code}: {place}{error.detail}", Exit.REFUSED)
     except UnreachableError as error:
         fail(f"service_unreachable: {error}", Exit.UNREACHABLE)
 
@@ -237,6 +254,17 @@ def _transport_errors() -> Iterator[None]:
 def _refusal(response: httpx2.Response) -> RefusedError:
     try:
         problem = response.json()
-        return RefusedError(problem["code"], problem["detail"])
-    except (json.JSONDecodeError, KeyError, TypeError):
+        fields = problem.get("errors", ())
+        if not fields or not all("pointer" in each for each in fields):
+            return RefusedError(problem["code"], problem["detail"])
+        told = "; ".join(f"{_path(each['pointer'])}{each['detail']}" for each in fields)
+        return RefusedError(problem["code"], told, of_request=True)
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
         return RefusedError(f"http_{response.status_code}", response.text.strip()[:200])
+
+
+def _path(pointer: str) -> str:
+    """A JSON pointer as `--set` writes it; nothing where it is of the whole request."""
+    parts = pointer.split("/")[1:]
+    path = ".".join(part.replace("~1", "/").replace("~0", "~") for part in parts)
+    return f"{path}: " if path else ""

@@ -83,8 +83,10 @@ def _ask(path: str, items: str, field: str) -> list[str]:
 
 JobId = Annotated[str, typer.Argument(help="Id of the job.", autocompletion=complete_job)]
 MethodName = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="Pruning method; `secateur methods` lists them.", autocompletion=complete_method
+        help="Pruning method; `secateur methods` lists them.",
+        autocompletion=complete_method,
+        show_default=False,
     ),
 ]

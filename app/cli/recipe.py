@@ -1,14 +1,34 @@
 """Options that say how to prune, and the request they make."""
 
-import json
-from typing import Annotated, Any
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from app.cli.client import Json
+from app.cli.console import Exit, fail
+from app.cli.lazy_group import MethodName
+from app.cli.values import parse, parse_word, with_value
 
 Model = Annotated[
-    str, typer.Argument(help="Path under an allowed root, or hf:organisation/name@revision.")
+    str | None,
+    typer.Argument(
+        help="Path under an allowed root, or hf:organisation/name@revision; may stand in the file.",
+        show_default=False,
+    ),
+]
+RequestFile = Annotated[
+    str | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        help="The request as the API takes it, in YAML or JSON; - reads standard input. Other "
+        "options override what it says.",
+        show_default=False,
+    ),
 ]
 Sparsity = Annotated[
     str | None,
@@ -19,7 +39,10 @@ Sparsity = Annotated[
         show_default=False,
     ),
 ]
-Pattern = Annotated[str, typer.Option(help="unstructured or N:M, e.g. 2:4.")]
+Pattern = Annotated[
+    str | None,
+    typer.Option(help="unstructured (the default) or N:M, e.g. 2:4.", show_default=False),
+]
 Parameters = Annotated[
     list[str] | None, typer.Option(help="Parameter of the method, name=value; repeatable.")
 ]
@@ -48,68 +71,115 @@ Fields = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="Any other field of the request, name=value; name.part=value inside one; repeatable.",
+        help="Any field of the request, name=value in YAML; name.part=value inside one, "
+        "name.0=value in a list; repeatable. Overrides the file and the other options.",
     ),
 ]
 
 
-def given(**values: Any) -> Json:
-    """What was given; the rest is left to the service."""
-    return {name: value for name, value in values.items() if value is not None}
+class Asked(NamedTuple):
+    """A request, and what messages call the file it is from; None where it is from none."""
+
+    body: Json
+    file: str | None
 
 
 def job_request(
+    model: Model = None,
     *,
-    sparsity: str | None,
-    param: list[str] | None,
-    calibration: str | None,
-    samples: int | None,
-    allow_unmatched: bool,
-    measure: bool,
-    fields: list[str] | None,
-    **named: Any,
-) -> Json:
-    """What is asked of a job; `named` are the request's own fields, `fields` those of `--set`."""
-    request = given(
-        **named,
-        sparsity=None if sparsity is None else _value(sparsity),
-        parameters=assignments(param),
-        calibration=given(set=calibration, samples=samples) or None,
+    file: RequestFile = None,
+    method: MethodName = None,
+    sparsity: Sparsity = None,
+    pattern: Pattern = None,
+    param: Parameters = None,
+    target: Targets = None,
+    ignore: Ignore = None,
+    allow_unmatched: AllowUnmatched = False,
+    seed: Seed = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
+    measure: Measure = False,
+    fields: Fields = None,
+) -> Asked:
+    """What is asked of a job; what is not given is left to the service."""
+    request = with_options(
+        read_request(file),
+        model=model,
+        method=method,
+        sparsity=None if sparsity is None else parse_word(sparsity),
+        pattern=pattern,
+        targets=target,
+        ignore=ignore,
         allow_unmatched=allow_unmatched or None,
+        seed=seed,
+        calibration={"set": calibration, "samples": samples},
         measure=measure or None,
     )
-    return with_fields(request, fields)
+    for name, value in assignments(param, "--param"):
+        request = with_value(request, ["parameters", name], value)
+    return asked(with_fields(request, fields), file)
+
+
+def asked(body: Json, file: str | None) -> Asked:
+    """A request that is complete as far as the command line can tell: it names a model."""
+    if not body.get("model"):
+        raise typer.BadParameter("name one, or give a file that does (-f)", param_hint="MODEL")
+    return Asked(body, file and source_of(file))
+
+
+def read_request(file: str | None) -> Json:
+    """The request in a file, or an empty one; what is wrong with the file ends the command."""
+    if file is None:
+        return {}
+    name = source_of(file)
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        found = parse(content.decode("utf-8-sig"))
+    except OSError as error:
+        fail(f"file_unreadable: {name}: {error.strerror or error}", Exit.USAGE)
+    except ValueError as error:
+        fail(f"file_invalid: {name}: {error}", Exit.USAGE)
+    if not isinstance(found, dict):
+        fail(f"file_invalid: {name}: a request has names with values", Exit.USAGE)
+    return found
+
+
+def source_of(file: str) -> str:
+    """What messages call the file of a request."""
+    return "standard input" if file == "-" else file
+
+
+def with_options(request: Json, **options: Any) -> Json:
+    """The request with what options say; None says nothing, nor does it inside an option."""
+    for name, value in options.items():
+        if isinstance(value, dict):
+            known = request.get(name)
+            inner = with_options(known if isinstance(known, dict) else {}, **value)
+            request = request | ({name: inner} if inner else {})
+        elif value is not None:
+            request = request | {name: value}
+    return request
 
 
 def with_fields(request: Json, texts: list[str] | None) -> Json:
-    """The request with fields set as `--set` has them: `name=value`, or `name.part=value`."""
-    made = dict(request)
-    for path, value in assignments(texts, "--set").items():
-        *outer, last = path.split(".")
-        inside = made
-        for name in outer:
-            known = inside.get(name)
-            inside[name] = dict(known) if isinstance(known, dict) else {}
-            inside = inside[name]
-        inside[last] = value
-    return made
+    """The request with fields set as `--set` has them."""
+    for path, value in assignments(texts, "--set"):
+        try:
+            request = with_value(request, path.split("."), value)
+        except ValueError as error:
+            raise typer.BadParameter(f"{path}: {error}", param_hint="--set") from error
+    return request
 
 
-def assignments(texts: list[str] | None, option: str = "--param") -> Json:
-    """`name=value` each; a value is JSON where it can be, else a string."""
-    return dict(_assignment(text, option) for text in texts or [])
+def given(**values: Any) -> Json:
+    """What was given; the rest is left to the service."""
+    return with_options({}, **values)
 
 
-def _assignment(text: str, option: str) -> tuple[str, Any]:
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise typer.BadParameter(f"{text!r} is not name=value", param_hint=option)
-    return name, _value(value)
-
-
-def _value(text: str) -> Any:
-    """JSON where it can be, else the text."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+def assignments(texts: list[str] | None, option: str) -> Iterator[tuple[str, Any]]:
+    """`name=value` each; a value is YAML where it can be, else a text."""
+    for text in texts or []:
+        name, separator, value = text.partition("=")
+        if not separator or not all(name.split(".")):
+            raise typer.BadParameter(f"{text!r} is not name=value", param_hint=option)
+        yield name, parse_word(value)

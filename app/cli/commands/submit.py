@@ -7,40 +7,14 @@ import typer
 from app.cli.client import AsJson, Json, Key, Url, connected
 from app.cli.commands.watch import report, watch_to_end
 from app.cli.console import err, out, show_table, table
-from app.cli.lazy_group import JobId, MethodName
-from app.cli.recipe import (
-    AllowUnmatched,
-    Calibration,
-    Fields,
-    Ignore,
-    Measure,
-    Model,
-    Parameters,
-    Pattern,
-    Samples,
-    Seed,
-    Sparsity,
-    Targets,
-    assignments,
-    job_request,
-)
+from app.cli.lazy_group import JobId
+from app.cli.recipe import Asked, job_request, with_fields
+from app.cli.shared_options import with_options_of
 
 
+@with_options_of(job_request)
 def submit(
-    model: Model,
-    *,
-    method: MethodName,
-    sparsity: Sparsity = None,
-    pattern: Pattern = "unstructured",
-    param: Parameters = None,
-    target: Targets = None,
-    ignore: Ignore = None,
-    allow_unmatched: AllowUnmatched = False,
-    seed: Seed = None,
-    calibration: Calibration = None,
-    samples: Samples = None,
-    measure: Measure = False,
-    fields: Fields = None,
+    asked: Asked,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
     url: Url = None,
     key: Key = None,
@@ -50,23 +24,8 @@ def submit(
 
     What is not given is left to the service.
     """
-    request = job_request(
-        model=model,
-        method=method,
-        sparsity=sparsity,
-        pattern=pattern,
-        param=param,
-        targets=target,
-        ignore=ignore,
-        allow_unmatched=allow_unmatched,
-        seed=seed,
-        calibration=calibration,
-        samples=samples,
-        measure=measure,
-        fields=fields,
-    )
-    with connected(url, key) as client:
-        job = client.submit(request)
+    with connected(url, key, request_file=asked.file) as client:
+        job = client.submit(asked.body)
         if watch:
             # The id comes first: whatever happens to the watch, the job can be found.
             (err if as_json else out).print(job["id"])
@@ -77,43 +36,11 @@ def submit(
             out.print(job["id"])
 
 
-def plan(
-    model: Model,
-    *,
-    method: MethodName,
-    sparsity: Sparsity = None,
-    pattern: Pattern = "unstructured",
-    param: Parameters = None,
-    target: Targets = None,
-    ignore: Ignore = None,
-    allow_unmatched: AllowUnmatched = False,
-    seed: Seed = None,
-    calibration: Calibration = None,
-    samples: Samples = None,
-    measure: Measure = False,
-    fields: Fields = None,
-    url: Url = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
+@with_options_of(job_request)
+def plan(asked: Asked, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Tell what a job would do, without queueing it; refused whenever the job would be."""
-    request = job_request(
-        model=model,
-        method=method,
-        sparsity=sparsity,
-        pattern=pattern,
-        param=param,
-        targets=target,
-        ignore=ignore,
-        allow_unmatched=allow_unmatched,
-        seed=seed,
-        calibration=calibration,
-        samples=samples,
-        measure=measure,
-        fields=fields,
-    )
-    with connected(url, key) as client:
-        found = client.ask("POST", "plans", json=request)
+    with connected(url, key, request_file=asked.file) as client:
+        found = client.ask("POST", "plans", json=asked.body)
     if as_json:
         out.print_json(data=found)
     else:
@@ -158,7 +85,11 @@ def clone(
     job: JobId,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A field to set anew, name=value; repeatable."),
+        typer.Option(
+            "--set",
+            help="A field to set anew as a whole, name=value in YAML; null puts it back to its "
+            "default; repeatable.",
+        ),
     ] = None,
     url: Url = None,
     key: Key = None,
@@ -166,7 +97,7 @@ def clone(
 ) -> None:
     """Submit a job's request again, with changes, and print the new id."""
     with connected(url, key) as client:
-        made = client.ask("POST", "jobs", job, "clone", json=assignments(change, "--set"))
+        made = client.ask("POST", "jobs", job, "clone", json=with_fields({}, change))
     if as_json:
         out.print_json(data=made)
     else:

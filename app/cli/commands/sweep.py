@@ -1,66 +1,50 @@
 """`secateur sweep`: several methods at several sparsities, side by side."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
 
 from app.cli.client import TERMINAL, AsJson, Client, Json, Key, Url, connected
 from app.cli.console import Exit, err, fail, interruptible, out, show_table, table
-from app.cli.recipe import Calibration, Fields, Measure, Model, Samples, given, with_fields
+from app.cli.recipe import Asked, given
+from app.cli.shared_options import with_options_of
+from app.cli.sweep_request import sweep_request
+
+
+class _Sweeps(TyperGroup):
+    """`sweep --param ...` is `sweep submit --param ...`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As ever; options without a command are those of submit."""
+        short = args and args[0].startswith("-") and args[0] not in self.get_help_option_names(ctx)
+        return super().parse_args(ctx, ["submit", *args] if short else args)
+
 
 sweep = typer.Typer(
-    help="Try methods at sparsities on one model, and compare.", no_args_is_help=True
+    cls=_Sweeps, help="Try methods at sparsities on one model, and compare.", no_args_is_help=True
 )
 
 SweepId = Annotated[str, typer.Argument(metavar="SWEEP", help="Id of the sweep.")]
 
 
 @sweep.command()
+@with_options_of(sweep_request)
 def submit(
-    model: Model,
-    *,
-    method: Annotated[list[str], typer.Option(help="Pruning method; repeatable.")],
-    sparsity: Annotated[
-        list[float] | None, typer.Option(help="Share of weights set to zero; repeatable.")
-    ] = None,
-    pattern: Annotated[
-        list[str] | None, typer.Option(help="unstructured or N:M; repeatable.")
-    ] = None,
-    evaluate: Annotated[
-        str | None, typer.Option(help="Data set to measure on, before and after.")
-    ] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="What the best is best at; needs --evaluate.")
-    ] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(help="Best is the sparsest that loses no more than this in the metric."),
-    ] = None,
-    calibration: Calibration = None,
-    samples: Samples = None,
-    measure: Measure = False,
-    fields: Fields = None,
+    asked: Asked,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Queue a job for every combination and print the sweep's id."""
-    request = given(
-        model=model,
-        methods=[{"method": name} for name in method],
-        sparsities=sparsity,
-        recipes=[{"pattern": each} for each in pattern] if pattern else None,
-        evaluation=given(set=evaluate) or None,
-        objective=given(metric=metric, max_drop=max_drop) or None,
-        calibration=given(set=calibration, samples=samples) or None,
-        measure=measure or None,
-    )
-    request = with_fields(request, fields)
-    with connected(url, key) as client:
-        made = client.ask("POST", "sweeps", json=request)
+    """Queue a job for every combination and print the sweep's id.
+
+    `submit` may be left out where options come first: `secateur sweep -f sweep.yaml`.
+    """
+    with connected(url, key, request_file=asked.file) as client:
+        made = client.ask("POST", "sweeps", json=asked.body)
         if watch:
             (err if as_json else out).print(made["id"])
             _report(client, _to_end(client, made["id"]), as_json=as_json)

@@ -82,7 +82,9 @@ def test_a_pattern_of_nothing_is_accepted_where_that_is_said(secateur, house):
         (("tiny", "--method", "wanda", "--sparsity", 1.5), 3, "sparsity_out_of_range: "),
         (("../tiny", "--method", "wanda", "--sparsity", 0.5), 3, "model_path_not_allowed: "),
         (("tiny", "--method", "wanda", "--param", "damping"), 2, "is not name=value"),
-        (("tiny",), 2, "--method"),
+        (("tiny",), 3, "method: is missing"),
+        (("--method", "wanda"), 2, "MODEL"),
+        (("tiny", "--set", "publish=[]", "--set", "publish.1.target=a"), 2, "no place in a list"),
         (("tiny", "--method", "wanda", "--sparsity", 0.5, "--key", "no"), 3, "api_key_invalid: "),
     ],
 )
