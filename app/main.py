@@ -142,7 +142,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         *(artifacts.router, artifacts.archive_router, datasets.router),
         *(projects.key_router, projects.router, documentation.router),
         *(artifacts.packed_router, models.router, models.publication_router, reports.router),
-        *(sweeps.router, plans.router, workers.router, webhooks.router),
+        *(models.local_router, sweeps.router, plans.router, workers.router, webhooks.router),
         *PAGES,
         hub.router,  # its paths begin with names of any kind, so they are tried last
     )

@@ -32,6 +32,7 @@ Json = dict[str, Any]
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 _POLL_SECONDS = 0.3
+_PAGE = 200  # the longest that the service gives
 # A watch outlives a restart of the service of this length (seconds).
 _PATIENCE = 30.0
 
@@ -102,6 +103,17 @@ class Client:
         if response.is_error:
             raise _refusal(response)
         return response.json() if response.content else None
+
+    def every(self, *parts: str, of: str) -> list[Json]:
+        """Everything of a list, page by page; `of` is what the answer calls it."""
+        found: list[Json] = []
+        cursor: Json = {}
+        while True:
+            page = self.ask("GET", *parts, params={"limit": _PAGE, **cursor})
+            found += page[of]
+            if page["next_cursor"] is None:
+                return found
+            cursor = {"cursor": page["next_cursor"]}
 
     def submit(self, request: Json) -> Json:
         """Queue a job."""

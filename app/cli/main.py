@@ -99,9 +99,7 @@ class Commands(LazyGroup):
         "datasets": Entry(
             "app.cli.commands.datasets:datasets", "Upload, list and remove data sets."
         ),
-        "models": Entry(
-            "app.cli.commands.models:models", "Name finished jobs, and look at the names."
-        ),
+        "models": Entry("app.cli.commands.models:models", "List models, and name finished jobs."),
         "webhooks": Entry("app.cli.commands.webhooks:webhooks", "Manage webhook endpoints."),
         "keys": Entry("app.cli.commands.keys:keys", "Manage API keys."),
         "projects": Entry(

@@ -227,6 +227,7 @@ _ALL: list[BaseModel] = [
     _version,
     models.VersionList(versions=[_version]),
     models.ModelPage(models=[_version], next_cursor=None),
+    models.LocalModelList(models=[models.LocalModelOut(name="scenes-clip")]),
     _publication,
     models.PublicationList(publications=[_publication]),
     webhooks.WebhookRequest(url=_URL),

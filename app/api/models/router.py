@@ -1,12 +1,23 @@
-"""`/v1/models`: finished jobs under names, by version; and the publications of a job's files."""
+"""`/v1/models`: finished jobs under names, by version; the publications of a job's files.
+
+`/v1/local-models`: what lies on the service's machines to be pruned.
+"""
 
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from app.api.http.endpoints import Reader, Submitter, Transaction, TransactionRoute
+from app.api.http.endpoints import (
+    Reader,
+    Submitter,
+    Transaction,
+    TransactionRoute,
+    WithRules,
+)
 from app.api.models.schemas import (
+    LocalModelList,
+    LocalModelOut,
     ModelPage,
     PublicationList,
     PublicationOut,
@@ -15,6 +26,7 @@ from app.api.models.schemas import (
     VersionRequest,
 )
 from app.domain.models import ModelName
+from app.planning.model_files.files import local_models
 from app.services import models
 from app.services.publications import service as publishing
 
@@ -64,6 +76,16 @@ def delete_model_version(
 ) -> None:
     """Take a version back; its number is not given again, and its job stays."""
     models.withdraw(transaction, caller, name, version)
+
+
+local_router = APIRouter(prefix="/v1/local-models", tags=["models"], route_class=TransactionRoute)
+
+
+@local_router.get("")
+def list_local_models(_: Reader, rules: WithRules) -> LocalModelList:
+    """List the local models that a job may name, by name; those of the hub are not among them."""
+    found = local_models(rules.outlines.roots)
+    return LocalModelList(models=[LocalModelOut(name=name) for name in found])
 
 
 publication_router = APIRouter(

@@ -45,6 +45,18 @@ class ModelPage(BaseModel):
     next_cursor: str | None
 
 
+class LocalModelOut(BaseModel):
+    """A model on the service's machines."""
+
+    name: str = Field(description="what a job's `model` calls it", examples=["scenes-clip"])
+
+
+class LocalModelList(BaseModel):
+    """Local models under the allowed roots, at most a thousand of a root and level, by name."""
+
+    models: list[LocalModelOut]
+
+
 class PublicationOut(BaseModel):
     """One job on its way to one destination."""
 

@@ -39,7 +39,7 @@ def upload(
 def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List the uploaded data sets."""
     with connected(url, key) as client:
-        found = client.ask("GET", "datasets")["datasets"]
+        found = client.every("datasets", of="datasets")
     if as_json:
         out.print_json(data=found)
         return

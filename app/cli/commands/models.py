@@ -1,30 +1,49 @@
-"""`secateur models`: finished jobs under names, version by version."""
+"""`secateur models`: local models, and finished jobs under names, version by version."""
 
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from app.cli.client import AsJson, Json, Key, Url, connected
 from app.cli.console import out, show_table, table
 from app.cli.lazy_group import JobId
 
-models = typer.Typer(help="Name finished jobs, and look at the names.", no_args_is_help=True)
+models = typer.Typer(help="List models, and name finished jobs.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
 
 
 @models.command("list")
 def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
-    """List the models, each with its newest version."""
+    """List the local models of the service, and the project's, each by its newest version.
+
+    A job names a local model as it is listed, and one of the project as hf:models/NAME@VERSION.
+    """
     with connected(url, key) as client:
-        _show(client.ask("GET", "models")["models"], as_json=as_json)
+        local = client.ask("GET", "local-models")["models"]
+        found = client.every("models", of="models")
+    if as_json:
+        out.print_json(data={"local": local, "models": found})
+        return
+    rows = table("name", "version", "job", "created")
+    for each in local:
+        rows.add_row(each["name"], "local", "", "")
+    _add(rows, found)
+    show_table(rows)
 
 
 @models.command()
 def versions(name: Name, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List the versions of a model, newest first."""
     with connected(url, key) as client:
-        _show(client.ask("GET", "models", name)["versions"], as_json=as_json)
+        found = client.ask("GET", "models", name)["versions"]
+    if as_json:
+        out.print_json(data=found)
+        return
+    rows = table("name", "version", "job", "created")
+    _add(rows, found)
+    show_table(rows)
 
 
 @models.command()
@@ -48,11 +67,6 @@ def withdraw(
     out.print(f"{name}@v{version} withdrawn")
 
 
-def _show(models: list[Json], *, as_json: bool) -> None:
-    if as_json:
-        out.print_json(data=models)
-        return
-    rows = table("name", "version", "job", "created")
-    for each in models:
+def _add(rows: Table, versions: list[Json]) -> None:
+    for each in versions:
         rows.add_row(each["name"], each["revision"], each["job_id"], each["created_at"][:19])
-    show_table(rows)

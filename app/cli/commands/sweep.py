@@ -58,7 +58,7 @@ def submit(
 def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List sweeps, newest first."""
     with connected(url, key) as client:
-        found = client.ask("GET", "sweeps")["sweeps"]
+        found = client.every("sweeps", of="sweeps")
     if as_json:
         out.print_json(data=found)
         return

@@ -51,11 +51,17 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
 
 @webhooks.command()
 def deliveries(
-    webhook: EndpointId, url: Url = None, key: Key = None, as_json: AsJson = False
+    webhook: EndpointId,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
 ) -> None:
     """List what was sent, or still waits to be, newest first."""
     with connected(url, key) as client:
-        found = client.ask("GET", "webhooks", webhook, "deliveries")["deliveries"]
+        found = client.ask("GET", "webhooks", webhook, "deliveries", params={"limit": limit})[
+            "deliveries"
+        ]
     if as_json:
         out.print_json(data=found)
         return

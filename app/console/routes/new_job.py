@@ -22,7 +22,7 @@ from app.console.schema_fields import PREFIX, fields_of
 from app.console.visits import HOME, ROOT, Desk, PageRoute, SignedIn, Visit, address_of
 from app.domain.projects import Scope
 from app.errors import SecateurError
-from app.planning.model_files.files import models_in
+from app.planning.model_files.files import local_models
 from app.recipes.data import Builtin
 from app.recipes.evaluation import MetricName
 from app.recipes.methods import METHODS
@@ -137,13 +137,11 @@ def _shown(values: Mapping[str, str]) -> dict[str, Any]:
 
 def _offered(desk: Desk, rules: Rules) -> dict[str, Any]:
     """What can be chosen from."""
-    roots = [root.resolve() for root in rules.outlines.roots]
-    names = sorted({name for root in roots for name in models_in(root, roots)})
     uploaded, _ = datasets.page(
         desk.connection, desk.caller, rules.datasets, limit=MOST_NAMES, cursor=None
     )
     return {
-        "models": names[:MOST_NAMES],
+        "models": local_models(rules.outlines.roots)[:MOST_NAMES],
         "methods": [METHODS[name] for name in sorted(METHODS)],
         "builtin": list(Builtin),
         "uploaded": uploaded,

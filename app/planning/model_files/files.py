@@ -7,7 +7,7 @@ The list is the same for plans, downloads, jobs and exports.
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -248,7 +248,7 @@ def _directory(path: str, allowed: Sequence[Path]) -> Path:
 
 def _known(path: str, roots: Sequence[Path]) -> str:
     """Which models there are, those of a similar name first."""
-    names = sorted({name for root in roots for name in models_in(root, roots)})
+    names = local_models(roots)
     if not names:
         return "the directories that models may come from hold none"
     near = get_close_matches(path, names, n=1, cutoff=0.5)
@@ -258,12 +258,18 @@ def _known(path: str, roots: Sequence[Path]) -> str:
     return f"{hint}there are {', '.join(told[:_TOLD])}{more}"
 
 
-def models_in(root: Path, roots: Sequence[Path]) -> Iterator[str]:
-    """Directories with a configuration, in the root or one below it (organisation/name)."""
-    for place in ("*", "*/*"):
-        for file in islice(root.glob(f"{place}/{CONFIG_FILE}"), _SOUGHT):
-            if _is_under(file.resolve(), roots):
-                yield file.parent.relative_to(root).as_posix()
+def local_models(roots: Sequence[Path]) -> list[str]:
+    """Directories with a configuration, in a root or one below it (organisation/name), by name."""
+    allowed = [root.resolve() for root in roots]
+    return sorted(
+        {
+            file.parent.relative_to(root).as_posix()
+            for root in allowed
+            for place in ("*", "*/*")
+            for file in islice(root.glob(f"{place}/{CONFIG_FILE}"), _SOUGHT)
+            if _is_under(file.resolve(), allowed)
+        }
+    )
 
 
 def _is_under(path: Path, roots: Sequence[Path]) -> bool:

@@ -385,6 +385,14 @@ class LimitsChange(TypedDict):
     upload_bytes: NotRequired[int | None]
 
 
+class LocalModelOut(TypedDict):
+    """
+    A model on the service's machines.
+    """
+
+    name: str
+
+
 class Magnitude(TypedDict):
     """
     |w|. Needs no data.
@@ -1250,6 +1258,14 @@ class KeyRequest(TypedDict):
     expires_at: NotRequired[str | None]
     name: str
     scope: NotRequired[Scope]
+
+
+class LocalModelList(TypedDict):
+    """
+    Local models under the allowed roots, at most a thousand of a root and level, by name.
+    """
+
+    models: list[LocalModelOut]
 
 
 class ModelInfo(TypedDict):

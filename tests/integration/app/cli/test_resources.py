@@ -80,6 +80,13 @@ def test_any_field_of_a_sweep_can_be_given(secateur):
     assert asked["recipes"][0]["include_bridge"] is True
 
 
+def test_a_list_is_whole_however_many_pages_it_has(secateur, sweep_id, monkeypatch):
+    monkeypatch.setattr("app.cli.client._PAGE", 1)
+    again = secateur("sweep", "submit", "tiny", "--method", "magnitude", "--sparsity", 0.7)
+    listed = [each["id"] for each in json.loads(secateur("sweep", "list", "--json").stdout)]
+    assert listed[:2] == [again.stdout.strip(), sweep_id]
+
+
 def test_a_wrong_sweep_is_refused_in_words(secateur):
     ran = secateur("sweep", "submit", "tiny", "--method", "wnada", "--sparsity", 0.5)
     assert (ran.exit_code, "unknown_method: " in ran.stderr) == (3, True)
@@ -130,7 +137,12 @@ def test_models(secateur, job_id, hand):
     hand.succeed(hand.claim(job_id), {"config.json": b"{}", "manifest.json": b"{}"}.items())
     published = secateur("models", "publish", "describer", job_id)
     assert published.stdout == "describer@v1\n"
-    assert job_id in secateur("models", "list").stdout
+    lines = secateur("models", "list").stdout.splitlines()
+    assert any(line.split()[:3] == ["describer", "v1", job_id] for line in lines)
+    assert ["tiny", "local"] in [line.split() for line in lines]
+    listed = json.loads(secateur("models", "list", "--json").stdout)
+    assert {"name": "tiny"} in listed["local"]
+    assert [each["name"] for each in listed["models"]] == ["describer"]
     told = json.loads(secateur("models", "versions", "describer", "--json").stdout)
     assert [each["revision"] for each in told] == ["v1"]
     assert secateur("models", "withdraw", "describer", 1).exit_code == 0

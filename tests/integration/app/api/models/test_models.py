@@ -78,6 +78,18 @@ def test_versions_count_up_and_are_never_given_twice(client, finish):
     assert [(each["name"], each["version"]) for each in rest["models"]] == [("captioner", 3)]
 
 
+def test_local_models_are_those_that_a_job_may_name(client, settings):
+    (root,) = settings.models.roots
+    for name in ("zeta", "org/alpha"):
+        (root / name).mkdir(parents=True)
+        (root / name / "config.json").write_text("{}")
+    (root / "empty").mkdir()
+    names = [each["name"] for each in client.get("/v1/local-models").json()["models"]]
+    assert names == sorted(names)
+    assert {"zeta", "org/alpha", "tiny"} <= set(names)
+    assert "empty" not in names
+
+
 def test_a_success_that_is_published_says_so(client, finish):
     job_id = finish(publish_as="captioner")
     log = client.get(f"/v1/jobs/{job_id}/events").json()["events"]
