@@ -14,10 +14,11 @@ from app.domain.job_result import JobResult
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
 from app.domain.submission import JobSpec, with_default_set
 from app.errors import HubUnavailableError, UserError
-from app.planning.machines import Machine, estimate_seconds
+from app.planning.machines import Machine
 from app.planning.memory import ModelLayout
 from app.planning.model_files.files import parse_model_source, read_config
 from app.planning.model_files.headers import read_header
+from app.planning.seconds import estimate_seconds
 from app.recipes.evaluation import QualityGateError
 from app.recipes.recipe import Recipe
 from app.retries import retried

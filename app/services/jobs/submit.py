@@ -29,7 +29,6 @@ from app.planning.machines import (
     Machine,
     MeasuringTooLargeError,
     Requirements,
-    estimate_seconds,
     gigabytes,
     libraries_of,
     place,
@@ -48,6 +47,7 @@ from app.planning.model_files.outlines import Outline, Outlines, check_form
 from app.planning.plan import check_patterns
 from app.planning.quantization import plan_quantization
 from app.planning.routable import check_routable
+from app.planning.seconds import estimate_seconds
 from app.planning.size_target import size
 from app.planning.structure import plan_structure
 from app.recipes.allocation import Reused
