@@ -20,7 +20,7 @@ from app.recipes.modality import Modality
 from app.recipes.pattern import FEWEST_INPUTS
 from app.recipes.performance import PROMPT
 from app.recipes.recipe import Recipe
-from app.recipes.structure import Depth
+from app.recipes.structure import Depth, Width
 
 _BLOCK = re.compile(r"^(?P<tower>.*?)\.\d+\.")
 _SHARED = (
@@ -396,7 +396,10 @@ class _Held:
         samples, rows, blocks = self.spec.samples, self.spec.batch_size, self.layout.blocks
         cached = 2 * max((self._states(block, samples) for block in blocks), default=0)
         checked = 2 * _logits(self.layout, rows, self.spec.max_length)
-        working = (max(self._at_work(block, rows), _moments(block)) for block in blocks)
+        solves = any(isinstance(step, Width) for step in recipe.structure)
+        working = (
+            max(self._at_work(block, rows), _moments(block) if solves else 0) for block in blocks
+        )
         if any(isinstance(step, Depth) and step.score == "output" for step in recipe.structure):
             cached = max(cached, self._known())
             checked *= 2

@@ -80,7 +80,7 @@ PARTS = {
     "small-width": {"method": "width", "parameters": {"mlp_removed": 0.5}},
     "wide-width": {"method": "width", "parameters": {"mlp_removed": 0.5}},
     "wide16-width": {"method": "width", "parameters": {"mlp_removed": 0.5}},
-    "opt-width": {"method": "width", "parameters": {"mlp_removed": 0.5, "heads_removed": 0.25}},
+    "opt-width": {"method": "width", "parameters": {"mlp_removed": 0.5}},
     "llava-width": {"method": "width", "calibration": IMAGES},
     "deep-depth": {"method": "depth", "parameters": {"removed": 0.25}},
     "llava-depth": {
