@@ -81,6 +81,8 @@ def test_a_target_is_met_by_what_is_downloaded(service, tmp_path):
     assert manifest["request"]["target_parameters"] == 0.8
     depth, width = steps
     assert 0 < depth["removed"] < width["mlp_removed"] < 1
+    said = ways_out.secateur(service, "reproduce", directory / "manifest.json")
+    assert f"all {len(manifest['files'])} files are the same" in said
 
 
 @pytest.mark.parametrize(

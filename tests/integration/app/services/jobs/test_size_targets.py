@@ -50,6 +50,29 @@ def test_plan_and_job_have_the_shares_that_were_found(client, worker, how):
     assert worker.claim().spec.recipe.structure != claimed.spec.recipe.structure
 
 
+def test_a_retry_has_the_shares_of_the_first(client, worker):
+    job = client.post("/v1/jobs", json={"model": "tiny", "target_parameters": 0.6} | BOTH).json()
+    worker.fail(worker.claim())
+    again = client.post(f"/v1/jobs/{job['id']}/retry").json()
+    assert again["recipe"] == job["recipe"]
+    assert worker.claim().spec.recipe.structure[0].removed > 0
+
+
+def test_a_search_of_the_sparsity_goes_on_from_the_size(client, worker):
+    how = BOTH | {
+        "target_parameters": 0.8,
+        "sparsity": "auto",
+        "quality_gate": {"metric": "accuracy", "max_drop": 0.02},
+        "evaluation": {"set": "shapes"},
+    }
+    plan = planned(client, **how)
+    assert plan["structure"]["parameters_kept"] <= 0.8 * plan["structure"]["parameters"]
+    assert client.post("/v1/jobs", json={"model": "tiny"} | how).status_code == 202
+    spec = worker.claim().spec
+    assert spec.search is not None
+    assert spec.recipe.model_dump(mode="json") == plan["spec"]["recipe"]
+
+
 def test_operations_are_a_target_and_both_can_be_met(client):
     both = {"target_flops_ratio": 0.5, "target_parameters": 300_000}
     told = planned(client, method="width", **both)["structure"]
