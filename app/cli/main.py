@@ -77,6 +77,11 @@ class Commands(LazyGroup):
             "List the pruning methods with what each is made of.",
             JOBS,
         ),
+        "worker": Entry(
+            "app.cli.commands.worker:worker",
+            "Run a worker, one job at a time, until Ctrl-C or SIGTERM.",
+            OPERATIONS,
+        ),
         "doctor": Entry(
             "app.cli.commands.ops:doctor",
             "Look at all that the service needs on this machine; exit code 1 where something is "

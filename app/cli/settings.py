@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.cli.console import Exit, fail
-from app.local.installation import DATABASE
+from app.local.installation import DATABASE, broker_file
 from app.local.postgres import Postgres
 from app.local.process import LocalError
 from app.messages import in_words
@@ -52,3 +52,20 @@ def some_database_url(settings: Settings) -> str:
         return database_url(settings)
     except LocalError as error:
         fail(f"{error}\nOr name a database in SECATEUR_DATABASE__URL.", Exit.USAGE)
+
+
+def broker_url(settings: Settings) -> str:
+    """The broker of the settings, or the one that `secateur up` runs in the data directory.
+
+    Raises:
+        LocalError: none is named, and none runs here.
+    """
+    if "url" in settings.queue.model_fields_set:
+        return settings.queue.url
+    try:
+        return broker_file(settings.data_dir).read_text().strip()
+    except FileNotFoundError as error:
+        raise LocalError(
+            f"no `secateur up` runs in {settings.data_dir}; start one, or name a broker in "
+            "SECATEUR_QUEUE__URL"
+        ) from error

@@ -3,9 +3,8 @@
 import fcntl
 import os
 import socket
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from sqlalchemy.exc import OperationalError
 
 from app.db.engine import make_engine
 from app.local.postgres import Postgres
-from app.local.process import LocalError, Process, Program, end_leftovers
+from app.local.process import LocalError, Process, end_leftovers, python_program
 from app.local.supervisor import Supervisor
 from app.local.valkey import Valkey
+from app.local.workers import worker_programs
 from app.services.projects.service import create_first_key
 from app.settings import Settings
 
@@ -44,7 +44,7 @@ class Installation:
 
 @contextmanager
 def installation(
-    settings: Settings, *, report: Callable[[str], None], worker: bool = True
+    settings: Settings, *, report: Callable[[str], None], workers: int = 1
 ) -> Iterator[Installation]:
     """Start everything that the settings do not place elsewhere; stop it at the end.
 
@@ -56,16 +56,16 @@ def installation(
     from app.db import migrate  # noqa: PLC0415  see above
 
     data_dir, api = settings.data_dir, settings.api
-    with _private(settings), _sole_user_of(data_dir), Supervisor(report) as supervisor:
+    with (
+        _private(settings),
+        _sole_user_of(data_dir),
+        Supervisor(report) as supervisor,
+        ExitStack() as files,
+    ):
         end_leftovers(data_dir)
         _check_free(api.host, api.port)
-        database_url, queue_url = settings.database.url, settings.queue.url
-        if "url" not in settings.database.model_fields_set:
-            database_url = _start_postgres(supervisor, data_dir)
-        if "url" not in settings.queue.model_fields_set:
-            valkey = Valkey(data_dir)
-            supervisor.run(valkey)
-            queue_url = valkey.url
+        placed = _with_servers(settings, supervisor, files)
+        database_url = placed.database.url
         report("bringing the database to the newest schema")
         try:
             migrate.upgrade(database_url)
@@ -73,25 +73,46 @@ def installation(
             raise LocalError(f"the database cannot be used: {error.orig}") from error
         key_file = data_dir / "key"
         key = _first_key(database_url, key_file)
-        placed = settings.model_copy(
-            update={
-                "database": settings.database.model_copy(update={"url": database_url}),
-                "queue": settings.queue.model_copy(update={"url": queue_url}),
-            }
-        )
-        environment = placed.environment()
-        # The API answers Prometheus at its own port on this machine.
-        unmeasured = placed.telemetry.model_copy(update={"metrics_port": 0})
-        supervisor.run(Api(placed.model_copy(update={"telemetry": unmeasured})))
-        # Two processes of this machine answer Prometheus: the worker at the port of the settings,
-        # maintenance at the next.
-        port = settings.telemetry.metrics_port
-        next_port = {"SECATEUR_TELEMETRY__METRICS_PORT": str(port + 1 if port else 0)}
-        maintenance = _python("maintenance", ["app.maintenance"], environment | next_port)
-        supervisor.run(Process(maintenance, data_dir))
-        if worker:
-            supervisor.run(Process(worker_program(environment), data_dir))
+        for process in _processes(placed, workers):
+            supervisor.run(process)
         yield Installation(placed, api.url, key, key_file, supervisor.tend)
+
+
+def _with_servers(settings: Settings, supervisor: Supervisor, files: ExitStack) -> Settings:
+    """The settings with a database and a broker: those they name, or such as are started here."""
+    database_url, queue_url = settings.database.url, settings.queue.url
+    if "url" not in settings.database.model_fields_set:
+        database_url = _start_postgres(supervisor, settings.data_dir)
+    if "url" not in settings.queue.model_fields_set:
+        valkey = Valkey(settings.data_dir)
+        supervisor.run(valkey)
+        queue_url = valkey.url
+        files.enter_context(_kept_broker(settings.data_dir, queue_url))
+    return settings.model_copy(
+        update={
+            "database": settings.database.model_copy(update={"url": database_url}),
+            "queue": settings.queue.model_copy(update={"url": queue_url}),
+        }
+    )
+
+
+def _processes(settings: Settings, workers: int) -> Iterator[Process]:
+    """API, maintenance and workers, in the order of their start."""
+    telemetry = settings.telemetry
+    programs = worker_programs(settings, workers) if workers else []
+    # The API answers Prometheus at its own port on this machine.
+    unmeasured = telemetry.model_copy(update={"metrics_port": 0})
+    yield Api(settings.model_copy(update={"telemetry": unmeasured}))
+    # Two processes of this machine answer Prometheus: the worker at the port of the settings,
+    # maintenance at the next.
+    port = telemetry.metrics_port
+    next_port = {"SECATEUR_TELEMETRY__METRICS_PORT": str(port + 1 if port else 0)}
+    environment = settings.environment() | next_port
+    yield Process(
+        python_program("maintenance", ["app.maintenance"], environment), settings.data_dir
+    )
+    for program in programs:
+        yield Process(program, settings.data_dir)
 
 
 @contextmanager
@@ -116,7 +137,7 @@ class Api(Process):
     """The HTTP server; ready once it answers that it is."""
 
     def __init__(self, settings: Settings, name: str = "api") -> None:
-        program = _python(name, ["app.main"], settings.environment())
+        program = python_program(name, ["app.main"], settings.environment())
         super().__init__(program, settings.data_dir)
         self._url = settings.api.url
 
@@ -127,18 +148,6 @@ class Api(Process):
         except httpx2.TransportError:
             return False
         return answer.is_success
-
-
-def worker_program(environment: Mapping[str, str], name: str = "worker") -> Program:
-    """A worker that runs one job at a time; each of a machine has a name of its own."""
-    arguments = ["celery", "-A", "workers.runtime.celery_app", "worker", "--concurrency=1"]
-    return _python(name, [*arguments, f"--hostname={name}@%h", "--loglevel=INFO"], environment)
-
-
-def _python(name: str, arguments: list[str], environment: Mapping[str, str]) -> Program:
-    # -P: the working directory is no place to import from.
-    argv = [sys.executable, "-P", "-m", *arguments]
-    return Program(name=name, argv=argv, env=environment)
 
 
 def _start_postgres(supervisor: Supervisor, data_dir: Path) -> str:
@@ -156,12 +165,32 @@ def _first_key(database_url: str, key_file: Path) -> str | None:
         with engine.begin() as connection:
             secret = create_first_key(connection)
             if secret is not None:
-                key_file.unlink(missing_ok=True)
-                key_file.touch(mode=0o600)
-                key_file.write_text(secret + "\n")
+                _write_private(key_file, secret)
     finally:
         engine.dispose()
     return key_file.read_text().strip() if key_file.exists() else None
+
+
+@contextmanager
+def _kept_broker(data_dir: Path, url: str) -> Iterator[None]:
+    """The URL of the broker in the data directory, for other workers of this account, meanwhile."""
+    file = broker_file(data_dir)
+    _write_private(file, url)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def broker_file(data_dir: Path) -> Path:
+    """Where the URL of a broker is that `secateur up` runs."""
+    return data_dir / "broker"
+
+
+def _write_private(file: Path, text: str) -> None:
+    file.unlink(missing_ok=True)
+    file.touch(mode=0o600)
+    file.write_text(text + "\n")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 import pwd
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,12 @@ class Program:
     user: str | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     grace_seconds: float = 10.0
+
+
+def python_program(name: str, arguments: Sequence[str], env: Mapping[str, str]) -> Program:
+    """A module run by this interpreter, as `python -m` has it."""
+    # -P: the working directory is no place to import from.
+    return Program(name=name, argv=[sys.executable, "-P", "-m", *arguments], env=env)
 
 
 class Process:

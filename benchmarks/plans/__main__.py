@@ -19,11 +19,12 @@ from app.planning.machines import Machine
 from app.planning.memory import ModelLayout, estimate_memory
 from app.planning.model_files.files import read_config
 from app.planning.seconds import estimate_seconds
+from app.process import memory_limit
 from benchmarks.figures import Figure, conclude
 from benchmarks.plans.job import ACTIVATIONS
 from benchmarks.plans.models import build
 from workers.pruning.models.files import open_checkpoint
-from workers.runtime.machine import disk_rate, gflops, memory_limit
+from workers.runtime.machine import disk_rate, gflops
 
 # The built-in texts have about so many tokens: a plan counts with as many as there may be.
 CALIBRATION = {"samples": 64, "batch_size": 16, "max_length": 16}

@@ -11,9 +11,10 @@ from typing import Any
 
 import httpx2
 
-from app.local.installation import Installation, installation, worker_program
+from app.local.installation import Installation, installation
 from app.local.process import Process, running
 from app.local.valkey import free_port
+from app.local.workers import worker_program
 from app.recipes.pruning_report import STATISTICS_FILE
 from app.settings import Settings
 
@@ -105,7 +106,7 @@ def service() -> Iterator[Service]:
             data_dir=Path(directory), models={"roots": (MODELS,)}, api={"port": free_port()}
         )
         with (
-            installation(settings, report=print, worker=False) as installed,
+            installation(settings, report=print, workers=0) as installed,
             httpx2.Client(
                 base_url=installed.url,
                 headers={"Authorization": f"Bearer {installed.key}"},

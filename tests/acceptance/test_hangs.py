@@ -7,9 +7,9 @@ import httpx2
 import psutil
 import pytest
 
-from app.local.installation import worker_program
 from app.local.process import Process
 from app.local.valkey import free_port
+from app.local.workers import worker_program
 from tests.acceptance.test_kills import SLOW, TINY, process, pruning
 
 LONG = 300  # seconds; a wait ends as soon as what it waits for is there

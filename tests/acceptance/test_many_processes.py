@@ -8,9 +8,10 @@ import httpx2
 import psutil
 import pytest
 
-from app.local.installation import Api, worker_program
+from app.local.installation import Api
 from app.local.process import Process, running
 from app.local.valkey import free_port
+from app.local.workers import worker_program
 from tests.acceptance.test_kills import SLOW, TINY
 
 

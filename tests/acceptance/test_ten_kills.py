@@ -9,8 +9,8 @@ import psutil
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from app.local.installation import worker_program
 from app.local.process import running
+from app.local.workers import worker_program
 from tests.acceptance.test_many_processes import Worker
 from tests.tiny_models import DECODER, save, tokenizer
 

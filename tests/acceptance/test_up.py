@@ -107,21 +107,25 @@ def test_up_serves_with_the_printed_key_and_ctrl_c_leaves_nothing(data_dir):
         assert first.says().endswith("Stopped.\n")
         assert "Traceback" not in first.says()
         assert left(everyone) == []
-    with up(data_dir, "--port", port, "--no-worker") as second:
+    with up(data_dir, "--port", port, "--workers", "2") as second:
         second.wait_for("Press Ctrl-C")
         assert key.read_text().strip() in second.says()
         assert methods(second.says()).status_code == 200
+        assert set(second.pids()) == NAMES - {"worker"} | {"worker-1", "worker-2"}
+        assert (data_dir / "broker").stat().st_mode & 0o777 == 0o600
+        assert second.ctrl_c() == 0, second.says()
+    assert not (data_dir / "broker").exists(), "it belongs to a server that is gone"
 
 
 def test_two_of_them_do_not_share_a_data_directory_or_a_port(data_dir):
     port = str(free_port())
-    with up(data_dir, "--port", port, "--no-worker") as first:
+    with up(data_dir, "--port", port, "--workers", "0") as first:
         first.wait_for("Press Ctrl-C")
-        with up(data_dir, "--no-worker") as second:
+        with up(data_dir, "--workers", "0") as second:
             assert second.process.wait(60) == 1
             assert f"is in use by a running Secateur (pid {first.process.pid})" in second.says()
         (data_dir / "other").mkdir()
-        with up(data_dir / "other", "--port", port, "--no-worker") as third:
+        with up(data_dir / "other", "--port", port, "--workers", "0") as third:
             assert third.process.wait(60) == 1
             assert (
                 f"cannot listen on 127.0.0.1 port {port}: Address already in use;" in third.says()
@@ -131,7 +135,7 @@ def test_two_of_them_do_not_share_a_data_directory_or_a_port(data_dir):
 
 def test_what_dies_comes_back_and_a_killed_up_blocks_nothing(data_dir):
     port = str(free_port())
-    with up(data_dir, "--port", port, "--no-worker") as first:
+    with up(data_dir, "--port", port, "--workers", "0") as first:
         first.wait_for("Press Ctrl-C")
         before = first.pids()
         for name in ("valkey", "api"):
@@ -143,7 +147,7 @@ def test_what_dies_comes_back_and_a_killed_up_blocks_nothing(data_dir):
         everyone = family(first.process.pid)
         first.process.kill()
         first.process.wait()
-    with up(data_dir, "--port", port, "--no-worker") as second:
+    with up(data_dir, "--port", port, "--workers", "0") as second:
         second.wait_for("Press Ctrl-C")
         assert left(everyone) == []
         assert methods(second.says()).status_code == 200

@@ -14,10 +14,11 @@ import psutil
 
 from app.db import migrate
 from app.db.engine import make_engine
-from app.local.installation import Api, worker_program
+from app.local.installation import Api
 from app.local.postgres import Postgres
 from app.local.process import Process, Program
 from app.local.valkey import Valkey, free_port
+from app.local.workers import worker_program
 from app.services.projects.service import create_first_key
 from app.settings import Settings
 from tests.chaos.disk import Disk

@@ -1,22 +1,20 @@
 """What this worker's machine can do, measured in a second."""
 
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
 
-import psutil
 import torch
 
 from app.planning.machines import Machine
+from app.process import memory_limit
 from workers.pruning.libraries import importable
 from workers.pruning.models.layout.precision import find_device
 
 _SIDE = 1024
 _ROUNDS = 3
 _FILE = 32 << 20
-_CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def describe(worker_class: str, memory_bytes: int, device: str) -> Machine:
@@ -42,20 +40,6 @@ def describe(worker_class: str, memory_bytes: int, device: str) -> Machine:
         disk_rate=0.0,
         libraries=importable(),
     )
-
-
-def memory_limit() -> int:
-    """Bytes this process may have: of the machine, of its container, of its ulimit."""
-    limits: list[int] = [psutil.virtual_memory().total]
-    for name in _CGROUPS:
-        file = Path(name)
-        text = file.read_text().strip() if file.exists() else ""
-        if text.isdigit():
-            limits.append(int(text))
-    space, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if space != resource.RLIM_INFINITY:
-        limits.append(space)
-    return min(limits)
 
 
 def gflops(device: str) -> float:

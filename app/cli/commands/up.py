@@ -20,7 +20,10 @@ def up(
     port: Annotated[
         int | None, typer.Option(help="Port the API listens on.", show_default=False)
     ] = None,
-    worker: Annotated[bool, typer.Option(help="Start a worker on this machine.")] = True,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Workers on this machine; several share it, a GPU each."),
+    ] = 1,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C.
 
@@ -29,7 +32,7 @@ def up(
     """
     settings = load_settings(data_dir, api={"host": host, "port": port})
     try:
-        with installation(settings, report=err.print, worker=worker) as running:
+        with installation(settings, report=err.print, workers=workers) as running:
             _announce(running)
             while True:
                 running.tend(60)

@@ -15,7 +15,7 @@ def test_servers_named_by_the_user_are_used(tmp_path, postgres_server, valkey_se
         queue={"url": valkey_server.url},
         api={"port": free_port()},
     )
-    with installation(settings, report=print, worker=False) as house:
+    with installation(settings, report=print, workers=0) as house:
         started = {path.name for path in (tmp_path / "run").iterdir()}
         assert house.settings.database.url == settings.database.url
     assert started == {"api", "maintenance"}

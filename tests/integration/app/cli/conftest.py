@@ -32,7 +32,7 @@ def house():
     model.mkdir(parents=True)
     (model / "config.json").write_text("{}")
     write_header(model / "model.safetensors", {})
-    with installation(settings, report=print, worker=False) as running:
+    with installation(settings, report=print, workers=0) as running:
         yield running
     shutil.rmtree(directory)
 
