@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.planning.depth import Blocks, Tensors, dead_blocks, shallower
+from app.planning.depth import Blocks, Tensors, dead_blocks, part_of, shallower
 from app.planning.experts import (
     chosen_experts,
     counted_experts,
@@ -93,7 +93,7 @@ def plan_structure(outline: Outline, recipe: Recipe) -> PlannedStructure:
         else:
             notes += dead_blocks(outline.config, towers)
             for name, blocks in towers.items():
-                tensors = shallower(tensors, name, blocks, step)
+                tensors = shallower(tensors, name, blocks, step, outline.config)
     report = _report(outline, tensors, widths, counts)
     return PlannedStructure(replace(outline, tensors=tensors), report, tuple(notes))
 
@@ -204,9 +204,6 @@ def _thinner(
     return left, (count, kept)
 
 
-_SECTIONS = {Modality.VISION: "vision_config", Modality.AUDIO: "audio_config"}
-
-
 def _with_fewer_heads(tensors: Tensors, step: Width, config: Mapping[str, Any]) -> Tensors:
     """The tensors with fewer heads in the attentions of the towers that are asked for.
 
@@ -220,7 +217,7 @@ def _with_fewer_heads(tensors: Tensors, step: Width, config: Mapping[str, Any]) 
         share = step.heads_of(modality)
         if not share or _HEAD.match(f"{name}.0") or modality is Modality.BRIDGE:
             continue
-        part = section(config, _SECTIONS.get(modality, "text_config"))
+        part = part_of(config, modality)
         heads = heads_of(part)
         if heads is None or says_no_width(part):
             raise ConfigurationError(

@@ -56,8 +56,8 @@ the [experts](../methods/experts.md). "yes": plain `from_pretrained` loads the f
 over, computes what the whole model does with zeros in the place of what went (within 1e-5 of the largest output), and
 generates where the dense one does; in 8 bits, no zero is anything else. A code: it is refused by name, and no
 file has changed. "late": the job refuses it once it has loaded the smaller files. "no": it fails in another way; why is
-below. "-": there are no experts. In these tiny models a layer of each kind is all there is, and leaving one out may
-leave no attention, which real depths do not.
+below. "-": there are no experts. Of hybrids, these tiny models have a layer of each kind and no more, so none of
+them can go (`structure_share_out_of_reach`), which real depths do not tell.
 """
 _ABSENT = "has experts that a router chooses among"
 

@@ -5,7 +5,7 @@ of the calibration set (ShortGPT, arXiv 2403.03853); the other score is how far 
 are from what they were without a block. Blocks whose output nothing reads go first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.errors import NonFiniteError
-from app.recipes.structure import Depth, NothingLeftError, WiringError, blocks_removed
+from app.recipes.structure import Depth, WiringError
 from app.recipes.structure_report import BlockStructure
 from workers.pruning.calibration.outputs import learn_by_heart, lessons_of
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
@@ -34,6 +34,7 @@ from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Block, Tower
 from workers.pruning.resume import Checkpoints, Entry
 from workers.pruning.structure.bypass import bypassed
+from workers.pruning.structure.choice import Choice, count_gone
 from workers.pruning.structure.cut import Reduction
 from workers.pruning.structure.layers import Layers, find_layers, renumbered
 from workers.pruning.structure.removal import Removal
@@ -68,25 +69,32 @@ def shorten(
     if not towers:
         raise WiringError("no tower of the model has what was asked to be left out")
     trials = Trials(adapter.model, read_json(adapter.loaded.directory, "config.json"))
-    count = {tower: _gone(tower, settings) for tower in towers}
+    count = {tower: count_gone(tower, settings) for tower in towers}
     layers = {tower: find_layers(trials, tower, count[tower]) for tower in towers}
     dead = {block for tower in towers for block in unread_blocks(adapter, tower, batches[0])}
     by_output = settings.score == "output"
     tries = sum(count[tower] * len(tower.blocks) for tower in towers) if by_output else 0
     walked = partial(_part_of_more, report, tries)
     scores = _influences(adapter, towers, batches, walked, checkpoints)
-    able = {
-        tower: _able(tower, settings, layers[tower].named(trials.whole), scores, dead)
+    choices = [
+        Choice.of(
+            tower,
+            settings,
+            named=layers[tower].named(trials.whole),
+            kinds=layers[tower].kinds(trials.whole),
+            seen=scores,
+            dead=dead,
+        )
         for tower in towers
-    }
+    ]
     if by_output:
         known = learn_by_heart(adapter, lessons_of(adapter, batches))
         removal = Removal(adapter, known, checkpoints, partial(_tried, report, tries))
-        for tower in towers:
-            removal.go_on(able[tower], count[tower])
+        for choice in choices:
+            removal.go_on(choice)
         scores, gone = removal.gone, set(removal.gone)
     else:
-        gone = {b for tower in towers for b in _least(able[tower], scores, dead)[: count[tower]]}
+        gone = {block for choice in choices for block in choice.least(scores, dead)}
     config, names = trials.config, dict[str, str | None]()
     decided: list[BlockStructure] = []
     for tower in towers:
@@ -106,51 +114,6 @@ def shorten(
     warnings = [f"nothing reads the output of {block.name}; it goes first" for block in dead]
     stand_in = partial(bypassed, towers, gone)
     return Reduction(config, names=names, stand_in=stand_in), decided, sorted(warnings)
-
-
-def _gone(tower: Tower, settings: Depth) -> int:
-    total = len(tower.blocks)
-    return blocks_removed(total, settings.share_of(tower.modality), total, tower.name)
-
-
-def _able(
-    tower: Tower,
-    settings: Depth,
-    named: set[int],
-    influences: Mapping[Block, float],
-    dead: set[Block],
-) -> list[Block]:
-    """The blocks that may go.
-
-    Raises:
-        NothingLeftError: they are fewer than are to go.
-    """
-    ends = set() if settings.ends else {0, len(tower.blocks) - 1}
-    able = [
-        block
-        for number, block in enumerate(tower.blocks)
-        if block in dead or (number not in ends | named and block in influences)
-    ]
-    count = _gone(tower, settings)
-    if count > len(able):
-        unseen = [block for block in tower.blocks if block not in influences]
-        why = [
-            "the first and the last block stay" if ends else "",
-            f"config.json names {', '.join(map(str, sorted(named)))}" if named else "",
-            f"no calibration input passes through {len(unseen)}, or not in one shape"
-            if unseen
-            else "",
-        ]
-        raise NothingLeftError(
-            f"{tower.name}: {count} of {len(tower.blocks)} blocks are to go, and {len(able)} can: "
-            f"{'; '.join(filter(None, why))}"
-        )
-    return able
-
-
-def _least(able: Sequence[Block], scores: Mapping[Block, float], dead: set[Block]) -> list[Block]:
-    """Those that go first at the beginning."""
-    return sorted(able, key=lambda block: (block not in dead, scores.get(block, 0.0)))
 
 
 def _part_of_more(report: ProgressListener, tries: int, progress: Progress) -> None:

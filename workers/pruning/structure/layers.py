@@ -4,16 +4,15 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
+from app.planning.depth import check_countable, is_number, kinds_of, lists_numbers
 from app.recipes.modality import Modality
 from app.recipes.structure import ConfigurationError, WiringError
 from workers.pruning.models.layout.structure import Tower
 from workers.pruning.structure.setting import Path, Trials, leaves
 
-_INDICES = re.compile(r"ind(ex|ices|exes)|_layers$")
-_OF_IMAGES = re.compile(r"size|shape|mean|std|grid|resolution|stage_names|out_")
+_OF_OTHERS = re.compile(r"size|shape|mean|std|grid|resolution|limit|stage_names|out_")
 _FEATURES = ("vision_feature_layer", "vision_feature_layers", "feature_layer")
 
 
@@ -26,6 +25,7 @@ class Layers:
         count: path of the number of blocks.
         lists: paths of lists with an entry for each block.
         indices: paths of lists that name blocks by their numbers.
+        numbers: paths of entries that name one block by its number.
         features: paths of numbers, or lists of them, that name hidden states of the tower: 0 is
             what enters it, k what block k - 1 returns; negative ones count from the end.
     """
@@ -34,11 +34,19 @@ class Layers:
     count: Path
     lists: tuple[Path, ...]
     indices: tuple[Path, ...]
+    numbers: tuple[Path, ...]
     features: tuple[Path, ...]
 
     def named(self, whole: Mapping[str, Any]) -> set[int]:
         """Blocks that the configuration names by their numbers: something hangs on them."""
-        return {int(each) for path in self.indices for each in _at(whole, path)}
+        listed = {int(each) for path in self.indices for each in _at(whole, path)}
+        return listed | {int(_at(whole, path)) for path in self.numbers}
+
+    def kinds(self, whole: Mapping[str, Any]) -> list[str]:
+        """What kind of layer each block is."""
+        modules = (block.module for block in self.tower.blocks)
+        paths = [[name for name, _ in module.named_parameters()] for module in modules]
+        return kinds_of(_at(whole, self.count[:-1]), paths)
 
     def without(
         self, config: Mapping[str, Any], whole: Mapping[str, Any], kept: Sequence[int]
@@ -59,6 +67,8 @@ class Layers:
         for path in self.indices:
             found = [places[int(each)] for each in _at(whole, path) if int(each) in places]
             _put(changed, path, found)
+        for path in self.numbers:
+            _put(changed, path, places.get(number := int(_at(whole, path)), number))
         for path in self.features:
             _put(changed, path, self._states(_at(whole, path), kept))
         self._cut_stages(changed, whole, kept)
@@ -98,6 +108,7 @@ def find_layers(trials: Trials, tower: Tower, gone: int) -> Layers:
         ConfigurationError: no number counts them, and nothing else.
         WiringError: they are no plain list.
     """
+    check_countable(trials.whole, tower.name)
     total = len(tower.blocks)
     if any(block.name != f"{tower.name}.{n}" for n, block in enumerate(tower.blocks)):
         raise WiringError(f"{tower.name}: its blocks are no plain list, which cannot be renumbered")
@@ -119,20 +130,18 @@ def beside(count: Path, tower: Tower, whole: Mapping[str, Any]) -> Layers:
     """What has to change together with the number of blocks: in the same section, and features."""
     total = len(tower.blocks)
     section = _at(whole, count[:-1])
-    lists, indices = [], []
+    lists, indices, numbers = [], [], []
     for name, value in section.items() if isinstance(section, Mapping) else ():
-        if not isinstance(value, list | tuple):
-            continue
         path = (*count[:-1], name)
-        numbers = all(type(each) is int and 0 <= each < total for each in value)
-        ascending = numbers and all(one < other for one, other in pairwise(value))
-        if value and ascending and _INDICES.search(name) and name != "out_indices":
+        if lists_numbers(name, value, total):
             indices.append(path)
-        elif len(value) == total and not _OF_IMAGES.search(name):
-            lists.append(path)
+        elif is_number(name, value, total):
+            numbers += [path, *([(name,)] if path != (name,) and whole.get(name) == value else [])]
+        elif isinstance(value, list | tuple) and len(value) == total:
+            lists += [] if _OF_OTHERS.search(name) else [path]
     seen = tower.modality is Modality.VISION
     features = [(name,) for name in _FEATURES if seen and whole.get(name) is not None]
-    return Layers(tower, count, tuple(lists), tuple(indices), tuple(features))
+    return Layers(tower, count, tuple(lists), tuple(indices), tuple(numbers), tuple(features))
 
 
 def _at(config: Any, path: Path) -> Any:

@@ -9,6 +9,7 @@ from workers.pruning.models.layout.precision import computing_in_float32
 from workers.pruning.models.layout.structure import Block
 from workers.pruning.resume import Checkpoints, Entry
 from workers.pruning.structure.bypass import bypassed
+from workers.pruning.structure.choice import Choice
 
 
 class Removal:
@@ -36,14 +37,14 @@ class Removal:
         self._tries = 0
         self.gone: dict[Block, float] = {}
 
-    def go_on(self, able: Sequence[Block], count: int) -> None:
-        """Leave out so many more of these; `gone` has the distances that came of it.
+    def go_on(self, choice: Choice) -> None:
+        """Leave out as many more as the choice says; `gone` has the distances that came of it.
 
         The distance is that of `workers.pruning.calibration.outputs`, a mean over batches: in each
         round every block that is left is tried, and the one goes without which it is least.
         """
-        for _ in range(count):
-            left = [block for block in able if block not in self.gone]
+        for _ in range(choice.count):
+            left = choice.left(self.gone)
             found = {block: self._without(block) for block in left}
             best = min(left, key=lambda block: (isnan(found[block]), found[block]))
             self.gone[best] = found[best]

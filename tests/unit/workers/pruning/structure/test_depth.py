@@ -21,6 +21,10 @@ from app.recipes.structure import (
     StructureError,
     WiringError,
 )
+from benchmarks.families.inputs import batches_for
+from benchmarks.families.sizes import CHANGES
+from benchmarks.families.tensors import INPUTS
+from benchmarks.families.tiny import Marks, build
 from tests.families import BY_NAME, records
 from tests.models_without_adapter import UNSEEN
 from tests.tiny_models import DECODER, text_model
@@ -31,8 +35,9 @@ from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.files import open_checkpoint
 from workers.pruning.models.loading import load_model
 from workers.pruning.resume import NoCheckpoints
-from workers.pruning.structure import removal
+from workers.pruning.structure import depth, removal
 from workers.pruning.structure.bypass import bypassed
+from workers.pruning.structure.choice import Choice
 from workers.pruning.structure.layers import Layers, beside
 from workers.pruning.structure.reduce import check_outputs, reduce
 
@@ -101,6 +106,62 @@ def test_kinds_of_layers_move_with_their_layers_and_the_ends_stay(deep, tmp_path
     assert len(old) - len(tensors) == 3 * sum(".layers.0." in key for key in old)
 
 
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory):
+    """A Qwen 3.5 of five layers, one of them with attention over all tokens."""
+    root = tmp_path_factory.mktemp("hybrid")
+    heads = {"linear_num_key_heads": 2, "linear_num_value_heads": 2, "head_dim": 8}
+    widths = {"linear_key_head_dim": 8, "linear_value_head_dim": 8, "num_hidden_layers": 5}
+    kinds = ["linear_attention"] * 2 + ["full_attention"] + ["linear_attention"] * 2
+    config = tf.Qwen3_5TextConfig(**DECODER | heads | widths, layer_types=kinds)
+    text_model(tf.Qwen3_5ForCausalLM, config)(root / "hybrid")
+    return root / "hybrid"
+
+
+@pytest.mark.parametrize("score", ["influence", "output"])
+def test_the_last_layer_of_a_kind_stays_though_it_matters_least(
+    hybrid, tmp_path, monkeypatch, score
+):
+    adapter = adapt(load_model(hybrid))
+    full = adapter.towers[0].blocks[2].name
+    monkeypatch.setattr(
+        depth,
+        "_influence",
+        lambda step: 0.0 if step.block.name == full else 1.0,
+    )
+    monkeypatch.setattr(
+        removal.Removal, "_without", lambda _self, block: 0.0 if block.name == full else 1.0
+    )
+    settings = Depth(removed=0.6, ends=True, score=score)
+    _, batches, made = shortened(hybrid, tmp_path / "out", "text", settings)
+    assert [block.kept for block in made.blocks].count(1) == 2
+    assert next(block.kept for block in made.blocks if block.name == full) == 1
+    plain = tf.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    plain.generate(input_ids=batches[0]["input_ids"][:1, :3], max_new_tokens=3)
+    beyond = Depth(removed=0.8, ends=True, score=score)
+    with pytest.raises(NothingLeftError, match="3 can: one block of each kind stays"):
+        shortened(hybrid, tmp_path / "beyond", "text", beyond)
+    outline = Outlines([hybrid.parent], "http://127.0.0.1:1").of(LocalModel("hybrid"), "project")
+    with pytest.raises(NothingLeftError, match="is 4, and 1 to 3 can go"):
+        plan_structure(outline, Recipe(sparsity=0, structure=(beyond,)))
+
+
+def test_a_layer_that_the_configuration_names_stays_under_its_new_number(tmp_path):
+    name = "MiniCPMV4_6ForConditionalGeneration"
+    after = {"vision_config.insert_layer_id": 1, "insert_layer_id": 1}
+    model = build(name, CHANGES[name] | after, Marks())
+    model.save_pretrained(tmp_path / "source")
+    copy_checkpoint(tmp_path / "source", tmp_path / "out")
+    adapter = adapt(load_model(tmp_path / "source"))
+    batches = batches_for(model, INPUTS[name])
+    settings = Depth(removed={Modality.VISION: 0.5}, ends=True)
+    made = reduce(adapter, settings, batches, tmp_path / "out")
+    assert [block.kept for block in made.blocks] == [0, 1]
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert (config["insert_layer_id"], config["vision_config"]["insert_layer_id"]) == (0, 0)
+    check_outputs(adapt(load_model(tmp_path / "out")), batches[0], made)
+
+
 def test_blocks_go_whose_absence_changes_the_output_least(deep, tmp_path):
     settings = Depth(removed=0.34, score="output")
     told = []
@@ -129,7 +190,7 @@ def test_a_block_without_which_the_output_breaks_is_not_the_best_to_go(deep, mon
     monkeypatch.setattr(removal, "distance", lambda *_: next(found))
     blocks = adapter.towers[0].blocks[1:4]
     chosen = removal.Removal(adapter, [None], NoCheckpoints(), lambda *_: None)
-    chosen.go_on(blocks, 1)
+    chosen.go_on(Choice(adapter.towers[0], tuple(blocks), 1, ("attention",) * 6))
     assert chosen.gone == {blocks[2]: 1.0}
 
 
@@ -176,6 +237,8 @@ def test_lists_of_the_configuration_are_told_apart():
         "deepstack_indexes": [0, 1],
         "image_size": [448, 448],
         "image_mean": [0.5, 0.5],
+        "time_step_limit": [0.0, 1.0],
+        "insert_layer_id": 1,
     }
     found = beside(("vision", "depth"), Tower, {"vision": section})
     assert {path[-1] for path in found.lists} == {"layer_types", "no_rope_layers"}
@@ -186,6 +249,7 @@ def test_lists_of_the_configuration_are_told_apart():
         "layer_types": ["sliding"],
         "no_rope_layers": [0],
         "deepstack_indexes": [0],
+        "insert_layer_id": 0,
     }
 
 
@@ -197,7 +261,7 @@ def test_hidden_states_are_told_by_the_blocks_that_are_left(total, data):
     class Tower:
         blocks = range(total)
 
-    layers = Layers(Tower, ("count",), (), (), (("vision_feature_layer",),))
+    layers = Layers(Tower, ("count",), (), (), (), (("vision_feature_layer",),))
     whole = {"vision_feature_layer": [state, state - total - 1]}
     found = layers.without({}, whole, kept)["vision_feature_layer"]
     passed = sum(number < state for number in kept)
