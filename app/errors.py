@@ -21,6 +21,7 @@ class SecateurError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[HTTPStatus] = HTTPStatus.UNPROCESSABLE_ENTITY
     retry_after: ClassVar[int | None] = None  # seconds; None where waiting does not help
+    challenge: ClassVar[str | None] = None  # how to identify oneself, or what was wrong with that
 
 
 class UserError(SecateurError):

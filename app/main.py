@@ -39,6 +39,9 @@ from app.console.routes import ROUTERS as PAGES
 from app.console.sessions import Sessions, signing_key
 from app.db.engine import make_engine
 from app.db.outbox import Announcer
+from app.domain.tokens import ClaimRules
+from app.oidc.issuer import Issuer
+from app.oidc.verifier import Verifier
 from app.planning.model_files.outlines import Outlines
 from app.process import prepare
 from app.queue import CeleryQueue
@@ -46,6 +49,7 @@ from app.rate_limit import RateLimiter
 from app.server import ClientConnection, Patience, Server
 from app.services.jobs.submit import Rules
 from app.settings import Settings
+from app.settings.oidc import Oidc
 from app.storage.datasets import DatasetStore
 from app.storage.store import ArtifactStore, open_store
 from app.telemetry import logs, traces
@@ -99,6 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 breaker=Breaker(),
                 probes=probes,
                 uploads=Turns(),
+                verifier=await _verifier(settings.oidc, ending),
             )
             yield {"resources": resources, "sessions": sessions}
         finally:
@@ -160,6 +165,19 @@ def _rules(settings: Settings, store: ArtifactStore, outlines: Outlines) -> Rule
         activation_bytes=settings.worker.activation_bytes,
         max_attempts=settings.worker.max_attempts,
         destinations=settings.publishing.destinations,
+    )
+
+
+async def _verifier(oidc: Oidc, ending: AsyncExitStack) -> Verifier | None:
+    if not oidc.issuer:
+        return None
+    return Verifier(
+        issuer=await ending.enter_async_context(Issuer(oidc.issuer, oidc.deadline_seconds)),
+        audience=oidc.audience,
+        algorithms=oidc.algorithms,
+        clients=oidc.clients,
+        leeway=oidc.leeway_seconds,
+        rules=ClaimRules(oidc.project_claim, oidc.projects, oidc.scope_claim, oidc.scopes),
     )
 
 

@@ -22,6 +22,7 @@ _PARTS = re.compile(
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?P<colon>:(?P<port>[0-9]{0,5}))?")
 _PLAIN = re.compile(r"[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=#-]|%[0-9A-Fa-f]{2}")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_THIS_MACHINE = {"127.0.0.1", "::1", "localhost"}
 # A host whose last label looks like a number is an IPv4 address to resolvers and browsers.
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 
@@ -72,6 +73,16 @@ def parse_url(text: str) -> HttpUrl:
         if not 0 < port <= _MAX_PORT:
             raise ValueError(f"a port is a number from 1 to {_MAX_PORT}")
     return HttpUrl(scheme, _host(authority["host"]), port)
+
+
+def is_private(text: str) -> bool:
+    """Can nobody on the way read what goes to this URL: is it https, or of this machine?
+
+    Raises:
+        ValueError: as for `parse_url`.
+    """
+    url = parse_url(text)
+    return url.scheme == "https" or url.host in _THIS_MACHINE
 
 
 def _host(text: str) -> str:

@@ -61,6 +61,13 @@ def find(connection: Connection, project_id: str) -> Project | None:
     return _project(row) if row else None
 
 
+def named(connection: Connection, name: str) -> Project | None:
+    """The project of that name, if there is one."""
+    query = select(projects).where(projects.c.name == name)
+    row = connection.execute(query).mappings().one_or_none()
+    return _project(row) if row else None
+
+
 def set_limits(connection: Connection, project_id: str, limits: Limits) -> None:
     """Replace the project's limits."""
     query = update(projects).where(projects.c.id == project_id)
@@ -251,7 +258,7 @@ _RECORD = insert(audit)
 
 def record_change(connection: Connection, caller: Caller, action: str, target: str) -> None:
     """Note a change, in the transaction that makes it."""
-    values = {"project_id": caller.project_id, "key_id": caller.key_id}
+    values = {"project_id": caller.project_id, "key_id": caller.id}
     connection.execute(_RECORD, values | {"action": action, "target": target})
 
 

@@ -15,7 +15,7 @@ DEFAULT_PROJECT = "prj_default"
 
 
 class Scope(StrEnum):
-    """What a key may do; each scope includes the ones before it."""
+    """What a key or a token may do; each scope includes the ones before it."""
 
     READ = "read"
     SUBMIT = "submit"
@@ -68,9 +68,13 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request: a key of a project."""
+    """Who sends a request: a key of a project, or whoever a token names.
 
-    key_id: str
+    Attributes:
+        id: of the key; `oidc:` and the subject of a token.
+    """
+
+    id: str
     project_id: str
     scope: Scope
     limits: Limits
@@ -92,7 +96,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One change: which key did what to which resource."""
+    """One change: which key, or whose token, did what to which resource."""
 
     id: int
     at: datetime
@@ -106,6 +110,7 @@ class KeyMissingError(AccessError):
 
     code = "api_key_missing"
     status = HTTPStatus.UNAUTHORIZED
+    challenge = "Bearer"
 
 
 class KeyInvalidError(AccessError):
@@ -113,6 +118,7 @@ class KeyInvalidError(AccessError):
 
     code = "api_key_invalid"
     status = HTTPStatus.UNAUTHORIZED
+    challenge = "Bearer"
 
 
 class PageError(AccessError):
@@ -133,7 +139,7 @@ class ForgedRequestError(PageError):
 
 
 class ScopeError(AccessError):
-    """The API key's scope does not cover this."""
+    """The scope of the API key or token does not cover this."""
 
     code = "scope_missing"
 

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.settings.api import Api, Console
 from app.settings.maintenance import Maintenance, Publishing, Webhooks
+from app.settings.oidc import Oidc
 from app.settings.section import Section
 from app.settings.shared import Database, Datasets, Models, Queue, Storage, Telemetry
 from app.settings.worker import Checkpoints, Worker
@@ -42,6 +43,7 @@ class Settings(BaseSettings):
     datasets: Datasets = Field(default=Datasets(), description=Datasets.__doc__)
     api: Api = Field(default=Api(), description=Api.__doc__)
     console: Console = Field(default=Console(), description=Console.__doc__)
+    oidc: Oidc = Field(default=Oidc(), description=Oidc.__doc__)
     checkpoints: Checkpoints = Field(default=Checkpoints(), description=Checkpoints.__doc__)
     worker: Worker = Field(default=Worker(), description=Worker.__doc__)
     publishing: Publishing = Field(default=Publishing(), description=Publishing.__doc__)

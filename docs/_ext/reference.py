@@ -3,6 +3,7 @@
 import ast
 import enum
 import inspect
+import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -324,7 +325,10 @@ def _default(field: Any) -> str:
     if isinstance(value, enum.Enum):
         return f"`{value.value}`"
     if isinstance(value, tuple):
-        value = ":".join(map(str, value))
+        separator = ":" if all(isinstance(each, Path) for each in value) else ","
+        value = separator.join(map(str, value))
+    if isinstance(value, dict):
+        value = json.dumps(value)
     return f"`{value}`" if str(value) else "none"
 
 

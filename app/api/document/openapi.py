@@ -29,6 +29,14 @@ from app.errors import SecateurError
 
 Json = dict[str, Any]
 
+# Beside keys; how services accept tokens is their operators' choice.
+TOKEN = "OpenIdConnectToken"  # noqa: S105  a name
+TOKEN_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "an access token of the OpenID Connect issuer that the service is set up with",
+}
 METHODS = {"get", "head", "post", "put", "patch", "delete"}
 
 
@@ -66,8 +74,9 @@ def install(app: FastAPI) -> None:
 
 
 def complete(document: Json) -> Json:
-    """Add problems and headers to every operation that needs a key."""
+    """Add problems, headers and tokens to every operation that needs a key."""
     schemas = document["components"]["schemas"]
+    document["components"]["securitySchemes"][TOKEN] = TOKEN_SCHEME
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for model in (Problem, Issue):
@@ -83,6 +92,7 @@ def complete(document: Json) -> Json:
     for path, method, operation in _operations(document):
         _describe(operation, schemas)
         if operation.get("security"):
+            operation["security"].append({TOKEN: []})
             _add_headers(operation)
             for status in _refusals(path, method, operation):
                 refused[status.name] = _problem(status)

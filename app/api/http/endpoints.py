@@ -37,7 +37,9 @@ from app.domain.projects import (
     Scope,
     ScopeError,
 )
+from app.domain.tokens import Grant
 from app.errors import DatabaseUnavailableError
+from app.oidc.verifier import Verifier
 from app.queue import CeleryQueue
 from app.rate_limit import RateLimiter
 from app.services.jobs.submit import Rules
@@ -89,6 +91,7 @@ class Resources:
     breaker: Breaker
     probes: Probes
     uploads: Turns
+    verifier: Verifier | None
 
 
 class State(TypedDict):
@@ -106,32 +109,55 @@ WithResources = Annotated[Resources, Depends(_resources)]
 
 
 bearer = HTTPBearer(auto_error=False, description="an API key: `secateur keys create`")
-Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+Proof = str | Grant | None  # the secret of a key, what a token grants, or nothing
 
 
-def identify(connection: Connection, credentials: Credentials) -> Caller:
+async def prove(resources: Resources, credentials: HTTPAuthorizationCredentials | None) -> Proof:
+    """What a request brings; a token is verified, before anything waits for its issuer.
+
+    Raises:
+        TokenError: the token proves nothing.
+        IssuerUnavailableError: it cannot be verified.
+    """
+    if credentials is None:
+        return None
+    given = credentials.credentials
+    if resources.verifier is None or "." not in given:  # keys have none
+        return given
+    return await resources.verifier.verify(given)
+
+
+async def _prove(resources: WithResources, credentials: Bearer) -> Proof:
+    return await prove(resources, credentials)
+
+
+Credentials = Annotated[Proof, Depends(_prove)]
+
+
+def identify(connection: Connection, proof: Proof) -> Caller:
     """Who calls.
 
     Raises:
         KeyMissingError: nobody says so.
         KeyInvalidError: no live key has this secret.
+        TokenProjectUnknownError: the token's project does not exist.
     """
-    if credentials is None:
+    if proof is None:
         raise KeyMissingError("send an API key as `Authorization: Bearer <key>`")
-    return projects.authenticate(connection, credentials.credentials)
+    if isinstance(proof, Grant):
+        return projects.authenticate_token(connection, proof)
+    return projects.authenticate(connection, proof)
 
 
-def admit(
-    request: Request, resources: Resources, connection: Connection, credentials: Credentials
-) -> Caller:
+def admit(request: Request, resources: Resources, connection: Connection, proof: Proof) -> Caller:
     """Who calls, counted against the project's rate.
 
     Raises:
-        KeyMissingError: nobody says so.
-        KeyInvalidError: no live key has this secret.
+        AccessError: as for `identify`.
         RateLimitError: the project has had its requests of this minute.
     """
-    return counted(request, resources, identify(connection, credentials))
+    return counted(request, resources, identify(connection, proof))
 
 
 def counted(request: Request, resources: Resources, caller: Caller) -> Caller:
@@ -153,8 +179,8 @@ class Needs:
     """Marks the parameter of an endpoint that takes the caller, and says who may call.
 
     Attributes:
-        scope: of the key.
-        operator: whether it must be of the first project.
+        scope: of the key or token.
+        operator: whether it must be for the first project.
     """
 
     scope: Scope
@@ -164,10 +190,12 @@ class Needs:
         """The caller.
 
         Raises:
-            ScopeError: its key may not do this.
+            ScopeError: its scope does not cover this.
         """
         if self.scope not in INCLUDED[caller.scope]:
-            raise ScopeError(f"this needs a key of scope {self.scope}; this one has {caller.scope}")
+            raise ScopeError(
+                f"this needs the scope {self.scope}; the key or token has {caller.scope}"
+            )
         if self.operator and caller.project_id != DEFAULT_PROJECT:
             raise ScopeError("this needs a key of the first project, which is the operator's")
         return caller
@@ -181,11 +209,11 @@ Admin = Annotated[Caller, Needs(Scope.ADMIN)]
 Operator = Annotated[Caller, Needs(Scope.ADMIN, operator=True)]
 
 
-def _alone(needs: Needs) -> Callable[[Request, Resources, Credentials], Caller]:
-    def allowed(request: Request, resources: WithResources, credentials: Credentials) -> Caller:
+def _alone(needs: Needs) -> Callable[[Request, Resources, Proof], Caller]:
+    def allowed(request: Request, resources: WithResources, proof: Credentials) -> Caller:
         resources.breaker.check()
         with resources.engine.begin() as connection:
-            return needs.checked(admit(request, resources, connection, credentials))
+            return needs.checked(admit(request, resources, connection, proof))
 
     return allowed
 
@@ -243,26 +271,31 @@ class _Visit:
 
     request: Request
     resources: Resources
-    credentials: Credentials
+    proof: Proof
 
     def known(self, needs: Needs) -> None:
         """Raise where the caller may not ask; not counted as a request."""
         self.resources.breaker.check()
         with self.resources.engine.begin() as connection:
-            needs.checked(identify(connection, self.credentials))
+            needs.checked(identify(connection, self.proof))
 
     @contextmanager
     def admitted(self, needs: Needs) -> Iterator[dict[type, Any]]:
         """What the endpoint is to be called with, by the mark of the parameter."""
         self.resources.breaker.check()
         with self.resources.engine.begin() as connection:
-            caller = admit(self.request, self.resources, connection, self.credentials)
+            caller = admit(self.request, self.resources, connection, self.proof)
             yield {Needs: needs.checked(caller), _Transaction: connection}
 
 
-async def _visit(request: Request, resources: WithResources, credentials: Credentials) -> _Visit:
+async def _visit(request: Request, resources: WithResources, proof: Credentials) -> _Visit:
     resources.breaker.check()  # before it waits for a thread, and in the thread again
-    return _Visit(request, resources, credentials)
+    return _Visit(request, resources, proof)
+
+
+async def _at_the_door(request: Request) -> _Visit:
+    resources: Resources = request.state.resources
+    return _Visit(request, resources, await prove(resources, await bearer(request)))
 
 
 class TransactionRoute(APIRoute):
@@ -290,8 +323,7 @@ class TransactionRoute(APIRoute):
             try:
                 return await handle(request)
             except RequestValidationError:
-                visit = _Visit(request, request.state.resources, await bearer(request))
-                await run_sync(_check, visit, needs)
+                await run_sync(_check, await _at_the_door(request), needs)
                 raise
 
         return handler
@@ -321,8 +353,7 @@ async def _read_body(request: Request, needs: Needs) -> None:
     """
     announced = announced_bytes(request.headers)
     if announced is None or announced > SMALL:
-        visit = _Visit(request, request.state.resources, await bearer(request))
-        await run_sync(visit.known, needs)
+        await run_sync((await _at_the_door(request)).known, needs)
     await request.body()
 
 

@@ -16,7 +16,14 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials
 
-from app.api.http.endpoints import Needs, Resources, TransactionRoute, identify
+from app.api.http.endpoints import (
+    Needs,
+    Proof,
+    Resources,
+    TransactionRoute,
+    identify,
+    prove,
+)
 from app.api.http.problems import problem
 from app.domain.projects import Scope
 from app.errors import SecateurError
@@ -49,7 +56,9 @@ class GuestRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             if not is_local(request):
                 try:
-                    await run_sync(_check, request.state.resources, needs, _credentials(request))
+                    resources = request.state.resources
+                    proof = await prove(resources, _credentials(request))
+                    await run_sync(_check, resources, needs, proof)
                 except SecateurError as error:
                     status = error.status
                     headers = _CHALLENGE if status is HTTPStatus.UNAUTHORIZED else None
@@ -94,12 +103,10 @@ class OperatorRoute(GuestRoute):
     needs = Needs(Scope.READ, operator=True)
 
 
-def _check(
-    resources: Resources, needs: Needs, credentials: HTTPAuthorizationCredentials | None
-) -> None:
+def _check(resources: Resources, needs: Needs, proof: Proof) -> None:
     resources.breaker.check()
     with resources.engine.begin() as connection:
-        needs.checked(identify(connection, credentials))
+        needs.checked(identify(connection, proof))
 
 
 def _credentials(request: Request) -> HTTPAuthorizationCredentials | None:

@@ -72,7 +72,7 @@ def problem(
 def _secateur(_: Request, error: Exception) -> JSONResponse:
     known = cast("SecateurError", error)
     status = known.status
-    headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
+    headers = {} if known.challenge is None else {"WWW-Authenticate": known.challenge}
     if known.retry_after is not None:
         headers["Retry-After"] = str(known.retry_after)
     issues = []

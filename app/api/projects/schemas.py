@@ -145,7 +145,7 @@ class AuditOut(BaseModel):
 
     id: int
     at: datetime
-    key_id: str
+    key_id: str = Field(description="of the key; of a token: `oidc:` and its subject")
     action: str = Field(examples=["job.submit"])
     target: str = Field(description="id of what was changed")
 

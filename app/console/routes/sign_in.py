@@ -59,12 +59,12 @@ async def sign_in(request: Request, resources: WithResources) -> Response:
     except KeyInvalidError as error:
         status = HTTPStatus.UNAUTHORIZED
         return page("sign_in.html", status, following=_inside(following), wrong=str(error))
-    logger.info("%s signed in to the console", caller.key_id)
+    logger.info("%s signed in to the console", caller.id)
     sessions: Sessions = request.state.sessions
     answer = RedirectResponse(_inside(following), HTTPStatus.SEE_OTHER)
     answer.set_cookie(
         COOKIE,
-        sessions.begin(caller.key_id).token,
+        sessions.begin(caller.id).token,
         max_age=sessions.seconds,
         path=ROOT,
         secure=is_secure(request),

@@ -264,7 +264,7 @@ def enqueue(
         memory_bytes=placement.memory_bytes,
         **kin,
     )
-    job, interested = jobs.queue(connection, new, key_id=caller.key_id, action=action)
+    job, interested = jobs.queue(connection, new, key_id=caller.id, action=action)
     if interested:
         notify_endpoints(connection, interested, WebhookEvent.QUEUED, about_job(job))
     return job

@@ -35,7 +35,9 @@ from app.domain.projects import (
     QueueQuotaError,
     Scope,
 )
+from app.domain.tokens import Grant, TokenProjectUnknownError
 from app.errors import IdempotencyInFlightError, IdempotencyMismatchError
+from app.messages import printable
 
 CACHE_SECONDS = 1.0
 # A process takes this part of what it found free, so that as many may do so at the same time.
@@ -248,6 +250,19 @@ def authenticate(connection: Connection, secret: str) -> Caller:
             "the API key is not known here, or not any more; create one with `secateur keys create`"
         )
     return caller
+
+
+def authenticate_token(connection: Connection, grant: Grant) -> Caller:
+    """Who sends a token that grants this.
+
+    Raises:
+        TokenProjectUnknownError: the project does not exist, or not any more.
+    """
+    project = projects.named(connection, grant.project)
+    if project is None:
+        shown = printable(grant.project, 200)
+        raise TokenProjectUnknownError(f"the token names the project {shown!r}; there is none")
+    return Caller(grant.subject, project.id, grant.scope, project.limits)
 
 
 def resume(connection: Connection, key_id: str) -> Caller:

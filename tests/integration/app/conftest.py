@@ -12,6 +12,7 @@ from app.local.valkey import free_port
 from app.main import create_app
 from tests.integration.app.headers import SHAPES, write_header
 from tests.integration.in_thread import in_thread
+from tests.integration.oidc_issuer import Process
 from tests.seaweedfs import ACCESS, SECRET, Weed
 
 
@@ -21,6 +22,25 @@ def weed():
     with running(Weed(directory)) as server:
         yield server
     shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def issuer_process():
+    process = Process()
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def issuer(issuer_process):
+    """An OpenID Connect issuer that says of itself what is right."""
+    if issuer_process.process.poll() is not None:
+        issuer_process.start()
+    issuer_process.spoil()
+    if [key["alg"] for key in issuer_process.http.get("/jwks").json()["keys"]] != ["RS256"]:
+        issuer_process.rotate()
+    issuer_process.person(sub="ada")
+    return issuer_process
 
 
 @pytest.fixture

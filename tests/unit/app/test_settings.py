@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from app.domain.projects import Scope
 from app.settings import Settings
 from app.settings.api import Api
 from app.settings.shared import Models
@@ -90,6 +91,50 @@ def test_every_setting_says_what_it_is_for():
         ]
 
     assert undescribed(Settings) == []
+
+
+def test_an_issuer_of_tokens(monkeypatch):
+    monkeypatch.setenv("SECATEUR_OIDC__ISSUER", "https://id.example/realms/lab")
+    monkeypatch.setenv("SECATEUR_OIDC__AUDIENCE", "secateur")
+    monkeypatch.setenv("SECATEUR_OIDC__CLIENTS", "ci, notebooks")
+    monkeypatch.setenv("SECATEUR_OIDC__ALGORITHMS", "RS256,ES256")
+    monkeypatch.setenv("SECATEUR_OIDC__PROJECTS", '{"/teams/vision": "vision"}')
+    monkeypatch.setenv("SECATEUR_OIDC__SCOPES", '{"pruners": "submit"}')
+    settings = Settings()
+    assert settings.oidc.clients == ("ci", "notebooks")
+    assert settings.oidc.algorithms == ("RS256", "ES256")
+    assert settings.oidc.projects == {"/teams/vision": "vision"}
+    assert settings.oidc.scopes == {"pruners": Scope.SUBMIT}
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == settings
+    monkeypatch.setenv("SECATEUR_OIDC__ISSUER", "http://localhost:8080/realms/lab")
+    assert Settings().oidc.issuer.startswith("http:")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ISSUER", "http://id.example"),
+        ("ISSUER", "https://id.example?realm=lab"),
+        ("ISSUER", "https://id.example#x"),
+        ("ISSUER", "https://a:b@id.example"),
+        ("ISSUER", "id.example"),
+        ("AUDIENCE", ""),
+        ("ALGORITHMS", "RS256,HS256"),
+        ("ALGORITHMS", "none"),
+        ("ALGORITHMS", ","),
+        ("SCOPES", "{}"),
+        ("SCOPES", '{"pruners": "root"}'),
+        ("LEEWAY_SECONDS", "3600"),
+    ],
+)
+def test_an_issuer_that_would_not_be_safe_is_refused(monkeypatch, name, value):
+    good = {"ISSUER": "https://id.example", "AUDIENCE": "secateur"}
+    for variable, text in (good | {name: value}).items():
+        monkeypatch.setenv(f"SECATEUR_OIDC__{variable}", text)
+    with pytest.raises(ValidationError, match=name.lower()):
+        Settings()
 
 
 def test_a_child_gets_the_same_settings_through_its_environment(monkeypatch, tmp_path):

@@ -1,0 +1,1 @@
+"""OpenID Connect: who a token's issuer says that somebody is."""
