@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich.cells import cell_len
@@ -46,12 +46,35 @@ def interruptible(advice: str) -> Iterator[None]:
         raise typer.Exit(Exit.INTERRUPTED) from None
 
 
+def tell(answer: Any, words: str | Table, *, as_json: bool) -> None:
+    """Print an answer: in words, or as one JSON document.
+
+    Args:
+        answer: what JSON can hold.
+        words: the same for people.
+        as_json: which of the two.
+    """
+    if as_json:
+        out.print_json(data=answer)
+    elif isinstance(words, str):
+        out.print(words)
+    else:
+        show_table(words)
+
+
 def table(*columns: str, header: bool = True) -> Table:
     """A table without lines, to be read by people and by `awk` alike; see `show_table`."""
     made = Table(box=None, show_header=header, pad_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
+
+
+def records(rows: Table) -> list[dict[str, str]]:
+    """The rows of a table, each by its columns."""
+    columns = [[str(cell) for cell in column.cells] for column in rows.columns]
+    names = [str(column.header) for column in rows.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def show_table(rows: Table) -> None:

@@ -3,7 +3,6 @@
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-import httpx2
 import typer
 from typer.core import TyperCommand, TyperGroup
 
@@ -71,6 +70,8 @@ def complete_method(incomplete: str) -> list[str]:
 
 
 def _ask(path: str, items: str, field: str) -> list[str]:
+    import httpx2  # noqa: PLC0415  a third of what `--help` takes
+
     address, key = service()
     try:
         answer = httpx2.get(

@@ -83,7 +83,7 @@ class Commands(LazyGroup):
             OPERATIONS,
         ),
         "doctor": Entry(
-            "app.cli.commands.ops:doctor",
+            "app.cli.commands.doctor:doctor",
             "Look at all that the service needs on this machine; exit code 1 where something is "
             "wrong.",
             OPERATIONS,

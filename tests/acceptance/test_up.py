@@ -1,5 +1,6 @@
 """`secateur up` as a user meets it: one command, Ctrl-C, and what is left after it."""
 
+import json
 import os
 import re
 import shutil
@@ -115,6 +116,18 @@ def test_up_serves_with_the_printed_key_and_ctrl_c_leaves_nothing(data_dir):
         assert (data_dir / "broker").stat().st_mode & 0o777 == 0o600
         assert second.ctrl_c() == 0, second.says()
     assert not (data_dir / "broker").exists(), "it belongs to a server that is gone"
+
+
+def test_up_tells_where_it_runs_as_one_json_document(data_dir):
+    port = free_port()
+    with up(data_dir, "--port", str(port), "--workers", "0", "--json") as service:
+        service.wait_for("Press Ctrl-C")
+        assert service.ctrl_c() == 0, service.says()
+        said = service.says()
+    told = json.loads(said[said.index("{\n") : said.rindex("}") + 1])
+    assert told["url"] == f"http://127.0.0.1:{port}"
+    assert told["key"] == (data_dir / "key").read_text().strip()
+    assert told["data_dir"] == str(data_dir)
 
 
 def test_two_of_them_do_not_share_a_data_directory_or_a_port(data_dir):

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Key, Url, connected
-from app.cli.console import out, show_table, table
+from app.cli.console import table, tell
 
 datasets = typer.Typer(help="Upload, list and remove data sets.", no_args_is_help=True)
 
@@ -29,10 +29,7 @@ def upload(
         content.seek(0)
         headers = {"Content-Type": kind}
         made = client.ask("POST", "datasets", content=content, headers=headers)
-    if as_json:
-        out.print_json(data=made)
-    else:
-        out.print(made["id"])
+    tell(made, made["id"], as_json=as_json)
 
 
 @datasets.command("list")
@@ -40,13 +37,10 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List the uploaded data sets."""
     with connected(url, key) as client:
         found = client.every("datasets", of="datasets")
-    if as_json:
-        out.print_json(data=found)
-        return
     rows = table("id", "rows", "images", "fields")
     for each in found:
         rows.add_row(each["id"], str(each["rows"]), str(each["images"]), ",".join(each["fields"]))
-    show_table(rows)
+    tell(found, rows, as_json=as_json)
 
 
 @datasets.command()
@@ -54,8 +48,9 @@ def remove(
     dataset: Annotated[str, typer.Argument(help="Id of the data set.")],
     url: Url = None,
     key: Key = None,
+    as_json: AsJson = False,
 ) -> None:
     """Remove a data set; jobs that name it already still run."""
     with connected(url, key) as client:
         client.ask("DELETE", "datasets", dataset)
-    out.print(f"{dataset} removed")
+    tell({"id": dataset, "deleted": True}, f"{dataset} removed", as_json=as_json)

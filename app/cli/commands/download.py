@@ -10,10 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, BinaryIO
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
+from app.cli.bars import bar_text
 from app.cli.client import AsJson, Client, Json, Key, RefusedError, Url, connected
-from app.cli.console import Exit, err, fail, interruptible, out
+from app.cli.console import Exit, err, fail, interruptible, tell
 from app.packed import PACKABLE
 
 _CHUNK = 1 << 20
@@ -47,10 +48,8 @@ def download(
             artifacts = fetch(client, _job_id(client, job), destination, bars, packed=packed)
         except (DownloadError, OSError) as error:
             fail(f"download_failed: {error}", Exit.FAILED)
-    if as_json:
-        out.print_json(data={"destination": str(destination), "artifacts": artifacts})
-    else:
-        out.print(f"{len(artifacts)} files in {destination}")
+    brought = {"destination": str(destination), "artifacts": artifacts}
+    tell(brought, f"{len(artifacts)} files in {destination}", as_json=as_json)
 
 
 def _job_id(client: Client, named: str) -> str:
@@ -219,5 +218,5 @@ def _sha256(path: Path) -> str:
 
 def download_bars() -> Progress:
     """A bar per job."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (bar_text("{task.description}"), BarColumn(), DownloadColumn())
     return Progress(*columns, TransferSpeedColumn(), console=err)

@@ -7,16 +7,18 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from app.cli.console import Exit, fail
 from app.cli.settings import load_settings, some_database_url
 from app.db.engine import make_engine
-from app.domain.projects import Scope
+from app.domain.projects import Key, Scope
 from app.services.projects import service as projects
 
 
-def issue_key(name: str, *, scope: str, project: str, data_dir: Path | None) -> str:
-    """Make an API key; returns its secret. What is wrong is said and ends the command."""
+def issue_key(name: str, *, scope: str, project: str, data_dir: Path | None) -> tuple[Key, str]:
+    """Make an API key; returns its secret too. What is wrong is said and ends the command."""
     engine = make_engine(some_database_url(load_settings(data_dir)))
     try:
         with engine.begin() as connection:
-            _, secret = projects.issue_key(connection, name, project_id=project, scope=Scope(scope))
+            made, secret = projects.issue_key(
+                connection, name, project_id=project, scope=Scope(scope)
+            )
     except IntegrityError:
         fail(f"project_not_found: there is no project {project!r}", Exit.REFUSED)
     except (OperationalError, ProgrammingError) as error:
@@ -27,4 +29,4 @@ def issue_key(name: str, *, scope: str, project: str, data_dir: Path | None) -> 
         )
     finally:
         engine.dispose()
-    return secret
+    return made, secret

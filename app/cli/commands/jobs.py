@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Json, Key, Url, connected
-from app.cli.console import out, show_table, table
+from app.cli.console import table, tell
 from app.cli.lazy_group import JobId
 
 
@@ -26,9 +26,6 @@ def jobs(
     """List jobs, newest first."""
     with connected(url, key) as client:
         found = client.jobs(status=status, method=method, limit=limit)
-    if as_json:
-        out.print_json(data=found)
-        return
     rows = table("id", "status", "phase", "done", "model", "method", "sparsity", "created")
     for job in found:
         done = f"{job['progress']:.0%}" if job["status"] in {"running", "cancelling"} else ""
@@ -36,7 +33,7 @@ def jobs(
             *(job["id"], job["status"], job["phase"] or "", done),
             *(job["model"], job["method"], _sparsity(job), job["created_at"][:19]),
         )
-    show_table(rows)
+    tell(found, rows, as_json=as_json)
 
 
 def show(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
@@ -44,9 +41,6 @@ def show(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) 
     with connected(url, key) as client:
         found = client.job(job)
         sent = client.ask("GET", "jobs", job, "publications")["publications"]
-    if as_json:
-        out.print_json(data=found | {"publications": sent})
-        return
     rows = table("", "", header=False)
     for name in ("id", "status", "phase", "model", "method", "attempt", "created_at"):
         rows.add_row(name, str(found[name] or ""))
@@ -59,7 +53,7 @@ def show(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) 
         where = f"{each['destination']} {each['target']}".strip()
         more = each["url"] or each["last_error"]
         rows.add_row("publication", f"{where} {each['state']}{f': {more}' if more else ''}")
-    show_table(rows)
+    tell(found | {"publications": sent}, rows, as_json=as_json)
 
 
 def _outcome(result: Json) -> Iterator[tuple[str, str]]:
@@ -105,52 +99,41 @@ def events(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False
     """Print a job's event log, oldest first."""
     with connected(url, key) as client:
         found = client.events(job)
-    if as_json:
-        out.print_json(data=found)
-        return
     rows = table("at", "attempt", "type", "message", header=False)
     for event in found:
         rows.add_row(event["at"][:19], str(event["attempt"]), event["type"], event["message"])
-    show_table(rows)
+    tell(found, rows, as_json=as_json)
 
 
 def cancel(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Stop a job: at once while it is queued, at the next block while it runs."""
     with connected(url, key) as client:
-        _tell(client.act(job, "cancel"), as_json=as_json)
+        found = client.act(job, "cancel")
+    tell(found, f"{found['id']} {found['status']}", as_json=as_json)
 
 
 def retry(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Submit a failed or cancelled job again, as a new job."""
     with connected(url, key) as client:
-        _tell(client.act(job, "retry"), as_json=as_json)
+        made = client.act(job, "retry")
+    tell(made, f"{made['id']} {made['status']}", as_json=as_json)
 
 
-def delete(job: JobId, url: Url = None, key: Key = None) -> None:
+def delete(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Remove an ended job with its events and files."""
     with connected(url, key) as client:
         client.ask("DELETE", "jobs", job)
-    out.print(f"{job} deleted")
+    tell({"id": job, "deleted": True}, f"{job} deleted", as_json=as_json)
 
 
 def methods(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List the pruning methods with what each is made of."""
     with connected(url, key) as client:
         found = client.methods()
-    if as_json:
-        out.print_json(data=found)
-        return
     rows = table("method", "summary")
     for method in found:
         rows.add_row(method["name"], method["summary"])
-    show_table(rows)
-
-
-def _tell(job: Json, *, as_json: bool) -> None:
-    if as_json:
-        out.print_json(data=job)
-    else:
-        out.print(f"{job['id']} {job['status']}")
+    tell(found, rows, as_json=as_json)
 
 
 def _sparsity(job: Json) -> str:

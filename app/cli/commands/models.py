@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from app.cli.client import AsJson, Json, Key, Url, connected
-from app.cli.console import out, show_table, table
+from app.cli.console import table, tell
 from app.cli.lazy_group import JobId
 
 models = typer.Typer(help="List models, and name finished jobs.", no_args_is_help=True)
@@ -23,14 +23,11 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     with connected(url, key) as client:
         local = client.ask("GET", "local-models")["models"]
         found = client.every("models", of="models")
-    if as_json:
-        out.print_json(data={"local": local, "models": found})
-        return
     rows = table("name", "version", "job", "created")
     for each in local:
         rows.add_row(each["name"], "local", "", "")
     _add(rows, found)
-    show_table(rows)
+    tell({"local": local, "models": found}, rows, as_json=as_json)
 
 
 @models.command()
@@ -38,20 +35,19 @@ def versions(name: Name, url: Url = None, key: Key = None, as_json: AsJson = Fal
     """List the versions of a model, newest first."""
     with connected(url, key) as client:
         found = client.ask("GET", "models", name)["versions"]
-    if as_json:
-        out.print_json(data=found)
-        return
     rows = table("name", "version", "job", "created")
     _add(rows, found)
-    show_table(rows)
+    tell(found, rows, as_json=as_json)
 
 
 @models.command()
-def publish(name: Name, job: JobId, url: Url = None, key: Key = None) -> None:
+def publish(
+    name: Name, job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False
+) -> None:
     """Make a finished job the next version of a model."""
     with connected(url, key) as client:
         made = client.ask("POST", "models", name, "versions", json={"job_id": job})
-    out.print(f"{made['name']}@{made['revision']}")
+    tell(made, f"{made['name']}@{made['revision']}", as_json=as_json)
 
 
 @models.command()
@@ -60,11 +56,13 @@ def withdraw(
     version: Annotated[int, typer.Argument(min=1, help="Number of the version.")],
     url: Url = None,
     key: Key = None,
+    as_json: AsJson = False,
 ) -> None:
     """Take a version back; its number is not given again."""
     with connected(url, key) as client:
         client.ask("DELETE", "models", name, "versions", version)
-    out.print(f"{name}@v{version} withdrawn")
+    gone = {"name": name, "version": version, "deleted": True}
+    tell(gone, f"{name}@v{version} withdrawn", as_json=as_json)
 
 
 def _add(rows: Table, versions: list[Json]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Key, Url, connected
-from app.cli.console import err, out, show_table, table
+from app.cli.console import err, table, tell
 from app.cli.recipe import given
 
 projects = typer.Typer(
@@ -23,11 +23,9 @@ def create(
     """Make a project and show its first key, an admin's, once."""
     with connected(url, key) as client:
         made = client.ask("POST", "projects", json={"name": name})
-    if as_json:
-        out.print_json(data=made)
-        return
-    err.print(f"project {made['project']['id']}; its key, shown only now:")
-    out.print(made["secret"])
+    if not as_json:
+        err.print(f"project {made['project']['id']}; its key, shown only now:")
+    tell(made, made["secret"], as_json=as_json)
 
 
 @projects.command("list")
@@ -35,14 +33,11 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List all projects, newest first."""
     with connected(url, key) as client:
         found = client.ask("GET", "projects")["projects"]
-    if as_json:
-        out.print_json(data=found)
-        return
     rows = table("id", "name", "created", "artifact bytes")
     for each in found:
         created = each["created_at"][:19]
         rows.add_row(each["id"], each["name"], created, str(each["artifact_bytes"]))
-    show_table(rows)
+    tell(found, rows, as_json=as_json)
 
 
 @projects.command()
@@ -68,10 +63,7 @@ def limits(
     )
     with connected(url, key) as client:
         found = client.ask("PATCH", "projects", project, json=wanted)["limits"]
-    if as_json:
-        out.print_json(data=found)
-        return
     rows = table("", "", header=False)
     for name, value in found.items():
         rows.add_row(name, str(value))
-    show_table(rows)
+    tell(found, rows, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Key, Url, connected
-from app.cli.console import fail, out
+from app.cli.console import fail, tell
 from app.cli.lazy_group import JobId
 
 
@@ -29,9 +29,6 @@ def report(
         target.write_bytes(page)
     except OSError as error:
         fail(f"report_not_written: {error}")
-    if as_json:
-        out.print_json(data={"job": job, "file": str(target)})
-    else:
-        out.print(str(target))
+    tell({"job": job, "file": str(target)}, str(target), as_json=as_json)
     if show:
         typer.launch(target.as_uri())

@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from typer.core import TyperGroup
 
+from app.cli.bars import bar_text
 from app.cli.client import TERMINAL, AsJson, Client, Json, Key, Url, connected
-from app.cli.console import Exit, err, fail, interruptible, out, show_table, table
+from app.cli.console import Exit, err, fail, interruptible, out, show_table, table, tell
 from app.cli.recipe import Asked, given
 from app.cli.shared_options import with_options_of
 from app.cli.sweep_request import sweep_request
@@ -48,10 +50,8 @@ def submit(
         if watch:
             (err if as_json else out).print(made["id"])
             _report(client, _to_end(client, made["id"]), as_json=as_json)
-        elif as_json:
-            out.print_json(data=made)
         else:
-            out.print(made["id"])
+            tell(made, made["id"], as_json=as_json)
 
 
 @sweep.command("list")
@@ -59,16 +59,13 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List sweeps, newest first."""
     with connected(url, key) as client:
         found = client.every("sweeps", of="sweeps")
-    if as_json:
-        out.print_json(data=found)
-        return
     rows = table("id", "status", "ended", "model", "best", "created")
     for each in found:
         rows.add_row(
             *(each["id"], each["status"], f"{each['progress']:.0%}", each["request"]["model"]),
             *(each["best_job_id"] or "", each["created_at"][:19]),
         )
-    show_table(rows)
+    tell(found, rows, as_json=as_json)
 
 
 @sweep.command()
@@ -91,32 +88,30 @@ def leaderboard(
     """Compare the jobs of a sweep, the best first."""
     with connected(url, key) as client:
         found = client.ask("GET", "sweeps", sweep, "leaderboard", params=given(metric=metric))
-    if as_json:
-        out.print_json(data=found)
-    else:
-        _board(found)
+    tell(found, _board(found), as_json=as_json)
 
 
 @sweep.command()
-def best(sweep: SweepId, url: Url = None, key: Key = None) -> None:
+def best(sweep: SweepId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Print the id of the job that meets the sweep's objective best so far."""
     with connected(url, key) as client:
         found = client.ask("GET", "sweeps", sweep)["best_job_id"]
     if found is None:
         fail("no job meets the objective, or the sweep has none")
-    out.print(found)
+    tell({"job_id": found}, found, as_json=as_json)
 
 
 @sweep.command()
-def cancel(sweep: SweepId, url: Url = None, key: Key = None) -> None:
+def cancel(sweep: SweepId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Stop all jobs of a sweep."""
     with connected(url, key) as client:
-        out.print(f"{sweep} {client.ask('POST', 'sweeps', sweep, 'cancel')['status']}")
+        found = client.ask("POST", "sweeps", sweep, "cancel")
+    tell(found, f"{sweep} {found['status']}", as_json=as_json)
 
 
 def _to_end(client: Client, sweep_id: str) -> Json:
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TaskProgressColumn())
-    what = TextColumn("{task.fields[what]}")
+    what = bar_text("{task.fields[what]}")
     advice = (
         f"{sweep_id} runs on. `secateur sweep watch {sweep_id}` follows it again, "
         f"`secateur sweep cancel {sweep_id}` stops it."
@@ -137,13 +132,13 @@ def _report(client: Client, sweep: Json, *, as_json: bool) -> None:
     if as_json:
         out.print_json(data=sweep)
     else:
-        _board(client.ask("GET", "sweeps", sweep["id"], "leaderboard"))
+        show_table(_board(client.ask("GET", "sweeps", sweep["id"], "leaderboard")))
     if sweep["status"] != "succeeded":
         err.print(f"{sweep['id']} {sweep['status']}", style="red")
         raise typer.Exit(Exit.FAILED)
 
 
-def _board(leaderboard: Json) -> None:
+def _board(leaderboard: Json) -> Table:
     timed = any(each["time_ratio"] is not None for each in leaderboard["standings"])
     beside = ("time", "weights") if timed else ()  # over those of the dense model
     metric = leaderboard["metric"] or "metric"
@@ -156,4 +151,4 @@ def _board(leaderboard: Json) -> None:
         shares = ["" if ratio is None else f"{ratio:.3f}" for ratio in ratios]
         state = each["error_code"] or each["status"]
         rows.add_row(each["job_id"], state, each["method"], *told, size, *shares)
-    show_table(rows)
+    return rows

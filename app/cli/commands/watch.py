@@ -14,6 +14,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from app.cli.bars import bar_text
 from app.cli.client import AsJson, Client, Json, Key, UnreachableError, Url, connected, follow
 from app.cli.console import Exit, err, interruptible, out
 from app.cli.lazy_group import JobId
@@ -122,6 +123,6 @@ class _Bars:
 @contextmanager
 def _phase_bars() -> Iterator[_Bars]:
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TaskProgressColumn())
-    what = TextColumn("{task.fields[what]}")
+    what = bar_text("{task.fields[what]}")
     with Progress(*columns, TimeElapsedColumn(), what, console=err) as bars:
         yield _Bars(bars)

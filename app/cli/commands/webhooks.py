@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Key, Url, connected
-from app.cli.console import err, out, show_table, table
+from app.cli.console import err, table, tell
 from app.cli.recipe import given
 
 webhooks = typer.Typer(help="Manage webhook endpoints.", no_args_is_help=True)
@@ -27,11 +27,9 @@ def create(
     """Have an address told of jobs; show its signing secret, once."""
     with connected(url, key) as client:
         made = client.ask("POST", "webhooks", json=given(url=address, events=event))
-    if as_json:
-        out.print_json(data=made)
-        return
-    err.print(f"webhook {made['webhook']['id']}; its signing secret, shown only now:")
-    out.print(made["secret"])
+    if not as_json:
+        err.print(f"webhook {made['webhook']['id']}; its signing secret, shown only now:")
+    tell(made, made["secret"], as_json=as_json)
 
 
 @webhooks.command("list")
@@ -39,14 +37,11 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List the project's endpoints."""
     with connected(url, key) as client:
         found = client.ask("GET", "webhooks")["webhooks"]
-    if as_json:
-        out.print_json(data=found)
-        return
     rows = table("id", "url", "state", "events", "why")
     for each in found:
         why = each["disabled_reason"] or each["last_error"] or ""
         rows.add_row(each["id"], each["url"], each["state"], ",".join(each["events"]), why)
-    show_table(rows)
+    tell(found, rows, as_json=as_json)
 
 
 @webhooks.command()
@@ -62,14 +57,11 @@ def deliveries(
         found = client.ask("GET", "webhooks", webhook, "deliveries", params={"limit": limit})[
             "deliveries"
         ]
-    if as_json:
-        out.print_json(data=found)
-        return
     rows = table("id", "event", "state", "attempts", "status", "error")
     for each in found:
         told = (str(each["attempts"]), str(each["last_status"] or ""), each["last_error"] or "")
         rows.add_row(each["id"], each["event"], each["state"], *told)
-    show_table(rows)
+    tell(found, rows, as_json=as_json)
 
 
 @webhooks.command()
@@ -78,23 +70,25 @@ def replay(
     delivery: Annotated[str, typer.Argument(help="Id of the delivery.")],
     url: Url = None,
     key: Key = None,
+    as_json: AsJson = False,
 ) -> None:
     """Send a message again."""
     with connected(url, key) as client:
-        client.ask("POST", "webhooks", webhook, "deliveries", delivery, "replay")
-    out.print(f"{delivery} pending")
+        found = client.ask("POST", "webhooks", webhook, "deliveries", delivery, "replay")
+    tell(found, f"{delivery} {found['state']}", as_json=as_json)
 
 
 @webhooks.command()
-def rotate(webhook: EndpointId, url: Url = None, key: Key = None) -> None:
+def rotate(webhook: EndpointId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Make a new signing secret and show it, once; the old one signs along for a day."""
     with connected(url, key) as client:
-        out.print(client.ask("POST", "webhooks", webhook, "rotate")["secret"])
+        made = client.ask("POST", "webhooks", webhook, "rotate")
+    tell(made, made["secret"], as_json=as_json)
 
 
 @webhooks.command()
-def remove(webhook: EndpointId, url: Url = None, key: Key = None) -> None:
+def remove(webhook: EndpointId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Forget an endpoint with its deliveries."""
     with connected(url, key) as client:
         client.ask("DELETE", "webhooks", webhook)
-    out.print(f"{webhook} removed")
+    tell({"id": webhook, "deleted": True}, f"{webhook} removed", as_json=as_json)

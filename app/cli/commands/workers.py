@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Key, Url, connected
-from app.cli.console import out, show_table, table
+from app.cli.console import table, tell
 
 workers = typer.Typer(help="Look at worker classes, and retire them.", no_args_is_help=True)
 
@@ -15,15 +15,12 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List the worker classes with the machine that spoke for each last."""
     with connected(url, key) as client:
         found = client.ask("GET", "workers")["workers"]
-    if as_json:
-        out.print_json(data=found)
-        return
     rows = table("name", "device", "GPUs", "cores", "memory, GB", "GFLOPS", "seen")
     for each in found:
         size = (each["device_bytes"] or each["memory_bytes"]) / 1e9
         figures = (each["devices"], each["cores"], f"{size:.1f}", f"{each['gflops']:.0f}")
         rows.add_row(each["name"], each["device"], *map(str, figures), each["seen_at"][:19])
-    show_table(rows)
+    tell(found, rows, as_json=as_json)
 
 
 @workers.command()
@@ -36,7 +33,5 @@ def retire(
     """Forget a class that is gone; jobs that wait for it go to another class, or fail."""
     with connected(url, key) as client:
         found = client.ask("DELETE", "workers", name)
-    if as_json:
-        out.print_json(data=found)
-        return
-    out.print(f"{name} retired; jobs moved: {len(found['moved'])}, failed: {len(found['failed'])}")
+    moved, failed = len(found["moved"]), len(found["failed"])
+    tell(found, f"{name} retired; jobs moved: {moved}, failed: {failed}", as_json=as_json)

@@ -1,8 +1,8 @@
 """`secateur demo`: the whole service on two small real models, and what pruning leaves of them."""
 
-from app.cli.client import Client, RefusedError, UnreachableError
+from app.cli.client import AsJson, Client, RefusedError, UnreachableError
 from app.cli.commands.download import DownloadError
-from app.cli.console import err, fail, out
+from app.cli.console import err, fail, out, records, show_table
 from app.cli.demo import minilm, scenes
 from app.cli.demo.act import Act
 from app.cli.service import DataDir
@@ -13,7 +13,7 @@ from app.local.supervisor import Stopped
 from app.local.valkey import free_port
 
 
-def demo(data_dir: DataDir = None) -> None:
+def demo(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Prune a sentence encoder and a vision-language model, and compare what is left of them.
 
     Starts everything `secateur up` starts, submits the jobs over HTTP, downloads the checkpoints,
@@ -25,12 +25,16 @@ def demo(data_dir: DataDir = None) -> None:
         api = {"host": "127.0.0.1", "port": free_port()}
         settings = load_settings(directory, api=api, models=models)
         with installation(settings, report=err.print) as house:
-            out.print(f"Secateur runs at {house.url}")
+            err.print(f"Secateur runs at {house.url}")
             with Client(house.url, house.key) as client:
                 act = Act(client, house)
                 tables = [*minilm.play(act), *scenes.play(act)]
+        if as_json:
+            shown = {str(table.title): records(table) for table in tables}
+            out.print_json(data={"checkpoints": str(act.checkpoints), "tables": shown})
+            return
         for table in tables:
-            out.print(table)
+            show_table(table)
         out.print(f"The checkpoints are in {act.checkpoints}")
     except Stopped:
         fail("Stopped.")

@@ -10,7 +10,7 @@ from typing import Any
 from app.cli.client import Client, Json
 from app.cli.commands.download import download_bars, fetch
 from app.cli.commands.watch import watch_to_end
-from app.cli.console import fail, out
+from app.cli.console import err, fail
 from app.local.installation import Installation
 from app.local.process import LocalError, Process, Program, running
 
@@ -32,7 +32,7 @@ class Act:
         submitted = {name: self.client.submit(dict(job)) for name, job in requests.items()}
         ended = {}
         for name, job in submitted.items():
-            out.print(f"{name}: job {job['id']}")
+            err.print(f"{name}: job {job['id']}")
             ended[name] = watch_to_end(self.client, job["id"], pause=self.house.tend)
             if ended[name]["status"] != "succeeded":
                 fail(f"{name} {ended[name]['status']}: {ended[name]['error']}")

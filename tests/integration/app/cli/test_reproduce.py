@@ -17,7 +17,7 @@ def manifest(files, **versions):
 def run(secateur, hand, tmp_path):
     """Reproduce a manifest while a worker answers with another."""
 
-    def run(first, second):
+    def run(first, second, *options):
         path = tmp_path / "manifest.json"
         path.write_text(json.dumps(first))
         done, asked = threading.Event(), []
@@ -32,7 +32,7 @@ def run(secateur, hand, tmp_path):
         worker = threading.Thread(target=work)
         worker.start()
         try:
-            ran = secateur("reproduce", path)
+            ran = secateur("reproduce", path, *options)
         finally:
             done.set()
             worker.join()
@@ -53,6 +53,13 @@ def test_differences_are_told(run):
     ran = run(first, second)
     assert ran.exit_code == 1
     assert ran.stdout.splitlines()[1:] == ["  b", "  torch was 1 and is 2"]
+
+
+def test_the_comparison_is_one_json_document(run):
+    ran = run(manifest({"a": "1"}), manifest({"a": "2"}), "--json")
+    assert ran.exit_code == 1
+    found = json.loads(ran.stdout)
+    assert (found["reproduced"], found["different"]) == (False, ["a"])
 
 
 def test_files_that_tell_times_are_left_out_and_nothing_is_timed_again(run):

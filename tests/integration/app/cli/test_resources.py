@@ -142,7 +142,7 @@ def test_models(secateur, job_id, hand):
     assert ["tiny", "local"] in [line.split() for line in lines]
     listed = json.loads(secateur("models", "list", "--json").stdout)
     assert {"name": "tiny"} in listed["local"]
-    assert [each["name"] for each in listed["models"]] == ["describer"]
+    assert "describer" in [each["name"] for each in listed["models"]]
     told = json.loads(secateur("models", "versions", "describer", "--json").stdout)
     assert [each["revision"] for each in told] == ["v1"]
     assert secateur("models", "withdraw", "describer", 1).exit_code == 0

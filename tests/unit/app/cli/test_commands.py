@@ -11,8 +11,13 @@ from typer.testing import CliRunner
 
 from app.cli.main import Commands, app
 
-# What takes longer to import than a client has: settings, database, arrays.
-HEAVY = ("pydantic", "sqlalchemy", "numpy", "celery", "redis", "fastapi")
+# What takes longer to import than a client has: settings, database, arrays, models.
+HEAVY = (
+    *("pydantic", "sqlalchemy", "alembic", "psycopg", "celery", "redis", "fastapi", "starlette"),
+    *("numpy", "torch", "transformers", "huggingface_hub", "ruamel.yaml"),
+)
+# Commands for the machine that runs the service, which read its settings.
+OF_THE_SERVICE = {"up", "demo", "worker", "doctor", "migrate", "gc"}
 CLIENTS = (
     ("show", "job_x"),
     ("report", "job_x"),
@@ -49,19 +54,41 @@ def test_an_unknown_command_is_refused_with_a_near_name():
     assert "'submit'" in ran.stderr
 
 
+def loaded(program, *arguments):
+    """What a process of its own prints, and the heavy modules that it has imported."""
+    watched = f"import sys\n{program}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    ran = subprocess.run(
+        [sys.executable, "-c", watched, *arguments], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
 @pytest.mark.parametrize("arguments", CLIENTS, ids=lambda arguments: arguments[0])
 def test_a_client_imports_no_server(arguments):
     program = (
-        "import sys\n"
         "from app.cli.main import app\n"
         "try:\n    app()\n"
-        "except SystemExit as ended:\n    code = ended.code\n"
-        f"print(code, *[name for name in {HEAVY!r} if name in sys.modules])"
+        "except SystemExit as ended:\n    print(ended.code, end=' ')"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", program, *arguments, "--url", "http://127.0.0.1:9", "--key", "k"],
-        capture_output=True,
-        text=True,
-        check=True,
+    assert loaded(program, *arguments, "--url", "http://127.0.0.1:9", "--key", "k") == "4 \n"
+
+
+def test_no_command_of_a_client_waits_for_a_server(group):
+    clients = sorted(set(Commands.entries) - OF_THE_SERVICE)
+    program = (
+        "import typer\n"
+        "from app.cli.main import app\n"
+        "group = typer.main.get_command(app)\n"
+        f"for name in {clients!r}:\n    group.load(name)"
     )
-    assert ran.stdout == "4\n", ran.stderr
+    assert loaded(program) == "\n"
+
+
+def test_the_list_of_commands_needs_no_http():
+    program = (
+        "from app.cli.main import app\n"
+        "try:\n    app(['--help'])\n"
+        "except SystemExit:\n    print('httpx2' in sys.modules)"
+    )
+    assert loaded(program).splitlines()[-2:] == ["False", ""]

@@ -4,8 +4,10 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.progress import BarColumn, Progress
 
 from app.cli import console
+from app.cli.bars import bar_text
 
 JOB = "job_019ab3f0c1d27b3c8f5e4d6a7b8c9d0e"
 MESSAGE = "phase pruning begins with a sentence that is longer than the terminal is wide"
@@ -31,6 +33,25 @@ def test_no_word_is_cut_in_a_terminal(monkeypatch, width):
     assert "cancelling" in words
     assert "models/a-long-name-of-a-model/with-a-path" in words
     assert set(MESSAGE.split()) <= set(words)
+
+
+def test_rows_are_records_too():
+    rows = console.table("method", "time")
+    rows.add_row("wanda", "1.0 s")
+    assert console.records(rows) == [{"method": "wanda", "time": "1.0 s"}]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_words_beside_a_bar_are_not_cut(width):
+    block = "12/24 model.vision_tower.vision_model.encoder.layers.11.self_attention_and_more"
+    made = Console(file=io.StringIO(), width=width)
+    with Progress(BarColumn(), bar_text("{task.fields[what]}"), console=made) as bars:
+        bars.add_task("pruning", what=block)
+    said = made.file.getvalue()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
+    assert block.replace(" ", "") in "".join(said.split()).replace(
+        "\N{BOX DRAWINGS HEAVY HORIZONTAL}", ""
+    )
 
 
 def test_a_pipe_gets_a_line_a_row(monkeypatch):
