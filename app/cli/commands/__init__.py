@@ -1,1 +1,1 @@
-"""One group of commands a module."""
+"""Commands, in folders as `secateur --help` lists them."""

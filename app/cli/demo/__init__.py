@@ -1,7 +1,7 @@
 """`secateur demo`: the whole service on two small real models, and what pruning leaves of them."""
 
 from app.cli.client import AsJson, Client, RefusedError, UnreachableError
-from app.cli.commands.download import DownloadError
+from app.cli.commands.jobs.download import DownloadError
 from app.cli.console import err, fail, out, records, show_table
 from app.cli.demo import minilm, scenes
 from app.cli.demo.act import Act

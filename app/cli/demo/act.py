@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.client import Client, Json
-from app.cli.commands.download import download_bars, fetch
-from app.cli.commands.watch import watch_to_end
+from app.cli.commands.jobs.download import download_bars, fetch
+from app.cli.commands.jobs.watch import watch_to_end
 from app.cli.console import err, fail
 from app.local.installation import Installation
 from app.local.process import LocalError, Process, Program, running

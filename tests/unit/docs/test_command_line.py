@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from app.cli.values import parse
+from app.cli.requests.values import parse
 from app.domain.submission import JobRequest
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "command-line.md"

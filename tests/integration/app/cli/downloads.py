@@ -3,7 +3,7 @@
 import threading
 
 from app.cli.client import Client, RefusedError, UnreachableError
-from app.cli.commands.download import DownloadError, download_bars, fetch
+from app.cli.commands.jobs.download import DownloadError, download_bars, fetch
 
 
 def contents(directory):

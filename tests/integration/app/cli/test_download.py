@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from app.cli.commands.download import DownloadError, download_bars, fetch
+from app.cli.commands.jobs.download import DownloadError, download_bars, fetch
 from app.db import models
 from app.domain.projects import DEFAULT_PROJECT
 from tests.integration.app.cli.downloads import contents, fetch_four_times_at_once

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import hf_hub_download, snapshot_download
 
 from app.cli.client import Client
-from app.cli.commands.download import download_bars, fetch
+from app.cli.commands.jobs.download import download_bars, fetch
 from app.settings.shared import Storage
 
 

@@ -11,9 +11,9 @@ from typer.core import TyperGroup
 from app.cli.bars import bar_text
 from app.cli.client import TERMINAL, AsJson, Client, Json, Key, Url, connected
 from app.cli.console import Exit, err, fail, interruptible, out, show_table, table, tell
-from app.cli.recipe import Asked, given
-from app.cli.shared_options import with_options_of
-from app.cli.sweep_request import sweep_request
+from app.cli.requests.job import Asked, given
+from app.cli.requests.shared_options import with_options_of
+from app.cli.requests.sweep import sweep_request
 
 
 class _Sweeps(TyperGroup):

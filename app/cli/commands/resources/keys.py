@@ -23,7 +23,7 @@ def create(
 ) -> None:
     """Make an API key, directly in the database, and show it, once."""
     # A database takes a second to import; the other commands do without.
-    from app.cli.commands.issue_key import issue_key  # noqa: PLC0415
+    from app.cli.commands.resources.issue_key import issue_key  # noqa: PLC0415
 
     made, secret = issue_key(name, scope=scope, project=project, data_dir=data_dir)
     shown = {"id": made.id, "name": name, "scope": scope, "project_id": project}

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Client, Json, Key, Url, connected
-from app.cli.commands.watch import watch_to_end
+from app.cli.commands.jobs.watch import watch_to_end
 from app.cli.console import Exit, err, fail, out
 
 MANIFEST = "manifest.json"

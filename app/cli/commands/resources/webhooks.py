@@ -6,7 +6,7 @@ import typer
 
 from app.cli.client import AsJson, Key, Url, connected
 from app.cli.console import err, table, tell
-from app.cli.recipe import given
+from app.cli.requests.job import given
 
 webhooks = typer.Typer(help="Manage webhook endpoints.", no_args_is_help=True)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.client import Json
-from app.cli.recipe import (
+from app.cli.requests.job import (
     Asked,
     Calibration,
     Fields,
@@ -19,7 +19,7 @@ from app.cli.recipe import (
     with_fields,
     with_options,
 )
-from app.cli.values import parse, with_value
+from app.cli.requests.values import parse, with_value
 
 # The list of the request that a field's values belong to; what is not here is of recipes.
 _LISTS = {

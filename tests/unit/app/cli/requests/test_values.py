@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.cli.values import parse, parse_word, with_value
+from app.cli.requests.values import parse, parse_word, with_value
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from app.cli.sweep_request import sweep_request
+from app.cli.requests.sweep import sweep_request
 from app.domain.sweeps import SweepRequest
 
 

@@ -6,11 +6,11 @@ import typer
 from rich.table import Table
 
 from app.cli.client import AsJson, Json, Key, Url, connected
-from app.cli.commands.watch import report, watch_to_end
+from app.cli.commands.jobs.watch import report, watch_to_end
 from app.cli.console import err, out, table, tell
 from app.cli.lazy_group import JobId
-from app.cli.recipe import Asked, job_request, with_fields
-from app.cli.shared_options import with_options_of
+from app.cli.requests.job import Asked, job_request, with_fields
+from app.cli.requests.shared_options import with_options_of
 
 
 @with_options_of(job_request)

@@ -10,7 +10,7 @@ import typer
 from app.cli.client import Json
 from app.cli.console import Exit, fail
 from app.cli.lazy_group import MethodName
-from app.cli.values import parse, parse_word, with_value
+from app.cli.requests.values import parse, parse_word, with_value
 
 Model = Annotated[
     str | None,

@@ -1,0 +1,1 @@
+"""Jobs: ask for them, follow them, take what comes of them."""

@@ -1,0 +1,1 @@
+"""For whoever runs the service, on the machine that runs it."""

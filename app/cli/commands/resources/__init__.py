@@ -1,0 +1,1 @@
+"""What a project has beside its jobs: one group of commands a module."""
