@@ -10,7 +10,13 @@ from app.planning.memory import modality_of
 from app.planning.model_files.files import section
 from app.planning.model_files.headers import StoredTensor
 from app.recipes.modality import Modality
-from app.recipes.structure import ConfigurationError, Depth, WiringError, blocks_removed
+from app.recipes.structure import (
+    ConfigurationError,
+    Depth,
+    KeepError,
+    WiringError,
+    blocks_removed,
+)
 
 Tensors: TypeAlias = Mapping[str, StoredTensor]
 Blocks: TypeAlias = dict[int, dict[str, str]]  # number -> path in the block -> key
@@ -21,6 +27,8 @@ _LISTED = re.compile(r"ind(ex|ices|exes)|_layers$|layer_ids$")
 _NUMBER = re.compile(r"layer_id$")
 _KINDS = ("layer_types", "layers_block_type")
 _RECURRENT = re.compile(r"A_log$|conv1d|linear_attn|mamba|(^|\.)conv\.")
+_ATTENTION = "attention"  # full, sliding, chunked, indexed: what is kept of it grows with tokens
+_ATTENDS = re.compile(r"^(?!linear).*attention$")
 _PAIRED = ("deepstack_layer_map", "spatial_target_layers")
 _TWO_STREAMS = {"lxmert": "x_layers"}
 
@@ -51,7 +59,7 @@ def named_blocks(part: Mapping[str, Any], count: int) -> set[int]:
 
 
 def kinds_of(part: Mapping[str, Any], blocks: Sequence[Iterable[str]]) -> list[str]:
-    """What kind of layer each block is: caches and masks of models are made for each kind.
+    """What kind of layer each block is, as far as caches differ: all attention but linear is one.
 
     Args:
         part: section of the configuration; where it lists no kinds, names of parameters show them.
@@ -60,11 +68,9 @@ def kinds_of(part: Mapping[str, Any], blocks: Sequence[Iterable[str]]) -> list[s
     for name in _KINDS:
         listed = part.get(name)
         if isinstance(listed, list | tuple) and len(listed) == len(blocks):
-            return [str(each) for each in listed]
-    return [
-        "linear_attention" if any(_RECURRENT.search(path) for path in paths) else "attention"
-        for paths in blocks
-    ]
+            return [_ATTENDS.sub(_ATTENTION, str(each)) for each in listed]
+    recurrent = (any(_RECURRENT.search(path) for path in paths) for paths in blocks)
+    return ["linear_attention" if each else _ATTENTION for each in recurrent]
 
 
 def is_last(number: int, kinds: Sequence[str], gone: Collection[int]) -> bool:
@@ -98,6 +104,45 @@ def check_countable(config: Mapping[str, Any], tower: str) -> None:
         )
 
 
+def check_keep(
+    kept: Sequence[int], named: Collection[int], kinds: Sequence[str], tower: str
+) -> None:
+    """Refuse numbers of blocks that cannot be all that is left of a tower.
+
+    Args:
+        kept: blocks that are to stay, ascending.
+        named: blocks that something hangs on.
+        kinds: of every block of the tower.
+        tower: its name.
+
+    Raises:
+        KeepError: the message says what is wrong.
+    """
+    count, gone = len(kinds), set(range(len(kinds))).difference(kept)
+    if kept[-1] >= count:
+        raise KeepError(
+            f"{tower}: keep names block {kept[-1]}; its {count} blocks are 0 to {count - 1}"
+        )
+    if not gone:
+        raise KeepError(f"{tower}: keep names all of its {count} blocks, so that none goes")
+    if hung := sorted(gone.intersection(named)):
+        raise KeepError(
+            f"{tower}: config.json names {_listed(hung)} by number, and something hangs on what it "
+            "names; keep them too"
+        )
+    if lost := sorted(set(kinds) - {kinds[number] for number in kept}):
+        some = [number for number, kind in enumerate(kinds) if kind == lost[0]]
+        raise KeepError(
+            f"{tower}: keep leaves no block of {lost[0]}, which the model's caches are made for; "
+            f"name one of {_listed(some)} too"
+        )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""  # noqa: PLR2004
+    return ", ".join(map(str, numbers[:8])) + more
+
+
 def dead_blocks(config: Mapping[str, Any], towers: Mapping[str, Blocks]) -> list[str]:
     """Blocks of vision towers whose output nothing reads, as config.json tells."""
     return [
@@ -121,7 +166,7 @@ def _unread(config: Mapping[str, Any], tower: str, count: int) -> int:
 def shallower(
     tensors: Tensors, name: str, blocks: Blocks, step: Depth, config: Mapping[str, Any]
 ) -> dict[str, StoredTensor]:
-    """The tensors without as many blocks as the step takes; which ones, the worker decides.
+    """The tensors without the blocks that the step takes; of a share, the worker decides which.
 
     The smallest are counted, so that no more is left than is told. A kind of block that only the
     first half has, such as the dense ones before mixtures of experts, stays.
@@ -129,16 +174,27 @@ def shallower(
     check_countable(config, name)
     modality = modality_of(f"{name}.0.")
     every = [blocks[number] for number in sorted(blocks)]
-    part, count = part_of(config, modality), len(every)
-    kinds, dead = kinds_of(part, every), range(count - _unread(config, name, count), count)
-    stay = named_blocks(part, count) | (set() if step.ends else {0, count - 1})
-    able = [at for at in range(count) if at in dead or at not in stay]
-    gone = blocks_removed(count, step.share_of(modality), most_to_go(able, kinds), name)
-    size = [sum(tensors[key].numel for key in paths.values()) for paths in every]
-    common = {size[at] for at in able[len(able) // 2 :]}
-    left_out: set[int] = set()
-    for at in sorted(able, key=lambda each: (size[each] not in common, size[each])):
-        if len(left_out) < gone and not is_last(at, kinds, left_out):
-            left_out.add(at)
+    part = part_of(config, modality)
+    kinds, named = kinds_of(part, every), named_blocks(part, len(every))
+    kept = step.kept_of(modality)
+    if kept is not None:
+        check_keep(kept, named, kinds, name)
+        left_out = set(range(len(every))).difference(kept)
+    else:
+        dead = range(len(every) - _unread(config, name, len(every)), len(every))
+        stay = named | (set() if step.ends else {0, len(every) - 1})
+        able = [at for at in range(len(every)) if at in dead or at not in stay]
+        gone = blocks_removed(len(every), step.share_of(modality), most_to_go(able, kinds), name)
+        size = [sum(tensors[key].numel for key in paths.values()) for paths in every]
+        left_out = _smallest(able, size, kinds, gone)
     keys = {key for at in left_out for key in every[at].values()}
     return {key: tensor for key, tensor in tensors.items() if key not in keys}
+
+
+def _smallest(able: list[int], size: list[int], kinds: list[str], gone: int) -> set[int]:
+    common = {size[at] for at in able[len(able) // 2 :]}
+    found: set[int] = set()
+    for at in sorted(able, key=lambda each: (size[each] not in common, size[each])):
+        if len(found) < gone and not is_last(at, kinds, found):
+            found.add(at)
+    return found

@@ -20,6 +20,7 @@ from app.recipes.size_target import SizeTarget
 from app.recipes.structure import (
     NothingLeftError,
     NothingTakenError,
+    Step,
     TargetOutOfReachError,
     taken_of,
     takes,
@@ -69,6 +70,11 @@ def size(outline: Outline, recipe: Recipe, target: SizeTarget) -> Recipe:
         raise TargetOutOfReachError(
             f"{target.size_target}: the model has {before:,} parameters as it is"
         )
+    if not any(_fields(step) for step in recipe.structure):
+        raise TargetOutOfReachError(
+            f"{target.size_target}: keep says which blocks stay, and no share is left that a "
+            "target could choose; leave one of them out"
+        )
     shares = _Shares(outline, recipe)
 
     def meets(coarse: int, fine: int) -> bool:
@@ -89,6 +95,11 @@ def size(outline: Outline, recipe: Recipe, target: SizeTarget) -> Recipe:
     if found is None or not target.is_met(found.report):
         raise TargetOutOfReachError(f"{target.size_target}: {_least(shares, coarse + 1)}")
     return found.recipe
+
+
+def _fields(step: Step) -> list[str]:
+    """Those of a step that are shares."""
+    return [name for name in _FIELDS[step.kind] if getattr(step, name) is not None]
 
 
 def _least(shares: "_Shares", beyond: int) -> str:
@@ -118,14 +129,14 @@ class _Shares:
     def __init__(self, outline: Outline, recipe: Recipe) -> None:
         self._outline = outline
         self._recipe = recipe
-        asked = [getattr(step, name) for step in recipe.structure for name in _FIELDS[step.kind]]
+        asked = [getattr(step, name) for step in recipe.structure for name in _fields(step)]
         self._largest: float = max(
             max(one.values()) if isinstance(one, dict) else one for one in asked
         )
         parts = {
             _PARTS[step.kind, name]
             for step in recipe.structure
-            for name in _FIELDS[step.kind]
+            for name in _fields(step)
             if takes(getattr(step, name))
         }
         self.mixed = _FINE in parts and len(parts) > 1
@@ -145,14 +156,14 @@ class _Shares:
                 getattr(step, name), fine if _PARTS[step.kind, name] == _FINE else coarse
             )
             for step in self._recipe.structure
-            for name in _FIELDS[step.kind]
+            for name in _fields(step)
         }
         self._round_experts(shares)
         while True:
             steps = tuple(
-                step.model_copy(update={n: shares[step.kind, n] for n in _FIELDS[step.kind]})
+                step.model_copy(update={n: shares[step.kind, n] for n in _fields(step)})
                 for step in self._recipe.structure
-                if any(takes(shares[step.kind, name]) for name in _FIELDS[step.kind])
+                if not _fields(step) or any(takes(shares[step.kind, n]) for n in _fields(step))
             )
             if not steps:
                 return None

@@ -91,7 +91,9 @@ def plan_structure(outline: Outline, recipe: Recipe) -> PlannedStructure:
             for name, blocks in _with_experts(tensors, towers, outline.config).items():
                 tensors, counts[name] = _thinner(tensors, name, blocks, step, outline.config)
         else:
-            notes += dead_blocks(outline.config, towers)
+            if tensors and not towers:
+                raise WiringError("no part of the model has what was asked to be left out")
+            notes += dead_blocks(outline.config, towers) if step.keep is None else ()
             for name, blocks in towers.items():
                 tensors = shallower(tensors, name, blocks, step, outline.config)
     report = _report(outline, tensors, widths, counts)
@@ -124,7 +126,7 @@ def _towers(tensors: Tensors, step: Step, recipe: Recipe) -> dict[str, Blocks]:
     return {
         name: blocks
         for name, blocks in _stacks(tensors).items()
-        if step.share_of(modality := modality_of(f"{name}.0.")) > 0
+        if step.takes_from(modality := modality_of(f"{name}.0."))
         and (modality is not Modality.BRIDGE or recipe.include_bridge)
         and (isinstance(step, Width) or not _HEAD.match(f"{name}.0"))
     }

@@ -1,10 +1,11 @@
 """What is taken out of a model as a whole: its configuration says so, and the result is smaller."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from fractions import Fraction
-from typing import Annotated, ClassVar, Literal, Self, TypeAlias
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, NonNegativeInt, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.errors import RecipeError
@@ -28,6 +29,12 @@ class NothingLeftError(StructureError):
     """The share leaves nothing, or takes nothing away."""
 
     code = "structure_share_out_of_reach"
+
+
+class KeepError(StructureError):
+    """The blocks that are named to stay cannot be what is left of the model."""
+
+    code = "structure_keep_not_possible"
 
 
 class NothingTakenError(NothingLeftError):
@@ -75,15 +82,19 @@ class _Step(Strict):
     part: ClassVar[str]  # the field that says how much
 
     @property
-    def asked(self) -> float | dict[Modality, float]:
-        """How much is asked for."""
-        found: float | dict[Modality, float] = getattr(self, self.part)
+    def asked(self) -> float | dict[Modality, float] | None:
+        """The share that is asked for; None where no share says what goes."""
+        found: float | dict[Modality, float] | None = getattr(self, self.part)
         return found
 
     def share_of(self, modality: Modality) -> float:
         """The share taken out of a modality; zero where one for each leaves it out."""
         removed = self.asked
-        return removed.get(modality, 0.0) if isinstance(removed, dict) else removed
+        return (removed.get(modality, 0.0) if isinstance(removed, dict) else removed) or 0.0
+
+    def takes_from(self, modality: Modality) -> bool:
+        """Whether anything of a modality is to go."""
+        return self.share_of(modality) > 0
 
 
 def _something(removed: float | dict[Modality, float]) -> float | dict[Modality, float]:
@@ -159,12 +170,36 @@ class Width(Channels, _Step):
 BlockScore: TypeAlias = Literal["influence", "output"]
 
 
-class Blocks(Strict):
-    """Settings of `depth`."""
+def _rising(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if any(one >= other for one, other in pairwise(numbers)):
+        raise PydanticCustomError(
+            "structure_keep_not_rising",
+            "the blocks stay in the order of the model: give each number once, the smallest first",
+        )
+    return numbers
 
-    removed: Annotated[Removal, AfterValidator(_something)] = Field(
+
+Numbers = Annotated[
+    tuple[NonNegativeInt, ...], Field(min_length=1, max_length=1000), AfterValidator(_rising)
+]
+Keep = Annotated[
+    Annotated[Numbers, Tag("all")] | Annotated[dict[Modality, Numbers], Tag("each")],
+    Discriminator(lambda value: "each" if isinstance(value, dict) else "all"),
+]
+
+
+class Blocks(Strict):
+    """Settings of `depth`: a share of the blocks goes, or all but those that are named."""
+
+    removed: Removal | None = Field(
         default=0.25,
-        description="share of the blocks, for all or per modality (others keep theirs)",
+        description="share of the blocks, for all or per modality (others keep theirs); none "
+        "where `keep` is given",
+    )
+    keep: Keep | None = Field(
+        default=None,
+        description="numbers of the blocks that stay, from 0, rising, for all or per modality "
+        "(others keep theirs), in the place of a share and without a score",
     )
     score: BlockScore = Field(
         default="influence",
@@ -175,13 +210,47 @@ class Blocks(Strict):
     )
     ends: bool = Field(default=False, description="the first and the last block may go too")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _share_by_default(cls, given: Any) -> Any:
+        """Without a share where blocks are named: the default one is for where nothing is said."""
+        if isinstance(given, dict) and given.get("keep") is not None:
+            return {"removed": None} | given
+        return given
+
+    @model_validator(mode="after")
+    def _share_or_numbers(self) -> Self:
+        """Refuse both of them, and neither."""
+        if self.keep is None:
+            _something(self.removed or 0.0)
+            return self
+        if not self.keep:
+            _something(0.0)
+        meant = {"removed": self.removed, "score": self.score, "ends": self.ends}
+        usual = {"removed": None, "score": "influence", "ends": False}
+        if beside := [name for name, value in meant.items() if value != usual[name]]:
+            raise PydanticCustomError(
+                "structure_keep_contradicted",
+                "keep says which blocks stay; leave {fields} out",
+                {"fields": " and ".join(beside)},
+            )
+        return self
+
 
 class Depth(Blocks, _Step):
-    """Fewer blocks: those that matter least are left out."""
+    """Fewer blocks: those that matter least are left out, or those that are not named to stay."""
 
     part = "removed"
 
     kind: Literal["depth"] = "depth"
+
+    def kept_of(self, modality: Modality) -> tuple[int, ...] | None:
+        """Numbers of the blocks of a modality that stay; None where none are named."""
+        return self.keep.get(modality) if isinstance(self.keep, dict) else self.keep
+
+    def takes_from(self, modality: Modality) -> bool:
+        """Whether anything of a modality is to go."""
+        return self.kept_of(modality) is not None or super().takes_from(modality)
 
 
 ExpertScore: TypeAlias = Literal["reap", "norm", "frequency"]
@@ -271,8 +340,9 @@ def taken_of(count: int, removed: float) -> int:
     return int(Fraction(repr(float(removed))) * count)
 
 
-def modalities_of(steps: Iterable[Step]) -> set[Modality]:
+def modalities_of(steps: Collection[Step]) -> set[Modality]:
     """The modalities that steps name one by one."""
-    asked = [step.asked for step in steps]
+    asked: list[Any] = [step.asked for step in steps]
+    asked += [step.keep for step in steps if isinstance(step, Depth)]
     asked += [step.heads_removed for step in steps if isinstance(step, Width)]
     return {each for removed in asked if isinstance(removed, dict) for each in removed}

@@ -54,7 +54,7 @@ class BlockStructure(Strict):
         name: of the block before; under `width`, of the projection that reads the channels; under
             `experts`, of the experts.
         kept: channels or experts that are left; under `depth` 1 or 0: the block stays or went.
-        score: what decided.
+        score: what decided; `keep` where the blocks that stay were named.
         value: under `depth`, the score itself: the smallest went first.
         error: under `width`, squared error of the output of that projection as a share of its
             square, on tokens that were held out; None where there were none.

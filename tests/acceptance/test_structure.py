@@ -151,9 +151,10 @@ def test_it_is_reproduced_to_the_byte(service, narrow):
     [
         {"method": "width", "parameters": {"mlp_removed": 0.5}},
         {"method": "depth", "parameters": {"removed": 0.34}},
+        {"method": "depth", "parameters": {"keep": [1]}},
         {"method": "wanda", "sparsity": 0.5},
     ],
-    ids=["width", "depth", "zeros"],
+    ids=["width", "depth", "keep", "zeros"],
 )
 def test_a_smaller_model_is_a_model(service, models, narrow, tmp_path, how):
     copied = models / "narrow"
@@ -164,7 +165,10 @@ def test_a_smaller_model_is_a_model(service, models, narrow, tmp_path, how):
     assert plan.status_code == 200, plan.text
     job = service.finish(service.submit(**asked))
     assert job["status"] == "succeeded", job["error"]
-    size, _ = ways_out.generate(service.download(job["id"], tmp_path))
+    directory = service.download(job["id"], tmp_path)
+    size, _ = ways_out.generate(directory)
+    left_out = "Blocks left out: model.layers." in (directory / "README.md").read_text()
+    assert left_out == (how["method"] == "depth")
     before = narrow[0]["result"]["structure"]["parameters_kept"]
     if how["method"] == "wanda":
         assert size == before

@@ -84,6 +84,14 @@ CODES = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "A step of the structure takes nothing out.",
     ),
+    "structure_keep_not_rising": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The blocks stay in the order of the model: give each number once, the smallest first.",
+    ),
+    "structure_keep_contradicted": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "keep says which blocks stay; leave removed out.",
+    ),
     "structure_target_without_structure": (
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "A target of parameters or operations is given, and no structure that may go.",

@@ -70,7 +70,7 @@ class BlockStructure(TypedDict):
         name: of the block before; under `width`, of the projection that reads the channels; under
             `experts`, of the experts.
         kept: channels or experts that are left; under `depth` 1 or 0: the block stays or went.
-        score: what decided.
+        score: what decided; `keep` where the blocks that stay were named.
         value: under `depth`, the score itself: the smallest went first.
         error: under `width`, squared error of the output of that projection as a share of its
             square, on tokens that were held out; None where there were none.
@@ -146,14 +146,18 @@ class Density(TypedDict):
     samples: NotRequired[int]
 
 
+KeepItem: TypeAlias = int
+
+
 class Depth(TypedDict):
     """
-    Fewer blocks: those that matter least are left out.
+    Fewer blocks: those that matter least are left out, or those that are not named to stay.
     """
 
     ends: NotRequired[bool]
+    keep: NotRequired[list[KeepItem] | dict[Modality, list[KeepItem]] | None]
     kind: NotRequired[Literal["depth"]]
-    removed: NotRequired[float | dict[Modality, float]]
+    removed: NotRequired[float | dict[Modality, float] | None]
     score: NotRequired[Literal["influence", "output"]]
 
 

@@ -53,4 +53,6 @@ def _change(before: int | None, after: int | None) -> str:
 def as_markdown(report: StructureReport) -> list[str]:
     """Lines for a model card."""
     lines = [HEAD, tuple("---" for _ in HEAD), *rows(report)]
-    return [summary(report), "", *(f"| {' | '.join(line)} |" for line in lines)]
+    table = [f"| {' | '.join(line)} |" for line in lines]
+    gone = ["", f"Blocks left out: {', '.join(report.removed)}."] if report.removed else []
+    return [summary(report), "", *table, *gone]

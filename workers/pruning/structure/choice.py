@@ -95,5 +95,7 @@ class Choice:
 
 def count_gone(tower: Tower, settings: Depth) -> int:
     """How many blocks of a tower are to go, whichever they are."""
-    total = len(tower.blocks)
+    total, kept = len(tower.blocks), settings.kept_of(tower.modality)
+    if kept is not None:
+        return len(set(range(total)).difference(kept))
     return blocks_removed(total, settings.share_of(tower.modality), total, tower.name)

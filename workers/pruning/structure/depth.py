@@ -2,11 +2,12 @@
 
 Block influence is 1 - the mean cosine of what enters a block and what leaves it, over real tokens
 of the calibration set (ShortGPT, arXiv 2403.03853); the other score is how far the model's outputs
-are from what they were without a block. Blocks whose output nothing reads go first.
+are from what they were without a block. Blocks whose output nothing reads go first. Where blocks
+are named to stay, all others go, and nothing is measured.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.errors import NonFiniteError
+from app.planning.depth import check_keep
 from app.recipes.structure import Depth, WiringError
 from app.recipes.structure_report import BlockStructure
 from workers.pruning.calibration.outputs import learn_by_heart, lessons_of
@@ -64,38 +66,20 @@ def shorten(
         StructureError: one of its kinds.
         NonFiniteError: an activation is NaN or infinite.
     """
-    towers = [tower for tower in adapter.towers if settings.share_of(tower.modality) > 0]
+    towers = [tower for tower in adapter.towers if settings.takes_from(tower.modality)]
     towers = [tower for tower in towers if len(tower.blocks) > 1]
     if not towers:
         raise WiringError("no tower of the model has what was asked to be left out")
     trials = Trials(adapter.model, read_json(adapter.loaded.directory, "config.json"))
-    count = {tower: count_gone(tower, settings) for tower in towers}
-    layers = {tower: find_layers(trials, tower, count[tower]) for tower in towers}
-    dead = {block for tower in towers for block in unread_blocks(adapter, tower, batches[0])}
-    by_output = settings.score == "output"
-    tries = sum(count[tower] * len(tower.blocks) for tower in towers) if by_output else 0
-    walked = partial(_part_of_more, report, tries)
-    scores = _influences(adapter, towers, batches, walked, checkpoints)
-    choices = [
-        Choice.of(
-            tower,
-            settings,
-            named=layers[tower].named(trials.whole),
-            kinds=layers[tower].kinds(trials.whole),
-            seen=scores,
-            dead=dead,
-        )
-        for tower in towers
-    ]
-    if by_output:
-        known = learn_by_heart(adapter, lessons_of(adapter, batches))
-        removal = Removal(adapter, known, checkpoints, partial(_tried, report, tries))
-        for choice in choices:
-            removal.go_on(choice)
-        scores, gone = removal.gone, set(removal.gone)
+    layers = {tower: find_layers(trials, tower, count_gone(tower, settings)) for tower in towers}
+    if settings.keep is None:
+        given = (adapter, settings, layers, trials.whole, batches)
+        chosen = _by_score(*given, report=report, checkpoints=checkpoints)
     else:
-        gone = {block for choice in choices for block in choice.least(scores, dead)}
+        chosen = _Chosen(_not_named(settings, layers, trials), {}, set())
+    gone, scores, dead = chosen.gone, chosen.scores, chosen.dead
     config, names = trials.config, dict[str, str | None]()
+    score = settings.score if settings.keep is None else "keep"
     decided: list[BlockStructure] = []
     for tower in towers:
         kept = [number for number, block in enumerate(tower.blocks) if block not in gone]
@@ -106,7 +90,7 @@ def shorten(
             BlockStructure(
                 name=block.name,
                 kept=int(block not in gone),
-                score="unread" if block in dead else settings.score,
+                score="unread" if block in dead else score,
                 value=None if block in dead else scores.get(block),
             )
             for block in tower.blocks
@@ -114,6 +98,65 @@ def shorten(
     warnings = [f"nothing reads the output of {block.name}; it goes first" for block in dead]
     stand_in = partial(bypassed, towers, gone)
     return Reduction(config, names=names, stand_in=stand_in), decided, sorted(warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The blocks that go, the scores of blocks that have one, and the blocks that nothing reads."""
+
+    gone: set[Block]
+    scores: Mapping[Block, float]
+    dead: set[Block]
+
+
+def _by_score(
+    adapter: Adapter,
+    settings: Depth,
+    layers: Mapping[Tower, Layers],
+    whole: Mapping[str, Any],
+    batches: Sequence[Batch],
+    *,
+    report: ProgressListener,
+    checkpoints: Checkpoints,
+) -> _Chosen:
+    dead = {block for tower in layers for block in unread_blocks(adapter, tower, batches[0])}
+    by_output = settings.score == "output"
+    tries = sum(count_gone(tower, settings) * len(tower.blocks) for tower in layers)
+    walked = partial(_part_of_more, report, tries if by_output else 0)
+    scores = _influences(adapter, list(layers), batches, walked, checkpoints)
+    choices = [
+        Choice.of(
+            tower,
+            settings,
+            named=each.named(whole),
+            kinds=each.kinds(whole),
+            seen=scores,
+            dead=dead,
+        )
+        for tower, each in layers.items()
+    ]
+    if not by_output:
+        gone = {block for choice in choices for block in choice.least(scores, dead)}
+        return _Chosen(gone, scores, dead)
+    known = learn_by_heart(adapter, lessons_of(adapter, batches))
+    removal = Removal(adapter, known, checkpoints, partial(_tried, report, tries))
+    for choice in choices:
+        removal.go_on(choice)
+    return _Chosen(set(removal.gone), removal.gone, dead)
+
+
+def _not_named(settings: Depth, layers: Mapping[Tower, Layers], trials: Trials) -> set[Block]:
+    """The blocks that are not named to stay.
+
+    Raises:
+        KeepError: those that are cannot be all that is left.
+    """
+    gone: set[Block] = set()
+    for tower, each in layers.items():
+        kept = settings.kept_of(tower.modality) or ()
+        check_keep(kept, each.named(trials.whole), each.kinds(trials.whole), tower.name)
+        gone |= {block for number, block in enumerate(tower.blocks) if number not in kept}
+    return gone
 
 
 def _part_of_more(report: ProgressListener, tries: int, progress: Progress) -> None:

@@ -8,7 +8,13 @@ from app.planning.model_files.outlines import Outline
 from app.planning.structure import plan_structure
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
-from app.recipes.structure import ConfigurationError, Depth, NothingLeftError, WiringError
+from app.recipes.structure import (
+    ConfigurationError,
+    Depth,
+    KeepError,
+    NothingLeftError,
+    WiringError,
+)
 
 PLAIN = {"self_attn.q_proj.weight": (16, 16), "mlp.fc1.weight": (32, 16)}
 LINEAR = {"linear_attn.in_proj.weight": (48, 16), "linear_attn.A_log": (4,)}
@@ -44,7 +50,9 @@ def test_blocks_are_named_by_lists_and_by_single_numbers():
 
 
 def test_kinds_are_listed_or_shown_by_names():
-    assert kinds_of({"layer_types": ["a", "b"]}, [PLAIN, PLAIN]) == ["a", "b"]
+    listed = ["full_attention", "linear_attention", "sliding_attention", "moe"]
+    found = ["attention", "linear_attention", "attention", "moe"]
+    assert kinds_of({"layer_types": listed}, [PLAIN] * 4) == found
     assert kinds_of({"layer_types": ["a"]}, [LINEAR, PLAIN]) == ["linear_attention", "attention"]
 
 
@@ -75,6 +83,47 @@ def test_a_plan_leaves_the_blocks_that_the_configuration_names():
     assert tower.blocks_kept == 2
     with pytest.raises(NothingLeftError, match="1 to 2 can go"):
         planned(model, Depth(removed=0.75, ends=True))
+
+
+HYBRID = {"model_type": "any", "layer_types": ["linear", "linear", "full", "linear"]}
+
+
+@pytest.mark.parametrize(
+    ("keep", "words"),
+    [
+        ((0, 2, 4), "keep names block 4; its 4 blocks are 0 to 3"),
+        ((0, 1, 2, 3), "all of its 4 blocks"),
+        ((0, 1), "no block of full, .* name one of 2 too"),
+        ((2,), "no block of linear, .* name one of 0, 1, 3 too"),
+        ({Modality.LANGUAGE: (0, 1)}, "model.layers: keep leaves no block of full"),
+    ],
+)
+def test_numbers_that_cannot_be_what_is_left_are_refused(keep, words):
+    with pytest.raises(KeepError, match=words):
+        planned(outline(HYBRID, model_of_layers=[PLAIN] * 4), Depth(keep=keep))
+
+
+def test_a_block_that_the_configuration_names_has_to_be_kept():
+    config = {"vision_config": {"insert_layer_id": 1}, "model_type": "any"}
+    model = outline(config, vision_of_layers=[PLAIN] * 3, model_of_layers=[PLAIN] * 3)
+    with pytest.raises(KeepError, match=r"vision\.layers: config\.json names 1 by number"):
+        planned(model, Depth(keep={Modality.VISION: (0, 2)}))
+    seen, spoken = planned(model, Depth(keep={Modality.VISION: (1,)})).report.towers
+    assert (seen.blocks_kept, spoken.blocks_kept) == (1, 3)
+
+
+def test_what_is_named_is_what_is_left():
+    sizes = [{"mlp.fc1.weight": (8 * width, 16)} for width in range(1, 5)]
+    plan = planned(outline({"model_type": "any"}, model_of_layers=sizes), Depth(keep=(1, 2)))
+    assert {key.split(".")[2] for key in plan.outline.tensors} == {"1", "2"}
+    assert plan.report.parameters_kept == 16 * 8 * (2 + 3)
+
+
+def test_a_model_without_the_part_is_refused():
+    model = outline({"model_type": "any"}, model_of_layers=[PLAIN] * 3)
+    for settings in (Depth(keep={Modality.VISION: (0,)}), Depth(removed={Modality.VISION: 0.5})):
+        with pytest.raises(WiringError, match="no part of the model"):
+            planned(model, settings)
 
 
 def test_towers_that_are_tied_together_are_refused_by_name():

@@ -211,3 +211,14 @@ def test_a_share_that_leaves_nothing_is_refused():
     for model, step in ((outline(), Depth(removed=0.99)), (mixture(), Experts(removed=0.9))):
         with pytest.raises(NothingLeftError):
             plan_structure(model, Recipe(structure=(step,), sparsity=0))
+
+
+def test_blocks_that_are_named_stay_as_they_are_whatever_the_target_takes():
+    steps = (Depth(keep={Modality.LANGUAGE: (0, 2, 3)}), Width())
+    recipe, report = sized(outline(4), steps, target_parameters=0.5)
+    assert recipe.structure[0] == steps[0]
+    assert recipe.structure[1].mlp_removed > 0
+    assert report.towers[0].blocks_kept == 3
+    assert report.parameters_kept <= 0.5 * report.parameters
+    with pytest.raises(TargetOutOfReachError, match="keep says which blocks stay"):
+        sized(outline(4), steps[:1], target_parameters=0.5)

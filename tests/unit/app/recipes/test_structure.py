@@ -4,6 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from app.recipes.methods.depth import DepthMethod
 from app.recipes.modality import Modality
 from app.recipes.structure import (
     Depth,
@@ -55,6 +56,19 @@ def test_blocks_that_stay_are_counted():
     assert blocks_removed(4, 0.25, 2, "here") == 1
     with pytest.raises(NothingLeftError, match="1 to 2 can go"):
         blocks_removed(4, 0.9, 2, "here")
+
+
+def test_blocks_are_named_for_all_or_for_a_modality():
+    step = Depth(keep=(0, 3))
+    assert (step.kept_of(Modality.VISION), step.removed) == ((0, 3), None)
+    step = Depth.model_validate({"keep": {"language": [1]}})
+    assert step.takes_from(Modality.LANGUAGE)
+    assert not step.takes_from(Modality.VISION)
+    assert step.share_of(Modality.LANGUAGE) == 0
+    assert modalities_of([step]) == {Modality.LANGUAGE}
+    assert Depth.model_validate(step.model_dump(mode="json")) == step
+    assert DepthMethod(keep=(0, 3)).step() == Depth(keep=(0, 3))
+    assert Depth().removed == 0.25
 
 
 def test_the_modalities_that_are_named():

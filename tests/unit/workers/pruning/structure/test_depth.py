@@ -17,6 +17,7 @@ from app.recipes.routing_report import ROUTER_CONFIG_FILE, ROUTER_FILE
 from app.recipes.structure import (
     ConfigurationError,
     Depth,
+    KeepError,
     NothingLeftError,
     StructureError,
     WiringError,
@@ -104,6 +105,41 @@ def test_kinds_of_layers_move_with_their_layers_and_the_ends_stay(deep, tmp_path
     numbers = {int(key.split(".")[2]) for key in tensors if ".layers." in key}
     assert numbers == {0, 1, 2}
     assert len(old) - len(tensors) == 3 * sum(".layers.0." in key for key in old)
+
+
+def test_the_blocks_that_are_named_stay_and_nothing_is_measured(
+    family_directory, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(depth, "steps", None)
+    monkeypatch.setattr(depth, "unread_blocks", None)
+    settings = Depth(keep={Modality.VISION: (0, 2), Modality.LANGUAGE: (1,)})
+    source = family_directory("llava")
+    outline = Outlines([source.parent], "http://127.0.0.1:1").of(LocalModel("llava"), "project")
+    planned = plan_structure(outline, Recipe(sparsity=0, structure=(settings,)))
+    adapter, batches, made = shortened(source, tmp_path / "out", "pair", settings)
+    kept = {block.name for block in made.blocks if block.kept}
+    assert kept == {
+        "model.vision_tower.encoder.layers.0",
+        "model.vision_tower.encoder.layers.2",
+        "model.language_model.layers.1",
+    }
+    assert {(block.score, block.value) for block in made.blocks} == {("keep", None)}
+    check_outputs(adapt(load_model(tmp_path / "out")), batches[0], made)
+    tensors = open_checkpoint(tmp_path / "out").tensors
+    assert planned.report.bytes_kept == sum(tensor.bytes for tensor in tensors.values())
+    old, new = open_checkpoint(source).tensors, tensors
+    last = next(key for key in old if "language_model" in key and ".layers.1." in key)
+    assert new[last.replace(".layers.1.", ".layers.0.")].shape == old[last].shape
+    assert adapter.model.config.text_config.num_hidden_layers == 2
+
+
+@pytest.mark.parametrize(
+    ("keep", "words"),
+    [((0, 1), "no block of attention"), ((2, 5), "names block 5"), ((0, 1, 2, 3, 4), "all")],
+)
+def test_numbers_are_refused_by_the_worker_too(hybrid, tmp_path, keep, words):
+    with pytest.raises(KeepError, match=words):
+        shortened(hybrid, tmp_path / "out", "text", Depth(keep=keep))
 
 
 @pytest.fixture(scope="module")
