@@ -1,5 +1,6 @@
 """Options that say how to prune, and the request they make."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,6 +125,10 @@ def asked(body: Json, file: str | None) -> Asked:
     """A request that is complete as far as the command line can tell: it names a model."""
     if not body.get("model"):
         raise typer.BadParameter("name one, or give a file that does (-f)", param_hint="MODEL")
+    try:
+        json.dumps(body, allow_nan=False)
+    except ValueError as error:  # typer takes nan and inf for numbers
+        raise typer.BadParameter("a number of the request is not finite") from error
     return Asked(body, file and source_of(file))
 
 

@@ -16,6 +16,8 @@ def parse(text: str) -> Any:
         return json.loads(text, parse_constant=_refuse)
     except ValueError:
         return _yaml(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def parse_word(text: str) -> Any:
@@ -63,6 +65,8 @@ def _yaml(text: str) -> Any:
         raise ValueError(_place(error)) from error
     except TypeError as error:
         raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _place(error: Any) -> str:

@@ -90,6 +90,8 @@ def test_a_list_is_whole_however_many_pages_it_has(secateur, sweep_id, monkeypat
 def test_a_wrong_sweep_is_refused_in_words(secateur):
     ran = secateur("sweep", "submit", "tiny", "--method", "wnada", "--sparsity", 0.5)
     assert (ran.exit_code, "unknown_method: " in ran.stderr) == (3, True)
+    ran = secateur("sweep", "submit", "tiny", "--method", "wanda", "--sparsity", "nan")
+    assert (ran.exit_code, "not finite" in ran.stderr) == (2, True)
     assert secateur("sweep", "watch", "swp_none").exit_code == 3
 
 

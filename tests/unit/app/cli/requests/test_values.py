@@ -34,6 +34,8 @@ def test_a_value_is_yaml(text, value):
         ("a: 1\nb: [", "line 2"),
         ("{a: 1, a: 2}", "duplicate"),
         (".nan", "JSON"),
+        ("[" * 5000, "too deeply"),
+        ("- " * 5000, "too deeply"),
         ("!!binary aGk=", "bytes"),
         ("a: 1\n---\nb: 2", "line 2"),
     ],
