@@ -209,6 +209,8 @@ class Quantizer:
         # with the hooks that decompress it, a dict comes. Dequantised, buffers are not loaded.
         buffers = (name for name, _ in self._adapter.model.named_buffers())
         told["dequantize"] = not any(name.endswith(".weight") for name in buffers)
+        if told["dequantize"]:
+            told["run_compressed"] = False  # the same to transformers 5.5
         return told
 
     def _scale(self, layer: Layer) -> Tensor:

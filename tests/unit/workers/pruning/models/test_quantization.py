@@ -129,6 +129,7 @@ def test_heads_projectors_and_embeddings_stay(built, tmp_path):
     assert {"lm_head", "model.multi_modal_projector.linear_1"} <= set(told["ignore"])
     assert "multi_modal_projector.linear_1" in told["ignore"]  # as LlavaModel has it
     assert (told["quant_method"], told["format"]) == ("compressed-tensors", "int-quantized")
+    assert told["dequantize"] is not told["run_compressed"] is False  # its name before
 
 
 def test_shards_and_their_index_follow(built, tmp_path):
