@@ -1,12 +1,12 @@
 """How many attention heads a part of a model has, and how many can stay, by its configuration."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.planning.model_files.files import number
-from app.recipes.structure import NothingLeftError, NothingTakenError, taken_of
+from app.recipes.structure import NormError, NothingLeftError, NothingTakenError, taken_of
 
 _HEADS = ("num_attention_heads", "num_heads", "n_head", "n_heads", "encoder_attention_heads")
 _GROUPS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads")
@@ -44,6 +44,11 @@ class Heads:
         """The numbers where some of the groups stay."""
         found = {self.name: kept * (self.count // self.groups), _WIDTH: self.width}
         return found if self.shared is None else found | {self.shared: kept}
+
+    def are_normed_by(self, shape: Sequence[int]) -> bool:
+        """Whether a norm with a weight of this shape, beside what makes them, is over all heads."""
+        widths = {self.count * self.width, self.groups * self.width} - {self.width}
+        return len(shape) == 1 and shape[0] in widths
 
 
 def heads_of(part: Mapping[str, Any]) -> Heads | None:
@@ -85,6 +90,34 @@ def without_heads(path: str, shape: tuple[int, ...], heads: Heads, kept: int) ->
     if shape[:1] and shape[0] in made and not _READS.search(path) and not _OUT_BIAS.search(path):
         return (shape[0] // heads.groups * kept, *shape[1:])
     return shape
+
+
+def check_norms(shapes: Mapping[str, tuple[int, ...]], heads: Heads, block: str) -> None:
+    """Refuse norms over all heads in the attention of a block.
+
+    Args:
+        shapes: of its tensors, by their paths in it.
+        heads: as they are.
+        block: its name.
+
+    Raises:
+        NormError: the message names one.
+    """
+    rows = {heads.count * heads.width, heads.groups * heads.width}
+    makers = {
+        _owner(path)
+        for path, shape in shapes.items()
+        if len(shape) == _MATRIX and shape[0] in rows and not _READS.search(path)
+    }
+    for path, shape in shapes.items():
+        norm = path.removesuffix(".weight")
+        if "norm" in norm and _owner(path) in makers and heads.are_normed_by(shape):
+            raise NormError(f"{block}.{norm}")
+
+
+def _owner(path: str) -> str:
+    """The module whose child has the parameter."""
+    return path.rpartition(".")[0].rpartition(".")[0]
 
 
 def heads_kept(heads: Heads, removed: float, where: str) -> int:

@@ -18,7 +18,7 @@ from app.planning.experts import (
     holds_experts,
     without_experts,
 )
-from app.planning.heads import heads_kept, heads_of, says_no_width, without_heads
+from app.planning.heads import check_norms, heads_kept, heads_of, says_no_width, without_heads
 from app.planning.memory import modality_of, tokens_of
 from app.planning.model_files.files import number, section
 from app.planning.model_files.headers import StoredTensor
@@ -211,6 +211,7 @@ def _with_fewer_heads(tensors: Tensors, step: Width, config: Mapping[str, Any]) 
 
     Raises:
         ConfigurationError: the configuration cannot say how wide a head is.
+        NormError: a norm is over all heads.
         NothingLeftError: no head would go, or none stay.
     """
     left = dict(tensors)
@@ -227,10 +228,12 @@ def _with_fewer_heads(tensors: Tensors, step: Width, config: Mapping[str, Any]) 
                 "wide a head is; leave heads_removed out for it"
             )
         kept = heads_kept(heads, share, name)
-        for path, key in (each for paths in blocks.values() for each in paths.items()):
-            if _ATTENTION.search(path):
-                shape = without_heads(path, tensors[key].shape, heads, kept)
-                left[key] = _shaped(tensors[key], shape)
+        for at, paths in blocks.items():
+            attention = {p: tensors[key].shape for p, key in paths.items() if _ATTENTION.search(p)}
+            check_norms(attention, heads, f"{name}.{at}")
+            for path, shape in attention.items():
+                key = paths[path]
+                left[key] = _shaped(tensors[key], without_heads(path, shape, heads, kept))
     return left
 
 

@@ -20,6 +20,14 @@ WITH_EXPERTS = (
     "the model is a mixture of experts; transformers holds the experts of a layer in one "
     "parameter, and does not load them where they are quantised. Leave quantization out"
 )
+CONVERTED = (
+    "{name}: transformers cuts stored weights of it or puts them together, which it does in no "
+    "files of this format. Leave quantization out"
+)
+NO_LAYER = (
+    "{name}: no weight in its blocks is that of a linear layer which the files hold as it is, so "
+    "there is nothing to quantise"
+)
 
 
 class QuantizationReport(Strict):

@@ -76,6 +76,22 @@ class WiringError(StructureError):
     code = "structure_wiring_unknown"
 
 
+class NormError(WiringError):
+    """A norm is over all heads of an attention together: it means something else without some.
+
+    Attributes:
+        norm: its name.
+    """
+
+    def __init__(self, norm: str) -> None:
+        """Say which."""
+        super().__init__(
+            f"{norm}: it norms all heads of an attention together, which computes something else "
+            "once some are gone; leave heads_removed out for it"
+        )
+        self.norm = norm
+
+
 class _Step(Strict):
     """One thing that is taken out."""
 

@@ -40,6 +40,8 @@ from app.planning.model_files.headers import BITS, read_header
 from app.recipes.modality import Modality
 from app.recipes.module_patterns import has_experts, steering
 from app.recipes.quantization import (
+    CONVERTED,
+    NO_LAYER,
     WITH_EXPERTS,
     NotQuantizableError,
     QuantizationReport,
@@ -106,10 +108,7 @@ class Quantizer:
         if has_experts(adapter.loaded.checkpoint.tensors):
             raise NotQuantizableError(WITH_EXPERTS)
         if _converted(adapter):
-            raise NotQuantizableError(
-                f"{type(adapter.model).__name__}: transformers cuts stored weights of it or puts "
-                "them together, which it does in no files of this format. Leave quantization out"
-            )
+            raise NotQuantizableError(CONVERTED.format(name=type(adapter.model).__name__))
         self.kind = kind
         self._adapter = adapter
         self._format, type_, self._largest, self._dtype = _FORMATS[kind]
@@ -125,10 +124,7 @@ class Quantizer:
             if isinstance(module, nn.Linear) and name not in names
         )
         if not self.layers:
-            raise NotQuantizableError(
-                f"{type(adapter.model).__name__}: no weight in its blocks is that of a linear "
-                "layer which the files hold as it is, so there is nothing to quantise"
-            )
+            raise NotQuantizableError(NO_LAYER.format(name=type(adapter.model).__name__))
 
     def round(self) -> QuantizationReport:
         """Set every weight to what a loader makes of the quantised one; tell what that took.

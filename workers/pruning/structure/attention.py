@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from app.planning.heads import Heads, heads_kept, heads_of
-from app.recipes.structure import ConfigurationError, Width, WiringError
+from app.recipes.structure import ConfigurationError, NormError, Width, WiringError
 from workers.pruning.memory import fetched
 from workers.pruning.models.layout.structure import Block, Tower
 from workers.pruning.structure.setting import Setting, Settings, Shapes, Trials, leaves
@@ -188,16 +188,12 @@ def _check_norms(trials: Trials, own: Attention, heads: Heads) -> None:
 
     They are looked for by their size, since OLMoE's has that of the hidden states and stays.
     """
-    widths = {heads.count * heads.width, heads.groups * heads.width} - {heads.width}
     makers = [piece for piece in own.pieces if isinstance(piece.module, nn.Linear | Conv1D)]
     for owner in {piece.path.rpartition(".")[0] for piece in makers}:
         for name, module in trials.model.get_submodule(owner).named_children():
             weight: Any = getattr(module, "weight", None)
-            if isinstance(weight, Tensor) and weight.ndim == 1 and weight.numel() in widths:
-                raise WiringError(
-                    f"{owner}.{name}: it norms all heads of an attention together, which "
-                    "computes something else once some are gone; leave heads_removed out for it"
-                )
+            if isinstance(weight, Tensor) and heads.are_normed_by(weight.shape):
+                raise NormError(f"{owner}.{name}")
 
 
 def _strange(name: str) -> WiringError:

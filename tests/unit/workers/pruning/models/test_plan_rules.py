@@ -2,14 +2,23 @@
 
 import json
 from collections import Counter
+from importlib import import_module
+from pathlib import Path
 
 import pytest
+import transformers
+from transformers import conversion_mapping
+from transformers.core_model_loading import WeightConverter
 
+from app.planning.model_files.headers import StoredTensor
 from app.planning.model_files.outlines import Outline
 from app.planning.plan import check_patterns, is_known, prunable
 from app.planning.quantization import plan_quantization, quantizable
+from app.recipes.module_patterns import has_experts
 from app.recipes.quantization import NotQuantizableError
 from app.recipes.recipe import Recipe
+from benchmarks.families.sizes import CHANGES
+from benchmarks.families.tiny import Marks, build
 from tests.families import FAMILIES
 from tests.models_of_experts import TEXT
 from workers.pruning.engine.prune import prune
@@ -51,6 +60,54 @@ def test_the_plan_names_what_is_stored_in_8_bits(name, family_directory):
     quantizer = Quantizer(adapt(loaded), "int8")
     assert {m.file_key for m in quantizable(outline)} == {layer.key for layer in quantizer.layers}
     assert plan_quantization(outline, recipe).matrices == len(quantizer.layers)
+
+
+CONVERTED = [
+    *("Glm5NextForConditionalGeneration", "Molmo2ForConditionalGeneration"),
+    *("QianfanOCRForConditionalGeneration", "Step3p7ForConditionalGeneration", "Tipsv2Model"),
+    *("Dinov2Model", "Dinov2WithRegistersModel", "FalconForCausalLM"),
+]
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_what_the_loader_converts_is_refused_by_the_plan_in_the_same_words(name, tmp_path):
+    build(name, CHANGES.get(name, {}), Marks()).save_pretrained(tmp_path)
+    loaded = load_model(tmp_path)
+    with pytest.raises(NotQuantizableError) as by_worker:
+        Quantizer(adapt(loaded), "int8")
+    config = json.loads((tmp_path / "config.json").read_text())
+    outline = Outline(loaded.checkpoint.tensors, config)
+    with pytest.raises(NotQuantizableError) as by_plan:
+        plan_quantization(outline, Recipe(sparsity=0.5, quantization="int8"))
+    assert str(by_plan.value) == str(by_worker.value)
+
+
+def test_every_type_whose_weights_transformers_cuts_is_known():
+    known = {kind for kind, each in _converted_types() if not has_experts(each)}
+    assert len(known) > 10
+    for kind in known:
+        outline = Outline({"layers.0.fc.weight": StoredTensor((16, 16))}, {"model_type": kind})
+        with pytest.raises(NotQuantizableError, match="cuts stored weights"):
+            plan_quantization(outline, Recipe(sparsity=0.5, quantization="int8"))
+
+
+def _converted_types():
+    """Types of models with the names of weights that are cut in loading."""
+    for key, conversions in conversion_mapping._build_checkpoint_conversion_mapping().items():
+        for each in conversions:
+            cuts = isinstance(each, WeightConverter) and len(each.target_patterns) > 1
+            if cuts and any(source.endswith("weight") for source in each.source_patterns):
+                yield _type_of(key), each.source_patterns
+
+
+def _type_of(key):
+    """The type that a key of the mapping means, which may be that of a class."""
+    if key[0].islower():
+        return key
+    files = Path(transformers.__file__).parent.glob("models/*/modeling_*.py")
+    home = next(file for file in files if f"class {key}(" in file.read_text())
+    module = import_module(f"transformers.models.{home.parent.name}.{home.stem}")
+    return getattr(module, key).config_class.model_type
 
 
 @pytest.mark.parametrize("name", ["blip_caption", "gpt2", "qwen2_vl"])

@@ -11,7 +11,7 @@ from app.planning.model_files.outlines import Outlines
 from app.planning.structure import plan_structure
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
-from app.recipes.structure import ConfigurationError, NothingLeftError, Width, WiringError
+from app.recipes.structure import ConfigurationError, NormError, NothingLeftError, Width
 from tests.families import BY_NAME, records
 from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pruning.models.export import copy_checkpoint
@@ -167,6 +167,11 @@ SIZES = {
     ("model_class", "config"),
     [
         (tf.Olmo2ForCausalLM, tf.Olmo2Config(**SIZES)),
+        (tf.Olmo3ForCausalLM, tf.Olmo3Config(**SIZES)),
+        (
+            tf.MiniMaxM2ForCausalLM,
+            tf.MiniMaxM2Config(**SIZES, head_dim=8, num_local_experts=4, num_experts_per_tok=2),
+        ),
         # Its norms are as wide as the hidden states, with whatever heads.
         (tf.OlmoeForCausalLM, tf.OlmoeConfig(**SIZES, num_experts=4, num_experts_per_tok=2)),
     ],
@@ -176,8 +181,12 @@ def test_norms_over_all_heads_are_refused_before_files_change(tmp_path, model_cl
     copy_checkpoint(tmp_path / "source", tmp_path / "out")
     adapter = adapt(load_model(tmp_path / "source"))
     words = {"input_ids": torch.arange(8)[None], "attention_mask": torch.ones(1, 8).long()}
-    with pytest.raises(WiringError, match="q_norm: it norms all heads"):
+    with pytest.raises(NormError, match="q_norm: it norms all heads") as by_worker:
         reduce(adapter, HALF, [words], tmp_path / "out")
+    with pytest.raises(NormError) as by_plan:
+        planned(tmp_path / "source")
+    # Files hold the keys' norm first, classes that of the queries.
+    assert str(by_plan.value).replace("k_norm", "q_norm") == str(by_worker.value)
     for name in ("model.safetensors", "config.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "source" / name).read_bytes()
 
