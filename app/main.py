@@ -41,6 +41,7 @@ from app.db.engine import make_engine
 from app.db.outbox import Announcer
 from app.domain.tokens import ClaimRules
 from app.oidc.issuer import Issuer
+from app.oidc.sign_in import SignIn
 from app.oidc.verifier import Verifier
 from app.planning.model_files.outlines import Outlines
 from app.process import prepare
@@ -62,6 +63,7 @@ class Opened(State):
     """What requests of the API and of the console find."""
 
     sessions: Sessions
+    sign_in: SignIn | None
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -105,7 +107,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 uploads=Turns(),
                 verifier=await _verifier(settings.oidc, ending),
             )
-            yield {"resources": resources, "sessions": sessions}
+            signing_in = _sign_in(settings.oidc, resources.verifier)
+            yield {"resources": resources, "sessions": sessions, "sign_in": signing_in}
         finally:
             await ending.aclose()
             listening.cancel()
@@ -175,9 +178,22 @@ async def _verifier(oidc: Oidc, ending: AsyncExitStack) -> Verifier | None:
         issuer=await ending.enter_async_context(Issuer(oidc.issuer, oidc.deadline_seconds)),
         audience=oidc.audience,
         algorithms=oidc.algorithms,
-        clients=oidc.clients,
+        clients=(*oidc.clients, oidc.client_id) if oidc.clients else (),
         leeway=oidc.leeway_seconds,
         rules=ClaimRules(oidc.project_claim, oidc.projects, oidc.scope_claim, oidc.scopes),
+    )
+
+
+def _sign_in(oidc: Oidc, verifier: Verifier | None) -> SignIn | None:
+    if verifier is None or not oidc.client_id:
+        return None
+    return SignIn(
+        verifier,
+        oidc.client_id,
+        oidc.client_secret.get_secret_value(),
+        scope=oidc.sign_in_scope,
+        parameters=oidc.sign_in_parameters,
+        seconds=oidc.session_seconds,
     )
 
 

@@ -1,11 +1,13 @@
-"""Who has signed in: a cookie that names a key and an end, signed; nothing of it is stored.
+"""Who has signed in: a cookie that names a key or a grant, and an end, signed; nothing is stored.
 
 The key's secret is seen once, at the sign-in. Each request looks the key up by its id, so that a
-revoked or expired key ends its sessions at once.
+revoked or expired key ends its sessions at once. What an issuer has granted holds until the end.
 """
 
+import base64
 import hashlib
 import hmac
+import json
 import os
 import re
 import secrets
@@ -14,10 +16,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.domain.projects import Scope
+from app.domain.tokens import Grant
+
 COOKIE = "secateur_session"
 _KEY_BYTES = 32
 _LOOKS, _PAUSE = 20, 0.05  # seconds
-_TOKEN = re.compile(r"(?P<key_id>key_[0-9a-f]{1,64})\.(?P<ends>\d{1,12})\.(?P<mac>[0-9a-f]{64})")
+_TOKEN = re.compile(
+    r"(?P<holder>[\w-]{1,3800})\.(?P<ends>[0-9]{1,12})\.(?P<mac>[0-9a-f]{64})", re.ASCII
+)
+_GRANT = "grant_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +33,12 @@ class Session:
     """One sign-in.
 
     Attributes:
-        key_id: of the API key.
+        holder: id of the API key, or what the issuer of tokens has granted.
         ends: when, in seconds since the epoch.
         token: the same, signed: what the cookie holds.
     """
 
-    key_id: str
+    holder: str | Grant
     ends: int
     token: str
 
@@ -43,19 +51,22 @@ class Sessions:
         self._key = key
         self.seconds = int(seconds)
 
-    def begin(self, key_id: str) -> Session:
-        """A session of whoever has this key."""
-        ends = int(time.time()) + self.seconds
-        return Session(key_id, ends, f"{key_id}.{ends}.{self._mac('session', key_id, ends)}")
+    def begin(self, holder: str | Grant, seconds: int | None = None) -> Session:
+        """A session of whoever has the key of this id, or was granted this; maybe a shorter one."""
+        ends = int(time.time()) + min(self.seconds, seconds or self.seconds)
+        name = holder if isinstance(holder, str) else _written(holder)
+        return Session(holder, ends, f"{name}.{ends}.{self._mac('session', name, ends)}")
 
     def read(self, token: str) -> Session | None:
         """The session of a token; None where it has ended, or was not begun here."""
         match = _TOKEN.fullmatch(token)
         if match is None:
             return None
-        key_id, ends = match["key_id"], int(match["ends"])
-        genuine = hmac.compare_digest(match["mac"], self._mac("session", key_id, ends))
-        return Session(key_id, ends, token) if genuine and time.time() < ends else None
+        name, ends = match["holder"], int(match["ends"])
+        genuine = hmac.compare_digest(match["mac"], self._mac("session", name, ends))
+        if not genuine or time.time() >= ends:
+            return None
+        return Session(_read(name) if name.startswith(_GRANT) else name, ends, token)
 
     def csrf_token(self, session: Session) -> str:
         """What forms of this session carry; another site cannot know it."""
@@ -69,6 +80,18 @@ class Sessions:
     def _mac(self, purpose: str, *parts: object) -> str:
         text = "\0".join(map(str, (purpose, *parts)))
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _written(grant: Grant) -> str:
+    text = json.dumps([grant.subject, grant.project, grant.scope], ensure_ascii=False)
+    return _GRANT + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read(name: str) -> Grant:
+    """The grant of a name that was signed here."""
+    text = name.removeprefix(_GRANT)
+    subject, project, scope = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    return Grant(subject, project, Scope(scope))
 
 
 def signing_key(path: Path) -> bytes:

@@ -29,6 +29,7 @@ from app.domain.projects import (
     Scope,
     SessionMissingError,
 )
+from app.domain.tokens import Grant, TokenProjectUnknownError
 from app.services.projects import service as projects
 
 ROOT = "/console"
@@ -47,7 +48,7 @@ class Desk:
 
     Attributes:
         connection: open for as long as `Visit.admitted` is.
-        caller: the key that signed in.
+        caller: who has signed in.
         project: the caller's.
         visit: the request.
     """
@@ -58,7 +59,7 @@ class Desk:
     visit: "Visit"
 
     def may(self, scope: str) -> bool:
-        """Does the key's scope cover this?"""
+        """Does the caller's scope cover this?"""
         return Scope(scope) in INCLUDED[self.caller.scope]
 
     def page(self, template: str, status: int = HTTPStatus.OK, **values: Any) -> HTMLResponse:
@@ -86,12 +87,13 @@ class Visit:
 
         Raises:
             KeyInvalidError: the key has ended since the sign-in.
+            TokenProjectUnknownError: the project has.
             RateLimitError: the project has had its requests of this minute.
             ScopeError: the key may not do this.
         """
         self.resources.breaker.check()
         with self.resources.engine.begin() as connection:
-            caller = projects.resume(connection, self.session.key_id)
+            caller = projects.resume(connection, self.session.holder)
             Needs(scope).checked(counted(self.request, self.resources, caller))
             yield Desk(connection, caller, projects.get(connection, caller), self)
 
@@ -108,7 +110,8 @@ class Visit:
 async def _visit(request: Request, resources: WithResources) -> Visit:
     sessions: Sessions = request.state.sessions
     session = sessions.read(request.cookies.get(COOKIE, ""))
-    if session is None:
+    granted = session is not None and isinstance(session.holder, Grant)
+    if session is None or (granted and request.state.sign_in is None):
         raise SessionMissingError("sign in first, or again: there is no session, or it has ended")
     form: Form = {}
     if request.method == "POST":
@@ -170,7 +173,7 @@ class PageRoute(APIRoute):
         async def shown(request: Request) -> Response:
             try:
                 answer = await handle(request)
-            except (SessionMissingError, KeyInvalidError):
+            except (SessionMissingError, KeyInvalidError, TokenProjectUnknownError):
                 answer = _ask_to_sign_in(request)
             except Exception as error:  # noqa: BLE001  answered and logged as the API does
                 answer = _explain(request, error)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from app.domain.projects import INCLUDED, Scope
+from app.domain.projects import INCLUDED, PageError, Scope
 from app.errors import AccessError, SystemFaultError
 
 SUBJECT_PREFIX = "oidc:"
@@ -81,6 +81,13 @@ class IssuerUnavailableError(SystemFaultError):
     retry_after = 5
 
 
+class SignInError(PageError):
+    """Signing in to the console at the issuer did not succeed."""
+
+    code = "sign_in_failed"
+    status = HTTPStatus.UNAUTHORIZED
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What a verified token says.
@@ -94,6 +101,10 @@ class Grant:
     subject: str
     project: str
     scope: Scope
+
+    def is_of(self, claims: Mapping[str, Any]) -> bool:
+        """Is the subject that of these claims?"""
+        return self.subject == _subject(claims)
 
 
 @dataclass(frozen=True, slots=True)

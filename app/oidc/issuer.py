@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote_plus
 
 import httpx2
 from joserfc.errors import InvalidKeyIdError, JoseError
@@ -30,6 +31,8 @@ MOST_KEYS = 100
 KINDS = {"RSA", "EC", "OKP"}
 # Characters of an RSA modulus in base64url: 2048 to 8192 bits.
 _SHORTEST_RSA, _LONGEST_RSA = 342, 1366
+# What an issuer may do wrong; those of `parse_object` are among them.
+_FAULTS = (TimeoutError, ValueError, OSError, httpx2.HTTPError, httpx2.InvalidURL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +121,7 @@ class Issuer:
     async def _refreshed(self) -> Published:
         found = await asyncio.shield(self._latest())
         if found is None:
-            raise IssuerUnavailableError(
-                "the issuer of tokens does not answer, so the token cannot be verified; try again"
-            )
+            raise _unavailable()
         return found
 
     def _latest(self) -> "asyncio.Task[Published | None]":
@@ -130,17 +131,52 @@ class Issuer:
             last = self._fetch = asyncio.create_task(self._fetched())
         return last
 
+    async def endpoint(self, name: str) -> str:
+        """An address that the issuer tells.
+
+        Raises:
+            IssuerUnavailableError: it tells none that is of use.
+        """
+        metadata = (await self.published()).metadata
+        try:
+            return endpoint(metadata, name, self.url)
+        except ValueError as error:
+            logger.warning("the issuer of tokens %s is of no use: %s", self.url, error)
+            raise _unavailable() from error
+
+    async def exchange(
+        self, form: Mapping[str, str], client: tuple[str, str] | None
+    ) -> dict[str, Any]:
+        """What the token endpoint answers; an object without tokens where it refuses.
+
+        Args:
+            form: what is exchanged.
+            client: its name and secret, where it has one.
+
+        Raises:
+            IssuerUnavailableError: it does not answer, or in a way that nobody understands.
+        """
+        address = await self.endpoint("token_endpoint")
+        # Both are in the form of URLs before they are in base64 (RFC 6749, 2.3.1).
+        auth = tuple(map(quote_plus, client)) if client else None
+        try:
+            async with asyncio.timeout(self._deadline):
+                _, content = await self._asked("POST", address, data=form, auth=auth)
+                return parse_object(content, LIMITS)
+        except _FAULTS as error:
+            self._warn(error)
+            raise _unavailable() from error
+
     async def _fetched(self) -> Published | None:
         """What the issuer publishes now; None, and a line in the log, where that fails."""
         try:
             async with asyncio.timeout(self._deadline):
                 metadata = await self._document(self.url.rstrip("/") + DISCOVERY)
                 if metadata.get("issuer") != self.url:
-                    raise ValueError(f"it calls itself {metadata.get('issuer')!r}")  # noqa: TRY301
+                    raise ValueError(f"it calls itself {metadata.get('issuer')!r}")
                 keys = _key_set(await self._document(endpoint(metadata, "jwks_uri", self.url)))
-        except (TimeoutError, ValueError, OSError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-            told = printable(f"{type(error).__name__}: {error}", 500)
-            logger.warning("the issuer of tokens %s is of no use: %s", self.url, told)
+        except _FAULTS as error:
+            self._warn(error)
             return None
         else:
             self._known = Published(metadata, keys, time.monotonic())
@@ -148,16 +184,31 @@ class Issuer:
         finally:
             self._fetched_at = time.monotonic()
 
+    def _warn(self, error: Exception) -> None:
+        told = printable(f"{type(error).__name__}: {error}", 500)
+        logger.warning("the issuer of tokens %s is of no use: %s", self.url, told)
+
     async def _document(self, url: str) -> dict[str, Any]:
-        async with self._http.stream("GET", url) as answer:
-            if answer.status_code != httpx2.codes.OK:
-                raise ValueError(f"{url} answers {answer.status_code}")
+        status, content = await self._asked("GET", url)
+        if status != httpx2.codes.OK:
+            raise ValueError(f"{url} answers {status}")
+        return parse_object(content, LIMITS)
+
+    async def _asked(self, verb: str, url: str, **options: Any) -> tuple[int, bytes]:
+        """Status and body of an answer, cut where nothing of ours is so long."""
+        async with self._http.stream(verb, url, **options) as answer:
             content = bytearray()
             async for chunk in answer.aiter_raw():
                 content += chunk
                 if len(content) > LIMITS.bytes:
                     break
-        return parse_object(bytes(content), LIMITS)
+        return answer.status_code, bytes(content)
+
+
+def _unavailable() -> IssuerUnavailableError:
+    return IssuerUnavailableError(
+        "the issuer of tokens does not answer, so nothing can be verified; try again"
+    )
 
 
 def endpoint(metadata: Mapping[str, Any], name: str, issuer: str) -> str:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, TypeAdapter, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.settings.api import Api, Console
@@ -77,6 +77,8 @@ def _text(value: object) -> str:
         return (os.pathsep if all(isinstance(each, Path) for each in value) else ",").join(
             map(str, value)
         )
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     if isinstance(value, dict):
         return TypeAdapter(dict[str, Any]).dump_json(value).decode()
     return str(value)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from app.domain.projects import Scope
@@ -67,6 +67,31 @@ class Oidc(Section):
         default=5, le=30, description="how long the issuer may take to tell its keys"
     )
 
+    client_id: str = Field(
+        default="",
+        description="the console's name at the issuer, for people who sign in there; empty: the "
+        "console is for keys alone",
+    )
+    client_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="its secret; empty where the issuer takes it for a public client",
+    )
+    sign_in_scope: str = Field(
+        default="openid secateur:read secateur:submit secateur:admin",
+        pattern=r"^(.* )?openid( .*)?$",
+        description="the scope that a sign-in asks for, separated by spaces, `openid` among them",
+    )
+    sign_in_parameters: dict[str, str] = Field(
+        default={},
+        description='JSON: what else the issuer is to be asked with, as {"audience": "secateur"}',
+    )
+    session_seconds: int = Field(
+        default=3600,
+        ge=60,
+        description="how long a sign-in at the issuer lasts; what the issuer takes away meanwhile "
+        "counts from the next one on",
+    )
+
     @field_validator("clients", "algorithms", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -85,4 +110,6 @@ class Oidc(Section):
     def _whole(self) -> Self:
         if self.issuer and not self.audience:
             raise ValueError("an issuer needs an audience: else tokens for others would do")
+        if self.client_id and not self.issuer:
+            raise ValueError("a client_id needs an issuer")
         return self

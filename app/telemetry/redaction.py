@@ -38,6 +38,8 @@ _BY_NAME = re.compile(
     rf"(?P<name>(?:{_NAME}){_BETWEEN}(?:b?(?P<escape>\\{{0,3}})(?P<quote>[\"']))?{_SCHEME}){_VALUE}",
     re.IGNORECASE,
 )
+# With which a browser comes back from signing in; other codes are no secret.
+_CODE = re.compile(r"(?P<name>[?&]code=)[^\s&\"'<>]+")
 _ELEMENT = re.compile(rf"(?P<name><[\w:.-]{{0,64}}?(?:{_NAME})>)[^<]+", re.IGNORECASE)
 _OPTION = re.compile(
     rf"(?P<name>(?:(?<![\w-])--?(?:\w[\w-]{{0,24}})?(?:{_NAME})|requirepass|masterauth)\s{{1,4}}|"
@@ -93,7 +95,7 @@ def _scrubbed(text: str) -> str:
     text = _USERINFO.sub(f"{MASK}@", text)
     text = _QUOTED_USERINFO.sub(f"{MASK}%40", text)
     text = _BY_FORM.sub(MASK, text)
-    for named in (_LINE, _BY_NAME, _ELEMENT, _OPTION):
+    for named in (_LINE, _BY_NAME, _CODE, _ELEMENT, _OPTION):
         text = named.sub(rf"\g<name>{MASK}", text)
     return text
 

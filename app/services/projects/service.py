@@ -265,13 +265,16 @@ def authenticate_token(connection: Connection, grant: Grant) -> Caller:
     return Caller(grant.subject, project.id, grant.scope, project.limits)
 
 
-def resume(connection: Connection, key_id: str) -> Caller:
-    """Who has signed in with this key.
+def resume(connection: Connection, holder: str | Grant) -> Caller:
+    """Who has signed in with the key of this id, or was granted this.
 
     Raises:
         KeyInvalidError: the key was revoked or has expired since.
+        TokenProjectUnknownError: as for `authenticate_token`.
     """
-    caller = projects.find_session_caller(connection, key_id)
+    if isinstance(holder, Grant):
+        return authenticate_token(connection, holder)
+    caller = projects.find_session_caller(connection, holder)
     if caller is None:
         raise KeyInvalidError("the API key of this session was revoked or has expired")
     return caller

@@ -100,11 +100,14 @@ def test_an_issuer_of_tokens(monkeypatch):
     monkeypatch.setenv("SECATEUR_OIDC__ALGORITHMS", "RS256,ES256")
     monkeypatch.setenv("SECATEUR_OIDC__PROJECTS", '{"/teams/vision": "vision"}')
     monkeypatch.setenv("SECATEUR_OIDC__SCOPES", '{"pruners": "submit"}')
+    monkeypatch.setenv("SECATEUR_OIDC__CLIENT_ID", "console")
+    monkeypatch.setenv("SECATEUR_OIDC__CLIENT_SECRET", "not to be seen")
     settings = Settings()
     assert settings.oidc.clients == ("ci", "notebooks")
     assert settings.oidc.algorithms == ("RS256", "ES256")
     assert settings.oidc.projects == {"/teams/vision": "vision"}
     assert settings.oidc.scopes == {"pruners": Scope.SUBMIT}
+    assert "not to be seen" not in repr(settings)
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings
@@ -121,6 +124,9 @@ def test_an_issuer_of_tokens(monkeypatch):
         ("ISSUER", "https://a:b@id.example"),
         ("ISSUER", "id.example"),
         ("AUDIENCE", ""),
+        ("SIGN_IN_SCOPE", "secateur:read"),
+        ("SIGN_IN_SCOPE", "openid:x"),
+        ("SESSION_SECONDS", "0"),
         ("ALGORITHMS", "RS256,HS256"),
         ("ALGORITHMS", "none"),
         ("ALGORITHMS", ","),
@@ -134,6 +140,12 @@ def test_an_issuer_that_would_not_be_safe_is_refused(monkeypatch, name, value):
     for variable, text in (good | {name: value}).items():
         monkeypatch.setenv(f"SECATEUR_OIDC__{variable}", text)
     with pytest.raises(ValidationError, match=name.lower()):
+        Settings()
+
+
+def test_a_client_of_no_issuer_is_refused(monkeypatch):
+    monkeypatch.setenv("SECATEUR_OIDC__CLIENT_ID", "console")
+    with pytest.raises(ValidationError, match="needs an issuer"):
         Settings()
 
 

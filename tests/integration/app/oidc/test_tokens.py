@@ -294,7 +294,9 @@ def test_what_is_no_token_is_refused_quickly(ask, text):
 
 def test_a_token_is_bounded(ask, token):
     assert ask(token(groups=["g" * 100] * 90)).status_code == 200
-    refused(ask(token(filler="x" * MOST)), "token_invalid")
+    long = ask(token(filler="x" * MOST))
+    refused(long, "token_invalid")
+    assert f"at most {MOST} characters" in long.json()["detail"]
     refused(ask(token(filler=[[]] * 2500)), "token_invalid")
 
 

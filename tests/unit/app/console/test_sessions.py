@@ -7,6 +7,8 @@ import pytest
 
 from app.console import sessions as module
 from app.console.sessions import Sessions, signing_key
+from app.domain.projects import Scope
+from app.domain.tokens import Grant
 
 KEY = bytes(32)
 ID = "key_019a44d2c1f07b3e9c55d0a1b2c3d4e5"
@@ -17,7 +19,7 @@ def test_a_session_is_recognised_until_it_ends(monkeypatch):
     monkeypatch.setattr(module.time, "time", lambda: 1000.0)
     begun = sessions.begin(ID)
     assert sessions.read(begun.token) == begun
-    assert (begun.key_id, begun.ends) == (ID, 1060)
+    assert (begun.holder, begun.ends) == (ID, 1060)
     monkeypatch.setattr(module.time, "time", lambda: 1059.9)
     assert sessions.read(begun.token) == begun
     monkeypatch.setattr(module.time, "time", lambda: 1060.0)
@@ -39,6 +41,23 @@ def test_nobody_else_makes_a_session():
         "é.1.2",
     ):
         assert sessions.read(changed) is None, changed
+
+
+@pytest.mark.parametrize("subject", ["oidc:ada", "oidc:" + "\N{GRINNING FACE}" * 255])
+def test_a_session_holds_what_an_issuer_granted(subject):
+    sessions, grant = Sessions(KEY, 60), Grant(subject, "p" * 200, Scope.SUBMIT)
+    begun = sessions.begin(grant)
+    assert sessions.read(begun.token) == begun
+    assert sessions.read(begun.token).holder == grant
+    assert len(begun.token) < 4000, "what browsers keep"
+    higher = sessions.begin(Grant(subject, "p" * 200, Scope.ADMIN)).token.partition(".")[0]
+    assert sessions.read(f"{higher}.{begun.token.partition('.')[2]}") is None
+
+
+@pytest.mark.parametrize(("seconds", "lasts"), [(None, 60), (10, 10), (600, 60)])
+def test_a_session_may_be_shorter(monkeypatch, seconds, lasts):
+    monkeypatch.setattr(module.time, "time", lambda: 1000.0)
+    assert Sessions(KEY, 60).begin(ID, seconds).ends == 1000 + lasts
 
 
 def test_each_session_has_its_own_csrf_token():

@@ -31,6 +31,8 @@ HOLDING = [
     f"https://bucket.s3/x?X-Amz-Date=1&X-Amz-Signature={SECRET}",
     f"https://bucket.s3/x?AWSAccessKeyId=1&Signature={SECRET}&Expires=1",
     f"GET /v1/jobs?token={SECRET}&limit=1 200",
+    f"GET /console/sign-in/callback?code={SECRET}&state=x 303",
+    f"GET /console/sign-in/callback?state=x&code={SECRET} 303",
     f"redirect?to=https%3A%2F%2Fb%3FX-Amz-Signature%3D{SECRET}%26x",
     f"AWS_SECRET_ACCESS_KEY={SECRET}/+kRt0",
     "aws: AKIAKRT0VQ9XZ3KRT0VQ",

@@ -88,6 +88,7 @@ PINNED = {
     "routing_tokens_not_prunable": 422,
     "scope_missing": 403,
     "session_missing": 401,
+    "sign_in_failed": 401,
     "storage_failed": 503,
     "structure_layers_differ": 422,
     "structure_not_applicable": 422,
