@@ -82,17 +82,18 @@ def plan_structure(outline: Outline, recipe: Recipe) -> PlannedStructure:
     widths: dict[str, tuple[int, int]] = {}
     counts: dict[str, tuple[int, int]] = {}
     for step in recipe.structure:
+        if tensors and not any(map(step.takes_from, modalities_in(outline, recipe))):
+            raise WiringError(f"no part of the model has what {step.kind} is to take out")
         towers = _towers(tensors, step, recipe)
         if isinstance(step, Width):
             tensors = _with_fewer_heads(tensors, step, outline.config)
-            for name, blocks in _with_mlps(tensors, towers).items():
+            meant = {n: b for n, b in towers.items() if step.share_of(modality_of(f"{n}.0."))}
+            for name, blocks in _with_mlps(tensors, meant).items():
                 tensors, widths[name] = _narrower(tensors, name, blocks, step, outline.config)
         elif isinstance(step, Experts):
             for name, blocks in _with_experts(tensors, towers, outline.config).items():
                 tensors, counts[name] = _thinner(tensors, name, blocks, step, outline.config)
         else:
-            if tensors and not towers:
-                raise WiringError("no part of the model has what was asked to be left out")
             notes += dead_blocks(outline.config, towers) if step.keep is None else ()
             for name, blocks in towers.items():
                 tensors = shallower(tensors, name, blocks, step, outline.config)

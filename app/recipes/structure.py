@@ -182,6 +182,10 @@ class Width(Channels, _Step):
 
     kind: Literal["width"] = "width"
 
+    def takes_from(self, modality: Modality) -> bool:
+        """Whether anything of a modality is to go."""
+        return super().takes_from(modality) or self.heads_of(modality) > 0
+
 
 BlockScore: TypeAlias = Literal["influence", "output"]
 
