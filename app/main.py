@@ -178,7 +178,7 @@ async def _verifier(oidc: Oidc, ending: AsyncExitStack) -> Verifier | None:
         issuer=await ending.enter_async_context(Issuer(oidc.issuer, oidc.deadline_seconds)),
         audience=oidc.audience,
         algorithms=oidc.algorithms,
-        clients=(*oidc.clients, oidc.client_id) if oidc.clients else (),
+        clients=oidc.accepted_clients,
         leeway=oidc.leeway_seconds,
         rules=ClaimRules(oidc.project_claim, oidc.projects, oidc.scope_claim, oidc.scopes),
     )

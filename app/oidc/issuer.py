@@ -12,7 +12,7 @@ from typing import Any, Self
 from urllib.parse import quote_plus
 
 import httpx2
-from joserfc.errors import InvalidKeyIdError, JoseError
+from joserfc.errors import InvalidKeyIdError
 from joserfc.jwk import JWKRegistry, Key, KeySet
 
 from app.bounded_json import JsonLimits, parse_object
@@ -235,7 +235,7 @@ def _key_set(document: Mapping[str, Any]) -> KeySet:
         try:
             if _may_sign(each):
                 keys.append(JWKRegistry.import_key(each))
-        except (JoseError, ValueError, TypeError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001  one key, of any kind, must not spoil the others
             logger.warning("a key of the issuer is not understood: %s", type(error).__name__)
     if not keys:
         raise ValueError("its key set has no key that could sign a token")

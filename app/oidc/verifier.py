@@ -32,7 +32,7 @@ _FORM = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 # Others are not for us: sign-outs, events, proofs of possession.
 _TYPES = {"jwt", "at+jwt", "application/at+jwt"}
 # Of ID tokens, which tell a client who has signed in and open nothing.
-_OF_ID_TOKENS = {"at_hash", "c_hash"}
+_OF_ID_TOKENS = {"at_hash", "c_hash", "nonce"}
 _CHECKED = ("aud", "exp", "nbf", "iat")
 
 
@@ -72,10 +72,10 @@ class Verifier:
         claims = await self.claims(token, self.audience)
         if "cnf" in claims:
             raise TokenInvalidError("the token is bound to a key of its client, and not a bearer's")
-        if _OF_ID_TOKENS & claims.keys():
+        if _is_id_token(claims):
             raise TokenInvalidError("this is an ID token; send the access token")
         client = next(
-            (claims[name] for name in ("azp", "client_id", "appid") if name in claims), ""
+            (claims[name] for name in ("azp", "client_id", "appid") if name in claims), None
         )
         if self.clients and client not in self.clients:
             raise TokenClientError("the token was given to a client that may not use this service")
@@ -131,6 +131,13 @@ class Verifier:
             raise kind(
                 f"the token's claim {error.claim!r} is missing or not as it must be"
             ) from error
+
+
+def _is_id_token(claims: Mapping[str, Any]) -> bool:
+    """Is it one? Keycloak says so itself, and for long gave access tokens a nonce, too."""
+    if "typ" in claims:
+        return bool(claims["typ"] == "ID")
+    return bool(_OF_ID_TOKENS & claims.keys())
 
 
 def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:

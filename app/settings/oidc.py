@@ -92,6 +92,12 @@ class Oidc(Section):
         "counts from the next one on",
     )
 
+    @property
+    def accepted_clients(self) -> tuple[str, ...]:
+        """The clients that are listed and the console; none where none is listed."""
+        console = (self.client_id,) if self.clients and self.client_id else ()
+        return (*self.clients, *console)
+
     @field_validator("clients", "algorithms", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -16,8 +16,9 @@ from urllib.parse import parse_qsl, urlencode
 
 import httpx2
 import uvicorn
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import JWKRegistry
+from joserfc.registry import HeaderParameter
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -61,7 +62,10 @@ class Issuer:
         usual = {"iss": self.url, "aud": AUDIENCE, "iat": now, "exp": now + 300}
         told = usual | self.person | dict(claims)
         told = {name: value for name, value in told.items() if value is not None}
-        return jwt.encode(head, told, key, algorithms=[head["alg"]])
+        registry = jws.JWSRegistry(
+            {"b64": HeaderParameter("", "bool")}, [head["alg"]], strict_check_header=False
+        )
+        return jwt.encode(head, told, key, registry=registry, default_type=None)
 
     def published(self, name, told):
         self.asked[name] = self.asked.get(name, 0) + 1

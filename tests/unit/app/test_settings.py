@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from app.domain.projects import Scope
 from app.settings import Settings
 from app.settings.api import Api
+from app.settings.oidc import Oidc
 from app.settings.shared import Models
 
 
@@ -104,6 +105,9 @@ def test_an_issuer_of_tokens(monkeypatch):
     monkeypatch.setenv("SECATEUR_OIDC__CLIENT_SECRET", "not to be seen")
     settings = Settings()
     assert settings.oidc.clients == ("ci", "notebooks")
+    assert settings.oidc.accepted_clients == ("ci", "notebooks", "console")
+    assert Oidc(clients=("ci",)).accepted_clients == ("ci",), "an empty name is no client"
+    assert Oidc().accepted_clients == ()
     assert settings.oidc.algorithms == ("RS256", "ES256")
     assert settings.oidc.projects == {"/teams/vision": "vision"}
     assert settings.oidc.scopes == {"pruners": Scope.SUBMIT}

@@ -86,22 +86,16 @@ def test_scopes_are_those_of_keys(ask, token, scope, statuses):
             assert_problem(answer, 403, "scope_missing")
 
 
-@pytest.mark.parametrize("scope", [None, "", "openid email", "secateur:root", 7, ["read"], {}])
-def test_a_token_without_a_scope_of_ours_opens_nothing(ask, token, scope):
-    refused(ask(token(scope=scope)), "token_scope_missing", 403)
+def test_a_token_without_a_scope_of_ours_opens_nothing(ask, token):
+    for scope in (None, "", "openid email", "secateur:root", 7, ["read"], {}):
+        refused(ask(token(scope=scope)), "token_scope_missing", 403)
 
 
-@pytest.mark.parametrize(
-    "project", [None, "", [], ["vision", "default"], 7, {"a": 1}, [["vision"]]]
-)
-def test_a_token_names_one_project(ask, token, project):
-    code = "token_project_unknown" if project == "" else "token_project_missing"
-    refused(ask(token(project=project)), code, 403)
-
-
-@pytest.mark.parametrize("project", ["other", "Vision", "vision ", "prj_default", "x" * 5000])
-def test_a_project_that_does_not_exist_is_told(ask, token, project):
-    refused(ask(token(project=project)), "token_project_unknown", 403)
+def test_a_token_names_one_project_that_exists(ask, token):
+    for project in (None, [], ["vision", "default"], 7, {"a": 1}, [["vision"]]):
+        refused(ask(token(project=project)), "token_project_missing", 403)
+    for project in ("", "other", "Vision", "vision ", "prj_default", "x" * 5000):
+        refused(ask(token(project=project)), "token_project_unknown", 403)
 
 
 def test_a_project_that_is_gone_refuses_its_tokens(ask, token, engine):
@@ -149,49 +143,33 @@ def test_audiences_may_be_listed(ask, token):
     assert ask(token(aud=["other", AUDIENCE], azp="x")).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "audience",
-    [None, "other", [], ["other"], AUDIENCE + "/", AUDIENCE[:-1], 7, [7, AUDIENCE], {AUDIENCE: 1}],
-)
-def test_a_token_for_others_opens_nothing(ask, token, audience):
-    refused(ask(token(aud=audience)), "token_audience_wrong")
+def test_a_token_for_others_opens_nothing(ask, token):
+    others = (None, "other", [], ["other"], AUDIENCE + "/", AUDIENCE[:-1], 7, {AUDIENCE: 1})
+    for audience in (*others, [7, AUDIENCE]):
+        refused(ask(token(aud=audience)), "token_audience_wrong")
 
 
-@pytest.mark.parametrize("url", [None, "https://evil.example", "", 7, ["x"]])
-def test_a_token_of_others_opens_nothing(ask, token, url):
-    refused(ask(token(iss=url)), "token_issuer_wrong")
+def test_a_token_of_others_opens_nothing(ask, token, issuer):
+    others = (None, "https://evil.example", "", 7, ["x"])
+    for url in (*others, issuer.url + "/", issuer.url.upper(), [issuer.url]):
+        refused(ask(token(iss=url)), "token_issuer_wrong")
 
 
-def test_the_issuer_is_compared_letter_by_letter(ask, token, issuer):
-    refused(ask(token(iss=issuer.url + "/")), "token_issuer_wrong")
-    refused(ask(token(iss=[issuer.url])), "token_issuer_wrong")
-
-
-NOW = int(time.time())
-
-
-@pytest.mark.parametrize(
-    ("claims", "code"),
-    [
-        ({"exp": NOW - 60}, "token_expired"),
-        ({"exp": 0}, "token_expired"),
-        ({"exp": None}, "token_invalid"),
-        ({"exp": "never"}, "token_invalid"),
-        ({"exp": True}, "token_invalid"),
-        ({"nbf": NOW + 3600}, "token_invalid"),
-        ({"nbf": "x"}, "token_invalid"),
-        ({"iat": NOW + 3600}, "token_invalid"),
-        ({"sub": None}, "token_invalid"),
-        ({"sub": ""}, "token_invalid"),
-        ({"sub": "a\nb"}, "token_invalid"),
-        ({"sub": "x" * 256}, "token_invalid"),
-        ({"sub": 7}, "token_invalid"),
-        ({"cnf": {"jkt": "x"}}, "token_invalid"),
-        ({"at_hash": "x"}, "token_invalid"),
-    ],
-)
-def test_genuine_tokens_that_are_not_to_be_taken(ask, token, claims, code):
-    refused(ask(token(**claims)), code)
+def test_genuine_tokens_that_are_not_to_be_taken(ask, token):
+    now = int(time.time())
+    for claims in ({"exp": now - 60}, {"exp": 0}, {"exp": -1}):
+        refused(ask(token(**claims)), "token_expired")
+    for claims in (
+        *({"exp": value} for value in (None, "never", True, [now + 60])),
+        *({"nbf": value} for value in (now + 3600, "x", True)),
+        *({"iat": value} for value in (now + 3600, "x")),
+        *({"sub": value} for value in (None, "", "a\nb", "x" * 256, 7)),
+        {"cnf": {"jkt": "x"}},
+        *({name: "x"} for name in ("at_hash", "c_hash", "nonce")),
+        {"typ": "ID"},
+    ):
+        refused(ask(token(**claims)), "token_invalid")
+    assert ask(token(typ="Bearer", nonce="x")).status_code == 200, "as of old Keycloaks"
 
 
 def test_clocks_may_differ_a_little(ask, token):
@@ -199,21 +177,23 @@ def test_clocks_may_differ_a_little(ask, token):
     assert ask(token(nbf=int(time.time()) + 20, iat=int(time.time()) + 20)).status_code == 200
 
 
-@pytest.mark.parametrize("kind", ["JWT", "at+jwt", "application/at+jwt", "AT+JWT", None])
-def test_types_of_access_tokens(ask, token, kind):
-    assert ask(token({"typ": kind})).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "header",
-    [{"typ": "logout+jwt"}, {"typ": "dpop+jwt"}, {"kid": "none"}, {"kid": "../../etc/passwd"}],
-)
-def test_headers_that_are_refused(ask, token, header):
-    refused(ask(token(header)), "token_invalid")
+def test_headers_of_tokens(ask, token):
+    for kind in ("JWT", "at+jwt", "application/at+jwt", "AT+JWT", None):
+        assert ask(token({"typ": kind})).status_code == 200
+    for header in (
+        *({"typ": kind} for kind in ("logout+jwt", "dpop+jwt", "secevent+jwt")),
+        *({"kid": kid} for kid in ("none", "", "../../etc/passwd")),
+        {"crit": ["b64"], "b64": True},
+    ):
+        refused(ask(token(header)), "token_invalid")
 
 
 def test_a_token_without_a_key_id_is_fine_with_one_key_and_not_with_two(ask, token, issuer):
     assert ask(token({"kid": None})).status_code == 200
+    [key] = issuer.http.get("/jwks").json()["keys"]
+    issuer.spoil(jwks={"keys": [key | {"use": "enc", "kid": "other"}, key]})
+    assert ask(token({"kid": None})).status_code == 200, "the other does not sign"
+    issuer.spoil()
     issuer.rotate("RS256", "ES256")
     assert ask(token({"alg": "ES256"})).status_code == 200
     refused(ask(token({"kid": None})), "token_invalid")
@@ -272,9 +252,8 @@ def test_forged_tokens_open_nothing(ask, token, issuer):
     assert ask(held).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_what_is_no_token_is_refused(ask):
+    for text in (
         "a.b.c",
         "...",
         "eyJ.eyJ.eyJ",
@@ -285,11 +264,8 @@ def test_forged_tokens_open_nothing(ask, token, issuer):
         join(b"\xff", {}),
         "a.b.c.d.e",
         "x." + "A" * 60_000,
-    ],
-    ids=range(10),
-)
-def test_what_is_no_token_is_refused_quickly(ask, text):
-    refused(ask(text), "token_invalid")
+    ):
+        refused(ask(text), "token_invalid")
 
 
 def test_a_token_is_bounded(ask, token):

@@ -90,6 +90,7 @@ PINNED = {
     "session_missing": 401,
     "sign_in_failed": 401,
     "storage_failed": 503,
+    "structure_keep_not_possible": 422,
     "structure_layers_differ": 422,
     "structure_not_applicable": 422,
     "structure_not_configurable": 422,
