@@ -4,13 +4,14 @@ Zeros and weights in 8 bits change nothing once a model is loaded, in any runtim
 what is left out of a model does in all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from app.recipes.structure import Experts, Step
 from app.strict import Strict
 
-ModelKind: TypeAlias = Literal["encoder", "decoder", "other"]  # the first two of text alone
+# Encoders and decoders of text alone; models that write text about pictures; all others.
+ModelKind: TypeAlias = Literal["encoder", "decoder", "vision-language", "other"]
 
 
 class RuntimeSupport(Strict):
@@ -32,42 +33,46 @@ class RuntimeSupport(Strict):
 
 
 class _Checked(NamedTuple):
+    """Exporters and converters know models one by one: told of the types that were tried."""
+
     runtime: str
     version: str
-    timed: tuple[ModelKind, ...]
+    models: Mapping[str, ModelKind]
 
 
-_TRANSFORMERS = _Checked("transformers", "5.23.0", ("encoder", "decoder"))
-_OTHERS = (
-    _Checked("ONNX Runtime", "1.32.0", ("encoder",)),
-    _Checked("OpenVINO", "2026.4.1", ("encoder",)),
-    _Checked("llama.cpp", "llama-cpp-python 0.3.36", ("decoder",)),
+_TRANSFORMERS = ("transformers", "5.23.0")
+_TIMED: tuple[ModelKind, ...] = ("encoder", "decoder", "vision-language")
+_TEXT: Mapping[str, ModelKind] = {"bert": "encoder", "llama": "decoder"}
+_PICTURES: Mapping[str, ModelKind] = {"llava": "vision-language"}
+_CONVERTED = (
+    _Checked("ONNX Runtime", "1.32.0", {**_TEXT, **_PICTURES}),
+    _Checked("OpenVINO", "2026.4.1", {**_TEXT, **_PICTURES}),
+    _Checked("llama.cpp", "llama-cpp-python 0.3.36", _TEXT),
 )
 _NOT_CHECKED = ("vLLM", "SGLang")
 
 
-def runtime_support(kind: ModelKind, structure: Sequence[Step]) -> tuple[RuntimeSupport, ...]:
+def runtime_support(
+    kind: ModelKind, model_type: str, structure: Sequence[Step]
+) -> tuple[RuntimeSupport, ...]:
     """Every runtime that users ask for.
 
     Args:
         kind: of the model.
+        model_type: of its `config.json`.
         structure: what was taken out of it.
     """
     smaller = bool(structure)
     # A token is routed to as many experts as before.
     faster = any(not isinstance(step, Experts) for step in structure)
     mixture = any(isinstance(step, Experts) for step in structure)
+    name, version = _TRANSFORMERS
+    timed = faster if kind in _TIMED and not mixture else None
     found = [
-        RuntimeSupport(
-            runtime=_TRANSFORMERS.runtime,
-            version=_TRANSFORMERS.version,
-            loads=True,
-            smaller=smaller,
-            faster=faster if kind in _TRANSFORMERS.timed and not mixture else None,
-        )
+        RuntimeSupport(runtime=name, version=version, loads=True, smaller=smaller, faster=timed)
     ]
-    for each in _OTHERS:
+    for each in _CONVERTED:
         told = {"version": each.version, "loads": True, "smaller": smaller, "faster": faster}
-        tried = kind in each.timed and not mixture
+        tried = each.models.get(model_type) == kind and not mixture
         found.append(RuntimeSupport(runtime=each.runtime, **(told if tried else {})))
     return (*found, *(RuntimeSupport(runtime=name) for name in _NOT_CHECKED))

@@ -203,7 +203,8 @@ class _Model:
             self.quantizer, pruned = rounded(self.adapter, recipe.quantization, pruned)
         report.progress(end)
         told = {"evaluation": once.evaluation or self._measured(once.end)}
-        support = runtime_support(self.adapter.kind, recipe.structure)
+        model_type = self.adapter.model.config.model_type
+        support = runtime_support(self.adapter.kind, model_type, recipe.structure)
         return pruned.model_copy(update=told | {"runtime_support": support})
 
     def _zero(

@@ -136,11 +136,13 @@ class Adapter(RecordEncoder):
     @property
     def kind(self) -> ModelKind:
         """What runtimes tell models apart by."""
-        if any(tower.modality not in {Modality.LANGUAGE, Modality.TEXT} for tower in self.towers):
-            return "other"
-        if not self.model.can_generate():
-            return "encoder"
-        return "other" if self.model.config.is_encoder_decoder else "decoder"
+        seen, writes = {tower.modality for tower in self.towers}, self.model.can_generate()
+        if seen <= {Modality.LANGUAGE, Modality.TEXT}:
+            if not writes:
+                return "encoder"
+            return "other" if self.model.config.is_encoder_decoder else "decoder"
+        pictures = {Modality.VISION, Modality.LANGUAGE} <= seen and Modality.AUDIO not in seen
+        return "vision-language" if pictures and writes else "other"
 
     # -- what families override ------------------------------------------------------------
 

@@ -122,7 +122,11 @@ STRUCTURE = StructureReport(
             ["800</b> of 1", "of 8</small>", "75 %"],
         ),
         (
-            {"runtime_support": [each.model_dump() for each in runtime_support("encoder", ())]},
+            {
+                "runtime_support": [
+                    each.model_dump() for each in runtime_support("encoder", "bert", ())
+                ]
+            },
             ["Where it runs", "5.23.0</td><td>yes</td><td>no</td><td>no</td>", "vLLM"],
         ),
         (

@@ -34,6 +34,20 @@ def test_the_generic_adapter_warns(family_directory):
     assert "no adapter of its own" in adapt(load_model(family_directory("phi"))).warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        ("bert", "encoder"),
+        ("llama", "decoder"),
+        ("llava", "vision-language"),
+        ("clip", "other"),
+        ("bart", "other"),
+    ],
+)
+def test_runtimes_tell_models_apart_by_what_they_read_and_write(family, kind, family_directory):
+    assert adapt(load_model(family_directory(family))).kind == kind
+
+
 def test_weights_of_no_linear_layer_are_said(family_directory):
     warnings = adapt(load_model(family_directory("mixtral"))).warnings
     assert any("mlp.gate.weight" in text for text in warnings)
