@@ -18,7 +18,7 @@ from joserfc.jwk import JWKRegistry, Key, KeySet
 from app.bounded_json import JsonLimits, parse_object
 from app.domain.tokens import IssuerUnavailableError, TokenInvalidError
 from app.messages import printable
-from app.urls import is_private
+from app.urls import is_private, parse_url
 
 logger = logging.getLogger("secateur.oidc")
 
@@ -220,7 +220,8 @@ def endpoint(metadata: Mapping[str, Any], name: str, issuer: str) -> str:
     address = metadata.get(name)
     if not isinstance(address, str):
         raise ValueError(f"it tells no {name}")  # noqa: TRY004  what it says is data
-    if not is_private(address) or (address.startswith("http:") and not issuer.startswith("http:")):
+    plain, here = (parse_url(each).scheme == "http" for each in (address, issuer))
+    if not is_private(address) or (plain and not here):
         raise ValueError(f"its {name} is not by https")
     return address
 

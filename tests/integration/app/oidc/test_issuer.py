@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from starlette.testclient import TestClient
@@ -156,3 +157,27 @@ def test_an_issuer_that_hangs_holds_nobody_for_long():
                     await asked.published()
 
     asyncio.run(ask_once())
+
+
+def test_an_issuer_that_never_ends_is_cut_off():
+    sent = 0
+
+    async def pour(reader, writer):
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b" " * 65536)
+                sent += 65536
+                await writer.drain()
+
+    async def ask_once():
+        server = await asyncio.start_server(pour, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, Issuer(f"http://127.0.0.1:{port}", 3) as asked:
+            with pytest.raises(module.IssuerUnavailableError):
+                await asked.published()
+
+    asyncio.run(ask_once())
+    assert sent < 32 << 20, "what fits into the buffers on the way"
