@@ -470,9 +470,9 @@ def _second_moments(block: BlockSize, recipe: Recipe) -> int:
 
 
 def _moments(block: BlockSize) -> int:
-    """X X^T of the widest input, twice in float32 with the factor of one, its matrix as often."""
+    """X X^T of the widest input, its mean and what is made of it; its matrix four times."""
     widest = max(block.inputs, default=0)
-    return (_DOUBLE + 4 * _FLOAT) * widest * widest + 4 * _FLOAT * block.largest
+    return (3 * _DOUBLE + 2 * _FLOAT) * widest * widest + 4 * _FLOAT * block.largest
 
 
 def _logits(layout: ModelLayout, rows: int, length: int) -> int:

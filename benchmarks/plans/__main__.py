@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from time import process_time
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -123,7 +124,14 @@ def main(chosen: list[str]) -> int:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         machine = Machine(
-            "bench", memory_limit(), 1, "cpu", 0, None, gflops("cpu"), disk_rate(directory)
+            "bench",
+            memory_limit(),
+            1,
+            "cpu",
+            0,
+            None,
+            gflops("cpu", process_time),
+            disk_rate(directory),
         )
         print(f"{machine.gflops:.1f} GFLOPS, {machine.disk_rate / 1e6:.0f} MB/s", flush=True)
         for job, asked in (JOBS | UNSEEN | PARTS).items():

@@ -35,6 +35,7 @@ from workers.pruning.ahead import Ahead
 
 _SMALL = 1 << 16  # bytes: smaller tensors are not worth a file
 _LIBC = ctypes.CDLL(None)
+_TRIM = getattr(_LIBC, "malloc_trim", None)  # of glibc
 
 
 # Of torch on the CPU, of CUDA and HIP, and of cuBLAS, cuSOLVER, cuDNN and cuSPARSE.
@@ -48,6 +49,12 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, of the host or of a device, by type or in a library's words."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return known or (isinstance(error, RuntimeError) and bool(_RAN_OUT.search(str(error))))
+
+
+def trim() -> None:
+    """Give back what was freed: glibc keeps pieces between others, and a walk frees large ones."""
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 class Memory:

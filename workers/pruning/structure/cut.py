@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from app.planning.model_files.files import CONFIG_FILE, INDEX_FILE
 from app.planning.model_files.headers import read_header
 from app.recipes.structure import WiringError
-from workers.pruning.memory import stored
+from workers.pruning.memory import Memory, stored
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.files import (
     Checkpoint,
@@ -177,8 +177,7 @@ def write_reduced(directory: Path, adapter: Adapter, reduction: Reduction) -> No
         keys = [key for key, tensor in checkpoint.tensors.items() if tensor.file == file]
         left = {name: key for key in keys if (name := reduction.names.get(key, key)) is not None}
         if left:
-            _write(directory / file, checkpoint, left, changed)
-            adapter.memory.release()
+            _write(directory / file, checkpoint, left, changed, adapter.memory)
         else:
             (directory / file).unlink()
         places |= dict.fromkeys(left, file)
@@ -192,6 +191,7 @@ def _write(
     checkpoint: Checkpoint,
     left: Mapping[str, str],
     changed: Mapping[str, Changed | Rest],
+    memory: Memory,
 ) -> None:
     """Write a file beside, then put it in the place of the old one."""
     with safe_open(file, framework="pt") as old:
@@ -212,6 +212,7 @@ def _write(
             if (new_one := changed.get(left[name])) is not None:
                 value = new_one.value().to("cpu", tensor.torch_dtype).contiguous()
                 stream.write(value.view(-1).view(torch.uint8).numpy().data)
+                memory.release()
                 continue
             source.seek(tensor.begin)
             for begin in range(tensor.begin, tensor.end, _PIECE):

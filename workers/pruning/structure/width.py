@@ -17,7 +17,7 @@ from workers.pruning.calibration.statistics import Calibration
 from workers.pruning.calibration.walk import ActivationCheckpoints, Step, steps
 from workers.pruning.engine.report_builder import Progress, ProgressListener
 from workers.pruning.importance.criterion import naming
-from workers.pruning.memory import fetched, out_of_memory, put_back, stored
+from workers.pruning.memory import fetched, out_of_memory, put_back, stored, trim
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.files import read_json
 from workers.pruning.models.layout.forwards import hidden_of
@@ -138,6 +138,7 @@ class _Walk:
             if step.block in done or step.block not in self._groups:
                 continue
             self._narrow(step)
+            trim()
             yield step.block
 
     def cut_outside(self) -> None:
