@@ -39,6 +39,17 @@ def test_a_withdrawn_key_is_forgotten_without_a_new_one(ask, token, issuer, monk
     assert_problem(ask(old), 401, "token_invalid")
 
 
+def test_what_is_known_is_not_fetched_again(ask, token, issuer):
+    assert ask(token()).status_code == 200
+    before = issuer.asked()
+    held = [token(), token(sub="bob"), token(aud="other"), token(iss="https://evil.example")]
+    assert [ask(each).status_code for each in held] == [200, 200, 401, 401]
+    assert ask(token({"kid": "none"}, iss="https://evil.example")).status_code == 401
+    assert {name: issuer.asked()[name] for name in ("discovery", "jwks")} == {
+        name: before[name] for name in ("discovery", "jwks")
+    }
+
+
 def test_invented_keys_do_not_become_requests_to_the_issuer(ask, token, issuer, monkeypatch):
     assert ask(token()).status_code == 200
     monkeypatch.setattr(module, "PAUSE", 600.0)
@@ -90,7 +101,6 @@ SPOILT = {
     "a list": {"jwks": "[]"},
     "no list of keys": {"jwks": {"keys": {}}},
     "no keys": {"jwks": {"keys": []}},
-    "too many keys": {"jwks": {"keys": [{}] * 101}},
     "keys for other things": {
         "jwks": {
             "keys": [
@@ -115,6 +125,25 @@ def test_what_an_issuer_says_is_looked_at(token_settings, vision, token, issuer,
     with TestClient(create_app(token_settings), raise_server_exceptions=False) as client:
         unavailable(client.get("/v1/project", headers=held))
     assert "the issuer of tokens" in caplog.text
+
+
+def test_no_redirect_is_followed(token_settings, vision, token, issuer):
+    held = {"Authorization": f"Bearer {token()}"}
+    issuer.spoil(discovery=302)
+    before = issuer.asked()["jwks"]
+    with TestClient(create_app(token_settings)) as client:
+        unavailable(client.get("/v1/project", headers=held))
+    assert issuer.asked()["jwks"] == before
+
+
+def test_a_set_has_so_many_keys_and_bytes(token_settings, vision, token, issuer):
+    [key] = issuer.http.get("/jwks").json()["keys"]
+    held = {"Authorization": f"Bearer {token()}"}
+    for number, status in ((100, 200), (101, 503)):
+        others = [key | {"kid": str(each), "x5c": ["A" * 1500]} for each in range(number - 1)]
+        issuer.spoil(jwks={"keys": [*others, key]})
+        with TestClient(create_app(token_settings)) as client:
+            assert client.get("/v1/project", headers=held).status_code == status
 
 
 def test_keys_that_are_not_understood_do_not_keep_others_from_use(ask, token, issuer):

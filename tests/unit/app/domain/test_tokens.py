@@ -72,6 +72,14 @@ def test_dots_lead_into_objects_where_no_claim_has_the_whole_name():
             rules.grant(claims | other)
 
 
+@pytest.mark.parametrize("subject", ["a", "x" * 255, "auth0|5f7c", "\N{GREEK SMALL LETTER ALPHA}"])
+def test_subjects(subject):
+    grant = BY_NAME.grant(TOKEN | {"sub": subject})
+    assert grant.subject == f"oidc:{subject}"
+    assert grant.is_of({"sub": subject})
+    assert not grant.is_of({"sub": "somebody else"})
+
+
 @pytest.mark.parametrize("subject", [None, "", 7, ["ada"], "a\nb", "\ud800", "x" * 256, "\x00"])
 def test_a_subject_is_a_short_text(subject):
     with pytest.raises(TokenInvalidError, match="sub"):

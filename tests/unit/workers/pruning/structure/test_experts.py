@@ -295,7 +295,12 @@ def test_data_is_needed(source, tmp_path):
         ("grouped", Experts(removed=0.125), NothingLeftError, "such as 6 or 8"),
         ("grouped", Experts(removed=0.75), NothingLeftError, "at least 2 from a group"),
         ("jetmoe", QUARTER, WiringError, "not understood"),
-        ("mixtral", Experts(removed={Modality.VISION: 0.5}), WiringError, "has experts|has what experts"),
+        (
+            "mixtral",
+            Experts(removed={Modality.VISION: 0.5}),
+            WiringError,
+            "has experts|has what experts",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_by_name_in_the_plan_too(
