@@ -403,7 +403,11 @@ class _Held:
         if any(isinstance(step, Depth) and step.score == "output" for step in recipe.structure):
             cached = max(cached, self._known())
             checked *= 2
-        return self._inputs() + self.bounded(cached) + max(*working, checked)
+        held = self._inputs() + self.bounded(cached) + max(*working, checked)
+        by_gradient = any(
+            isinstance(step, Depth) and step.score == "gradient-norm" for step in recipe.structure
+        )
+        return max(held, self.differentiating(rows)) if by_gradient else held
 
     def _known(self) -> int:
         """What the model gives for the whole set, in half precision."""

@@ -143,7 +143,8 @@ def _reducing(
 ) -> float:
     """Walks for each step; for width, moments of the widest inputs, inverses and solves too.
 
-    For blocks that are left out by what the model gives without them, a forward for each try.
+    For blocks that are left out by what the model gives without them, a forward for each try; by
+    gradients, a backward pass; blocks that are named need neither.
     """
     operations = 0.0
     if any(isinstance(step, Width) for step in recipe.structure):
@@ -151,10 +152,15 @@ def _reducing(
             tokens = spec.samples * layout.tokens(block.modality, spec.max_length)
             width = max(block.inputs, default=0)
             operations += tokens * width**2 + 4 * width**3 + 4 * 2 * block.largest * width
-    walks = 2.0 * len(recipe.structure)
-    for step in recipe.structure:
+    measured = [
+        step for step in recipe.structure if not (isinstance(step, Depth) and step.keep is not None)
+    ]
+    walks = 2.0 * len(measured)
+    for step in measured:
         if isinstance(step, Depth) and step.score == "output":
             walks += 1 + _tries(layout, step)
+        if isinstance(step, Depth) and step.score == "gradient-norm":
+            walks += _BACKWARD
     return walks * spec.samples * one + operations / rate
 
 

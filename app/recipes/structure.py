@@ -187,7 +187,7 @@ class Width(Channels, _Step):
         return super().takes_from(modality) or self.heads_of(modality) > 0
 
 
-BlockScore: TypeAlias = Literal["influence", "output"]
+BlockScore: TypeAlias = Literal["influence", "output", "gradient-norm"]
 
 
 def _rising(numbers: tuple[int, ...]) -> tuple[int, ...]:
@@ -224,7 +224,8 @@ class Blocks(Strict):
     score: BlockScore = Field(
         default="influence",
         description="which blocks go: those whose output differs least from their input "
-        "(influence), or one after the other that without which the model's predictions, or all "
+        "(influence), those on which the loss depends least (gradient-norm, as ECoFLaP scores "
+        "them), or one after the other that without which the model's predictions, or all "
         "that it gives where it predicts nothing, change least (output); that takes a forward of "
         "the calibration set for every block that is left, for every block that goes",
     )

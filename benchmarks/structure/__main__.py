@@ -14,7 +14,7 @@ import torch
 
 from app.recipes.modality import Modality
 from app.recipes.recovery import Recovery
-from app.recipes.structure import Depth, Step, Width
+from app.recipes.structure import BlockScore, Depth, Step, Width
 from benchmarks.figures import Figure, conclude
 from benchmarks.quality.texts import prepare
 from benchmarks.structure import cost, speed
@@ -44,6 +44,11 @@ RECOVERED = {
     ("scenes-clip", 0.125): 0.93,
 }
 RECOVERY = Recovery(scope="model", steps=200)
+BLOCK_SCORES: dict[BlockScore, float | None] = {
+    "influence": 0.80,
+    "output": None,
+    "gradient-norm": None,
+}
 ONE_OF_FOUR = Depth(removed={Modality.LANGUAGE: 0.25}, ends=True)
 
 
@@ -82,10 +87,10 @@ def _heads(sample: Sample) -> dict[str, Figure]:
 
 def _depth(sample: Sample) -> dict[str, Figure]:
     name = "scenes-llava, one of four language blocks left out, by"
-    by_output = ONE_OF_FOUR.model_copy(update={"score": "output"})
+    steps = {score: ONE_OF_FOUR.model_copy(update={"score": score}) for score in BLOCK_SCORES}
     return {
-        f"{name} influence": _quality("scenes-llava", ONE_OF_FOUR, sample, 0.80),
-        f"{name} output": _quality("scenes-llava", by_output, sample),
+        f"{name} {score}": _quality("scenes-llava", steps[score], sample, least)
+        for score, least in BLOCK_SCORES.items()
     }
 
 

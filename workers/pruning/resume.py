@@ -33,6 +33,31 @@ class Checkpoints(Protocol):
         """Forget the entry, if there is one."""
 
 
+@dataclass(frozen=True, slots=True)
+class PartOf:
+    """The entries of one part of a run, whose names are its own.
+
+    Attributes:
+        whole: of the run.
+        part: what their names begin with there.
+    """
+
+    whole: Checkpoints
+    part: str
+
+    def get(self, name: str) -> Entry | None:
+        """What was put under the name."""
+        return self.whole.get(f"{self.part}/{name}")
+
+    def put(self, name: str, entry: Entry) -> None:
+        """Keep the entry."""
+        self.whole.put(f"{self.part}/{name}", entry)
+
+    def drop(self, name: str) -> None:
+        """Forget the entry."""
+        self.whole.drop(f"{self.part}/{name}")
+
+
 class NoCheckpoints:
     """Keeps nothing."""
 

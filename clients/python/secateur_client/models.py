@@ -158,7 +158,7 @@ class Depth(TypedDict):
     keep: NotRequired[list[KeepItem] | dict[Modality, list[KeepItem]] | None]
     kind: NotRequired[Literal["depth"]]
     removed: NotRequired[float | dict[Modality, float] | None]
-    score: NotRequired[Literal["influence", "output"]]
+    score: NotRequired[Literal["influence", "output", "gradient-norm"]]
 
 
 class EarlierFigures(TypedDict):

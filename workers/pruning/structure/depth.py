@@ -1,12 +1,13 @@
 """Fewer blocks: those that change least of what passes through are left out.
 
 Block influence is 1 - the mean cosine of what enters a block and what leaves it, over real tokens
-of the calibration set (ShortGPT, arXiv 2403.03853); the other score is how far the model's outputs
-are from what they were without a block. Blocks whose output nothing reads go first. Where blocks
-are named to stay, all others go, and nothing is measured.
+of the calibration set (ShortGPT, arXiv 2403.03853); the other scores are how far the model's
+outputs are from what they were without a block, and the norms of the loss's gradients. Blocks whose
+output nothing reads go first. Where blocks are named to stay, all others go, and nothing is
+measured.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -38,6 +39,7 @@ from workers.pruning.resume import Checkpoints, Entry
 from workers.pruning.structure.bypass import bypassed
 from workers.pruning.structure.choice import Choice, count_gone
 from workers.pruning.structure.cut import Reduction
+from workers.pruning.structure.gradients import gradient_norms
 from workers.pruning.structure.layers import Layers, find_layers, renumbered
 from workers.pruning.structure.removal import Removal
 from workers.pruning.structure.setting import Trials
@@ -120,9 +122,8 @@ def _by_score(
     checkpoints: Checkpoints,
 ) -> _Chosen:
     dead = {block for tower in layers for block in unread_blocks(adapter, tower, batches[0])}
-    by_output = settings.score == "output"
-    tries = sum(count_gone(tower, settings) * len(tower.blocks) for tower in layers)
-    walked = partial(_part_of_more, report, tries if by_output else 0)
+    tries = _tries(settings, layers, batches)
+    walked = partial(_part_of_more, report, tries)
     scores = _influences(adapter, list(layers), batches, walked, checkpoints)
     choices = [
         Choice.of(
@@ -135,11 +136,15 @@ def _by_score(
         )
         for tower, each in layers.items()
     ]
-    if not by_output:
+    tried = partial(_tried, report, tries)
+    if settings.score == "gradient-norm":
+        blocks = [block for tower in layers for block in tower.blocks]
+        scores = gradient_norms(adapter, blocks, batches, tried, checkpoints)
+    if settings.score != "output":
         gone = {block for choice in choices for block in choice.least(scores, dead)}
         return _Chosen(gone, scores, dead)
     known = learn_by_heart(adapter, lessons_of(adapter, batches))
-    removal = Removal(adapter, known, checkpoints, partial(_tried, report, tries))
+    removal = Removal(adapter, known, checkpoints, tried)
     for choice in choices:
         removal.go_on(choice)
     return _Chosen(set(removal.gone), removal.gone, dead)
@@ -157,6 +162,17 @@ def _not_named(settings: Depth, layers: Mapping[Tower, Layers], trials: Trials) 
         check_keep(kept, each.named(trials.whole), each.kinds(trials.whole), tower.name)
         gone |= {block for number, block in enumerate(tower.blocks) if number not in kept}
     return gone
+
+
+def _tries(settings: Depth, towers: Iterable[Tower], batches: Sequence[Batch]) -> int:
+    """What is measured beside the influences: batches, or the model without a block."""
+    match settings.score:
+        case "influence":
+            return 0
+        case "gradient-norm":
+            return len(batches)
+        case "output":
+            return sum(count_gone(tower, settings) * len(tower.blocks) for tower in towers)
 
 
 def _part_of_more(report: ProgressListener, tries: int, progress: Progress) -> None:

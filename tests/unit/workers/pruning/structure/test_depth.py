@@ -30,6 +30,7 @@ from tests.families import BY_NAME, records
 from tests.models_without_adapter import UNSEEN
 from tests.tiny_models import DECODER, text_model
 from workers.pipeline.checkpoints import DiskCheckpoints
+from workers.pruning.allocation.ecoflap import backward
 from workers.pruning.calibration.outputs import distance, learn_by_heart, lessons_of
 from workers.pruning.models.export import copy_checkpoint
 from workers.pruning.models.families.registry import adapt
@@ -154,7 +155,7 @@ def hybrid(tmp_path_factory):
     return root / "hybrid"
 
 
-@pytest.mark.parametrize("score", ["influence", "output"])
+@pytest.mark.parametrize("score", ["influence", "output", "gradient-norm"])
 def test_the_last_layer_of_a_kind_stays_though_it_matters_least(
     hybrid, tmp_path, monkeypatch, score
 ):
@@ -218,6 +219,38 @@ def test_blocks_go_whose_absence_changes_the_output_least(deep, tmp_path):
     shares = [each.done / each.total for each in told]
     assert shares == sorted(shares)
     assert shares[-1] <= 1
+
+
+def test_blocks_go_on_which_the_loss_depends_least(deep, tmp_path):
+    settings = Depth(removed=0.34, score="gradient-norm")
+    told = []
+    adapter, batches, made = shortened(deep, tmp_path / "out", "text", settings, report=told.append)
+    found = dict.fromkeys(adapter.towers[0].blocks, 0.0)
+    for batch in batches:
+        adapter.model.zero_grad()
+        adapter.loss(batch).backward()
+        for block in found:
+            found[block] += sum(float(m.parameter.grad.norm()) for m in block.matrices)
+    inner = list(found)[1:-1]
+    assert {block.name for block in made.blocks if not block.kept} == {
+        block.name for block in sorted(inner, key=found.get)[:2]
+    }
+    assert {block.score for block in made.blocks} == {"gradient-norm"}
+    assert [each.value for each in made.blocks] == pytest.approx(list(found.values()), rel=1e-4)
+    shares = [each.done / each.total for each in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_gradients_that_were_measured_are_not_measured_again(deep, tmp_path, monkeypatch):
+    settings, kept = (
+        Depth(removed=0.34, score="gradient-norm"),
+        DiskCheckpoints(tmp_path / "kept", {}, limit=1 << 30),
+    )
+    _, _, made = shortened(deep, tmp_path / "one", "text", settings, checkpoints=kept)
+    monkeypatch.setattr(backward, "each_gradient", None)
+    _, _, again = shortened(deep, tmp_path / "two", "text", settings, checkpoints=kept)
+    assert again.blocks == made.blocks
 
 
 def test_a_block_without_which_the_output_breaks_is_not_the_best_to_go(deep, monkeypatch):
