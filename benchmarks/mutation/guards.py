@@ -48,7 +48,6 @@ _ACCESS = {
     "app/domain/tokens.py": (f"{_APP}/domain/test_tokens.py",),
     "app/oidc/issuer.py": (f"{_APP}/oidc/test_endpoint.py", f"{_API}/oidc/test_issuer.py"),
     "app/oidc/verifier.py": (f"{_API}/oidc/test_tokens.py",),
-    "app/oidc/sign_in.py": (f"{_API}/console/test_sign_in_at_issuer.py",),
     "app/console/sessions.py": (f"{_APP}/console/test_sessions.py",),
     "app/telemetry/redaction.py": (f"{_APP}/telemetry/test_redaction.py",),
     "app/telemetry/tracebacks.py": (f"{_APP}/telemetry/test_tracebacks.py",),

@@ -136,6 +136,14 @@ def test_who_did_not_begin_here_does_not_come_in(somebody):
     assert somebody.issuer.asked().get("token", 0) == before, "no code was sent on"
 
 
+@pytest.mark.parametrize(
+    "query", ["", "state=%ff&code=%00", "state=%ed%a0%80", "state=" + "x" * 9000]
+)
+def test_nonsense_is_no_way_back(somebody, query):
+    leave(somebody)
+    refused(somebody, f"/console/sign-in/callback?{query}", "try again")
+
+
 def test_a_code_of_somebody_else_is_of_no_use(somebody, anonymous):
     """The code of one browser, put into the way back of another, lacks the other's verifier."""
     stolen = parse_qs(urlsplit(leave(somebody)).query)["code"][0]

@@ -180,10 +180,14 @@ def test_an_issuer_that_hangs_holds_nobody_for_long():
     async def ask_once():
         server = await asyncio.start_server(hang, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        async with server, Issuer(f"http://127.0.0.1:{port}", 0.2) as asked:
-            async with asyncio.timeout(5):
+        url = f"http://127.0.0.1:{port}"
+        async with server, asyncio.timeout(5):
+            async with Issuer(url, 0.2) as asked:
                 with pytest.raises(module.IssuerUnavailableError):
                     await asked.published()
+            async with Issuer(url, 60) as asked:
+                await asyncio.sleep(0.1)
+            assert asked._fetch.cancelled(), "the end does not wait for it"
 
     asyncio.run(ask_once())
 
