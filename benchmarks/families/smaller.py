@@ -1,4 +1,4 @@
-"""One family made smaller: width, heads, depth, experts and 8 bits, read by plain transformers."""
+"""One family made smaller, or stored in 8 bits of two kinds, and read by plain transformers."""
 
 import hashlib
 import shutil
@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.errors import SecateurError
+from app.recipes.quantization import Quantized
 from app.recipes.structure import Depth, Experts, Step, Width
 from benchmarks.families import plain
 from benchmarks.families.inputs import Batch, batches_for
@@ -35,7 +36,8 @@ STEPS: Mapping[str, Step] = {
     "depth": Depth(removed=0.5, ends=True),
     "experts": Experts(removed=0.25),
 }
-CHECKS = (*STEPS, "int8")
+FORMATS: Mapping[str, Quantized] = {"int8": "int8", "fp8": "fp8"}
+CHECKS = (*STEPS, *FORMATS)
 NEAR = 1e-5  # of the largest output
 _TOKENS = 3
 
@@ -66,10 +68,10 @@ def attempt(name: str, place: Path) -> dict[str, Any]:
     for check in CHECKS:
         copy = place / check
         copy_checkpoint(source, copy)
-        carry = partial(_reduced, STEPS[check]) if check in STEPS else _quantised
-        found["checks"][check] = _checked(
-            partial(carry, source, copy, batches, generates), copy, before
-        )
+        step = STEPS.get(check)
+        carry = partial(_reduced, step) if step else partial(_quantised, FORMATS[check])
+        made = partial(carry, source, copy, batches, generates)
+        found["checks"][check] = _checked(made, copy, before)
         shutil.rmtree(copy, ignore_errors=True)
     return found | {
         "built": OK,
@@ -100,11 +102,13 @@ def _reduced(
     return _read(left, copy, batches, made.expected, generates)
 
 
-def _quantised(source: Path, copy: Path, batches: list[Batch], generates: bool) -> str | None:
+def _quantised(
+    kind: Quantized, source: Path, copy: Path, batches: list[Batch], generates: bool
+) -> str | None:
     """Store half zeros in 8 bits: they stay zeros, and the model is that which was measured."""
     del source
     adapter = adapt(load_model(copy, memory=Memory(copy, scratch=copy)))
-    quantizer = Quantizer(adapter, "int8")
+    quantizer = Quantizer(adapter, kind)
     for layer in quantizer.layers:
         size = layer.weight.abs()
         layer.weight[size < size.median()] = 0

@@ -84,6 +84,7 @@ PARTS = {
     "wide16-width": {"method": "width", "parameters": {"mlp_removed": 0.5}},
     "opt-width": {"method": "width", "parameters": {"mlp_removed": 0.5}},
     "llava-width": {"method": "width", "calibration": IMAGES},
+    "deep-width": {"method": "width", "parameters": {"mlp_removed": 0.5}},
     "deep-depth": {"method": "depth", "parameters": {"removed": 0.25}},
     "llava-depth": {
         "method": "depth",
