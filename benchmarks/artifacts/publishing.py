@@ -11,7 +11,7 @@ from typing import Any
 from app.local.process import running
 from app.storage.store import open_store
 from tests.seaweedfs import ACCESS, SECRET, Weed
-from workers.pipeline.export import close_run
+from workers.pipeline.export import close_run, hash_files
 
 SMALL, LARGE = 200_000_000, 2_000_000_000  # bytes
 # What may come on top for a file ten times as large: buffers that grow to their full number.
@@ -52,7 +52,7 @@ def publish(directory: Path, size: int, url: str, endpoint: str) -> int:
     staging = store.stage(f"job_{size}", 1)
     with (staging / "model.safetensors").open("wb") as file:
         file.truncate(size)
-    close_run(staging, {})
+    close_run(staging, hash_files(staging), {})
     store.publish(f"job_{size}", 1)
     store.discard(f"job_{size}", 1)
     # Not ru_maxrss, which a child inherits from its parent.

@@ -3,6 +3,10 @@
 import json
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from app.domain.bill_of_materials import BILL_FILE
 
 JOB = {
     "model": "minilm",
@@ -36,6 +40,11 @@ def test_a_job_tells_what_the_model_could_do_before_and_after(service, tmp_path)
     manifest = json.loads((directory / "manifest.json").read_text())
     assert manifest["datasets"]["evaluation"]["sha256"] == found["sha256"]
     assert manifest["datasets"]["calibration"]["records"] == 16
+    bill = (directory / BILL_FILE).read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
+    model = json.loads(bill)["metadata"]["component"]
+    (metric,) = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    assert (metric["type"], float(metric["value"])) == ("similarity", after["value"])
 
 
 @pytest.mark.parametrize("keep", [False, True])

@@ -6,7 +6,11 @@ import json
 import pytest
 import torch
 import transformers
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from redis import Redis
+
+from app.domain.bill_of_materials import BILL_FILE
 
 MAGNITUDE = {"model": "minilm", "method": "magnitude", "sparsity": 0.5}
 WANDA = MAGNITUDE | {"method": "wanda", "calibration": {"samples": 16}}
@@ -37,13 +41,26 @@ def test_downloads_match_manifest_and_listing(service, done, tmp_path):
     manifest = json.loads((directory / "manifest.json").read_text())
     listed = {file["path"]: file for file in service.artifacts(done["id"])}
     assert set(listed) == {*manifest["files"], "manifest.json"}
-    assert {"README.md", "pruning_report.json", "report.html"} <= set(listed)
+    assert {"README.md", "pruning_report.json", "report.html", BILL_FILE} <= set(listed)
     for path, file in listed.items():
         content = (directory / path).read_bytes()
         assert hashlib.sha256(content).hexdigest() == file["sha256"]
         assert len(content) == file["size"]
         if path in manifest["files"]:
             assert manifest["files"][path] == {"size": file["size"], "sha256": file["sha256"]}
+
+
+def test_the_bill_of_materials_follows_the_schema_and_names_the_weights(service, done):
+    answer = service.http.get(f"/v1/jobs/{done['id']}/artifacts/{BILL_FILE}")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(answer.text) is None
+    model = answer.json()["metadata"]["component"]
+    listed = {file["path"]: file["sha256"] for file in service.artifacts(done["id"])}
+    (weights,) = model["components"]
+    assert weights["name"] == "model.safetensors"
+    assert weights["hashes"][0]["content"] == listed["model.safetensors"]
+    assert model["modelCard"]["modelParameters"]["modelArchitecture"] == "BertModel"
+    told = {each["name"]: each["value"] for each in model["properties"]}
+    assert float(told["secateur:sparsity"]) == pytest.approx(0.5, abs=1e-4)
 
 
 def test_plain_transformers_loads_the_checkpoint(service, done, tmp_path, models):

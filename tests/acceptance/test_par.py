@@ -11,8 +11,11 @@ import psutil
 import pytest
 import torch
 import transformers
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from safetensors.torch import load_file
 
+from app.domain.bill_of_materials import BILL_FILE
 from tests.large_weight_llava import SIDE
 from workers.pruning.routing.flops import Costs, Prompt, count
 from workers.pruning.routing.runtime import anatomy, attach
@@ -80,6 +83,11 @@ def test_a_job_trains_a_router_and_ships_it_with_its_figures(service, done, arti
     assert report["policies"] == found["policies"] == config["metrics"]["policies"]
     manifest = json.loads((artifact / "manifest.json").read_text())
     assert {"router.safetensors", "par_runtime.py", "example.py"} < set(manifest["files"])
+    bill = (artifact / BILL_FILE).read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
+    weights = json.loads(bill)["metadata"]["component"]["components"]
+    digests = {each["name"]: each["hashes"][0]["content"] for each in weights}
+    assert digests["router.safetensors"] == manifest["files"]["router.safetensors"]["sha256"]
 
 
 def test_its_card_tells_licence_costs_and_runtimes(artifact):

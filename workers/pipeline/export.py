@@ -6,18 +6,20 @@ import math
 import mimetypes
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from app.domain.bill_of_materials import BILL_FILE, Findings, bill_of_materials
 from app.domain.job_result import Sizes
 from app.domain.jobs import Artifact
 from app.errors import VerificationError
 from app.packed import unpack
 from app.packed.pack import Counts, compress, pack
+from app.planning.model_files.files import SUFFIX
 from app.recipes.pruning_report import MatrixReport, PruningReport
 from app.recipes.quantization import QuantizationReport
 from workers.pruning.memory import stored
@@ -52,14 +54,44 @@ def write_json(directory: Path, name: str, content: Any) -> None:
     (directory / name).write_text(text + "\n", encoding="utf-8")
 
 
-def close_run(directory: Path, provenance: Mapping[str, Any]) -> list[OutputFile]:
-    """Write the manifest over everything that lies in the directory; returns all files.
+def hash_files(directory: Path) -> list[OutputFile]:
+    """Everything that lies in the directory, in the order of the paths."""
+    return [_describe(directory, path) for path in sorted(directory.rglob("*")) if path.is_file()]
+
+
+def write_bill(
+    directory: Path,
+    files: Iterable[OutputFile],
+    provenance: Mapping[str, Any],
+    findings: Findings,
+) -> OutputFile:
+    """Write the bill of materials.
 
     Args:
         directory: the staged files.
+        files: they, hashed.
+        provenance: how they came about.
+        findings: what else is known of them.
+    """
+    weights = {file.path: file.sha256 for file in files if _holds_weights(file.path)}
+    write_json(directory, BILL_FILE, bill_of_materials(provenance, weights, findings))
+    return _describe(directory, directory / BILL_FILE)
+
+
+def _holds_weights(path: str) -> bool:
+    return path.endswith(SUFFIX) and not path.startswith(f"{FOLDER}/")
+
+
+def close_run(
+    directory: Path, files: Sequence[OutputFile], provenance: Mapping[str, Any]
+) -> list[OutputFile]:
+    """Write the manifest over the files; returns them and it.
+
+    Args:
+        directory: the staged files.
+        files: they, hashed.
         provenance: how they came about. Without times, so that the same run gives the same file.
     """
-    files = [_describe(directory, path) for path in sorted(directory.rglob("*")) if path.is_file()]
     listed = {file.path: {"size": file.size, "sha256": file.sha256} for file in files}
     write_json(directory, MANIFEST, {"format": FORMAT, "files": listed, **provenance})
     return [*files, _describe(directory, directory / MANIFEST)]

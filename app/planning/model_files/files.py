@@ -47,7 +47,8 @@ _NAMES = {"LICENSE", "NOTICE", "LICENSE.md"}
 _LEFT_OUT = {
     *("trainer_state.json", "training_args.json", "adapter_config.json"),
     # What an earlier job wrote beside its result; each job writes its own.
-    *("manifest.json", "pruning_report.json", ROUTER_CONFIG_FILE, ROUTING_REPORT_FILE),
+    *("manifest.json", "bom.cdx.json", "pruning_report.json"),
+    *(ROUTER_CONFIG_FILE, ROUTING_REPORT_FILE),
 }
 # Folders beside the weights: chat templates; pooling and dense layers of sentence-transformers.
 _FOLDERS = ("additional_chat_templates/*.jinja", "[0-9]_*/*.json", f"[0-9]_*/*{SUFFIX}")

@@ -4,12 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from app.domain.bill_of_materials import Findings
 from app.domain.submission import JobSpec
-from app.planning.model_files.files import HubModel, parse_model_source
+from app.planning.model_files.files import (
+    HubModel,
+    architecture,
+    parse_model_source,
+    read_config,
+)
 from app.recipes.routing_report import ROUTING_REPORT_FILE, RoutingReport
 from workers.pipeline import export
 from workers.pipeline.context import RunContext
-from workers.pipeline.reports.card import read_licence
+from workers.pipeline.reports.card import base_name, read_licence
 from workers.pipeline.reports.plots import routing_plots, write_plots
 from workers.pipeline.reports.route_card import write_card
 from workers.pipeline.reports.route_report import wanted
@@ -84,7 +90,16 @@ def write_files(
         write_card(staging, base, report, licence=licence, drawn=drawn)
         if left is not None:
             export_static(subject, source.directory, staging / STATIC, left)
-    return export.close_run(staging, origin)
+    files = export.hash_files(staging)
+    if wanted(report):
+        findings = Findings(
+            base=base_name(context.spec),
+            architecture=architecture(read_config(source.directory)),
+            licence=read_licence(source.directory),
+            evaluation=report.evaluation,
+        )
+        files.append(export.write_bill(staging, files, origin, findings))
+    return export.close_run(staging, files, origin)
 
 
 # In the order of the file, which is the same for the same job.

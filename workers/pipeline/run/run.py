@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from app.domain.bill_of_materials import Findings
 from app.domain.job_result import JobResult, Sizes
 from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
+from app.planning.model_files.files import architecture, read_config
 from app.recipes.evaluation import EvaluationReport, GateReport, QualityGateError
 from app.recipes.performance import NotMeasured
 from app.recipes.pruning_report import REPORT_FILE, PruningReport, unpruned
@@ -33,9 +35,11 @@ from workers.pipeline.export import (
     FOLDER,
     OutputFile,
     close_run,
+    hash_files,
     verify_sparsity,
     verify_target,
     weigh,
+    write_bill,
     write_decoder,
     write_json,
     write_masks,
@@ -333,7 +337,7 @@ def _describe(
     pruned: PruningReport,
     data: Mapping[Purpose, Dataset],
 ) -> tuple[Sizes, list[OutputFile]]:
-    """Write reports, card and page, and the manifest over all files."""
+    """Write reports, card, page and bill of materials, and the manifest over all files."""
     staging = context.staging
     write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
     sizes = weigh(staging)
@@ -343,7 +347,17 @@ def _describe(
     write_card(staging, context.spec, pruned, sizes, licence=licence, drawn=drawn)
     title = f"{base_name(context.spec)}, {context.spec.method}"
     write_page(staging, title, pruned, sizes, drawn)
-    return sizes, close_run(staging, provenance(context, source, data))
+    origin = provenance(context, source, data)
+    findings = Findings(
+        base=base_name(context.spec),
+        architecture=architecture(read_config(source.directory)),
+        licence=licence,
+        sparsity=pruned.model.sparsity if pruned.matrices else None,
+        evaluation=pruned.evaluation,
+    )
+    files = hash_files(staging)
+    files.append(write_bill(staging, files, origin, findings))
+    return sizes, close_run(staging, files, origin)
 
 
 def _warn(report: Reporter, sentences: Sequence[str]) -> None:

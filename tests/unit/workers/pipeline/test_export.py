@@ -17,6 +17,7 @@ from workers.pipeline.export import (
     MANIFEST,
     OutputFile,
     close_run,
+    hash_files,
     verify_sparsity,
     verify_target,
     weigh,
@@ -121,7 +122,7 @@ def test_the_manifest_tells_every_file_with_its_digest(tmp_path):
     (tmp_path / "sparse").mkdir()
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "sparse" / "masks.safetensors").write_bytes(b"masks")
-    files = {each.path: each for each in close_run(tmp_path, {"seed": 1})}
+    files = {each.path: each for each in close_run(tmp_path, hash_files(tmp_path), {"seed": 1})}
     assert set(files) == {"config.json", "sparse/masks.safetensors", MANIFEST}
     found = json.loads((tmp_path / MANIFEST).read_text())
     assert found["seed"] == 1
@@ -154,7 +155,7 @@ def test_a_manifest_depends_on_the_files_alone(tmp_path):
         directory = tmp_path / name
         directory.mkdir()
         (directory / "x").write_text("x")
-        close_run(directory, {"b": 2, "a": 1})
+        close_run(directory, hash_files(directory), {"b": 2, "a": 1})
         digests.append((directory / MANIFEST).read_bytes())
     assert digests[0] == digests[1]
 

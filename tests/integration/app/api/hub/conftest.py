@@ -14,7 +14,7 @@ from app.services.projects.service import create_key
 from app.storage.store import open_store
 from tests.families import BY_NAME
 from tests.integration.app.rows import new_job
-from workers.pipeline.export import close_run
+from workers.pipeline.export import close_run, hash_files
 
 
 @dataclass
@@ -55,7 +55,7 @@ def publish(engine, settings):
             job = attempts.claim(connection, worker="hand", lease=timedelta(minutes=1))
         staging = store.stage(job.id, job.attempt)
         shutil.copytree(directory, staging, dirs_exist_ok=True)
-        files = close_run(staging, {"job": {}})
+        files = close_run(staging, hash_files(staging), {"job": {}})
         store.publish(job.id, job.attempt)
         published = [file.published(job.id, job.attempt) for file in files]
         with engine.begin() as connection:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.bill_of_materials import BILL_FILE
 from app.errors import ModelFilesError, ModelLoadError, UnsafeWeightsError
 from app.planning.model_files.files import (
     MOST_TENSORS,
@@ -37,7 +38,7 @@ def test_what_belongs_to_a_model_and_what_does_not():
         *("pytorch_model.bin", "pytorch_model.bin.index.json", "model.safetensors.index.json"),
         *("adapter_config.json", "training_args.json", "trainer_state.json"),
         *("training_args.bin", ".gitattributes", "README.md"),
-        *(ROUTER_CONFIG_FILE, ROUTING_REPORT_FILE, REPORT_FILE, MANIFEST),
+        *(ROUTER_CONFIG_FILE, ROUTING_REPORT_FILE, REPORT_FILE, MANIFEST, BILL_FILE),
         *("modeling_x.py", "onnx/config.json", "a/1_Pooling/config.json", "1_Pooling/a/b.json"),
         *("tf_model.h5", "flax_model.msgpack", "model.gguf", ".hidden.json"),
     }
