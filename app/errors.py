@@ -224,6 +224,12 @@ class VerificationError(SystemFaultError):
     code = "verification_failed"
 
 
+class SigningError(SystemFaultError):
+    """The result cannot be signed with the key that is set."""
+
+    code = "signing_failed"
+
+
 class OutOfMemoryError(SystemFaultError):
     """Memory does not suffice for one record at a time; the message has figures."""
 

@@ -40,6 +40,11 @@ class Worker(Section):
     tf32: bool = Field(
         default=False, description="let GPUs round float32 products to 10 bits of mantissa"
     )
+    signing_key: str = Field(
+        default="",
+        description="PEM file of a private key on P-256, P-384 or P-521, without a password, that "
+        "signs every result (under data_dir); empty: results are not signed",
+    )
 
     lease_seconds: PositiveSeconds = Field(
         default=20, description="a running job without a heartbeat for this long is given away"

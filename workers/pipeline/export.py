@@ -56,7 +56,7 @@ def write_json(directory: Path, name: str, content: Any) -> None:
 
 def hash_files(directory: Path) -> list[OutputFile]:
     """Everything that lies in the directory, in the order of the paths."""
-    return [_describe(directory, path) for path in sorted(directory.rglob("*")) if path.is_file()]
+    return [hash_file(directory, path) for path in sorted(directory.rglob("*")) if path.is_file()]
 
 
 def write_bill(
@@ -75,7 +75,7 @@ def write_bill(
     """
     weights = {file.path: file.sha256 for file in files if _holds_weights(file.path)}
     write_json(directory, BILL_FILE, bill_of_materials(provenance, weights, findings))
-    return _describe(directory, directory / BILL_FILE)
+    return hash_file(directory, directory / BILL_FILE)
 
 
 def _holds_weights(path: str) -> bool:
@@ -94,10 +94,11 @@ def close_run(
     """
     listed = {file.path: {"size": file.size, "sha256": file.sha256} for file in files}
     write_json(directory, MANIFEST, {"format": FORMAT, "files": listed, **provenance})
-    return [*files, _describe(directory, directory / MANIFEST)]
+    return [*files, hash_file(directory, directory / MANIFEST)]
 
 
-def _describe(directory: Path, file: Path) -> OutputFile:
+def hash_file(directory: Path, file: Path) -> OutputFile:
+    """A file that lies in the directory."""
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return OutputFile(

@@ -21,6 +21,7 @@ from app.storage.datasets import DatasetStore
 from app.storage.store import open_store
 from app.telemetry import traces
 from workers.pipeline.context import ModelAccess
+from workers.pipeline.signing import Signer
 from workers.pruning.models.layout.precision import set_precision
 from workers.runtime.heartbeat import WorkerHeartbeat
 from workers.runtime.machine import describe, disk_rate, gflops
@@ -40,10 +41,13 @@ def start(settings: Settings, service: str) -> None:
 
     Raises:
         Exception: something is missing that every job needs: the database, the store of artifacts,
-            room for checkpoints, the device. What was made so far waits for `stop`.
+            room for checkpoints, the device, the signing key that is set. What was made so far
+            waits for `stop`.
     """
     _flushing.append(traces.configure(service, settings.telemetry.otlp_endpoint))
     set_precision(tf32=settings.worker.tf32)
+    key = settings.worker.signing_key
+    signer = Signer(settings.data_dir / key) if key else None
     store = open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint)
     store.check()
     settings.checkpoints.dir.mkdir(parents=True, exist_ok=True)
@@ -84,6 +88,7 @@ def start(settings: Settings, service: str) -> None:
             machine=machine,
             queue=CeleryQueue(settings.queue.url),
             watch=watch,
+            signer=signer,
         )
     )
 

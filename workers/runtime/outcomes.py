@@ -10,7 +10,7 @@ import torch
 
 from app.db.transactions import passing
 from app.domain.jobs import FailureKind, JobError
-from app.errors import OutOfMemoryError, SystemFaultError, UserError
+from app.errors import OutOfMemoryError, SigningError, SystemFaultError, UserError
 from workers.pipeline.context import DrainingError, StoppedError
 
 _DEVICE = "the GPU failed; the worker's log has the details"
@@ -58,8 +58,9 @@ def outcome_of(error: Exception) -> AttemptOutcome:
         return AttemptOutcome(End.RETRIED, told, damaged=True, expected=False)
     if isinstance(error, UserError):
         return AttemptOutcome(End.FAILED, _told(FailureKind.USER, error), damaged)
-    if isinstance(error, OutOfMemoryError):  # it would run out again
-        return AttemptOutcome(End.FAILED, _told(FailureKind.SYSTEM, error), damaged=True)
+    if isinstance(error, OutOfMemoryError | SigningError):  # it would be the same again
+        damaged = damaged or isinstance(error, OutOfMemoryError)
+        return AttemptOutcome(End.FAILED, _told(FailureKind.SYSTEM, error), damaged)
     if isinstance(error, SystemFaultError):
         return AttemptOutcome(End.RETRIED, _told(FailureKind.SYSTEM, error), damaged)
     return _of_foreign(error, damaged=damaged)

@@ -40,6 +40,7 @@ from workers.pipeline.context import (
     left_running,
 )
 from workers.pipeline.run.run import run_with_smaller_batches
+from workers.pipeline.signing import Signer
 from workers.runtime.attempt import Attempt
 from workers.runtime.measurement import MeasurementExchange
 from workers.runtime.outcomes import End, outcome_of
@@ -74,6 +75,7 @@ class Runner:
         machine: Machine,
         queue: CeleryQueue,
         watch: Watch,
+        signer: Signer | None = None,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -88,6 +90,7 @@ class Runner:
         self._machine = machine
         self._queue = queue
         self._watch = watch
+        self._signer = signer
         self._name = process_name()
 
     def run(self, message_job_id: str) -> bool:
@@ -222,13 +225,17 @@ class Runner:
                 exchange=MeasurementExchange(self._engine, self._queue, job, self._name),
             )
         )
-        if outcome.files:
+        written = list(outcome.files)
+        if written:
             attempt.phase(Phase.PUBLISHING)
+            if self._signer is not None:
+                sign = partial(self._signer.sign, staging)
+                written.append(interruptible(sign, attempt))
             publish = partial(self._store.publish, job.id, job.attempt)
             patiently(lambda: interruptible(publish, attempt))
         else:
             patiently(partial(self._store.discard, job.id, job.attempt))
-        files = [file.published(job.id, job.attempt) for file in outcome.files]
+        files = [file.published(job.id, job.attempt) for file in written]
         if outcome.refused is not None:
             error = JobError(FailureKind.USER, outcome.refused.code, str(outcome.refused))
             stored = attempt.fail(error, outcome.result, files)

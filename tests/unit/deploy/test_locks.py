@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from tests.unit.deploy.manifests import DEPLOY, ROOT
 
-EXTRAS = {"api": (), "worker": ("worker", "datasets", "vision")}
+EXTRAS = {"api": (), "worker": ("worker", "datasets", "vision", "signing")}
 # Their builds differ by index, so they have no hashes of ours; the Dockerfile installs them.
 BY_ITSELF = {"torch", "torchvision"}
 

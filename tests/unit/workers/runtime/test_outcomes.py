@@ -14,6 +14,7 @@ from app.errors import (
     HubUnavailableError,
     ModelLoadError,
     OutOfMemoryError,
+    SigningError,
     StorageUnavailableError,
     UserError,
 )
@@ -195,6 +196,12 @@ def test_what_nobody_foresaw_is_internal_and_damages_the_process():
     assert (outcome.damaged, outcome.expected) == (True, False)
     memory = outcome_of(OutOfMemoryError("too large"))
     assert (memory.end, memory.damaged, memory.expected) == (End.FAILED, True, True)
+
+
+def test_a_result_that_cannot_be_signed_ends_its_job_and_damages_nothing():
+    outcome = outcome_of(SigningError("a link"))
+    assert (outcome.end, outcome.damaged, outcome.expected) == (End.FAILED, False, True)
+    assert (outcome.error.kind, outcome.error.code) == (FailureKind.SYSTEM, "signing_failed")
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,7 @@ PINNED = {
     "token_scope_missing": 403,
     "unknown_method": 422,
     "unsupported_architecture": 422,
+    "signing_failed": 503,
     "verification_failed": 503,
     "webhook_address_refused": 422,
     "webhook_delivery_not_found": 404,
