@@ -20,7 +20,7 @@ from app.errors import VerificationError
 from app.packed import unpack
 from app.packed.pack import Counts, compress, pack
 from app.planning.model_files.files import SUFFIX
-from app.recipes.pruning_report import MatrixReport, PruningReport
+from app.recipes.pruning_report import STATISTICS_FILE, MatrixReport, PruningReport
 from app.recipes.quantization import QuantizationReport
 from workers.pruning.memory import stored
 from workers.pruning.models.adapter import Adapter
@@ -79,7 +79,8 @@ def write_bill(
 
 
 def _holds_weights(path: str) -> bool:
-    return path.endswith(SUFFIX) and not path.startswith(f"{FOLDER}/")
+    beside = path.startswith(f"{FOLDER}/") or path == STATISTICS_FILE
+    return path.endswith(SUFFIX) and not beside
 
 
 def close_run(

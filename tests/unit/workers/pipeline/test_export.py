@@ -7,20 +7,24 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from app.domain.bill_of_materials import Findings
 from app.domain.jobs import Artifact
 from app.errors import VerificationError
 from app.recipes.allocation import ECoFLaP, Pooled, Uniform
-from app.recipes.pruning_report import MatrixReport, PruningReport, Tally, Target
+from app.recipes.pruning_report import STATISTICS_FILE, MatrixReport, PruningReport, Tally, Target
 from app.recipes.recipe import Recipe
 from workers.pipeline import export
 from workers.pipeline.export import (
+    FOLDER,
     MANIFEST,
+    MASKS,
     OutputFile,
     close_run,
     hash_files,
     verify_sparsity,
     verify_target,
     weigh,
+    write_bill,
     write_json,
 )
 
@@ -135,6 +139,28 @@ def test_the_manifest_tells_every_file_with_its_digest(tmp_path):
     assert files["config.json"].media_type == "application/json"
     assert files["sparse/masks.safetensors"].media_type == "application/octet-stream"
     assert files[MANIFEST].size == (tmp_path / MANIFEST).stat().st_size
+
+
+def test_the_bill_of_materials_lists_what_holds_weights(tmp_path):
+    for path in ("model.safetensors", "2_Dense/model.safetensors", "config.json"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(path)
+    for path in (STATISTICS_FILE, f"{FOLDER}/{MASKS}"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("no weights")
+    origin = {
+        "job": {"method": "wanda", "recipe": {}},
+        "model_revision": None,
+        "datasets": {},
+        "versions": {"secateur": "1"},
+    }
+    files = hash_files(tmp_path)
+    bill = write_bill(tmp_path, files, origin, Findings("minilm", "BertModel", {}))
+    found = json.loads((tmp_path / bill.path).read_text())["metadata"]["component"]["components"]
+    digests = {file.path: file.sha256 for file in files}
+    assert {each["name"]: each["hashes"][0]["content"] for each in found} == {
+        path: digests[path] for path in ("2_Dense/model.safetensors", "model.safetensors")
+    }
 
 
 def test_a_file_is_published_as_an_artifact_of_its_attempt():
