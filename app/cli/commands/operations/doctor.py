@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -90,6 +91,7 @@ class _WrongError(Exception):
         self.detail, self.advice = detail, advice
 
 
+_STARTING = 20.0  # seconds in which a worker that was just started has imported what it needs
 _NAME_A_DATABASE = "start `secateur up`, or name a PostgreSQL in SECATEUR_DATABASE__URL"
 
 
@@ -237,13 +239,17 @@ def _worker(settings: Settings) -> str:
     if not telemetry.metrics_port:
         return "tells how it is at SECATEUR_TELEMETRY__METRICS_PORT, where that is set"
     url = f"http://{telemetry.metrics_host}:{telemetry.metrics_port}"
-    try:
-        answer = httpx2.get(f"{url}/readyz", timeout=5, trust_env=False)
-    except httpx2.TransportError:
-        return f"none answers at {url}"
-    if not answer.is_success:
-        raise _WrongError(answer.text.strip(), "it takes no jobs, and tries again by itself")
-    return f"ready at {url}"
+    until = time.monotonic() + _STARTING
+    while True:
+        try:
+            answer = httpx2.get(f"{url}/readyz", timeout=5, trust_env=False)
+        except httpx2.TransportError:
+            return f"none answers at {url}"
+        if answer.is_success:
+            return f"ready at {url}"
+        if time.monotonic() > until:
+            raise _WrongError(answer.text.strip(), "it takes no jobs, and tries again by itself")
+        time.sleep(0.5)
 
 
 def _first_line(error: BaseException) -> str:
