@@ -400,14 +400,12 @@ class _Held:
         working = (
             max(self._at_work(block, rows), _moments(block) if solves else 0) for block in blocks
         )
-        if any(isinstance(step, Depth) and step.score == "output" for step in recipe.structure):
+        scores = {step.score for step in recipe.structure if isinstance(step, Depth)}
+        if "output" in scores:
             cached = max(cached, self._known())
             checked *= 2
         held = self._inputs() + self.bounded(cached) + max(*working, checked)
-        by_gradient = any(
-            isinstance(step, Depth) and step.score == "gradient-norm" for step in recipe.structure
-        )
-        return max(held, self.differentiating(rows)) if by_gradient else held
+        return max(held, self.differentiating(rows)) if "gradient-norm" in scores else held
 
     def _known(self) -> int:
         """What the model gives for the whole set, in half precision."""

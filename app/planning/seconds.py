@@ -15,7 +15,7 @@ from app.recipes.methods.admm import Admm
 from app.recipes.performance import ANSWER, BUDGET, PROMPT, ROUNDS
 from app.recipes.recipe import Recipe
 from app.recipes.reconstruction import LeastSquares
-from app.recipes.structure import Depth, Width
+from app.recipes.structure import Depth, Step, Width
 
 _EFFICIENCY = 0.7  # of a model's products, against one large product
 _BACKWARD = 4.0  # forward passes that one with its backward costs, blocks run twice
@@ -141,27 +141,30 @@ def _likenesses(layout: ModelLayout, spec: CalibrationSpec, rate: float) -> floa
 def _reducing(
     layout: ModelLayout, recipe: Recipe, spec: CalibrationSpec, one: float, rate: float
 ) -> float:
-    """Walks for each step; for width, moments of the widest inputs, inverses and solves too.
-
-    For blocks that are left out by what the model gives without them, a forward for each try; by
-    gradients, a backward pass; blocks that are named need neither.
-    """
+    """Walks for each step; for width, moments of the widest inputs, inverses and solves too."""
     operations = 0.0
     if any(isinstance(step, Width) for step in recipe.structure):
         for block in layout.blocks:
             tokens = spec.samples * layout.tokens(block.modality, spec.max_length)
             width = max(block.inputs, default=0)
             operations += tokens * width**2 + 4 * width**3 + 4 * 2 * block.largest * width
-    measured = [
-        step for step in recipe.structure if not (isinstance(step, Depth) and step.keep is not None)
-    ]
-    walks = 2.0 * len(measured)
-    for step in measured:
-        if isinstance(step, Depth) and step.score == "output":
-            walks += 1 + _tries(layout, step)
-        if isinstance(step, Depth) and step.score == "gradient-norm":
-            walks += _BACKWARD
+    walks = sum(_walks(layout, step) for step in recipe.structure)
     return walks * spec.samples * one + operations / rate
+
+
+def _walks(layout: ModelLayout, step: Step) -> float:
+    """Forwards of the set; blocks that are named need none."""
+    if not isinstance(step, Depth):
+        return _WALK
+    if step.keep is not None:
+        return 0.0
+    match step.score:
+        case "influence":
+            return _WALK
+        case "gradient-norm":
+            return _WALK + _BACKWARD
+        case "output":
+            return _WALK + 1 + _tries(layout, step)
 
 
 def _tries(layout: ModelLayout, step: Depth) -> float:

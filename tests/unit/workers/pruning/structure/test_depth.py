@@ -242,17 +242,6 @@ def test_blocks_go_on_which_the_loss_depends_least(deep, tmp_path):
     assert shares[-1] == 1
 
 
-def test_gradients_that_were_measured_are_not_measured_again(deep, tmp_path, monkeypatch):
-    settings, kept = (
-        Depth(removed=0.34, score="gradient-norm"),
-        DiskCheckpoints(tmp_path / "kept", {}, limit=1 << 30),
-    )
-    _, _, made = shortened(deep, tmp_path / "one", "text", settings, checkpoints=kept)
-    monkeypatch.setattr(backward, "each_gradient", None)
-    _, _, again = shortened(deep, tmp_path / "two", "text", settings, checkpoints=kept)
-    assert again.blocks == made.blocks
-
-
 def test_a_block_without_which_the_output_breaks_is_not_the_best_to_go(deep, monkeypatch):
     adapter = adapt(load_model(deep))
     found = iter([float("nan"), 2.0, 1.0])
@@ -263,13 +252,19 @@ def test_a_block_without_which_the_output_breaks_is_not_the_best_to_go(deep, mon
     assert chosen.gone == {blocks[2]: 1.0}
 
 
-def test_what_was_tried_without_a_block_is_not_tried_again(deep, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("score", "module", "measured_by"),
+    [("output", removal, "distance"), ("gradient-norm", backward, "each_gradient")],
+)
+def test_what_was_measured_is_not_measured_again(
+    deep, tmp_path, monkeypatch, score, module, measured_by
+):
     settings, kept = (
-        Depth(removed=0.34, score="output"),
+        Depth(removed=0.34, score=score),
         DiskCheckpoints(tmp_path / "kept", {}, limit=1 << 30),
     )
     _, _, made = shortened(deep, tmp_path / "one", "text", settings, checkpoints=kept)
-    monkeypatch.setattr(removal, "distance", None)
+    monkeypatch.setattr(module, measured_by, None)
     _, _, again = shortened(deep, tmp_path / "two", "text", settings, checkpoints=kept)
     assert again.blocks == made.blocks
 
