@@ -1,6 +1,7 @@
 """What a model can do, measured before and after pruning."""
 
 from enum import StrEnum
+from typing import Self
 
 from pydantic import Field
 
@@ -50,6 +51,12 @@ class EvaluationSpec(Strict):
     )
     batch_size: int = Field(default=16, ge=1, le=256, description="records per forward pass")
     seed: int = Field(default=0, ge=0, lt=2**32, description="which records; the bootstrap too")
+    sample_answers: int = Field(
+        default=8,
+        ge=0,
+        le=32,
+        description="answers that the result shows, dense beside pruned (accuracy); 0 keeps none",
+    )
 
 
 class QualityGate(Strict):
@@ -95,6 +102,39 @@ class GateReport(QualityGate):
     passed: bool
 
 
+MOST_CHARACTERS = 240  # of a text in a sample
+
+
+class SampleAnswer(Strict):
+    """What was said to one record; long texts are cut.
+
+    Attributes:
+        record: number of the record in the evaluation, from 1.
+        prompt: what was asked.
+        expected: the answer of the record.
+        dense: the dense model's answer.
+        pruned: the pruned model's answer.
+    """
+
+    record: int
+    prompt: str
+    expected: str
+    dense: str
+    pruned: str
+
+    @classmethod
+    def of(cls, record: int, **texts: str) -> Self:
+        """A sample of texts of any length, with what cannot be printed replaced."""
+        return cls(record=record, **{name: _shown(text) for name, text in texts.items()})
+
+
+def _shown(text: str) -> str:
+    """The beginning of a text; PostgreSQL stores no NUL, and UTF-8 no half of a pair."""
+    text = text.strip()
+    cut = text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "\u2026"
+    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in cut)
+
+
 class EvaluationReport(Strict):
     """The evaluation of one run.
 
@@ -104,6 +144,7 @@ class EvaluationReport(Strict):
         samples: how many there were.
         gate: None where no gate was set.
         warnings: metrics that say little or nothing on these records, and why.
+        answers: those to the first records, where accuracy was measured.
     """
 
     set: str
@@ -112,6 +153,7 @@ class EvaluationReport(Strict):
     metrics: dict[MetricName, Measured]
     gate: GateReport | None = None
     warnings: tuple[str, ...] = ()
+    answers: tuple[SampleAnswer, ...] = ()
 
 
 class EvaluationOverlapError(UserError):

@@ -802,6 +802,25 @@ class RuntimeSupport(TypedDict):
     version: NotRequired[str | None]
 
 
+class SampleAnswer(TypedDict):
+    """
+    What was said to one record; long texts are cut.
+
+    Attributes:
+        record: number of the record in the evaluation, from 1.
+        prompt: what was asked.
+        expected: the answer of the record.
+        dense: the dense model's answer.
+        pruned: the pruned model's answer.
+    """
+
+    dense: str
+    expected: str
+    prompt: str
+    pruned: str
+    record: int
+
+
 Scope: TypeAlias = Literal["read", "submit", "admin"]
 
 
@@ -1189,6 +1208,7 @@ class EvaluationSpec(TypedDict):
     max_length: NotRequired[int]
     max_new_tokens: NotRequired[int]
     metrics: NotRequired[list[MetricName]]
+    sample_answers: NotRequired[int]
     samples: NotRequired[int]
     seed: NotRequired[int]
     set: str
@@ -1657,8 +1677,10 @@ class EvaluationReport(TypedDict):
         samples: how many there were.
         gate: None where no gate was set.
         warnings: metrics that say little or nothing on these records, and why.
+        answers: those to the first records, where accuracy was measured.
     """
 
+    answers: NotRequired[list[SampleAnswer]]
     gate: NotRequired[GateReport | None]
     metrics: dict[MetricName, Measured]
     samples: int

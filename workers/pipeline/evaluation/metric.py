@@ -1,11 +1,11 @@
 """What a metric is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from app.recipes.evaluation import MetricName
+from app.recipes.evaluation import MetricName, SampleAnswer
 from workers.pipeline.evaluation.interval import RecordScores
 from workers.pipeline.evaluation.subject import Subject
 
@@ -39,6 +39,11 @@ class Metric(ABC):
     @abstractmethod
     def after(self, subject: Subject) -> ScoresOf:
         """Measure the pruned model."""
+
+    def sample_answers(self, subject: Subject) -> Sequence[SampleAnswer]:
+        """What both models said to the first records, after both were measured; none by default."""
+        del subject
+        return ()
 
     def doubts(self, subject: Subject, scores: ScoresOf) -> Mapping[MetricName, str]:
         """Why a metric says little or nothing here; no gate is set on such a one.

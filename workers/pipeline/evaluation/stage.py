@@ -154,6 +154,9 @@ class Evaluation:
             metrics=metrics,
             gate=_judged(self._gate, metrics) if self._gate else None,
             warnings=tuple(_warnings(metrics, self._doubts)),
+            answers=tuple(
+                each for metric in self._metrics for each in metric.sample_answers(self._subject)
+            ),
         )
 
     def _measure(self, measure: Callable[[Metric], ScoresOf]) -> ScoresOf:

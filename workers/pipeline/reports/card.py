@@ -8,7 +8,7 @@ from app.domain.job_result import Sizes
 from app.domain.submission import JobSpec
 from app.planning.model_files.files import HubModel, parse_model_source
 from app.recipes.coverage import Coverage
-from app.recipes.evaluation import EvaluationReport, Measured
+from app.recipes.evaluation import EvaluationReport
 from app.recipes.performance import NotMeasured, PerformanceReport
 from app.recipes.pruning_report import (
     PAGE_FILE,
@@ -21,7 +21,7 @@ from app.recipes.pruning_report import (
 from app.recipes.quantization import QuantizationReport
 from app.recipes.search import SearchReport
 from app.recipes.structure_report import StructureReport
-from workers.pipeline.reports import performance, quantization, search, structure
+from workers.pipeline.reports import evaluation, performance, quantization, search, structure
 from workers.pipeline.reports.plots import colours
 
 CARD = "README.md"
@@ -93,7 +93,7 @@ def write_card(
     body += [_weight(sizes), "", *(f"![{name}](plots/{name}.svg)" for name in drawn), ""]
     body += [_calibration(spec)]
     if report.evaluation is not None:
-        body += ["", *_evaluation(report.evaluation)]
+        body += ["", *evaluation.as_markdown(report.evaluation)]
     body += [
         *_running(report),
         "",
@@ -208,36 +208,12 @@ def _calibration(spec: JobSpec) -> str:
     return f"{told}, on tokens chosen by `{spec.calibration.tokens}`." if chosen else f"{told}."
 
 
-def _evaluation(report: EvaluationReport) -> list[str]:
-    lines = [
-        f"Evaluated on {report.samples} records of `{report.set}`, none of them seen before.",
-        "Brackets are 95 % bootstrap intervals; differences are paired by record.",
-        "",
-        "| metric | records | dense | pruned | difference |",
-        "|---|---|---|---|---|",
-        *(_row(name, measured) for name, measured in report.metrics.items()),
-        *(f"\n{text}." for text in report.warnings),
-    ]
-    if gate := report.gate:
-        verdict = "passed" if gate.passed else "FAILED"
-        lines += ["", f"Quality gate {verdict}: {gate.metric} may get {gate.max_drop:g} worse and "]
-        lines[-1] += f"got {gate.drop:.4g} worse."
-    return lines
-
-
-def _row(name: str, measured: Measured) -> str:
-    cells = [
-        f"{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
-        for estimate in (measured.before, measured.after, measured.change)
-    ]
-    return f"| {name} | {measured.samples} | {' | '.join(cells)} |"
-
-
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; margin: 1rem 0 }
 td, th { padding: .15rem .7rem; border-bottom: 1px solid #ddd; text-align: right }
 td:first-child, th:first-child { text-align: left }
+.said td, .said th { text-align: left; vertical-align: top; white-space: pre-wrap }
 svg { max-width: 100%; height: auto; font: 11px system-ui, sans-serif }
 """
 
@@ -262,7 +238,7 @@ def write_page(
         *((f"<p>{escape(_trained(report.recovery))}</p>",) if report.recovery else ()),
         *(_quantized(report.quantization) if report.quantization else ()),
         *_bytes(report, sizes),
-        *(_evaluation_table(report.evaluation) if report.evaluation else ()),
+        *(_evaluated(report.evaluation) if report.evaluation else ()),
         drawn.get("quality", ""),
         "<h2>Where it runs</h2>",
         _table(_RUN, _runtimes(report)),
@@ -358,24 +334,17 @@ def _legend(report: PruningReport) -> str:
     return f"<p>{' '.join(named)} &nbsp; | budget</p>"
 
 
-def _evaluation_table(report: EvaluationReport) -> list[str]:
-    rows = (
-        (
-            name.value,
-            f"{measured.samples:,}",
-            *(
-                f"{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
-                for estimate in (measured.before, measured.after, measured.change)
-            ),
-        )
-        for name, measured in report.metrics.items()
-    )
-    return [
+def _evaluated(report: EvaluationReport) -> list[str]:
+    found = [
         f"<h2>Quality on {escape(report.set)}</h2>",
-        _table(("metric", "records", "dense", "pruned", "difference"), rows),
-        "<p>Brackets are 95&nbsp;% bootstrap intervals; differences are paired by record.</p>",
+        _table(evaluation.HEAD, evaluation.rows(report)),
+        f"<p>{evaluation.INTERVALS}</p>",
         *(f"<p>{escape(text)}.</p>" for text in report.warnings),
     ]
+    if report.answers:
+        table = _table(evaluation.ANSWERS, evaluation.answers(report))
+        found += ["<h2>Answers to the first records</h2>", f'<div class="said">{table}</div>']
+    return found
 
 
 def _warnings(warnings: Sequence[str]) -> list[str]:

@@ -64,6 +64,9 @@ def test_what_came_of_it(person, finished):
     assert "hx-trigger" not in page
     assert "0.66 to 0.76" in page  # the interval of the pruned model
     assert "higher is better" in page
+    said = page.partition("Answers, dense beside pruned")[2]
+    assert "<td>red</td><td>red</td><td>&lt;b&gt;blue&lt;/b&gt;</td>" in said
+    assert "the first 1 of 64 records" in said
     assert page.count("<circle") == 4  # two figures and the legend
     assert "vision.0: 50.00% zero" in page
     assert "from transformers import BertModel" in page

@@ -27,6 +27,15 @@ RESULT = {
                 "change": {"value": -0.09, "low": -0.12, "high": -0.05},
             }
         },
+        "answers": [
+            {
+                "record": 1,
+                "prompt": "what colour is the square?",
+                "expected": "red",
+                "dense": "red",
+                "pruned": "<b>blue</b>",
+            }
+        ],
     },
 }
 

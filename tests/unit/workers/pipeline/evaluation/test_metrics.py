@@ -108,6 +108,22 @@ def test_accuracy_is_exact_match_of_greedy_generation(subject, dataset):
     assert found.before.value == pytest.approx(1 / len(right))
 
 
+@pytest.mark.parametrize("kept", [0, 2, 8])
+def test_some_answers_of_both_models_are_kept(subject, dataset, kept):
+    made = subject("llama", question, sample_answers=kept)
+    with Evaluation(made, dataset(made)) as evaluation:
+        evaluation.before()
+        dense = answers(made)
+        scramble(made.adapter.model)
+        found = evaluation.after().answers
+        pruned = answers(made)
+    assert dense != pruned
+    assert [each.record for each in found] == list(range(1, min(kept, len(dense)) + 1))
+    for each, before, after in zip(found, dense, pruned, strict=False):
+        assert (each.dense, each.pruned) == (before.strip(), after.strip())
+        assert (each.prompt, each.expected) == ("what colour is the cat", "red")
+
+
 def test_recall_by_hand():
     similarity = torch.tensor([[3.0, 2, 1], [3, 1, 2], [1, 2, 3]])
     right = torch.eye(3, dtype=torch.bool)

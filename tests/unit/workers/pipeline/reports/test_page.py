@@ -7,7 +7,7 @@ import pytest
 from app.domain.job_result import Sizes
 from app.domain.submission import JobRequest, resolve
 from app.recipes.coverage import Coverage, Covered
-from app.recipes.evaluation import Estimate, EvaluationReport, Measured, MetricName
+from app.recipes.evaluation import Estimate, EvaluationReport, Measured, MetricName, SampleAnswer
 from app.recipes.modality import Modality
 from app.recipes.pruning_report import PAGE_FILE, MatrixReport, PruningReport, tally
 from app.recipes.recipe import build_recipe
@@ -56,7 +56,11 @@ def reported():
         coverage=COVERAGE,
         warnings=(EVIL,),
         evaluation=EvaluationReport(
-            set="scenes", sha256="0", samples=8, metrics={MetricName.ACCURACY: measured}
+            set="scenes",
+            sha256="0",
+            samples=8,
+            metrics={MetricName.ACCURACY: measured},
+            answers=(SampleAnswer.of(1, prompt=EVIL, expected="red", dense="red", pruned="mauve"),),
         ),
     )
 
@@ -109,6 +113,17 @@ def test_numbers_of_the_report_are_on_the_page(page):
     for shown in ("62.50%", "1,000 bytes", "600 in its packed", "accuracy", "0.5 [0.25, 0.75]"):
         assert shown in page
     assert page.count("12.50%") == 4  # in the table and in the plot
+
+
+def test_answers_are_on_the_page_and_not_on_the_card(page, tmp_path):
+    said = page.partition("Answers to the first records")[2]
+    assert "<td>red</td><td>red</td><td>mauve</td>" in said
+    spec = resolve(JobRequest(model="m", method="magnitude", sparsity=0.5))
+    sizes = Sizes(dense=1000, packed=600)
+    write_card(tmp_path, spec, reported(), sizes, licence={}, drawn=())
+    card = (tmp_path / CARD).read_text()
+    assert "| accuracy | 8 | 0.5 [0.25, 0.75]" in card
+    assert "mauve" not in card
 
 
 def test_the_page_says_how_much_of_the_model_was_reached(page):
