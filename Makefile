@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .DEFAULT_GOAL := help
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
-.PHONY: bench-memory bench-plans bench-workers bench-soak chaos mutation
+.PHONY: bench-memory bench-plans bench-workers bench-start bench-soak chaos mutation
 .PHONY: bench-runtimes bench-7b bench-families bench-tokens bench-fisher bench-gpu bench-reconstruction bench-structure
 .PHONY: lock audit sbom
 
@@ -110,6 +110,9 @@ bench-plans: install ## what plans say of memory and time, against what jobs tak
 
 bench-workers: install ## one job and a sweep, with two workers beside one; wants two idle cores
 	$(BIN)/python -m benchmarks.workers
+
+bench-start: install ## what the service adds to a small job on a warm worker, phase by phase
+	$(BIN)/python -m benchmarks.start
 
 bench-soak: install ## ten minutes of mixed load with 200 watchers; MINUTES=2 for fewer
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10)

@@ -31,6 +31,7 @@ class Service:
 
     def __init__(self, installed: Installation, http: httpx2.Client) -> None:
         self._installed, self._http = installed, http
+        self.worker_pids: list[int] = []
 
     @contextmanager
     def workers(self, count: int, warm_up: Answer) -> Iterator[None]:
@@ -42,6 +43,7 @@ class Service:
                 program = worker_program(environment, f"worker-{number + 1}")
                 worker = Process(program, data_dir)
                 stack.enter_context(running(worker, pause=self._installed.tend))
+                self.worker_pids = [*self.worker_pids[:number], worker.pid or 0]
             seen: set[str] = set()
             deadline = time.monotonic() + PATIENCE
             while len(seen) < count and time.monotonic() < deadline:

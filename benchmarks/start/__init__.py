@@ -1,0 +1,1 @@
+"""What the service adds to a small job on a warm worker."""
