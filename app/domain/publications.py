@@ -4,6 +4,7 @@ A destination is a name for an address and a secret that the installation holds;
 events know nothing but the name.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -29,6 +30,10 @@ class _Destination(Strict):
         default=(), description="ids of the projects that may publish here; none: all"
     )
 
+    def refuses(self, target: str) -> str | None:  # noqa: ARG002  for those that are particular
+        """Why nothing can have that name over there; None: it can."""
+        return None
+
 
 class HuggingFace(_Destination):
     """A Hugging Face hub; the target is a repository."""
@@ -49,6 +54,32 @@ class MlFlow(_Destination):
     )
 
 
+class OciRegistry(_Destination):
+    """An OCI registry; the target is a repository, and the job's id the tag."""
+
+    kind: Literal["oci"]
+    endpoint: UrlText = Field(description="https://host, with a path before every repository")
+    format: Literal["modelpack", "image"] = Field(
+        default="modelpack",
+        description="a CNCF ModelPack, or an image with the files in /models, as KServe wants it",
+    )
+    base: str = Field(
+        default="",
+        pattern=r"^([a-z0-9._/-]+(:[A-Za-z0-9_.-]+|@sha256:[0-9a-f]{64}))?$",
+        description="repository:tag or repository@sha256:... of the same registry that images "
+        "begin with; KServe's sidecars need a shell, as of busybox; none: images of files alone",
+    )
+    secret: SecretName | None = Field(
+        default=None, description="user:password; None: the registry asks for nothing"
+    )
+
+    def refuses(self, target: str) -> str | None:
+        """Why no repository can have that name."""
+        if re.fullmatch(r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*", target):
+            return None
+        return "repositories of a registry are named in lower case, as acme/captioner"
+
+
 class S3Prefix(_Destination):
     """A bucket; the target is a prefix under `url`."""
 
@@ -59,7 +90,7 @@ class S3Prefix(_Destination):
     secret: SecretName = Field(description="access key id and secret access key, id:secret")
 
 
-Destination = Annotated[HuggingFace | MlFlow | S3Prefix, Field(discriminator="kind")]
+Destination = Annotated[HuggingFace | MlFlow | OciRegistry | S3Prefix, Field(discriminator="kind")]
 
 
 DestinationName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
@@ -72,7 +103,8 @@ class PublishRequest(Strict):
     target: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$",
         max_length=200,
-        description="name over there: the hub's repository, MLflow's model, the prefix on S3",
+        description="name over there: the hub's or the registry's repository, MLflow's model, the "
+        "prefix on S3",
         examples=["acme/captioner-pruned"],
     )
 
@@ -119,6 +151,12 @@ class DestinationUnknownError(UserError):
     """The installation has no destination of that name."""
 
     code = "destination_unknown"
+
+
+class TargetInvalidError(UserError):
+    """The destination can have nothing of that name."""
+
+    code = "target_invalid"
 
 
 class PublicationNotFoundError(NotFoundError):

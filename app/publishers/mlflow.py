@@ -5,7 +5,7 @@ credentials in the environment of the whole process, and destinations have their
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,14 +15,13 @@ import httpx2
 from app.domain.publications import MlFlow
 from app.publishers import mlflow_model
 from app.publishers.mlflow_artifacts import artifact_store
-from app.publishers.publication_files import Parcel
+from app.publishers.publication_files import Parcel, chunks
 
 MODEL = "model"  # the folder of the run that has the files
 PLOTS = "plots"
 PROXIED = "mlflow-artifacts:/"
 MAX_TEXT = 500  # characters of a parameter's value
 MAX_PARAMS = 100
-CHUNK = 1 << 20
 JOB_TAG = "secateur.job"
 
 Json = dict[str, Any]
@@ -98,7 +97,7 @@ class _Server:
         size = content.stat().st_size if isinstance(content, Path) else len(content)
         answer = self._http.put(
             f"mlflow-artifacts/artifacts/{path}",
-            content=_chunks(content) if isinstance(content, Path) else content,
+            content=chunks(content) if isinstance(content, Path) else content,
             headers={"Content-Length": str(size)},
         )
         answer.raise_for_status()
@@ -153,12 +152,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Json:
 
 def _pairs(values: Mapping[str, Any]) -> list[Json]:
     return [{"key": key, "value": value} for key, value in values.items()]
-
-
-def _chunks(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            yield chunk
 
 
 def _now() -> int:

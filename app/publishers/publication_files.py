@@ -10,6 +10,7 @@ from app.domain.jobs import Artifact, Job
 from app.storage.store import ArtifactStore
 
 MANIFEST = "manifest.json"
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,12 @@ class Parcel:
     Attributes:
         job: which job.
         files: by path; the manifest is the last one, so where it is, all is.
+        digests: SHA-256 of each, as it was written.
     """
 
     job: Job
     files: Mapping[str, Path]
+    digests: Mapping[str, str]
 
 
 @contextmanager
@@ -40,7 +43,7 @@ def packed_up(store: ArtifactStore, job: Job, artifacts: Sequence[Artifact]) -> 
             files[artifact.path] = (
                 place if isinstance(place, Path) else _fetch(store, artifact, Path(name))
             )
-        yield Parcel(job, files)
+        yield Parcel(job, files, {each.path: each.sha256 for each in artifacts})
 
 
 def _fetch(store: ArtifactStore, artifact: Artifact, directory: Path) -> Path:
@@ -49,3 +52,10 @@ def _fetch(store: ArtifactStore, artifact: Artifact, directory: Path) -> Path:
     with target.open("wb") as file:
         file.writelines(store.read(artifact))
     return target
+
+
+def chunks(file: Path) -> Iterator[bytes]:
+    """The content of a file, a megabyte at a time."""
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            yield chunk

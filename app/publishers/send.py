@@ -2,7 +2,13 @@
 
 import os
 
-from app.domain.publications import Destination, HuggingFace, MlFlow, PublishingError
+from app.domain.publications import (
+    Destination,
+    HuggingFace,
+    MlFlow,
+    OciRegistry,
+    PublishingError,
+)
 from app.messages import printable
 from app.publishers.publication_files import Parcel
 
@@ -23,9 +29,13 @@ def send(destination: Destination, target: str, parcel: Parcel) -> str:
 
             return hugging_face.push(destination, secret, target, parcel)
         if isinstance(destination, MlFlow):
-            from app.publishers import mlflow  # noqa: PLC0415  one of the three is needed
+            from app.publishers import mlflow  # noqa: PLC0415  one of the four is needed
 
             return mlflow.push(destination, secret, target, parcel)
+        if isinstance(destination, OciRegistry):
+            from app.publishers import oci  # noqa: PLC0415  the same
+
+            return oci.push(destination, secret, target, parcel)
         from app.publishers import s3  # noqa: PLC0415  loading obstore takes a moment
 
         return s3.push(destination, secret, target, parcel)

@@ -71,6 +71,6 @@ class Publishing(Section):
     destinations: dict[DestinationName, Destination] = Field(
         default={},
         description='JSON: {"hub": {"kind": "huggingface", "secret": "HF_PUSH_TOKEN"}}; kinds are '
-        "huggingface, mlflow and s3; a secret is the name of a variable that only the maintenance "
-        "process needs",
+        "huggingface, mlflow, oci and s3; a secret is the name of a variable that only the "
+        "maintenance process needs",
     )

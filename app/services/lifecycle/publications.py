@@ -7,7 +7,12 @@ from sqlalchemy import Connection
 from app.db import models, publications
 from app.domain.jobs import EventType, Job, NewEvent
 from app.domain.models import ModelVersion
-from app.domain.publications import Destination, DestinationUnknownError, PublishRequest
+from app.domain.publications import (
+    Destination,
+    DestinationUnknownError,
+    PublishRequest,
+    TargetInvalidError,
+)
 
 
 def begin(connection: Connection, job: Job) -> list[NewEvent]:
@@ -32,6 +37,7 @@ def check_destinations(
 
     Raises:
         DestinationUnknownError: the installation has no such destination for this project.
+        TargetInvalidError: the destination can have nothing of that name.
     """
     open_to_it = {
         name
@@ -44,3 +50,5 @@ def check_destinations(
             raise DestinationUnknownError(
                 f"there is no destination {each.destination!r} for this project, but: {listed}"
             )
+        if reason := known[each.destination].refuses(each.target):
+            raise TargetInvalidError(f"{each.target!r}: {reason}")

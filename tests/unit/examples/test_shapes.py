@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import files
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,43 @@ def test_the_script_is_one_for_the_shell():
     if shell is None:
         pytest.skip("there is no POSIX shell here")
     subprocess.run([shell, "-n", EXAMPLES / "prune.sh"], check=True)
+
+
+def model_classes():
+    """What KServe's own generated models say of their fields: name in YAML -> type, by class."""
+    found = {}
+    for file in files("kserve"):
+        if file.parts[:2] != ("kserve", "models") or file.suffix != ".py":
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                values = {
+                    each.targets[0].id: ast.literal_eval(each.value)
+                    for each in node.body
+                    if isinstance(each, ast.Assign) and isinstance(each.value, ast.Dict)
+                }
+                names = values.get("attribute_map", {})
+                types = values.get("openapi_types", {})
+                found[node.name] = {names[field]: types[field] for field in names}
+    return found
+
+
+def assert_fits(value, kind, classes):
+    """Everything in the document is a field of the class that the schema has there."""
+    if inner := re.fullmatch(r"list\[(.+)\]", kind):
+        for each in value:
+            assert_fits(each, inner[1], classes)
+    for name, each in value.items() if kind in classes else ():
+        assert name in classes[kind], (kind, name)
+        assert_fits(each, classes[kind][name], classes)
+
+
+def test_the_inference_service_fits_the_models_of_kserve():
+    [service] = YAML(typ="safe").load_all(EXAMPLES / "kserve.yaml")
+    classes = model_classes()
+    assert_fits(service, "V1beta1InferenceService", classes)
+    wrong = {"spec": {"predictor": {"model": {"storageURI": "oci://"}}}}
+    with pytest.raises(AssertionError, match="storageURI"):
+        assert_fits(wrong, "V1beta1InferenceService", classes)
+    uri = service["spec"]["predictor"]["model"]["storageUri"]
+    assert re.fullmatch(r"oci\+native://[\w./-]+@sha256:[0-9a-f]{64}", uri)

@@ -101,6 +101,7 @@ PINNED = {
     "sweep_not_finished": 409,
     "sweep_not_found": 404,
     "sweep_unreadable": 409,
+    "target_invalid": 422,
     "text_not_storable": 422,
     "token_audience_wrong": 401,
     "token_client_not_allowed": 403,
