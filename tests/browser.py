@@ -3,6 +3,7 @@
 It is Debian's `chromium` or any Chrome on the path; nothing is downloaded. Playwright drives it.
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,9 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as driver:
         # Without its sandbox, which a container's root cannot have.
         options = ["--no-sandbox", "--disable-dev-shm-usage", _ALONE]
-        started = driver.chromium.launch(executable_path=BROWSER, args=options)
+        # Of the POSIX locale, some builds make a language tag that no script takes.
+        spoken = os.environ | {"LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8"}
+        started = driver.chromium.launch(executable_path=BROWSER, args=options, env=spoken)
         try:
             yield started
         finally:

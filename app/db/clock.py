@@ -19,6 +19,7 @@ from app.db.tables import (
     publications,
     quarantine,
     worker_classes,
+    workers,
 )
 
 NOTICED = timedelta(seconds=2)
@@ -28,7 +29,12 @@ RENEWED = timedelta(minutes=1)
 """A living worker renews its lease in this time."""
 
 _PAUSES = (deliveries.c.next_at, publications.c.next_at, quarantine.c.next_at, outbox.c.due_at)
-_PAST = (outbox.c.sent_at, worker_classes.c.seen_at, jobs.c.attempt_started_at)
+_PAST = (
+    outbox.c.sent_at,
+    worker_classes.c.seen_at,
+    workers.c.seen_at,
+    jobs.c.attempt_started_at,
+)
 
 
 def watch(connection: Connection) -> timedelta:

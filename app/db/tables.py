@@ -202,6 +202,22 @@ worker_classes = Table(
     _now("measured_at"),
 )
 
+# Worker processes, each while it lives; one that is killed stays until it was silent for an hour.
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("worker_class", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("devices", Integer, nullable=False),
+    Column("device_bytes", BigInteger),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("cores", Integer, nullable=False),
+    Column("versions", JSONB, nullable=False),
+    _now("started_at"),
+    _now("seen_at"),
+)
+
 # A job's labels once more, in the order of a list that is filtered by one.
 labels = Table(
     "labels",

@@ -1,4 +1,4 @@
-"""Worker classes: announced by the workers, looked at by clients."""
+"""Workers and their classes: announced by the workers, looked at by clients."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from app.db import workers
+from app.db import worker_processes, workers
+from app.domain.projects import Caller
 from app.planning.machines import Machine, WorkerClass
+from app.planning.workers import NewWorker, Worker
 
 FRESH = timedelta(days=1)
 
@@ -33,12 +35,29 @@ def announce(
     return measured
 
 
-def alive(connection: Connection, machine: Machine) -> None:
-    """Note a worker's sign of life; a class that was retired is known again."""
-    if not workers.seen(connection, machine.worker_class):
-        workers.put(connection, machine)
+def enter(connection: Connection, worker: NewWorker) -> None:
+    """Note a process that takes jobs from now on."""
+    worker_processes.put(connection, worker)
+
+
+def alive(connection: Connection, worker: NewWorker) -> None:
+    """Note a process's sign of life; it, or a class, that was forgotten is known again."""
+    if not workers.seen(connection, worker.machine.worker_class):
+        workers.put(connection, worker.machine)
+    if not worker_processes.seen(connection, worker.name):
+        worker_processes.put(connection, worker)
+
+
+def leave(connection: Connection, worker: NewWorker) -> None:
+    """Forget a process that ends."""
+    worker_processes.remove(connection, worker.name)
 
 
 def listing(connection: Connection) -> list[WorkerClass]:
     """All classes of which a worker has ever started, but those that were retired."""
     return workers.listing(connection)
+
+
+def processes(connection: Connection, caller: Caller) -> list[Worker]:
+    """The workers one by one, by class and name."""
+    return worker_processes.listing(connection, caller.project_id)

@@ -54,6 +54,13 @@ def test_a_job_from_the_form_to_its_files(page, service, tmp_path):
     download.value.save_as(saved)
     assert json.loads(saved.read_text())["model"]["zeros"] > 0
 
+    page.get_by_role("link", name="Workers").click()
+    [process] = service.http.get("/v1/workers").json()["processes"]
+    listed = page.get_by_role("row", name=process["name"]).inner_text()
+    assert f"transformers {process['versions']['transformers']}" in listed
+    assert process["state"] in {"idle", "busy"}
+    keep(page, "walk-workers")
+
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/console/sign-in")
     page.goto(f"/console/jobs/{job_id}")

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from app.db.engine import make_engine
 from app.db.transactions import transact
 from app.planning.machines import Machine
+from app.planning.workers import NewWorker
 from app.queue import CeleryQueue
 from app.services import workers
 from app.settings import Settings
@@ -25,7 +26,7 @@ from workers.pipeline.context import ModelAccess
 from workers.pipeline.signing import Signer
 from workers.pruning.models.layout.precision import set_precision
 from workers.runtime.heartbeat import WorkerHeartbeat
-from workers.runtime.machine import describe, disk_rate, gflops
+from workers.runtime.machine import describe, disk_rate, gflops, versions
 from workers.runtime.measurement import Helper
 from workers.runtime.runner import Runner, process_name
 from workers.runtime.watchdog.watch import Watch
@@ -56,7 +57,7 @@ def start(settings: Settings, service: str) -> None:
     watch = Watch()
     _closing.append(watch.close)
     machine = _announce(engine, settings)
-    _heartbeats.append(WorkerHeartbeat(partial(_sign_of_life, engine, machine)))
+    _heartbeats.append(_heartbeat(engine, machine))
     models = ModelAccess(
         roots=settings.models.roots,
         hub_endpoint=settings.models.hub_endpoint,
@@ -108,8 +109,14 @@ def _announce(engine: Engine, settings: Settings) -> Machine:
     return transact(engine, partial(workers.announce, machine=found, measure=measure), seconds=0)
 
 
-def _sign_of_life(engine: Engine, machine: Machine) -> None:
-    transact(engine, partial(workers.alive, machine=machine))
+def _heartbeat(engine: Engine, machine: Machine) -> WorkerHeartbeat:
+    """Tell that this process takes jobs, that it lives, and when it ends."""
+    worker = NewWorker(process_name(), machine, versions())
+    transact(engine, partial(workers.enter, worker=worker), seconds=0)
+    return WorkerHeartbeat(
+        lambda: transact(engine, partial(workers.alive, worker=worker)),
+        lambda: transact(engine, partial(workers.leave, worker=worker), seconds=0),
+    )
 
 
 def runner() -> Runner:

@@ -1,9 +1,11 @@
 """What this worker's machine can do, measured in a second."""
 
 import os
+import platform
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -41,6 +43,12 @@ def describe(worker_class: str, memory_bytes: int, device: str) -> Machine:
         disk_rate=0.0,
         libraries=importable(),
     )
+
+
+def versions() -> dict[str, str]:
+    """Of what decides about results, by package."""
+    named = ("secateur", "torch", "transformers")
+    return {"python": platform.python_version()} | {name: version(name) for name in named}
 
 
 def gflops(device: str, clock: Callable[[], float] = time.perf_counter) -> float:

@@ -19,7 +19,7 @@ from app.api.plans import schemas as plans
 from app.api.projects import schemas as access
 from app.api.sweeps import schemas as sweeps
 from app.api.webhooks import schemas as webhooks
-from app.api.workers.schemas import RetiredOut, WorkerClassList, WorkerClassOut
+from app.api.workers.schemas import RetiredOut, WorkerClassList, WorkerClassOut, WorkerOut
 from app.domain.job_options import JobChange
 from app.domain.jobs import Artifact, Event, EventLevel, EventType, Job, JobStatus, Phase
 from app.domain.models import ModelVersion
@@ -29,6 +29,7 @@ from app.domain.submission import JobRequest, JobSpec, MethodChoice, resolve
 from app.domain.sweeps import Objective, Sweep, SweepRequest, SweepStatus
 from app.domain.webhooks import ENDS, DeliveryState, EndpointState, WebhookEvent
 from app.planning.machines import Machine, WorkerClass
+from app.planning.workers import WorkerState
 from app.recipes.coverage import LeftDense
 from app.recipes.data import CalibrationSpec
 from app.recipes.evaluation import EvaluationSpec, MetricName
@@ -154,6 +155,20 @@ _dataset = datasets.DatasetOut(
     id=_DATASET, fields=["image", "text"], rows=512, images=512, bytes=14_300_000, blank=0
 )
 _machine = Machine("cpu", 8 << 30, 4, "cpu", 0, None, gflops=85.0, disk_rate=9e8)
+_worker = WorkerOut(
+    name="worker-5f6c:17",
+    worker_class="cpu",
+    state=WorkerState.BUSY,
+    job_id=_JOB,
+    device="cpu",
+    devices=0,
+    device_bytes=None,
+    memory_bytes=8 << 30,
+    cores=4,
+    versions={"python": "3.11.2", "secateur": "0.1.0", "torch": "2.13.0"},
+    started_at=_AT,
+    seen_at=_AT,
+)
 _method = methods.MethodOut.of(METHODS["wanda"])
 _plan = plans.PlanOut(
     spec=resolve(_request),
@@ -219,7 +234,10 @@ _ALL: list[BaseModel] = [
     sweeps.Leaderboard(metric=MetricName.PERPLEXITY, standings=[_standing]),
     _plan,
     methods.MethodList(methods=[_method]),
-    WorkerClassList(workers=[WorkerClassOut.of(WorkerClass(_machine, _AT, _AT))]),
+    WorkerClassList(
+        workers=[WorkerClassOut.of(WorkerClass(_machine, _AT, _AT))],
+        processes=[_worker],
+    ),
     RetiredOut(moved=[_JOB], failed=[]),
     _dataset,
     datasets.DatasetPage(datasets=[_dataset], next_cursor=None),

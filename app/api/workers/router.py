@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.api.http.endpoints import Operator, Reader, Transaction, TransactionRoute, WithRules
-from app.api.workers.schemas import RetiredOut, WorkerClassList, WorkerClassOut
+from app.api.workers.schemas import RetiredOut, WorkerClassList, WorkerClassOut, WorkerOut
 from app.services import workers
 from app.services.jobs import stranded
 
@@ -11,10 +11,12 @@ router = APIRouter(prefix="/v1/workers", tags=["workers"], route_class=Transacti
 
 
 @router.get("")
-def list_workers(_: Reader, transaction: Transaction) -> WorkerClassList:
-    """List the worker classes with what their machines can do."""
-    found = workers.listing(transaction)
-    return WorkerClassList(workers=[WorkerClassOut.of(each) for each in found])
+def list_workers(caller: Reader, transaction: Transaction) -> WorkerClassList:
+    """List the worker classes with what their machines can do, and their processes one by one."""
+    return WorkerClassList(
+        workers=[WorkerClassOut.of(each) for each in workers.listing(transaction)],
+        processes=[WorkerOut.of(each) for each in workers.processes(transaction, caller)],
+    )
 
 
 @router.delete("/{name}")

@@ -1,4 +1,4 @@
-"""Worker classes on the wire."""
+"""Workers and their classes on the wire."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from app.planning.machines import WorkerClass
+from app.planning.workers import Worker, WorkerState
 from app.services.jobs.stranded import Retired
 
 
@@ -33,10 +34,37 @@ class WorkerClassOut(BaseModel):
         return cls(name=values.pop("worker_class"), **times, **values)
 
 
-class WorkerClassList(BaseModel):
-    """Every class of which a worker has ever started, but those that were retired."""
+class WorkerOut(BaseModel):
+    """One worker process."""
 
-    workers: list[WorkerClassOut]
+    name: str = Field(description="host and number of the process, as in `data.worker` of events")
+    worker_class: str
+    state: WorkerState = Field(description="`silent` after five minutes without a sign of life")
+    job_id: str | None = Field(
+        description="what it runs; null where that is nothing, or a job of another project"
+    )
+    device: Literal["cpu", "cuda"] = Field(description="what `auto` is there")
+    devices: int = Field(description="number of GPUs")
+    device_bytes: int | None = Field(description="memory of the smallest GPU; null without one")
+    memory_bytes: int = Field(description="what a job may take of the host's memory")
+    cores: int
+    versions: dict[str, str] = Field(description="of Python and packages, by name")
+    started_at: datetime = Field(description="when it began to take jobs")
+    seen_at: datetime = Field(description="last sign of life; one a minute is given")
+
+    @classmethod
+    def of(cls, worker: Worker) -> Self:
+        """The wire form of a process."""
+        return cls.model_validate({name: getattr(worker, name) for name in cls.model_fields})
+
+
+class WorkerClassList(BaseModel):
+    """Classes and processes."""
+
+    workers: list[WorkerClassOut] = Field(
+        description="every class of which a worker has ever started, but those that were retired"
+    )
+    processes: list[WorkerOut] = Field(description="those heard of within an hour")
 
 
 class RetiredOut(BaseModel):

@@ -10,7 +10,8 @@ router = APIRouter(prefix=f"{ROOT}/workers", route_class=PageRoute, include_in_s
 
 @router.get("")
 def listing(visit: SignedIn) -> Response:
-    """List the worker classes."""
+    """List the workers one by one, and their classes."""
     with visit.admitted() as desk:
-        found = workers.listing(desk.connection)
-    return desk.page("workers.html", classes=found)
+        classes = workers.listing(desk.connection)
+        processes = workers.processes(desk.connection, desk.caller)
+    return desk.page("workers.html", classes=classes, processes=processes)

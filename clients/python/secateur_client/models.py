@@ -1117,6 +1117,9 @@ class WorkerClassOut(TypedDict):
     seen_at: str
 
 
+WorkerState: TypeAlias = Literal["busy", "idle", "silent"]
+
+
 class ZerothOrder(TypedDict):
     """
     |L(W + eps Z) - L(W - eps Z)| / (2 eps), Z ~ N(0, 1), summed over batches: the paper's.
@@ -1602,12 +1605,23 @@ class WebhookList(TypedDict):
     webhooks: list[WebhookOut]
 
 
-class WorkerClassList(TypedDict):
+class WorkerOut(TypedDict):
     """
-    Every class of which a worker has ever started, but those that were retired.
+    One worker process.
     """
 
-    workers: list[WorkerClassOut]
+    cores: int
+    device: Literal["cpu", "cuda"]
+    device_bytes: int | None
+    devices: int
+    job_id: str | None
+    memory_bytes: int
+    name: str
+    seen_at: str
+    started_at: str
+    state: WorkerState
+    versions: dict[str, str]
+    worker_class: str
 
 
 class JobOptions(TypedDict):
@@ -1907,6 +1921,15 @@ class SweepRequest(TypedDict):
     recipes: NotRequired[list[RecipeOptions]]
     sparsities: NotRequired[list[float | dict[Modality, float]]]
     worker_class: NotRequired[str | None]
+
+
+class WorkerClassList(TypedDict):
+    """
+    Classes and processes.
+    """
+
+    processes: list[WorkerOut]
+    workers: list[WorkerClassOut]
 
 
 class JobOut(TypedDict):

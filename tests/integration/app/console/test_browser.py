@@ -4,10 +4,11 @@ from importlib.util import find_spec
 
 import pytest
 
-from app.db import workers as stored_workers
 from app.domain.jobs import EventType, FailureKind, JobError, NewEvent
 from app.planning.machines import Machine
+from app.planning.workers import NewWorker
 from app.recipes.pruning_report import REPORT_FILE
+from app.services import workers
 from app.storage.local import LocalStore
 from tests.browser import BROWSER, barriers, browser, complaints, keep
 from tests.integration.app.console.test_jobs import JOB, RESULT
@@ -93,9 +94,10 @@ def pages(client, worker, settings, engine, model_root):
     worker.heartbeat(running, "pruning", 0.4, log=log)
     client.post("/v1/jobs", json=JOB)
     with engine.begin() as connection:
-        stored_workers.put(
-            connection, Machine("cpu", 1 << 34, 8, "cpu", 0, None, 412.0, 1.2e9, ("timm",))
-        )
+        machine = Machine("cpu", 1 << 34, 8, "cpu", 0, None, 412.0, 1.2e9, ("timm",))
+        versions = {"python": "3.11.2", "torch": "2.13.0", "transformers": "5.14.1"}
+        for name in ("hand", "gpu-worker-7d9f8b5c4-x2x9q:12"):
+            workers.alive(connection, NewWorker(name, machine, versions))
     return {
         "jobs": "/console/jobs",
         "no-jobs": "/console/jobs?status=cancelled",

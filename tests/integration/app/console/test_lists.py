@@ -11,8 +11,10 @@ from app.db import workers as stored_workers
 from app.domain.projects import DEFAULT_PROJECT, Scope
 from app.domain.webhooks import WebhookEvent
 from app.planning.machines import Machine
+from app.planning.workers import NewWorker
+from app.services import workers
 from app.storage.local import LocalStore
-from tests.integration.app.console.test_jobs import RESULT
+from tests.integration.app.console.test_jobs import EVIL, JOB, RESULT
 
 READ = ("sweeps", "datasets", "models", "workers", "project")
 SWEEP = {
@@ -75,6 +77,23 @@ def test_data_sets(person, client):
     page = person.get("/console/datasets").text
     assert made in page
     assert "scene-captions" in page
+
+
+def test_workers_one_by_one(person, engine, client, worker, key_of, stranger):
+    client.post("/v1/jobs", json=JOB)
+    job_id = worker.claim().id
+    machine = Machine("cpu", 1 << 34, 8, "cpu", 0, None, 412.0, 1.2e9)
+    with engine.begin() as connection:
+        for name in ("hand", EVIL):
+            workers.alive(connection, NewWorker(name, machine, {"torch": "2.13.0"}))
+    page = person.get("/console/workers").text
+    assert f'<a id="open-{job_id}" href="/console/jobs/{job_id}">' in page
+    assert [page.count(f"status {state}") for state in ("busy", "idle", "silent")] == [1, 1, 0]
+    assert "torch 2.13.0" in page
+    assert "<script>alert" not in page
+    other = stranger.sign_in(key_of(Scope.READ, project="other")).get("/console/workers").text
+    assert "a job of another project" in other
+    assert job_id not in other
 
 
 def test_workers(person, engine):

@@ -17,7 +17,12 @@ def test_signs_are_given_until_it_is_closed(monkeypatch):
             raise SQLAlchemyError("the database is away")
         enough.set()
 
-    present = heartbeat.WorkerHeartbeat(tell)
+    def leave():
+        given.append("gone")
+        raise SQLAlchemyError("the database is away")
+
+    present = heartbeat.WorkerHeartbeat(tell, leave)
     assert enough.wait(30)
     present.close()
     assert not present._thread.is_alive()
+    assert (given.count("gone"), given[-1]) == (1, "gone")

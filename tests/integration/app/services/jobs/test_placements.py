@@ -132,7 +132,7 @@ def test_unknown_devices_types_and_names(client, change):
 
 
 def test_classes_are_listed(client, workers):
-    assert client.get("/v1/workers").json() == {"workers": []}
+    assert client.get("/v1/workers").json() == {"workers": [], "processes": []}
     workers(GPU, CPU)
     found = client.get("/v1/workers").json()["workers"]
     assert [each["name"] for each in found] == ["cpu", "gpu"]

@@ -8,6 +8,7 @@ from sqlalchemy import func, update
 
 from app.db import outbox, tables, workers
 from app.planning.machines import SILENT
+from app.planning.workers import NewWorker
 from app.services import workers as machines
 from app.services.jobs import attempts
 from app.services.jobs.stranded import warn
@@ -84,8 +85,8 @@ def test_a_sign_of_life_counts_also_for_a_class_that_was_retired(engine, client,
     later(engine, tables.worker_classes, "seen_at")
     client.delete("/v1/workers/gpu")
     with engine.begin() as connection:
-        machines.alive(connection, CPU)
-        machines.alive(connection, GPU)
+        for machine in (CPU, GPU):
+            machines.alive(connection, NewWorker("host:1", machine, {}))
         found = {each.machine.worker_class: each.silent for each in machines.listing(connection)}
     assert found == {"cpu": False, "cpu-large": True, "gpu": False}
 
