@@ -237,7 +237,7 @@ class _Pruner:
         """Prune those that are due after the block, or put in place what waits pruned."""
         meant = set(matrices)
         due = [m for m in self._stage.targets.due.get(step.block, ()) if m in meant]
-        for matrix in due:
+        for number, matrix in enumerate(due, 1):
             weight = matrix.fetch()
             if matrix in waiting:
                 pruned, outcome = waiting[matrix]
@@ -247,7 +247,7 @@ class _Pruner:
             matrix.put_back(weight)
             self._stage.builder.enter(matrix, self._selections[matrix].count, outcome)
             self._outcomes[matrix] = outcome
-        self._calibration.forget(due)
+            self._calibration.forget(due[:number])
 
     def _drop(self, matrix: Matrix, weight: Tensor) -> Outcome:
         found = self._calibration.of(matrix)

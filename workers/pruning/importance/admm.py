@@ -69,8 +69,7 @@ class AdmmCriterion(Criterion):
         check_finite(target)
         mask = self._mask(problem, target, selection)
         zero(weight, mask)
-        scores = target.abs().T
-        total, gone = float(scores.sum()), float((scores * mask).sum())
+        total, gone = _scores(target, mask)
         solution = self._solver.solve(weight, target, mask, statistic)
         return Outcome(
             mask,
@@ -97,6 +96,12 @@ class AdmmCriterion(Criterion):
             multipliers.sub_(kept)
             values = inverse @ kept.sub_(multipliers).mul_(penalty).add_(right)
         raise AssertionError("there is one round at least")
+
+
+def _scores(target: Tensor, mask: Tensor) -> tuple[float, float]:
+    """Their sum, and that of those that go."""
+    scores = target.abs().T
+    return float(scores.sum()), float((scores * mask).sum())
 
 
 def _of_round(selection: Selection, done: float) -> Selection:

@@ -96,6 +96,7 @@ class SparseGPTCriterion(Criterion):
     def _inverse(self, statistic: Hessian) -> Inverse:
         """Factor for the statistic; matrices that share inputs come one after another."""
         if self._latest is None or self._latest[0] is not statistic:
+            self._latest = None  # freed before the next is made
             self._latest = (statistic, self._factor(statistic))
         return self._latest[1]
 

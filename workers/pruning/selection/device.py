@@ -6,14 +6,31 @@ Plain torch, every row at once. On a CPU the numpy of `selection` is several tim
 import torch
 
 _ELEMENTS = 1 << 24  # compared at a time: bounds what is held beside the scores
+_SORTED = 1 << 20  # scores: sorting more takes six times their memory
 
 
 def smallest(scores: torch.Tensor, count: int) -> torch.Tensor:
     """Mask of the `count` smallest scores of a tensor, lowest flat index first among equals."""
     flat = scores.reshape(-1)
-    ordered = torch.sort(flat).values  # a k-th value of one row is the work of one thread block
-    mask = _lowest(flat[None], ordered[count - 1 : count], torch.full_like(ordered[:1], count))
+    threshold = _kth_of_all(flat, count)
+    mask = _lowest(flat[None], threshold[None], torch.full_like(threshold, count)[None])
     return mask.view(scores.shape)
+
+
+def _kth_of_all(flat: torch.Tensor, place: int) -> torch.Tensor:
+    """The place-th smallest of all: (), found bit by bit where there are many.
+
+    The bits of non-negative floats are ordered as their values are. `torch.kthvalue` of one row
+    is the work of one thread block.
+    """
+    if len(flat) <= _SORTED:
+        return torch.sort(flat).values[place - 1]
+    bits = flat.view(torch.int32)
+    found = torch.zeros((), dtype=torch.int32, device=flat.device)
+    for bit in reversed(range(31)):
+        below = (bits < found + (1 << bit)).sum()
+        found += (below < place).int() << bit
+    return found.view(torch.float32)
 
 
 def smallest_per_row(scores: torch.Tensor, each: int, rest: int) -> torch.Tensor:

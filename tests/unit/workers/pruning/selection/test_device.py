@@ -1,5 +1,7 @@
 """What a GPU chooses is what the host chooses: the same code runs on any device."""
 
+from unittest import mock
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -23,7 +25,18 @@ SCORES = st.tuples(st.integers(1, 9), st.integers(1, 6)).flatmap(
 def test_the_smallest_of_a_matrix(values, data):
     scores = torch.from_numpy(values)
     count = data.draw(st.integers(1, scores.numel()))
-    assert torch.equal(device.smallest(scores, count), selection.smallest(scores, count))
+    expected = selection.smallest(scores, count)
+    assert torch.equal(device.smallest(scores, count), expected)
+    with mock.patch.object(device, "_SORTED", 0):  # as where there are many
+        assert torch.equal(device.smallest(scores, count), expected)
+
+
+def test_any_float_is_found_bit_by_bit():
+    kinds = torch.arange(0, 0x7F80_0000, 4099, dtype=torch.int32)[: 64 * 8154]
+    scores = kinds.view(torch.float32)[torch.randperm(len(kinds))].view(64, -1)
+    with mock.patch.object(device, "_SORTED", 0):
+        for count in (1, 12_345, scores.numel() - 1, scores.numel()):
+            assert torch.equal(device.smallest(scores, count), selection.smallest(scores, count))
 
 
 @given(SCORES, st.data())
