@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 from app.bounded_json import JsonError, JsonLimits, parse_object
 from app.errors import (
-    CalibrationDataError,
     ModelFilesError,
     ModelLoadError,
     ModelNotFoundError,
@@ -223,14 +222,15 @@ def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
     if ".." in PurePosixPath(path).parts:
         raise ModelPathError(f"{path!r} has '..'; name the directory itself")
     try:
-        found = _directory(path, [root.resolve() for root in roots])
-        entry_file(file_names(found), path)
+        found, entries = _directory(path, [root.resolve() for root in roots])
+        entry_file(_files(found, entries), path)
     except (OSError, ValueError, RuntimeError) as error:  # names too long, links in a circle
         raise ModelPathError(f"{path!r} is not a path that can be read") from error
     return found
 
 
-def _directory(path: str, allowed: Sequence[Path]) -> Path:
+def _directory(path: str, allowed: Sequence[Path]) -> tuple[Path, Sequence[os.DirEntry[str]]]:
+    """The directory and what lies in it."""
     candidates = [(root / path).resolve() for root in allowed]
     inside = [candidate for candidate in candidates if _is_under(candidate, allowed)]
     if not inside:
@@ -239,12 +239,13 @@ def _directory(path: str, allowed: Sequence[Path]) -> Path:
     found = next((each for each in inside if os.path.isdir(each)), None)  # noqa: PTH112  see above
     if found is None:
         raise ModelNotFoundError(f"there is no model {path!r}; {_known(path, allowed)}")
-    for entry in _entries(found):
+    entries = _entries(found)
+    for entry in entries:
         if entry.is_symlink() and not _is_under(Path(entry.path).resolve(), allowed):
             raise ModelPathError(
                 f"{entry.name} in {path!r} is a link to where models may not come from"
             )
-    return found
+    return found, entries
 
 
 def _known(path: str, roots: Sequence[Path]) -> str:
@@ -284,9 +285,37 @@ def file_names(directory: Path) -> set[str]:
         ModelFilesError: there are more than a model has.
         OSError: the directory cannot be read.
     """
-    return {
-        os.path.relpath(entry.path, directory) for entry in _entries(directory) if entry.is_file()
-    }
+    return _files(directory, _entries(directory))
+
+
+State = frozenset[tuple[str, int, int, int]]
+
+
+def state_of(directory: Path) -> tuple[State, float]:
+    """What changes once a file of the directory does: names, inodes, sizes and times.
+
+    Returns:
+        The state, and when a file was last changed, in seconds since 1970.
+
+    Raises:
+        ModelFilesError: there are more files than a model has.
+        OSError: the directory cannot be read.
+    """
+    found = {entry.path: _stat(entry) for entry in _entries(directory)}
+    state = frozenset((p, at.st_ino, at.st_size, at.st_mtime_ns) for p, at in found.items())
+    return state, max((at.st_ctime for at in found.values()), default=0.0)
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        return entry.stat()
+    except FileNotFoundError:  # of a link that leads nowhere, what it says
+        return entry.stat(follow_symlinks=False)
+
+
+def _files(directory: Path, entries: Iterable[os.DirEntry[str]]) -> set[str]:
+    prefix = f"{directory}{os.sep}"
+    return {entry.path.removeprefix(prefix) for entry in entries if entry.is_file()}
 
 
 def _entries(directory: Path) -> Sequence[os.DirEntry[str]]:
@@ -372,19 +401,16 @@ _PROCESSOR = ("preprocessor_config.json", "tokenizer.model", "spiece.model")
 _SEEN = 256  # bytes of each end
 
 
-def check_readable(directory: Path) -> None:
-    """Refuse a model whose tokenizer or processor files are none, for jobs that read data.
-
-    Raises:
-        CalibrationDataError: the message names the file and says what to do.
-    """
+def why_unreadable(directory: Path) -> str:
+    """Which tokenizer or processor file is none, and what to do; empty where all may be read."""
     for name in (*_TOKENIZER, *_PROCESSOR):
         file = directory / name
         if file.is_file() and (reason := _reason(file)):
-            raise CalibrationDataError(
+            return (
                 f"the model's {name} cannot be read: {reason}; fetch it again, or choose a method "
                 "that needs no calibration data"
             )
+    return ""
 
 
 def _reason(file: Path) -> str | None:

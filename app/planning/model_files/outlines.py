@@ -12,11 +12,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from app.errors import HubUnavailableError, ModelFilesError, ModelLoadError, SecateurError
+from app.planning.memory import ModelLayout
 from app.planning.model_files.files import (
     CONFIG_FILE,
     INDEX_FILE,
@@ -26,6 +27,7 @@ from app.planning.model_files.files import (
     SUFFIX,
     HubModel,
     ModelSource,
+    State,
     entry_file,
     file_names,
     parse_config,
@@ -34,6 +36,8 @@ from app.planning.model_files.files import (
     read_file,
     resolve_local_model,
     select,
+    state_of,
+    why_unreadable,
 )
 from app.planning.model_files.headers import (
     MAX_HEADER,
@@ -46,7 +50,8 @@ from app.planning.model_files.headers import (
 from app.planning.model_files.hub import HubFiles, hub_errors
 
 _FIRST = 100_000  # bytes of a file that are asked for first: most headers are shorter
-_KEPT, _FRESH = 64, 60.0  # answers held in memory, and the seconds for which they are
+_KEPT, _FRESH = 64, 60.0  # answers held in memory, and the seconds for which the hub's are
+_SETTLED = 2.0  # seconds after which a change to a file has another time than the one before
 _KEPT_TENSORS = 400_000  # of all these answers
 _AT_ONCE = 8
 _ASKING, _ASKING_EACH = 12, 4  # models that the hub is asked for at a time, and those of a project
@@ -54,7 +59,7 @@ _ASKING, _ASKING_EACH = 12, 4  # models that the hub is asked for at a time, and
 Headers = Callable[[str], dict[str, StoredTensor]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outline:
     """A checkpoint without its weights.
 
@@ -62,11 +67,28 @@ class Outline:
         tensors: those that a job loads, by name.
         config: of config.json.
         unread: files of weights beside them that no job reads.
+        unreadable: why jobs that read data cannot use it, a sentence; empty where they can, or
+            where its other files were not looked at.
     """
 
     tensors: Mapping[str, StoredTensor]
     config: Mapping[str, Any]
     unread: tuple[str, ...] = ()
+    unreadable: str = ""
+
+    @cached_property
+    def layout(self) -> ModelLayout:
+        """Its blocks and sizes."""
+        return ModelLayout.of(self.tensors, self.config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An outline, or why there is none, and for how long that counts."""
+
+    found: Outline | SecateurError
+    until: float = 0.0
+    state: State | None = None
 
 
 class Outlines:
@@ -85,7 +107,7 @@ class Outlines:
         self.roots = roots
         self._max_header = max_header
         self._hub = HubFiles(hub_endpoint)
-        self._known: OrderedDict[HubModel, tuple[float, Outline | SecateurError]] = OrderedDict()
+        self._known: OrderedDict[HubModel | Path, _Answer] = OrderedDict()
         self._asking = Counter[str]()
         self._lock = threading.Lock()
         self._parsing = threading.Lock()  # one header at a time: parsing takes many times its bytes
@@ -93,7 +115,8 @@ class Outlines:
     def of(self, source: ModelSource, asker: str) -> Outline:
         """The outline of a model.
 
-        Answers of the hub, refusals too, count for a minute.
+        Answers of the hub, refusals too, count for a minute; what is read of files, until one of
+        them changes.
 
         Args:
             source: the model's name.
@@ -105,18 +128,18 @@ class Outlines:
         """
         if not isinstance(source, HubModel):
             return self._on_disk(resolve_local_model(source.path, self.roots))
-        with self._lock:
-            until, found = self._known.get(source, (0.0, None))
-        if found is None or time.monotonic() > until:
+        known = self._known_of(source)
+        if known is None or time.monotonic() > known.until:
             with self._turn(asker):
                 try:
-                    found = self._ask(source)
+                    found: Outline | SecateurError = self._ask(source)
                 except SecateurError as error:
                     found = error
-            self._keep(source, found)
-        if isinstance(found, SecateurError):
-            raise type(found)(str(found))
-        return found
+            known = _Answer(found, until=time.monotonic() + _FRESH)
+            self._keep(source, known)
+        if isinstance(known.found, SecateurError):
+            raise type(known.found)(str(known.found))
+        return known.found
 
     @contextmanager
     def _turn(self, asker: str) -> Iterator[None]:
@@ -132,32 +155,47 @@ class Outlines:
                 self._asking[asker] -= 1
                 self._asking += Counter()  # without those who ask nothing
 
-    def _keep(self, source: HubModel, outline_or_error: Outline | SecateurError) -> None:
+    def _known_of(self, source: HubModel | Path) -> _Answer | None:
+        with self._lock:
+            return self._known.get(source)
+
+    def _keep(self, source: HubModel | Path, answer: _Answer) -> None:
         with self._lock:
             self._known.pop(source, None)
-            self._known[source] = (time.monotonic() + _FRESH, outline_or_error)
+            self._known[source] = answer
             while len(self._known) > _KEPT or self._tensors() > _KEPT_TENSORS:
                 self._known.popitem(last=False)
 
     def _tensors(self) -> int:
-        kept = (found for _, found in self._known.values())
+        kept = (answer.found for answer in self._known.values())
         return sum(len(found.tensors) for found in kept if isinstance(found, Outline))
 
     def _on_disk(self, directory: Path) -> Outline:
-        def header(file: str) -> dict[str, StoredTensor]:
-            with self._parsing:
-                return read_header(directory / file, self._max_header)
-
         try:
-            names = file_names(directory)
-            index = entry_file(names, directory.name) == INDEX_FILE
-            content = read_file(directory / INDEX_FILE, MAX_INDEX) if index else None
-            tensors = _tensors(names, content, header)
-            return Outline(tensors, read_config(directory), _unread(names, tensors))
+            state, changed_at = state_of(directory)
+            known = self._known_of(directory)
+            if known is not None and known.state == state and isinstance(known.found, Outline):
+                return known.found
+            found = self._read(directory)
         except OSError as error:
             raise ModelFilesError(
                 f"a file of {directory.name!r} cannot be read: {error.strerror}"
             ) from error
+        if changed_at < time.time() - _SETTLED:
+            self._keep(directory, _Answer(found, state=state))
+        return found
+
+    def _read(self, directory: Path) -> Outline:
+        def header(file: str) -> dict[str, StoredTensor]:
+            with self._parsing:
+                return read_header(directory / file, self._max_header)
+
+        names = file_names(directory)
+        index = entry_file(names, directory.name) == INDEX_FILE
+        content = read_file(directory / INDEX_FILE, MAX_INDEX) if index else None
+        tensors, config = _tensors(names, content, header), read_config(directory)
+        check_form(config, tensors)
+        return Outline(tensors, config, _unread(names, tensors), why_unreadable(directory))
 
     def _ask(self, source: HubModel) -> Outline:
         with hub_errors(source):
@@ -166,6 +204,7 @@ class Outlines:
             content = self._hub.read(at, INDEX_FILE, MAX_INDEX + 1).content if index else None
             config = parse_config(self._hub.read(at, CONFIG_FILE, MAX_CONFIG + 1).content)
             tensors = _tensors(sizes, content, partial(self._header, at, sizes))
+            check_form(config, tensors)
             return Outline(tensors, config, _unread(sizes, tensors))
 
     def _header(self, at: HubModel, sizes: Mapping[str, int], file: str) -> dict[str, StoredTensor]:

@@ -15,6 +15,7 @@ from app.domain.publications import Destination
 from app.domain.submission import JobRequest, JobSpec, resolve
 from app.domain.webhooks import WebhookEvent
 from app.errors import (
+    CalibrationDataError,
     HubUnavailableError,
     JobNotRetryableError,
     ModelFilesError,
@@ -34,16 +35,14 @@ from app.planning.machines import (
     place,
     uses_gpu,
 )
-from app.planning.memory import MemoryEstimate, ModelLayout, estimate_memory
+from app.planning.memory import MemoryEstimate, estimate_memory
 from app.planning.model_files.files import (
     HubModel,
     LocalModel,
     ModelSource,
-    check_readable,
     parse_model_source,
-    resolve_local_model,
 )
-from app.planning.model_files.outlines import Outline, Outlines, check_form
+from app.planning.model_files.outlines import Outline, Outlines
 from app.planning.plan import check_patterns
 from app.planning.quantization import plan_quantization
 from app.planning.routable import check_routable
@@ -160,8 +159,6 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
     """
     source = parse_model_source(request.model)
     outline = outline_of(source, rules.outlines, caller.project_id)
-    if outline is not None:
-        check_form(outline.config, outline.tensors)
     if request.publish:
         publications.check_destinations(request.publish, rules.destinations, caller.project_id)
     spec = resolve(request, None if outline is None else outline.config)
@@ -176,11 +173,10 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
         )
         spec = spec.model_copy(update={"scores": measured})
     _check_sets(connection, caller, rules.datasets, request, spec=spec, outline=outline)
-    if outline and isinstance(source, LocalModel):  # the hub's models: by the worker
-        if isinstance(spec.recipe, Routing):
-            check_routable(outline.config, spec.recipe)
-        if spec.calibration or spec.evaluation:
-            check_readable(resolve_local_model(source.path, rules.outlines.roots))
+    if outline and outline.unreadable and (spec.calibration or spec.evaluation):
+        raise CalibrationDataError(outline.unreadable)
+    if outline and isinstance(source, LocalModel) and isinstance(spec.recipe, Routing):
+        check_routable(outline.config, spec.recipe)  # the hub's models: by the worker
     spec = _sized(spec, request, outline)
     recipe = spec.recipe
     if outline and isinstance(recipe, Recipe):
@@ -338,7 +334,7 @@ def placed(
         requirements = Requirements(spec.device, request.worker_class, None, None)
         machine = machines.choose(connection, requirements)
         return Placement(_class_of(machine), None, None)
-    layout = ModelLayout.of(outline.tensors, outline.config)
+    layout = outline.layout
     on_host = estimate_memory(layout, spec, activations=rules.activation_bytes)
     on_gpu = estimate_memory(layout, spec, gpu=True, activations=rules.activation_bytes)
     requirements = Requirements(

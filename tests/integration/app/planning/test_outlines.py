@@ -2,9 +2,11 @@
 
 import json
 import threading
+import time
 
 import pytest
 
+from app.errors import ModelFilesError
 from app.planning.model_files import outlines
 from app.planning.model_files.files import HubModel, LocalModel
 from app.planning.model_files.hub import HubUnavailableError
@@ -61,6 +63,33 @@ def test_a_header_longer_than_what_is_asked_for_first_takes_a_second_request(
     found.of(NAME, "p")
     asked_for = [path for _, path in hub.requests if path.endswith("model.safetensors")]
     assert len(asked_for) == requests
+
+
+def test_files_are_read_again_once_one_has_changed(found, model, monkeypatch):
+    now = time.time() + 60
+    monkeypatch.setattr(outlines.time, "time", lambda: now)
+    first = found.of(LocalModel("small"), "p")
+    assert found.of(LocalModel("small"), "another") is first
+    (model / "config.json").write_text(json.dumps({"model_type": "blip2"}))
+    assert found.of(LocalModel("small"), "p").config == {"model_type": "blip2"}
+    (model / "tokenizer.json").write_text("")
+    assert "it is empty" in found.of(LocalModel("small"), "p").unreadable
+    (model / "tokenizer.json").unlink()
+    assert not found.of(LocalModel("small"), "p").unreadable
+    (model / "model.safetensors").unlink()
+    with pytest.raises(ModelFilesError):
+        found.of(LocalModel("small"), "p")
+
+
+def test_files_that_have_just_changed_are_not_kept(found, model):
+    """A second change may fall into the same tick of the file system's clock."""
+    first = found.of(LocalModel("small"), "p")
+    assert found.of(LocalModel("small"), "p") is not first
+
+
+def test_a_link_that_leads_nowhere_is_no_file_of_the_model(found, model):
+    (model / "notes.txt").symlink_to(model / "absent")
+    assert found.of(LocalModel("small"), "p").config == {"model_type": "llava"}
 
 
 def test_an_answer_counts_for_a_minute(found, hub, monkeypatch):
