@@ -36,6 +36,7 @@ from app.api.sweeps import router as sweeps
 from app.api.webhooks import router as webhooks
 from app.api.workers import router as workers
 from app.console.routes import ROUTERS as PAGES
+from app.console.routes.datasets import DATASETS as UPLOADS
 from app.console.sessions import Sessions, signing_key
 from app.db.engine import make_engine
 from app.db.outbox import Announcer
@@ -139,7 +140,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         BodyLimit,
         max_bytes=settings.api.max_body_bytes,
         seconds=settings.api.body_seconds,
-        streamed={datasets.PATH},
+        streamed={datasets.PATH, UPLOADS},
     )
     app.add_middleware(Admission, most=settings.api.max_connections)
     app.add_middleware(RateFields)

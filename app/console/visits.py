@@ -6,7 +6,7 @@ Problems of the API become pages here, and who has not signed in is asked to.
 import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -97,6 +97,17 @@ class Visit:
             Needs(scope).checked(counted(self.request, self.resources, caller))
             yield Desk(connection, caller, projects.get(connection, caller), self)
 
+    def prove(self, token: str) -> None:
+        """Let only forms of this session's pages through.
+
+        Raises:
+            ForgedRequestError: the token is not the session's.
+        """
+        if not self.sessions.is_csrf_token(self.session, token):
+            raise ForgedRequestError(
+                "the form was not sent from a page of this session; load the page again"
+            )
+
     def page(self, template: str, status: int = HTTPStatus.OK, **values: Any) -> HTMLResponse:
         """A page with what every page of a session has."""
         token = self.sessions.csrf_token(self.session)
@@ -107,22 +118,27 @@ class Visit:
         return self.form.get(name, [default])[0].strip()
 
 
-async def _visit(request: Request, resources: WithResources) -> Visit:
+async def _arrive(request: Request, resources: WithResources) -> Visit:
     sessions: Sessions = request.state.sessions
     session = sessions.read(request.cookies.get(COOKIE, ""))
     granted = session is not None and isinstance(session.holder, Grant)
     if session is None or (granted and request.state.sign_in is None):
         raise SessionMissingError("sign in first, or again: there is no session, or it has ended")
-    form: Form = {}
     if request.method == "POST":
         refuse_other_sites(request)
-        form = await read_form(request)
-        given = request.headers.get(_CSRF_HEADER) or form.get(CSRF, [""])[0]
-        if not sessions.is_csrf_token(session, given):
-            raise ForgedRequestError(
-                "the form was not sent from a page of this session; load the page again"
-            )
-    return Visit(request, resources, sessions, session, form)
+    return Visit(request, resources, sessions, session, {})
+
+
+# Somebody whose form is not read yet, and who has to `prove` that it is of a page of ours.
+Arriving = Annotated[Visit, Depends(_arrive)]
+
+
+async def _visit(visit: Arriving) -> Visit:
+    if visit.request.method != "POST":
+        return visit
+    form = await read_form(visit.request)
+    visit.prove(visit.request.headers.get(_CSRF_HEADER) or form.get(CSRF, [""])[0])
+    return replace(visit, form=form)
 
 
 SignedIn = Annotated[Visit, Depends(_visit)]

@@ -18,6 +18,12 @@ class DatasetTooLargeError(DatasetError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
+class DatasetFormError(DatasetError):
+    """A form does not hold exactly one file, has a long field, or is cut off."""
+
+    code = "dataset_form_invalid"
+
+
 class DatasetArchiveError(DatasetError):
     """The archive is broken, encrypted, or not laid out as asked for."""
 

@@ -1,8 +1,6 @@
 """`/v1/datasets`: upload records to calibrate or to evaluate on."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
 
+from app.api.datasets.receiving import limits_of, received, store_of
 from app.api.datasets.schemas import DatasetOut, DatasetPage
 from app.api.http.documented import LOCATION
 from app.api.http.endpoints import (
@@ -23,7 +22,7 @@ from app.api.http.endpoints import (
 from app.services import datasets
 from app.services.jobs.garbage_collection import discard_dataset
 from app.storage.datasets import DatasetStore
-from app.uploads.errors import DatasetTooLargeError
+from app.uploads.form import MEDIA_TYPE
 from app.uploads.limits import UploadLimits
 
 PATH = "/v1/datasets"
@@ -32,12 +31,11 @@ router = APIRouter(prefix=PATH, tags=["datasets"], route_class=TransactionRoute)
 
 
 def _store(resources: WithResources) -> DatasetStore:
-    return DatasetStore(resources.settings.storage.dir)
+    return store_of(resources)
 
 
 def _limits(resources: WithResources, caller: Uploader) -> UploadLimits:
-    limits = resources.settings.datasets.limits
-    return replace(limits, bytes=min(limits.bytes, caller.limits.upload_bytes))
+    return limits_of(resources, caller)
 
 
 Store = Annotated[DatasetStore, Depends(_store)]
@@ -45,22 +43,18 @@ Limits = Annotated[UploadLimits, Depends(_limits)]
 
 
 async def _received(request: Request, limits: Limits, store: Store) -> AsyncIterator[Path]:
-    """The request's body in a file on the store's disk, for as long as the request lasts."""
-    too_large = DatasetTooLargeError(f"the upload is larger than {limits.bytes} bytes")
-    announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > limits.bytes:
-        raise too_large
-    with store.incoming() as directory:
-        path, size = directory / "upload", 0
-        with path.open("wb") as file:
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limits.bytes:
-                    raise too_large
-                await asyncio.to_thread(file.write, chunk)
-        yield path
+    async with received(request, limits, store) as upload:
+        yield upload.file
 
 
+_FORM = {
+    "schema": {
+        "type": "object",
+        "title": "DatasetUpload",
+        "properties": {"file": {"type": "string", "format": "binary"}},
+        "required": ["file"],
+    }
+}
 _BODY = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -78,7 +72,11 @@ _BODY = {"schema": {"type": "string", "format": "binary"}}
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/jsonl": _BODY, "application/zip": _BODY},
+            "content": {
+                "application/jsonl": _BODY,
+                "application/zip": _BODY,
+                MEDIA_TYPE: _FORM,
+            },
         }
     },
 )
@@ -92,8 +90,9 @@ async def upload_dataset(
 ) -> DatasetOut:
     """Upload JSON lines, or a zip archive of one JSONL file and the images that it names.
 
-    A row has `text`, or `prompt` and `answer`; `image`, a path in the archive; `label`. All rows
-    have the same fields. Everything is checked before anything is stored.
+    Either is the body itself, or the `file` of a form. A row has `text`, or `prompt` and `answer`;
+    `image`, a path in the archive; `label`. All rows have the same fields. Everything is checked
+    before anything is stored.
     """
     work = partial(datasets.upload, resources.engine, caller, store, file, limits)
     found, new = await resources.uploads.run(caller.project_id, work)

@@ -39,9 +39,14 @@ _BLANK = {"method": "recommended", "sparsity": "0.5"}
 
 
 @router.get("")
-def form(visit: SignedIn, rules: WithRules, source: Annotated[str, Query()] = "") -> Response:
+def form(
+    visit: SignedIn,
+    rules: WithRules,
+    source: Annotated[str, Query()] = "",
+    calibration: Annotated[str, Query(max_length=300)] = "",
+) -> Response:
     """Show the form: empty, or as an earlier job was asked for."""
-    values = dict(_BLANK)
+    values = _BLANK | ({"calibration_set": calibration} if calibration else {})
     with visit.admitted(Scope.SUBMIT) as desk:
         if source:
             values = values_of(jobs.get(desk.connection, desk.caller, source).stored_request)

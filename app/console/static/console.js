@@ -4,6 +4,21 @@ document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
   if (question && !window.confirm(question)) event.preventDefault();
 });
+// A file that is too large is not sent for nothing, and a form that takes its time says so.
+document.addEventListener("change", (event) => {
+  const field = event.target;
+  if (!field.dataset?.most) return;
+  const large = [...field.files].some((file) => file.size > Number(field.dataset.most));
+  field.setCustomValidity(large ? "This file is larger than an upload may be." : "");
+  field.reportValidity();
+});
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.dataset.busy || event.defaultPrevented) return;
+  const button = form.querySelector("button");
+  button.disabled = true;
+  button.textContent = form.dataset.busy;
+});
 // One click copies a command.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");

@@ -89,6 +89,8 @@ def test_requests_go_through_and_their_queries_are_not_logged(through, proxy):
     rows = "".join(f'{{"text": "{number:0150}"}}\n' for number in range(10_000))
     upload = through.post("/v1/datasets", content=rows.encode())
     assert upload.status_code == 201, upload.text
+    form = through.post("/console/datasets", files={"file": ("rows.jsonl", rows.encode())})
+    assert form.status_code == 303  # on to the sign-in, and not too large
     log = proxy[3].read_text()
     assert '"GET /v1/jobs" 200' in log
     assert "limit=1" not in log

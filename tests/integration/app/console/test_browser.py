@@ -172,6 +172,32 @@ def test_lists_follow_what_happens_and_keep_the_focus(window, sign_in, pages, cl
     assert wrong == []
 
 
+def test_a_file_is_uploaded_and_one_that_is_too_large_is_not_sent(
+    window, sign_in, tmp_path, client, limits
+):
+    page = window()
+    sign_in(page)
+    limits(upload_bytes=100)
+    wrong = complaints(page)
+    page.goto("/console/datasets")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "one"}\n' * 10)
+    page.get_by_label("File").set_input_files(rows)
+    page.get_by_role("button", name="Upload").click()
+    assert "larger than" in page.get_by_label("File").evaluate("field => field.validationMessage")
+    fewer = tmp_path / "fewer.jsonl"
+    fewer.write_text('{"text": "one"}\n{"text": "two"}\n')
+    page.get_by_label("File").set_input_files(fewer)
+    page.get_by_role("button", name="Upload").click()
+    page.wait_for_selector("text=Uploaded as")
+    keep(page, "datasets-uploaded")
+    assert barriers(page) == []
+    [stored] = client.get("/v1/datasets").json()["datasets"]
+    page.get_by_role("link", name="Use").click()
+    assert page.get_by_label("Set").first.input_value() == stored["id"]
+    assert wrong == []
+
+
 def test_a_session_that_ended_leads_to_the_sign_in(window, sign_in, pages):
     page = window()
     sign_in(page)

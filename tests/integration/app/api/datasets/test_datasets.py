@@ -74,6 +74,20 @@ def test_an_upload_has_its_own_limit(settings, client, announced):
     assert files(settings) == []
 
 
+def test_a_form_is_taken_as_its_file_is(client, settings):
+    answer = client.post("/v1/datasets", files={"file": ("rows.jsonl", ROWS)})
+    assert answer.status_code == 201
+    assert answer.json() == client.post("/v1/datasets", content=ROWS).json()
+    refused = client.post("/v1/datasets", files={"other": ("x", b"{}"), "file": ("y", ROWS)})
+    assert_problem(refused, 422, "dataset_form_invalid")
+    small = settings.datasets.model_copy(update={"max_upload_bytes": 1024})
+    limited = settings.model_copy(update={"datasets": small})
+    with TestClient(create_app(limited), headers=client.headers) as uploader:
+        for content in (ROWS * 100, b" " * 20_000):  # past the file's limit, past the form's
+            answer = uploader.post("/v1/datasets", files={"file": ("rows.jsonl", content)})
+            assert_problem(answer, 413, "dataset_too_large")
+
+
 def test_a_key_is_needed_before_anything_is_received(anonymous):
     assert_problem(anonymous.post("/v1/datasets", content=ROWS), 401, "api_key_missing")
 
