@@ -27,12 +27,15 @@ _NOT_SIDE_FILES = {
 }
 
 
-def extras(files: Mapping[str, Path], *, run_id: str, model_name: str) -> dict[str, bytes | Path]:
+def extras(
+    files: Mapping[str, Path], *, run_id: str, model_id: str, model_name: str
+) -> dict[str, bytes | Path]:
     """What to put beside a checkpoint so that `mlflow.pyfunc.load_model` loads it.
 
     Args:
         files: a job's, by path.
         run_id: of the run that logs them.
+        model_id: of the logged model that has them.
         model_name: what the base model is called.
 
     Returns:
@@ -63,6 +66,8 @@ def extras(files: Mapping[str, Path], *, run_id: str, model_name: str) -> dict[s
         flavour["torch_dtype"] = f"torch.{dtype}"
     model = {
         "run_id": run_id,
+        "model_id": model_id,
+        "model_uuid": model_id,
         "utc_time_created": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}",
         "flavors": {
             "python_function": {

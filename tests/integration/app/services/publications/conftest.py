@@ -50,7 +50,13 @@ def published():
 
 
 @pytest.fixture
-def finished(client, worker, settings, published):
+def result():
+    """What the job's worker reports."""
+    return RESULT
+
+
+@pytest.fixture
+def finished(client, worker, settings, published, result):
     """Submit a job with these publications and have it succeed."""
     kept = settings.storage
     store = open_store(kept.dir, kept.url, kept.endpoint)
@@ -66,7 +72,7 @@ def finished(client, worker, settings, published):
             (staging / name).write_bytes(content)
         files = open_store(kept.dir).describe(job.id, job.attempt)
         store.publish(job.id, job.attempt)
-        assert worker.succeed(job, files, RESULT)
+        assert worker.succeed(job, files, result)
         return job.id
 
     return finish

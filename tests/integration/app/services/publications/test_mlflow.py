@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from app.local.process import Process, Program, running
 from app.local.valkey import free_port
-from tests.integration.app.services.publications.conftest import FILES, SIZES
+from tests.integration.app.services.publications.conftest import FILES, RESULT, SIZES
 
 BIN = Path(__file__).parents[5] / ".venv-mlflow" / "bin"
 LIBRARIES = str(Path(torch.__file__).parents[1])
@@ -38,7 +38,21 @@ files = {
     path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
     for path in directory.rglob("*") if path.is_file()
 }
+(model,) = client.search_logged_models([run.info.experiment_id])
 print(json.dumps({
+    "model": {
+        "model_id": model.model_id, "name": model.name, "status": str(model.status),
+        "params": model.params, "tags": model.tags,
+    },
+    "model_metrics": [
+        {"key": each.key, "value": each.value, "dataset_name": each.dataset_name,
+         "dataset_digest": each.dataset_digest} for each in model.metrics
+    ],
+    "inputs": {
+        tag.value: [each.dataset.name, each.dataset.digest]
+        for each in run.inputs.dataset_inputs for tag in each.tags
+    },
+    "outputs": [each.model_id for each in run.outputs.model_outputs],
     "status": run.info.status, "params": run.data.params, "metrics": run.data.metrics,
     "tags": run.data.tags, "source": version.source, "artifacts": run.info.artifact_uri,
     "plots": [each.path for each in client.list_artifacts(version.run_id, "plots")],
@@ -61,6 +75,20 @@ print(json.dumps({
     "answers": len(loaded.predict(["a red"])) if pipeline.task == "feature-extraction" else None,
 }), flush=True)
 """
+
+
+READ_BY = {"set": "scenes", "records": 8, "sha256": "c" * 64}
+MEASURED_ON = {"set": "questions", "records": 9, "sha256": "e" * 64}
+MANIFEST = {"format": 1, "datasets": {"calibration": READ_BY, "evaluation": MEASURED_ON}}
+ESTIMATE = {"value": 0.25, "low": 0.125, "high": 0.5}
+EVALUATION = {
+    "set": "questions",
+    "sha256": "e" * 64,
+    "samples": 9,
+    "metrics": {
+        "perplexity": {"samples": 9, "before": ESTIMATE, "after": ESTIMATE, "change": ESTIMATE},
+    },
+}
 
 
 class Server(Process):
@@ -126,7 +154,7 @@ def read(directory):
 @pytest.fixture
 def published(request, tmp_path):
     if getattr(request, "param", "plain") == "plain":
-        return FILES
+        return FILES | {"manifest.json": json.dumps(MANIFEST).encode()}
     if request.param == "encoder":
         tiny_encoder(tmp_path)
         return read(tmp_path)
@@ -135,11 +163,16 @@ def published(request, tmp_path):
 
 
 @pytest.fixture
+def result():
+    return RESULT | {"evaluation": EVALUATION}
+
+
+@pytest.fixture
 def destinations(mlflow):
     return {"registry": {"kind": "mlflow", "endpoint": mlflow.url}}
 
 
-def test_mlflow_gets_a_run_and_a_version_that_loads_back(client, mlflow, finished, attempt):
+def test_mlflow_gets_a_run_a_model_and_a_version(client, mlflow, finished, attempt, published):
     job_id = finished(("registry", "acme/captioner"))
     for _ in range(2):  # trying again leaves one of each
         assert attempt()
@@ -153,12 +186,27 @@ def test_mlflow_gets_a_run_and_a_version_that_loads_back(client, mlflow, finishe
     assert (found["status"], found["runs"]) == ("FINISHED", 1)
     assert found["params"]["method"] == "magnitude"
     sizes = {f"sizes.{name}": figure for name, figure in SIZES.items()}
-    assert found["metrics"] == {"sparsity": 0.5} | sizes
+    assert found["metrics"].items() >= ({"sparsity": 0.5} | sizes).items()
     assert found["tags"]["secateur.job"] == job_id
     assert found["plots"] == ["plots/sparsity.svg"]
-    assert found["source"] == f"{found['artifacts']}/model"
-    digests = {path: hashlib.sha256(content).hexdigest() for path, content in FILES.items()}
+    digests = {path: hashlib.sha256(content).hexdigest() for path, content in published.items()}
     assert found["files"].items() >= digests.items()
+    used = {"calibration": ["scenes", "c" * 36], "evaluation": ["questions", "e" * 36]}
+    assert found["inputs"] == used
+    model = found["model"]
+    assert found["outputs"] == [model["model_id"]]
+    assert found["source"] == f"models:/{model['model_id']}"
+    assert (model["name"], model["status"]) == (job_id, "READY")
+    assert model["params"] == found["params"]
+    assert model["tags"]["secateur.job"] == job_id
+    [linked] = json.loads(model["tags"]["mlflow.modelVersions"])
+    assert linked["name"] == "acme.captioner"
+    measured = {each["key"]: each for each in found["model_metrics"]}
+    assert measured.keys() == found["metrics"].keys()
+    after = measured["evaluation.metrics.perplexity.after.value"]
+    assert (after["value"], after["dataset_name"]) == (0.25, "questions")
+    assert after["dataset_digest"] == "e" * 36
+    assert measured["sparsity"]["dataset_name"] is None
 
 
 @pytest.mark.parametrize(
