@@ -35,6 +35,7 @@ from app.services.lifecycle import retention
 from app.services.publications.publisher import AT_ONCE, Publisher
 from app.services.quarantine import Guard
 from app.services.webhooks import delivery
+from app.services.webhooks.lineage import Lineage
 from app.settings import Settings
 from app.storage.checkpoints import CheckpointStore
 from app.storage.datasets import DatasetStore
@@ -246,7 +247,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
     sender = Sender(hooks.networks, hooks.deadline_seconds)
     patience = timedelta(hours=hooks.disable_after_hours)
     message_age = timedelta(days=hooks.keep_days)
-    deliverer = delivery.Deliverer(engine, sender, patience=patience)
+    told = settings.lineage
+    lineage = Lineage(told.url, told.namespace, told.api_key)
+    deliverer = delivery.Deliverer(engine, sender, patience=patience, lineage=lineage)
     interval = settings.maintenance.interval_seconds
     delivering = threading.Thread(
         target=delivery.run, args=(deliverer, sender, stop, interval), name="webhooks"
@@ -267,6 +270,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         while not stop.is_set():
             _guarded(lambda: tick(engine, queue, stop))
             if time.monotonic() >= next_tidy:
+                _guarded(lambda: lineage.enrol(engine))
                 _guarded(
                     lambda: tidy(
                         engine, store, kept, datasets, age=age, message_age=message_age, stop=stop

@@ -336,7 +336,8 @@ webhooks = Table(
     "webhooks",
     metadata,
     Column("id", Text, primary_key=True),
-    _project(),
+    # Null: the installation's own endpoint, which is told of the jobs of all projects.
+    Column("project_id", Text, ForeignKey("projects.id")),
     Column("url", Text, nullable=False),
     Column("events", ARRAY(Text), nullable=False),
     Column("enabled", Boolean, nullable=False, server_default="true"),

@@ -14,10 +14,12 @@ from sqlalchemy import (
     func,
     insert,
     null,
+    or_,
     select,
     true,
     update,
 )
+from sqlalchemy.dialects import postgresql
 
 from app.db import quarantine
 from app.db.tables import deliveries, webhooks
@@ -91,8 +93,24 @@ def lock(connection: Connection, endpoint_id: str) -> None:
     connection.execute(query.with_for_update(key_share=True))
 
 
+_OWN = "whk_installation"
+
+
+def set_own(connection: Connection, url: str, events: Sequence[str], secret: str) -> None:
+    """Have the installation's own endpoint be told of the jobs of all projects; "": of none."""
+    if not url:
+        remove(connection, _OWN)
+        return
+    values = {"url": url, "events": list(events)}
+    query = postgresql.insert(webhooks).values(id=_OWN, secret=secret, **values)
+    changed = or_(webhooks.c.url != url, webhooks.c.events != list(events))
+    connection.execute(
+        query.on_conflict_do_update(index_elements=["id"], set_=values, where=changed)
+    )
+
+
 _INTERESTED = select(webhooks.c.id).where(
-    webhooks.c.project_id == bindparam("project_id"),
+    (webhooks.c.project_id == bindparam("project_id")) | webhooks.c.project_id.is_(None),
     webhooks.c.enabled,
     webhooks.c.events.contains(bindparam("wanted", type_=webhooks.c.events.type)),
 )
@@ -148,8 +166,9 @@ def failed(connection: Connection, endpoint_id: str, error: str, patience: timed
 
 
 def disable(connection: Connection, endpoint_id: str, reason: str) -> Endpoint | None:
-    """Tell the endpoint nothing more; None where it is gone or disabled already."""
+    """Tell the endpoint nothing more; None: it is gone, disabled, or no project's."""
     query = update(webhooks).where(webhooks.c.id == endpoint_id, webhooks.c.enabled)
+    query = query.where(webhooks.c.project_id.is_not(None))
     query = query.values(enabled=False, disabled_reason=reason).returning(*_COLUMNS)
     row = connection.execute(query).mappings().one_or_none()
     return _endpoint(row) if row else None
@@ -204,7 +223,8 @@ def due_deliveries(connection: Connection, shares: Shares) -> list[Candidate]:
     )
     ranked = (
         select(first.c.id, first.c.next_at, place.label("place"))
-        .add_columns(webhooks.c.id.label("endpoint_id"), webhooks.c.project_id)
+        .add_columns(webhooks.c.id.label("endpoint_id"))
+        .add_columns(func.coalesce(webhooks.c.project_id, "").label("project_id"))
         .join_from(webhooks, first, true())
         .where(webhooks.c.enabled)
         .subquery()
@@ -233,6 +253,7 @@ def take_delivery(connection: Connection, delivery_id: str) -> Dispatch | None:
             webhooks.c.url,
             webhooks.c.secret,
             case((webhooks.c.old_secret_until > func.now(), webhooks.c.old_secret)).label("old"),
+            webhooks.c.project_id.is_(None).label("own"),
         )
     )
     row = connection.execute(query).one_or_none()
@@ -245,6 +266,7 @@ def take_delivery(connection: Connection, delivery_id: str) -> Dispatch | None:
         url=row.url,
         payload=row.payload,
         secrets=(row.secret, row.old) if row.old else (row.secret,),
+        own=row.own,
     )
 
 

@@ -3,8 +3,8 @@
 import heapq
 import random
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
@@ -119,7 +119,10 @@ class Delivery:
 class Dispatch:
     """A delivery that is due, with what is needed to send it.
 
-    `secrets` are all that are live: two for a while after a rotation.
+    Attributes:
+        secrets: all that are live: two for a while after a rotation.
+        own: whether the endpoint is the installation's own, for lineage, and not a project's.
+        headers: what is sent beside the signature.
     """
 
     id: str
@@ -128,6 +131,8 @@ class Dispatch:
     url: str
     payload: dict[str, Any]
     secrets: tuple[str, ...]
+    own: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, TypeAdapter, ValidationInfo, field_valida
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.settings.api import Api, Console
-from app.settings.maintenance import Maintenance, Publishing, Webhooks
+from app.settings.maintenance import Lineage, Maintenance, Publishing, Webhooks
 from app.settings.oidc import Oidc
 from app.settings.section import Section
 from app.settings.shared import Database, Datasets, Models, Queue, Storage, Telemetry
@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     worker: Worker = Field(default=Worker(), description=Worker.__doc__)
     publishing: Publishing = Field(default=Publishing(), description=Publishing.__doc__)
     webhooks: Webhooks = Field(default=Webhooks(), description=Webhooks.__doc__)
+    lineage: Lineage = Field(default=Lineage(), description=Lineage.__doc__)
     telemetry: Telemetry = Field(default=Telemetry(), description=Telemetry.__doc__)
     maintenance: Maintenance = Field(default=Maintenance(), description=Maintenance.__doc__)
 

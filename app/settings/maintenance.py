@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from app.domain.publications import Destination, DestinationName
 from app.settings.section import PositiveSeconds, Section
+from app.urls import UrlTextOrNone
 from app.webhooks.guard import LOOPBACK, Network
 
 
@@ -63,6 +64,25 @@ class Webhooks(Section):
     def networks(self) -> tuple[Network, ...]:
         """Where webhooks may go beside public addresses."""
         return (*self.allow_networks, *(LOOPBACK if self.allow_loopback else ()))
+
+
+class Lineage(Section):
+    """Events of jobs for a catalogue that speaks OpenLineage, as Marquez or DataHub."""
+
+    url: UrlTextOrNone = Field(
+        default="",
+        description="where events are posted, as https://marquez.example.org/api/v1/lineage; "
+        "empty: nowhere. It may be in a private network",
+    )
+    namespace: str = Field(
+        default="secateur",
+        min_length=1,
+        description="OpenLineage's namespace of jobs, uploaded data sets and results",
+    )
+    api_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="sent as a bearer token; only the maintenance process needs it",
+    )
 
 
 class Publishing(Section):

@@ -23,6 +23,7 @@ from app.domain.webhooks import WebhookAddressError
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+ANYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 # IANA's special-purpose registries, multicast, what is reserved: no public server is there.

@@ -18,7 +18,7 @@ import httpx2
 from app.domain.webhooks import Dispatch, Receipt, WebhookAddressError
 from app.messages import printable
 from app.urls import HttpUrl, parse_url
-from app.webhooks.guard import Address, Network, lookup
+from app.webhooks.guard import ANYWHERE, Address, Network, lookup
 
 PREFIX = "whsec_"
 
@@ -84,8 +84,13 @@ class Sender:
         """Close the connections."""
         await self._http.aclose()
 
-    def look_up(self, url: str) -> Lookup:
-        """Begin to resolve the URL's host; done once no thread works on it any more."""
+    def look_up(self, url: str, *, trusted: bool = False) -> Lookup:
+        """Begin to resolve the URL's host; done once no thread works on it any more.
+
+        Args:
+            url: of the receiver.
+            trusted: the operator names it, so it may be anywhere.
+        """
         try:
             target = parse_url(url)
         except ValueError as error:
@@ -93,7 +98,7 @@ class Sender:
             refused.set_exception(WebhookAddressError(str(error)))
             refused.exception()
             return refused
-        return lookup(target.host, target.port, self._networks)
+        return lookup(target.host, target.port, ANYWHERE if trusted else self._networks)
 
     async def send(self, dispatch: Dispatch, addresses: Lookup) -> Receipt:
         """Try once; what the receiver or the network does becomes the receipt."""
@@ -113,6 +118,7 @@ class Sender:
         target, url = parse_url(dispatch.url), httpx2.URL(dispatch.url)
         headers = signed_headers(dispatch.id, int(time.time()), body, dispatch.secrets)
         headers |= {"Host": _authority(target), "Content-Type": "application/json"}
+        headers |= dispatch.headers
         *others, last = addresses[:ADDRESSES]
         for address in others:
             with suppress(httpx2.ConnectError):

@@ -16,6 +16,7 @@ from app.db.engine import AWAY
 from app.domain.quarantine import Loop
 from app.domain.webhooks import Candidate, Dispatch, Receipt, Shares, choose
 from app.services.quarantine import Guard, guarded
+from app.services.webhooks.lineage import Lineage
 from app.services.webhooks.service import settle
 from app.telemetry.metrics import maintenance
 from app.webhooks.sender import Sender
@@ -35,6 +36,7 @@ class Deliverer:
         *,
         patience: timedelta = timedelta(days=5),
         shares: Shares | None = None,
+        lineage: Lineage | None = None,
     ) -> None:
         """Begin nothing yet.
 
@@ -43,9 +45,11 @@ class Deliverer:
             sender: makes the attempts.
             patience: an endpoint that failed for this long is disabled.
             shares: how many attempts may be under way.
+            lineage: the receiver of the installation's own.
         """
         self._engine, self._sender = engine, sender
         self._patience, self._shares = patience, shares or Shares()
+        self._lineage = lineage or Lineage()
         self._guard = Guard(engine, passing=AWAY)
         self._held: dict[asyncio.Task[None], Candidate] = {}
         self._unsettled: dict[str, Dispatch] = {}
@@ -89,11 +93,17 @@ class Deliverer:
         return self._guard.round(Loop.DELIVER, take) or []
 
     def _taken(self, connection: Connection, delivery_id: str) -> Dispatch | None:
-        take = partial(webhooks.take_delivery, connection, delivery_id)
+        take = partial(self._take_one, connection, delivery_id)
         return guarded(connection, Loop.DELIVER, delivery_id, take, AWAY)
 
+    def _take_one(self, connection: Connection, delivery_id: str) -> Dispatch | None:
+        dispatch = webhooks.take_delivery(connection, delivery_id)
+        if dispatch is None or not dispatch.own:
+            return dispatch
+        return self._lineage.translated(connection, dispatch)
+
     async def _attempt(self, dispatch: Dispatch) -> None:
-        addresses = self._sender.look_up(dispatch.url)
+        addresses = self._sender.look_up(dispatch.url, trusted=dispatch.own)
         try:
             with maintenance.DELIVERY_SECONDS.time():
                 receipt = await self._sender.send(dispatch, addresses)
