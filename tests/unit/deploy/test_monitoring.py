@@ -19,6 +19,10 @@ QUERIES = [
 ]
 
 
+VARIABLES = {each["name"]: each for each in BOARD["templating"]["list"]}
+PANELS = [pytest.param(panel, id=panel["title"]) for panel in BOARD["panels"]]
+
+
 def families():
     for module in (api, maintenance, worker):
         for metric in vars(module).values():
@@ -51,11 +55,12 @@ def selected(query):
         if isinstance(node, promql_parser.VectorSelector):
             names.add(node.name)
             matched.update(matcher.name for matcher in node.matchers.matchers)
-        if isinstance(node, promql_parser.AggregateExpr) and node.modifier:
-            grouped.append(set(node.modifier.labels))
+        if isinstance(node, promql_parser.AggregateExpr) and str(node.op) != "topk":
+            grouped.append(set(node.modifier.labels) if node.modifier else set())
         return True
 
-    # A number for what Grafana fills in. It parses, so functions fit what they are given.
+    # A number for what Grafana fills in; its variables stand in texts. It parses, so functions
+    # fit what they are given.
     promql_parser.walk(promql_parser.parse(query.replace("$__rate_interval", "5m")), visit)
     return names, matched, grouped
 
@@ -83,8 +88,48 @@ def test_everything_counted_is_on_the_dashboard_or_left_out_on_purpose():
         "secateur_maintenance_interrupted",
         "secateur_swept",
         "secateur_webhook_attempt_seconds",
-        "secateur_worker_kills",
     }
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_says_what_it_shows_and_when_to_worry(panel):
+    assert panel["description"].endswith((".", "?"))
+    shown = panel["fieldConfig"]["defaults"]
+    assert shown["unit"] != "none"
+    if panel["type"] == "stat":
+        colors = [step["color"] for step in shown["thresholds"]["steps"]]
+        assert colors[0] in {"green", "red"}
+    if "thresholds" in shown:
+        values = [step["value"] for step in shown["thresholds"]["steps"]]
+        assert values[0] is None
+        assert values[1:] == sorted(values[1:])
+
+
+def test_tiles_come_first_and_nothing_lies_on_another():
+    kinds = [panel["type"] for panel in BOARD["panels"]]
+    assert kinds == ["stat"] * 6 + ["timeseries"] * (len(kinds) - 6)
+    taken = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in BOARD["panels"])
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(taken) == len(set(taken))
+    assert max(x for x, _ in taken) < 24
+    assert len({panel["id"] for panel in BOARD["panels"]}) == len(kinds)
+
+
+def test_variables_are_labels_that_exist_and_are_asked_for():
+    asked = " ".join(query.values[0]["expr"] for query in QUERIES).replace("$__rate_interval", "")
+    assert set(re.findall(r"\$(\w+)", asked)) == VARIABLES.keys() - {"datasource"}
+    for name, variable in VARIABLES.items():
+        assert variable["description"]
+        if variable["type"] == "query":
+            metric, label = re.fullmatch(
+                r"label_values\((\w+), (\w+)\)", variable["query"]
+            ).groups()
+            assert label == name
+            assert label in series()[metric]
 
 
 def test_grafana_finds_board_and_prometheus():
@@ -100,7 +145,9 @@ def test_grafana_finds_board_and_prometheus():
         each["datasources"]
         for each in documents(DEPLOY / "grafana/provisioning/datasources/prometheus.yaml")
     ]
-    assert {panel["datasource"]["uid"] for panel in BOARD["panels"]} == {source["uid"]}
+    assert {panel["datasource"]["uid"] for panel in BOARD["panels"]} == {"${datasource}"}
+    assert VARIABLES["datasource"]["current"]["value"] == source["uid"]
+    assert VARIABLES["datasource"]["query"] == source["type"]
     host, _, port = source["url"].removeprefix("http://").partition(":")
     assert host in compose()["services"]
     assert port == "9090"
