@@ -8,25 +8,15 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import RedirectResponse
 
 from app.api.http.endpoints import WithResources, WithRules
-from app.console.job_form import (
-    FormError,
-    Wrong,
-    as_curl,
-    as_python,
-    body_of,
-    request_of,
-    values_of,
-)
+from app.console.forms import FormError, Wrong, as_curl, as_python
+from app.console.job_form import body_of, request_of, values_of
+from app.console.offers import offers
 from app.console.outcome import target_of
 from app.console.schema_fields import PREFIX, fields_of
-from app.console.visits import HOME, ROOT, Desk, PageRoute, SignedIn, Visit, address_of
+from app.console.visits import HOME, ROOT, PageRoute, SignedIn, Visit, address_of
 from app.domain.projects import Scope
 from app.errors import SecateurError
-from app.planning.model_files.files import local_models
-from app.recipes.data import Builtin
-from app.recipes.evaluation import MetricName
 from app.recipes.methods import METHODS
-from app.services import datasets, workers
 from app.services.jobs import plans
 from app.services.jobs import service as jobs
 from app.services.jobs import submit as submissions
@@ -34,7 +24,6 @@ from app.services.jobs.submit import Rules
 
 router = APIRouter(prefix=f"{ROOT}/new", route_class=PageRoute, include_in_schema=False)
 
-MOST_NAMES = 200  # models and data sets that are offered; others can be typed
 _BLANK = {"method": "recommended", "sparsity": "0.5"}
 
 
@@ -50,7 +39,7 @@ def form(
     with visit.admitted(Scope.SUBMIT) as desk:
         if source:
             values = values_of(jobs.get(desk.connection, desk.caller, source).stored_request)
-        offered = _offered(desk, rules)
+        offered = offers(desk, rules)
     return desk.page("new_job.html", **offered, **_shown(values), source=source, wrong=[])
 
 
@@ -80,7 +69,7 @@ def plan(visit: SignedIn, rules: WithRules) -> Response:
         wrong = error.wrong
     except SecateurError as error:
         wrong = [Wrong("", "", str(error))]
-    address = address_of(visit.request)
+    address = address_of(visit.request) + "/v1/jobs"
     return desk.page(
         "_plan.html",
         plan=found,
@@ -116,7 +105,7 @@ def submit(visit: SignedIn, rules: WithRules, resources: WithResources) -> Respo
 
 def _again(visit: Visit, rules: Rules, wrong: list[Wrong], status: int) -> Response:
     with visit.admitted(Scope.SUBMIT) as desk:
-        offered = _offered(desk, rules)
+        offered = offers(desk, rules)
     shown = _shown(_sent(visit))
     return desk.page(
         "new_job.html", status, **offered, **shown, source=visit.field("source"), wrong=wrong
@@ -137,19 +126,4 @@ def _shown(values: Mapping[str, str]) -> dict[str, Any]:
         "fields": fields,
         "changed": any(values.get(PREFIX + field.name) for field in fields),
         "prefix": PREFIX,
-    }
-
-
-def _offered(desk: Desk, rules: Rules) -> dict[str, Any]:
-    """What can be chosen from."""
-    uploaded, _ = datasets.page(
-        desk.connection, desk.caller, rules.datasets, limit=MOST_NAMES, cursor=None
-    )
-    return {
-        "models": local_models(rules.outlines.roots)[:MOST_NAMES],
-        "methods": [METHODS[name] for name in sorted(METHODS)],
-        "builtin": list(Builtin),
-        "uploaded": uploaded,
-        "metrics": list(MetricName),
-        "worker_classes": [each.machine.worker_class for each in workers.listing(desk.connection)],
     }

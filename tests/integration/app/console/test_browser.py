@@ -105,6 +105,7 @@ def pages(client, worker, settings, engine, model_root):
         "done": f"/console/jobs/{done}",
         "failed": f"/console/jobs/{failed.id}",
         "new": f"/console/new?source={done}",
+        "new-sweep": "/console/new-sweep",
         "sweeps": "/console/sweeps",
         "sweep": f"/console/sweeps/{sweep}",
         "datasets": "/console/datasets",
@@ -128,6 +129,9 @@ def test_every_page_for_everybody(window, sign_in, pages):
             page.goto(address)
             if name == "new":
                 page.wait_for_selector("#plan dl")
+            if name == "new-sweep":
+                page.locator("#f-model").fill("tiny")
+                page.wait_for_selector("#plan table")
             for summary in page.locator("main summary").all():
                 summary.click()
             found[f"{name}, {size}"] = [

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.console.job_form import FormError, as_curl, as_python, body_of, request_of, values_of
+from app.console.forms import FormError, as_curl, as_python
+from app.console.job_form import body_of, request_of, values_of
 from app.console.schema_fields import PREFIX, fields_of, value_of
 from app.recipes.methods import METHODS
 
