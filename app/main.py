@@ -22,7 +22,7 @@ from app.api.health import router as health
 from app.api.http import problems
 from app.api.http.endpoints import Breaker, Resources, State
 from app.api.http.feeds import Hub
-from app.api.http.middleware import QUIET, Admission, BodyLimit, Observed, RateFields
+from app.api.http.middleware import QUIET, Admission, BodyLimit, Observed
 from app.api.http.readiness import Probes
 from app.api.http.turns import Turns
 from app.api.hub import router as hub
@@ -143,11 +143,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         streamed={datasets.PATH, UPLOADS},
     )
     app.add_middleware(Admission, most=settings.api.max_connections)
-    app.add_middleware(RateFields)
     app.add_middleware(Observed)
     problems.install(app)
     routers = (
-        *(health.router, methods.router, jobs.router, events.router),
+        *(jobs.router, health.router, methods.router, events.router),  # the busiest are tried first
         *(artifacts.router, artifacts.archive_router, datasets.router),
         *(projects.key_router, projects.router, documentation.router),
         *(artifacts.packed_router, models.router, models.publication_router, reports.router),

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Float,
+    Interval,
     RowMapping,
     Select,
     Text,
@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -266,8 +267,7 @@ _job = (
     .values({column: bindparam(column) for column in (*_OF_REQUEST, *_GIVEN)})
     .values(
         id=bindparam("id"),
-        deadline=func.now()
-        + func.make_interval(0, 0, 0, 0, 0, 0, bindparam("pending_seconds", type_=Float)),
+        deadline=func.now() + bindparam("pending", type_=Interval),
     )
     .returning(jobs.c.id, jobs.c.project_id, jobs.c.priority, jobs.c.leader_id, jobs.c.created_at)
     .cte("job")
@@ -291,10 +291,8 @@ _entry = (
         ["subject_id", "attempt", "level", "type", "message", "data"],
         select(
             _job.c.id,
-            literal(0),
-            literal(_EVENT.level.value),
-            literal(_EVENT.type.value),
-            literal(_EVENT.message),
+            *(literal_column("0"), literal_column(f"'{_EVENT.level}'")),
+            *(literal_column(f"'{_EVENT.type}'"), literal_column(f"'{_EVENT.message}'")),
             literal(_EVENT.data, JSONB),
         ),
     )
@@ -340,8 +338,9 @@ def queue(
     values |= {column: getattr(new.request, name) for column, name in _OF_REQUEST.items()}
     values["spec"] = new.spec.model_dump(mode="json")
     values["request"] = new.request.model_dump(mode="json", exclude_unset=True)
-    job_id, pending = new_id("job"), new.request.max_pending_seconds
-    others = {"id": job_id, "pending_seconds": pending, "key_id": key_id, "action": action}
+    job_id, seconds = new_id("job"), new.request.max_pending_seconds
+    pending = None if seconds is None else timedelta(seconds=seconds)
+    others = {"id": job_id, "pending": pending, "key_id": key_id, "action": action}
     row = connection.execute(_ADD, values | others).one()
     stored = {name: values[column] for name, column in _COLUMNS.items() if column in values}
     job = Job(

@@ -65,14 +65,25 @@ class Servers:
             key = create_key(connection, "benchmark")
             projects.set_limits(connection, DEFAULT_PROJECT, UNLIMITED)
             workers.put(connection, WORKER)
+        return self.beside(settings, engine, key)
+
+    def beside(self, settings: Settings, engine: Engine, key: str) -> Api:
+        """One more process of the service over a database."""
         environment = settings.environment()
         server, process = self._serve("app.main:create_app", environment, "/readyz", key)
         return Api(server, process, engine, settings)
 
-    def bare(self) -> Server:
-        """The yardstick over a database of its own."""
+    def bare(self, count: int = 1) -> list[tuple[Server, psutil.Process]]:
+        """So many processes of the yardstick over a database of its own."""
         environment = {"SECATEUR_DATABASE__URL": self._postgres.create_database("bare")}
-        return self._serve("benchmarks.api.bare:create_app", environment, "/openapi.json")[0]
+        app = "benchmarks.api.bare:create_app"
+        return [self._serve(app, environment, "/openapi.json") for _ in range(count)]
+
+    @property
+    def databases(self) -> list[psutil.Process]:
+        """PostgreSQL's processes."""
+        first = psutil.Process(self._postgres.pid)
+        return [first, *first.children(recursive=True)]
 
     def close(self) -> None:
         """End the APIs."""

@@ -128,8 +128,8 @@ async def prove(resources: Resources, credentials: HTTPAuthorizationCredentials 
     return await resources.verifier.verify(given)
 
 
-async def _prove(resources: WithResources, credentials: Bearer) -> Proof:
-    return await prove(resources, credentials)
+async def _prove(request: Request, credentials: Bearer) -> Proof:
+    return await prove(await _resources(request), credentials)
 
 
 Credentials = Annotated[Proof, Depends(_prove)]
@@ -224,8 +224,8 @@ Uploader = Annotated[Caller, Depends(_alone(Needs(Scope.SUBMIT)))]
 LoneAdmin = Annotated[Caller, Depends(_alone(Needs(Scope.ADMIN)))]
 
 
-async def _rules(resources: WithResources) -> Rules:
-    return resources.rules
+async def _rules(request: Request) -> Rules:
+    return (await _resources(request)).rules
 
 
 WithRules = Annotated[Rules, Depends(_rules)]
@@ -288,13 +288,14 @@ class _Visit:
             yield {Needs: needs.checked(caller), _Transaction: connection}
 
 
-async def _visit(request: Request, resources: WithResources, proof: Credentials) -> _Visit:
+async def _visit(request: Request, proof: Credentials) -> _Visit:
+    resources = await _resources(request)  # every dependency of a dependency costs its share
     resources.breaker.check()  # before it waits for a thread, and in the thread again
     return _Visit(request, resources, proof)
 
 
 async def _at_the_door(request: Request) -> _Visit:
-    resources: Resources = request.state.resources
+    resources = await _resources(request)
     return _Visit(request, resources, await prove(resources, await bearer(request)))
 
 

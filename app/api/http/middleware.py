@@ -32,7 +32,8 @@ _ID = re.compile(r"[\w.:-]{1,128}")
 class Observed:
     """ASGI middleware around the whole app.
 
-    A client may name its request with `X-Request-Id`; the answer carries the id in any case.
+    A client may name its request with `X-Request-Id`; the answer carries the id in any case, and
+    the `RateLimit` fields where the request was counted.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -48,7 +49,7 @@ class Observed:
         # Every request is a task of its own: what is bound here ends with it.
         clear_contextvars()
         bind_contextvars(**{REQUEST_ID: request_id})
-        answer = _Answer(send, request_id)
+        answer = _Answer(scope, send, request_id)
         started = time.perf_counter()
         try:
             await self.app(scope, receive, answer.send)
@@ -59,16 +60,21 @@ class Observed:
 class _Answer:
     """What is sent on its way to the client. Without a head, the server answers with 500."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
         self.status = 500
         self.size = 0
+        self._scope = scope
         self._send = send
         self._request_id = request_id
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)[HEADER] = self._request_id
+            headers = MutableHeaders(scope=message)
+            headers[HEADER] = self._request_id
+            rate = self._scope.get("state", {}).get("rate")
+            if rate is not None:
+                headers.update(rate.headers())
         elif message["type"] == "http.response.body":
             self.size += len(message.get("body", b""))
         await self._send(message)
@@ -100,24 +106,6 @@ def _target(scope: Scope) -> str:
     path: bytes = scope["raw_path"]
     query: bytes = scope["query_string"]
     return (path + b"?" * bool(query) + query).decode("latin-1")
-
-
-class RateFields:
-    """ASGI middleware around the whole app."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; the fields come with the answer's head."""
-
-        async def sending(message: Message) -> None:
-            rate = scope.get("state", {}).get("rate")
-            if message["type"] == "http.response.start" and rate is not None:
-                MutableHeaders(scope=message).update(rate.headers())
-            await send(message)
-
-        await self.app(scope, receive, sending)
 
 
 OVERLOADED = "overloaded"

@@ -222,7 +222,7 @@ def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
     if ".." in PurePosixPath(path).parts:
         raise ModelPathError(f"{path!r} has '..'; name the directory itself")
     try:
-        found, entries = _directory(path, [root.resolve() for root in roots])
+        found, entries = _directory(path, [Path(os.path.realpath(root)) for root in roots])
         entry_file(_files(found, entries), path)
     except (OSError, ValueError, RuntimeError) as error:  # names too long, links in a circle
         raise ModelPathError(f"{path!r} is not a path that can be read") from error
@@ -231,7 +231,7 @@ def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
 
 def _directory(path: str, allowed: Sequence[Path]) -> tuple[Path, Sequence[os.DirEntry[str]]]:
     """The directory and what lies in it."""
-    candidates = [(root / path).resolve() for root in allowed]
+    candidates = [Path(os.path.realpath(root / path)) for root in allowed]
     inside = [candidate for candidate in candidates if _is_under(candidate, allowed)]
     if not inside:
         raise ModelPathError(f"{path!r} is not under a directory that models may come from")
