@@ -97,7 +97,7 @@ def validated(kind: type[Request], body: Mapping[str, Any], places: Places) -> R
 
 def _wrong(issue: Any, places: Places) -> Wrong:
     place = tuple(str(part) for part in issue["loc"])
-    known = places | {"labels": ("labels",)}
+    known = {**places, "labels": ("labels",)}
     field = next((name for name, start in known.items() if place[: len(start)] == start), "")
     return Wrong(field, ".".join(place) or "The request", in_words(issue))
 

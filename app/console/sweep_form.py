@@ -50,4 +50,4 @@ def request_of(body: Mapping[str, Any]) -> SweepRequest:
     Raises:
         FormError: it is none; every issue is told.
     """
-    return validated(SweepRequest, body, PLACES | _LISTS)
+    return validated(SweepRequest, body, {**PLACES, **_LISTS})
