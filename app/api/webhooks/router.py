@@ -27,12 +27,13 @@ def list_webhooks(caller: Admin, transaction: Transaction) -> WebhookList:
     return WebhookList(webhooks=[WebhookOut.of(endpoint) for endpoint in found])
 
 
-def _rules(resources: WithResources) -> webhooks.WebhookRules:
+def rules_of(resources: WithResources) -> webhooks.WebhookRules:
+    """Where endpoints may be, and how many."""
     settings = resources.settings.webhooks
     return webhooks.WebhookRules(settings.networks, settings.max_endpoints)
 
 
-Rules = Annotated[webhooks.WebhookRules, Depends(_rules)]
+Rules = Annotated[webhooks.WebhookRules, Depends(rules_of)]
 
 
 @router.post("", status_code=HTTPStatus.CREATED)

@@ -131,6 +131,31 @@ def test_webhooks_with_their_deliveries(person, client, endpoint, worker):
     assert person.send(replay).headers["location"] == here
 
 
+def test_an_endpoint_is_made_disabled_and_deleted(person, client, caplog, settings):
+    caplog.set_level("DEBUG")
+    form = {"url": "https://8.8.8.8/x", "events": ["job.failed", "sweep.failed"]}
+    told = person.send("/console/webhooks", form | {"url": "https://127.0.0.1/x"}, 422).text
+    assert "No endpoint was made" in told
+    assert 'value="https://127.0.0.1/x"' in told
+    assert person.send("/console/webhooks", form | {"events": []}, 422)
+    assert client.get("/v1/webhooks").json()["webhooks"] == []
+    page = person.send("/console/webhooks", form, 200)
+    secret = re.search(r"whsec_[\w+/=]{20,}", html.unescape(page.text))[0]
+    assert "no-store" in page.headers["cache-control"]
+    [made] = client.get("/v1/webhooks").json()["webhooks"]
+    assert made["events"] == ["job.failed", "sweep.failed"]
+    here = f"/console/webhooks/{made['id']}"
+    assert secret not in person.get(here).text + caplog.text
+    for change, enabled in (("disable", False), ("enable", True)):
+        assert f'action="{here}/{change}"' in person.get(here).text
+        assert person.send(f"{here}/{change}").headers["location"] == here
+        assert client.get(f"/v1/webhooks/{made['id']}").json()["enabled"] is enabled
+    person.send(f"{here}/explode", status=422)
+    assert person.send(f"{here}/delete").headers["location"] == "/console/webhooks"
+    person.send(f"{here}/delete", status=404)
+    assert client.get("/v1/webhooks").json()["webhooks"] == []
+
+
 def test_the_project_with_its_keys_and_changes(person, secret, client):
     client.post("/v1/jobs", json={"model": "tiny", "method": "magnitude", "sparsity": 0.5})
     page = person.get("/console/project").text
@@ -164,6 +189,8 @@ def test_keys_and_webhooks_are_for_admins(stranger, key_of, endpoint, scope):
     for path in ("", f"/{endpoint.id}"):
         stranger.get(f"/console/webhooks{path}", 403)
     stranger.send(f"/console/webhooks/{endpoint.id}/deliveries/x/replay", status=403)
+    for path in ("", f"/{endpoint.id}/disable", f"/{endpoint.id}/delete"):
+        stranger.send(f"/console/webhooks{path}", {"url": "https://8.8.8.8"}, 403)
     stranger.send("/console/project/keys", {"name": "a", "scope": "read"}, 403)
     stranger.send("/console/project/keys/key_0/revoke", status=403)
     for page in READ:
@@ -179,3 +206,5 @@ def test_another_project_sees_nothing(stranger, key_of, client, endpoint):
         other.get(f"/console/{path}", 404)
     other.send(f"/console/sweeps/{sweep}/publish", {"name": "x"}, 404)
     other.send(f"/console/sweeps/{sweep}/cancel", status=404)
+    for change in ("disable", "delete"):
+        other.send(f"/console/webhooks/{endpoint.id}/{change}", status=404)
