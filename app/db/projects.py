@@ -169,6 +169,14 @@ def add_key(
     return _key(connection.execute(query).mappings().one())
 
 
+def add_key_once(connection: Connection, *, sha256: bytes, **values: Any) -> str | None:
+    """Store a key by its digest; its id, or None where one has it, ended or not."""
+    row = insert(api_keys).values(id=new_id("key"), sha256=sha256, **values)
+    once = row.on_conflict_do_nothing(index_elements=["sha256"]).returning(api_keys.c.id)
+    found: str | None = connection.execute(once).scalar_one_or_none()
+    return found
+
+
 def _live() -> Any:
     unexpired = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now())
     return api_keys.c.revoked_at.is_(None) & unexpired

@@ -6,6 +6,7 @@ secret has 256 bits of entropy, so there is nothing to guess.
 
 import hashlib
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -226,6 +227,20 @@ def issue_key(
         expires_at=expires_at,
     )
     return key, secret
+
+
+def adopt_key(
+    connection: Connection, name: str, secret: str, *, project_id: str, scope: Scope
+) -> str | None:
+    """Make a key of a secret that others have made; its id, or None where it is one already.
+
+    Raises:
+        ValueError: a secret of that form could be guessed.
+    """
+    if not re.fullmatch(rf"{PREFIX}[A-Za-z0-9_-]{{32,}}", secret):
+        raise ValueError(f"a key is {PREFIX} and at least 32 letters, digits, - or _")
+    values = {"project_id": project_id, "name": name, "scope": scope, "expires_at": None}
+    return projects.add_key_once(connection, sha256=_digest(secret), **values)
 
 
 def create_key(connection: Connection, name: str) -> str:

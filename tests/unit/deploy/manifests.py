@@ -1,23 +1,50 @@
 """The files that deploy the service, read."""
 
 import re
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
-KUBERNETES = sorted((DEPLOY / "kubernetes").rglob("*.yaml"))
+CHART = DEPLOY / "chart"
+HELM = Path(sys.executable).with_name("helm")
 
 
 def documents(file):
     return list(YAML(typ="safe").load_all(file))
 
 
+def helm(*arguments):
+    """Run Helm, which makes no cluster's acquaintance by that."""
+    return subprocess.run([HELM, *arguments], capture_output=True, text=True, check=False)
+
+
+@cache
+def rendered(*values):
+    """Every object of the chart, with these values set (`key=value`)."""
+    options = [part for value in values for part in ("--set", value)]
+    ran = helm("template", "secateur", str(CHART), *options)
+    assert ran.returncode == 0, ran.stderr
+    return [each for each in YAML(typ="safe").load_all(ran.stdout) if each]
+
+
+EVERYTHING = (
+    "workers.cuda.enabled=true",
+    "ingress.enabled=true",
+    "ingress.host=secateur.example.org",
+    "ingress.tlsSecret=tls",
+    "apiSettings.SECATEUR_OIDC__ISSUER=https://id.example.org/realms/lab",
+    "apiSettings.SECATEUR_OIDC__AUDIENCE=secateur",
+)
+
+
 def objects(*kinds):
-    """Every object of Kubernetes of these kinds."""
-    every = [each for file in KUBERNETES for each in documents(file)]
-    return [each for each in every if each["kind"] in kinds]
+    """Every object of these kinds, where everything is switched on."""
+    return [each for each in rendered(*EVERYTHING) if each["kind"] in kinds]
 
 
 def compose():

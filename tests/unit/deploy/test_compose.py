@@ -109,6 +109,14 @@ def test_nobody_is_killed_while_it_drains(service, settings_of):
     assert grace > max(settings.api.drain_seconds, settings.worker.drain_seconds)
 
 
+@pytest.mark.parametrize(("section", "service"), [("OIDC", "api"), ("LINEAGE", "maintenance")])
+def test_a_section_is_handed_on_whole_to_those_that_read_it(section, service):
+    named = {name for name in Settings().environment() if name.startswith(f"SECATEUR_{section}__")}
+    for each in OURS:
+        handed_on = named & compose()["services"][each]["environment"].keys()
+        assert handed_on == (named if each == service else set())
+
+
 def test_what_is_needed_is_defined():
     whole = compose()
     services, volumes = whole["services"], set(whole["volumes"])

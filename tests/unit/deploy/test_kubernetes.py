@@ -1,13 +1,15 @@
-"""Manifests fit their schemas, and name what the code and the images have."""
+"""The chart's objects fit their schemas, and name what the code and the images have."""
 
+import base64
 import re
 
 import kubernetes_validate
 import pytest
+from ruamel.yaml import YAML
 
 from app.main import create_app
 from app.settings import Settings
-from tests.unit.deploy.manifests import DEPLOY, KUBERNETES, documents, objects, variables
+from tests.unit.deploy.manifests import CHART, EVERYTHING, helm, objects, rendered, variables
 
 IMAGES = {"secateur-api": "api", "secateur-worker": "worker", "secateur-worker-cuda": "worker-cuda"}
 # Of KEDA's own kinds, what we use; their schema travels with no package.
@@ -21,9 +23,12 @@ KEDA = {
 
 
 def pods():
-    """Every pod there may be, by the name of what makes it."""
+    """Every pod there may be, by its part."""
     made = objects("Deployment", "Job")
-    return {each["metadata"]["name"]: each["spec"]["template"] for each in made}
+    return {
+        each["metadata"]["labels"]["app.kubernetes.io/component"]: each["spec"]["template"]
+        for each in made
+    }
 
 
 PODS = sorted(pods())
@@ -45,7 +50,8 @@ def settings_of(monkeypatch):
             "SECATEUR_DATABASE__URL": "postgresql+psycopg://host/secateur",
             "SECATEUR_QUEUE__URL": "redis://host:6379/0",
         }
-        values = variables(IMAGES[container(name)["image"]]) | config["data"] | own | secret
+        image = container(name)["image"].removesuffix(":0.1.0")
+        values = variables(IMAGES[image]) | config["data"] | own | secret
         assert {key for key in values if key.startswith("SECATEUR_")} <= set(
             Settings().environment()
         )
@@ -56,29 +62,89 @@ def settings_of(monkeypatch):
     return settings
 
 
-@pytest.mark.parametrize("file", KUBERNETES, ids=lambda file: file.stem)
-def test_manifests_fit_their_schemas(file):
-    for document in documents(file):
+FEWER = ("keda.enabled=false", "networkPolicy.enabled=false", "firstKey.existingSecret=mine")
+
+
+@pytest.mark.parametrize("values", [(), EVERYTHING, FEWER], ids=["usual", "everything", "fewer"])
+def test_objects_fit_their_schemas(values):
+    for document in rendered(*values):
         kind, group = document["kind"], document["apiVersion"].partition("/")[0]
         if group == "keda.sh":
             keys = set(document["spec"])
             assert KEDA[kind]["required"] <= keys <= KEDA[kind]["required"] | KEDA[kind]["known"]
-        elif kind != "Kustomization":
+        else:
             kubernetes_validate.validate(document, "1.37", strict=True)
 
 
-def test_every_manifest_is_applied():
-    for folder in (DEPLOY / "kubernetes", DEPLOY / "kubernetes/cuda"):
-        [kustomization] = documents(folder / "kustomization.yaml")
-        named = set(kustomization["resources"]) - {".."}
-        assert named == {file.name for file in folder.glob("*.yaml")} - {"kustomization.yaml"}
-        assert all(image["name"] in IMAGES for image in kustomization["images"])
+def test_helm_finds_nothing_to_say():
+    ran = helm("lint", "--strict", str(CHART))
+    assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "api.replicas=0",
+        "ingress.enabled=true",  # without a host
+        "apiSecrets.SECATEUR_OIDC__CLIENT_SECRET=in-the-open",
+        "storage.size=much",
+        "replicas=3",
+        "workers.gpu.enabled=true",  # without anything else
+        "settings.secateur_umask=077",
+    ],
+)
+def test_values_that_mean_nothing_are_refused(value):
+    ran = helm("template", "secateur", str(CHART), "--set", value)
+    assert ran.returncode != 0
+    assert "schema" in ran.stderr
+
+
+def test_several_may_live_in_one_namespace():
+    names = [
+        {(each["kind"], each["metadata"]["name"]) for each in rendered(*EVERYTHING)},
+        {
+            (each["kind"], each["metadata"]["name"])
+            for each in YAML(typ="safe").load_all(helm("template", "other", str(CHART)).stdout)
+            if each
+        },
+    ]
+    assert not names[0] & names[1]
+
+
+def test_the_first_key_is_one_that_the_command_takes():
+    [secret] = objects("Secret")
+    key = base64.b64decode(secret["data"]["key"]).decode()
+    assert re.fullmatch("sct_[A-Za-z0-9_-]{32,}", key)
+    made = container("first-key")
+    assert made["command"][:3] == ["secateur", "keys", "adopt"]
+    folder, _, name = made["command"][-1].rpartition("/")
+    assert folder in {mount["mountPath"] for mount in made["volumeMounts"]}
+    assert name in secret["data"]
+    assert key not in str(pods())
+    assert not [each for each in rendered(*FEWER) if each["kind"] == "Secret"]
+
+
+def test_clients_come_in_by_the_ingress():
+    [ingress], [service] = objects("Ingress"), objects("Service")
+    [rule] = ingress["spec"]["rules"]
+    [path] = rule["http"]["paths"]
+    named = path["backend"]["service"]
+    assert named["name"] == service["metadata"]["name"]
+    assert named["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
+    assert ingress["spec"]["tls"] == [{"hosts": [rule["host"]], "secretName": "tls"}]
 
 
 def test_what_scales_exists():
     scaled = [each["spec"]["scaleTargetRef"]["name"] for each in objects("ScaledObject")]
-    assert sorted(scaled) == ["worker-cpu", "worker-cuda"]
-    assert set(scaled) <= set(pods())
+    made = {each["metadata"]["name"]: each["spec"] for each in objects("Deployment")}
+    assert sorted(scaled) == ["secateur-worker-cpu", "secateur-worker-cuda"]
+    assert not [name for name in scaled if "replicas" in made[name]]  # KEDA says how many
+    [fixed] = [
+        each["spec"]["replicas"]
+        for each in rendered(*FEWER)
+        if each["metadata"]["name"] == "secateur-worker-cpu" and each["kind"] == "Deployment"
+    ]
+    assert fixed == 1
 
 
 @pytest.mark.parametrize("name", PODS)
@@ -86,6 +152,7 @@ def test_settings_are_known_and_accepted(name, settings_of):
     settings = settings_of(name)
     if name.startswith("worker-"):
         assert settings.worker.class_name == name.removeprefix("worker-")
+    assert bool(settings.oidc.issuer) == (name == "api")
     grace = pods()[name]["spec"]["terminationGracePeriodSeconds"]
     # The pod is asked to end five seconds after its endpoint is forgotten.
     longest = settings.worker if name.startswith("worker-") else settings.api
@@ -101,7 +168,7 @@ def test_a_pod_is_asked_after_its_health_where_it_answers(name, settings_of):
         assert ports == {"http": settings.api.port, "metrics": settings.telemetry.metrics_port}
         assert {probe["path"] for probe in probes} == {"/livez", "/readyz"}
         assert {probe["path"] for probe in probes} <= set(create_app(settings).openapi()["paths"])
-    elif name != "migrate":
+    elif name not in {"migrate", "first-key"}:
         assert ports == {"metrics": settings.telemetry.metrics_port}
         ready = ["/readyz"] if name.startswith("worker-") else []
         assert [probe["path"] for probe in probes] == ["/", *ready]
@@ -124,8 +191,8 @@ def test_a_pod_finds_what_it_mounts_and_reads(name):
     assert set(wanted) <= claims
     maps = {each["metadata"]["name"] for each in objects("ConfigMap")}
     assert {each["configMapRef"]["name"] for each in ours["envFrom"]} <= maps
-    # The head of the kustomization has the reader make the secret with these.
-    head = (DEPLOY / "kubernetes/kustomization.yaml").read_text()
+    # The head of the values has the reader make the secret with these.
+    head = (CHART / "values.yaml").read_text()
     made = set(re.findall(r"--from-literal=([\w-]+)=", head))
     keys = {each["valueFrom"]["secretKeyRef"]["key"] for each in ours["env"] if "valueFrom" in each}
     assert keys == {"database-url", "queue-url"}
@@ -147,8 +214,13 @@ def test_services_and_budgets_mean_pods_that_exist():
 
 
 def test_nobody_reaches_a_pod_but_where_it_answers(settings_of):
-    policies = {each["metadata"]["name"]: each["spec"] for each in objects("NetworkPolicy")}
-    assert policies["nobody"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    policies = {
+        each["metadata"]["name"].removeprefix("secateur-"): each["spec"]
+        for each in objects("NetworkPolicy")
+    }
+    everyone = policies["nobody"]["podSelector"]["matchLabels"].items()
+    assert all(everyone <= pod["metadata"]["labels"].items() for pod in pods().values())
+    assert policies["nobody"].keys() == {"podSelector", "policyTypes"}
     settings, labels = settings_of("api"), pods()["api"]["metadata"]["labels"]
     open_to = {"clients": settings.api.port, "metrics": settings.telemetry.metrics_port}
     for name, port in open_to.items():

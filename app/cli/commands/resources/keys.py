@@ -1,5 +1,6 @@
 """`secateur keys`: the first made by whoever may open the database, the rest over HTTP."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,22 @@ def create(
     made, secret = issue_key(name, scope=scope, project=project, data_dir=data_dir)
     shown = {"id": made.id, "name": name, "scope": scope, "project_id": project}
     tell({"key": shown, "secret": secret}, secret, as_json=as_json)
+
+
+@keys.command()
+def adopt(
+    name: Annotated[str, typer.Argument(help="What the key is for; shown in lists.")],
+    file: Annotated[Path, typer.Argument(help="Has the secret: sct_ and 32 letters or more.")],
+    scope: Annotated[Scope, typer.Option(help="What it may do.")] = "admin",
+    project: Annotated[str, typer.Option(help="Id of its project.")] = DEFAULT_PROJECT,
+    as_json: AsJson = False,
+) -> None:
+    """Make a secret of your own an API key, directly in the database; again changes nothing."""
+    from app.cli.commands.resources.issue_key import adopt_key  # noqa: PLC0415  as above
+
+    made = adopt_key(name, file, scope=scope, project=project)
+    words = f"{name} is an API key now" if made else "it is an API key already"
+    tell({"id": made, "name": name, "created": made is not None}, words, as_json=as_json)
 
 
 @keys.command("list")

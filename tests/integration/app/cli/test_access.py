@@ -10,6 +10,27 @@ def keys(secateur, secret):
     return json.loads(secateur("keys", "list", "--key", secret, "--json").stdout)
 
 
+def test_a_secret_of_ones_own_becomes_a_key_once(secateur, tmp_path):
+    file = tmp_path / "key"
+    secret = "sct_" + "k" * 20 + "-_" + "9" * 20
+    file.write_text(f"{secret}\n")
+    first, again = (secateur("keys", "adopt", "deployment", file) for _ in range(2))
+    assert (first.exit_code, again.exit_code) == (0, 0), first.output
+    assert first.stdout == "deployment is an API key now\n"
+    assert again.stdout == "it is an API key already\n"
+    [made] = [each for each in keys(secateur, secret) if each["name"] == "deployment"]
+    assert made["scope"] == "admin"
+    secateur("keys", "revoke", made["id"])
+    secateur("keys", "adopt", "deployment", file)  # what was revoked stays revoked
+    assert secateur("jobs", "--key", secret).exit_code == 3
+    for weak in ("sct_short", "x" * 60):
+        file.write_text(weak)
+        refused = secateur("keys", "adopt", "deployment", file)
+        assert refused.exit_code == 3
+        assert "key_unusable" in refused.stderr
+        assert weak not in refused.output
+
+
 def test_a_project_is_made_and_its_keys_managed(secateur):
     made = secateur("projects", "create", "vision")
     assert made.exit_code == 0, made.output

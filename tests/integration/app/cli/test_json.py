@@ -95,6 +95,12 @@ class Things:
         return json.loads(self.say("keys", "create", "spare", "--json"))["key"]["id"]
 
     @cached_property
+    def secret_file(self):
+        file = self.directory / "secret"
+        file.write_text(f"sct_{next(NUMBER):040}")
+        return file
+
+    @cached_property
     def project(self):
         made = self.say("projects", "create", f"project-{next(NUMBER)}", "--json")
         return json.loads(made)["project"]["id"]
@@ -149,6 +155,7 @@ COMMANDS = {
     "webhooks rotate": lambda things: (things.webhook,),
     "webhooks remove": lambda things: (things.webhook,),
     "keys create": lambda _: ("another",),
+    "keys adopt": lambda things: ("adopted", things.secret_file),
     "keys list": lambda things: beside(things.key),
     "keys rotate": lambda things: (things.key,),
     "keys revoke": lambda things: (things.key,),

@@ -1,23 +1,19 @@
 """What KEDA asks the database, so as to scale workers, counts the jobs they are for."""
 
-from pathlib import Path
-
 import pytest
-from ruamel.yaml import YAML
 
-KUBERNETES = Path(__file__).parents[5] / "deploy/kubernetes"
+from tests.unit.deploy.manifests import objects
 
 
 @pytest.fixture
 def wanted(engine):
     """How many workers of a class KEDA would start, by its own query and target."""
     found = {}
-    for file in ("scaling.yaml", "cuda/worker.yaml"):
-        for each in YAML(typ="safe").load_all(KUBERNETES / file):
-            if each["kind"] == "ScaledObject":
-                [trigger] = each["spec"]["triggers"]
-                assert trigger["metadata"]["targetQueryValue"] == "1"
-                found[each["metadata"]["name"]] = trigger["metadata"]["query"]
+    for each in objects("ScaledObject"):
+        [trigger] = each["spec"]["triggers"]
+        assert trigger["metadata"]["targetQueryValue"] == "1"
+        name = each["metadata"]["name"].removeprefix("secateur-")
+        found[name] = trigger["metadata"]["query"]
 
     def ask(name):
         with engine.connect() as connection:
