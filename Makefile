@@ -62,6 +62,16 @@ openapi: install ## write openapi.json and the client package made from it anew
 	.venv-client/bin/pip install --quiet 'openapi-python-client==0.29.1'
 	touch $@
 
+.venv-airflow/installed:
+	$(PYTHON) -m venv .venv-airflow
+	.venv-airflow/bin/pip install --quiet 'apache-airflow==3.3.2' 'apache-airflow-providers-http==6.3.0'
+	touch $@
+
+.venv-pipelines/installed:
+	$(PYTHON) -m venv .venv-pipelines
+	.venv-pipelines/bin/pip install --quiet 'kfp==2.17.3' 'hera==7.1.0'
+	touch $@
+
 # A registry for the tests, as Debian packages it; unpacked, so nobody has to be root.
 .venv-registry/installed:
 	mkdir -p .venv-registry
@@ -69,7 +79,7 @@ openapi: install ## write openapi.json and the client package made from it anew
 	  cd .venv-registry && apt-get download docker-registry && dpkg --extract docker-registry_*.deb .; fi
 	touch $@
 
-test: check .venv-mlflow/installed .venv-client/installed .venv-registry/installed ## everything that must pass
+test: check .venv-mlflow/installed .venv-client/installed .venv-registry/installed .venv-airflow/installed .venv-pipelines/installed ## everything that must pass
 	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 .venv-llmcompressor/installed:

@@ -29,14 +29,7 @@ def test_the_github_workflow_fits_its_schema():
 def idempotency_keys():
     """The key of every example, as its tool would write it out."""
     texts = {path.name: path.read_text() for path in EXAMPLES.iterdir() if path.is_file()}
-    tree = ast.parse(texts["airflow_dag.py"])
-    [airflow] = [
-        value.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Dict)
-        for name, value in zip(node.keys, node.values, strict=True)
-        if getattr(name, "value", None) == "Idempotency-Key"
-    ]
+    [airflow] = re.findall(r'key = f"(.+)"', texts["airflow_dag.py"])
     github = YAML(typ="safe").load(texts["github-action.yml"])["jobs"]["prune"]["env"]
     argo = YAML(typ="safe").load(texts["argo-workflow.yaml"])["spec"]["templates"]
     [http] = [each["http"] for each in argo if each["name"] == "submit"]
@@ -44,33 +37,83 @@ def idempotency_keys():
     return {"airflow": airflow, "github": github["IDEMPOTENCY_KEY"], "argo": key}
 
 
-def test_keys_tell_tasks_and_tries_apart():
+def test_keys_tell_tasks_apart_and_not_their_tries():
     keys = idempotency_keys()
-    for name in ("dag_id", "run_id", "task_id", "map_index", "try_number"):
-        assert f"{{{{ ti.{name} }}}}" in keys["airflow"]
+    for name in ("dag_id", "run_id", "task_id", "map_index"):
+        assert f"{{ti.{name}}}" in keys["airflow"]
+    assert "try_number" not in keys["airflow"]
     for name in ("repository", "run_id", "run_attempt", "job"):
         assert f"${{{{ github.{name} }}}}" in keys["github"]
     assert "{{workflow.uid}}" in keys["argo"]
     assert "{{node.name}}" in keys["argo"]
 
 
-def test_the_how_to_of_airflow_shows_the_key_of_the_example():
+def test_the_how_to_of_airflow_shows_the_task_of_the_example():
     page = EXAMPLES.with_name("docs") / "how-to" / "airflow.md"
-    written = re.sub(r'"\s+"', "", page.read_text())
-    assert idempotency_keys()["airflow"] in written
+    example = (EXAMPLES / "airflow_dag.py").read_text()
+    [shown] = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    for line in filter(None, map(str.strip, shown.splitlines())):
+        assert line in example
 
 
 def test_the_airflow_dag_calls_what_exists():
     tree = ast.parse((EXAMPLES / "airflow_dag.py").read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    http = [each for each in calls if getattr(each.func, "id", "").startswith("Http")]
-    assert len(http) == 3
+    http = [each for each in calls if getattr(each.func, "attr", getattr(each.func, "id", ""))]
+    http = [each for each in http if {"endpoint", "method"} <= {each.arg for each in each.keywords}]
+    assert len(http) == 2
     for call in http:
         given = {each.arg: each.value for each in call.keywords}
         path = re.sub("{{.*}}", "{job_id}", "/" + given["endpoint"].value)
         assert given["method"].value.lower() in OPENAPI["paths"][path]
-    [job] = [each.args[0] for each in calls if getattr(each.func, "attr", "") == "dumps"]
+    assert {"/v1/jobs", "/v1/jobs/{job_id}/retry"} <= OPENAPI["paths"].keys()
+    [job] = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "JOB"
+    ]
     assert JobRequest.model_validate(ast.literal_eval(job)).method == "wanda"
+
+
+PIPELINES = EXAMPLES.with_name(".venv-pipelines") / "bin/python"
+with_pipelines = pytest.mark.skipif(
+    not PIPELINES.exists(), reason="`make .venv-pipelines/installed` was not run"
+)
+ARGO = """
+import json, sys, yaml
+from hera.workflows.models import Workflow
+told = yaml.safe_load(open(sys.argv[1]))
+kept = json.loads(Workflow.model_validate(told).model_dump_json(by_alias=True, exclude_none=True))
+sys.exit(kept != told)  # what the schema does not know would be gone
+"""
+KUBEFLOW = """
+import json, runpy, sys, yaml
+from kfp import compiler
+pipeline = runpy.run_path(sys.argv[1])["pipeline"]
+compiler.Compiler().compile(pipeline, sys.argv[2])
+task = yaml.safe_load(open(sys.argv[2]))["root"]["dag"]["tasks"]["prune"]
+print(json.dumps([task["retryPolicy"]["maxRetryCount"], task["inputs"]["parameters"]["run"]]))
+"""
+
+
+@with_pipelines
+def test_the_argo_workflow_fits_its_schema(tmp_path):
+    text = (EXAMPLES / "argo-workflow.yaml").read_text()
+    for name, fits in ((text, True), (text.replace("successCondition", "succeeds"), False)):
+        file = tmp_path / "workflow.yaml"
+        file.write_text(name)
+        ran = subprocess.run([PIPELINES, "-W", "ignore", "-c", ARGO, file], check=False)
+        assert (ran.returncode == 0) is fits
+
+
+@with_pipelines
+def test_the_kubeflow_pipeline_compiles(tmp_path):
+    argv = [PIPELINES, "-W", "ignore", "-c", KUBEFLOW]
+    argv += [EXAMPLES / "kubeflow_pipeline.py", tmp_path / "prune.yaml"]
+    ran = subprocess.run(argv, capture_output=True, text=True, check=True)
+    retries, key = json.loads(ran.stdout.splitlines()[-1])
+    assert retries == 3
+    assert "{{$.pipeline_job_uuid}}" in str(key)
 
 
 def test_the_argo_workflow_joins_its_templates():
