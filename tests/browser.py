@@ -8,12 +8,25 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
+# What tests that open pages need.
+NEEDED = [
+    pytest.mark.skipif(
+        BROWSER is None,
+        reason="no Chromium or Chrome on the path (Debian: apt-get install chromium)",
+    ),
+    pytest.mark.skipif(
+        find_spec("axe_playwright_python") is None,
+        reason="axe-core is not installed: run `make install`",
+    ),
+]
 # As on a machine without the internet: no other name leads anywhere.
 _ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 

@@ -4,11 +4,9 @@ import json
 
 import pytest
 
-from tests.browser import BROWSER, browser, complaints, keep
+from tests.browser import NEEDED, browser, complaints, keep
 
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no Chromium or Chrome on the path (Debian: apt-get install chromium)"
-)
+pytestmark = NEEDED
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ import re
 import pytest
 
 from app.services.projects.service import create, issue_key
+from tests.browser import browser
 
+SIZES = {"wide": (1280, 800), "narrow": (390, 844)}
 CSRF = re.compile(r'name="csrf_token" value="([0-9a-f]{64})"')
 
 
@@ -63,3 +65,28 @@ def key_of(engine):
             return issue_key(connection, "k", scope=scope, **owner)[1]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture
+def window(chromium, serving):
+    """Open a window of a size and a colour scheme."""
+    opened = []
+
+    def make(size="wide", scheme="light"):
+        width, height = SIZES[size]
+        context = chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, base_url=serving
+        )
+        context.set_default_timeout(60_000)  # milliseconds
+        opened.append(context)
+        return context.new_page()
+
+    yield make
+    for context in opened:
+        context.close()

@@ -1,7 +1,5 @@
 """Every page in a real browser: wide and narrow, light and dark, for everybody, without errors."""
 
-from importlib.util import find_spec
-
 import pytest
 
 from app.domain.jobs import EventType, FailureKind, JobError, NewEvent
@@ -10,48 +8,13 @@ from app.planning.workers import NewWorker
 from app.recipes.pruning_report import REPORT_FILE
 from app.services import workers
 from app.storage.local import LocalStore
-from tests.browser import BROWSER, barriers, browser, complaints, keep
+from tests.browser import NEEDED, barriers, complaints, keep
 from tests.integration.app.console.test_jobs import JOB, RESULT
 from tests.integration.app.console.test_lists import SWEEP
 from tests.integration.app.headers import SHAPES, write_header
 from tests.unit.workers.pipeline.reports.test_page import reported, written
 
-pytestmark = [
-    pytest.mark.skipif(
-        BROWSER is None,
-        reason="no Chromium or Chrome on the path (Debian: apt-get install chromium)",
-    ),
-    pytest.mark.skipif(
-        find_spec("axe_playwright_python") is None,
-        reason="axe-core is not installed: run `make install`",
-    ),
-]
-SIZES = {"wide": (1280, 800), "narrow": (390, 844)}
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as started:
-        yield started
-
-
-@pytest.fixture
-def window(chromium, serving):
-    """Open a window of a size and a colour scheme."""
-    opened = []
-
-    def make(size="wide", scheme="light"):
-        width, height = SIZES[size]
-        context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, base_url=serving
-        )
-        context.set_default_timeout(60_000)  # milliseconds
-        opened.append(context)
-        return context.new_page()
-
-    yield make
-    for context in opened:
-        context.close()
+pytestmark = NEEDED
 
 
 @pytest.fixture
