@@ -1,4 +1,6 @@
-"""Writes `models.py` from the OpenAPI document, and `_sync/` from `_async/`; `--check` compares.
+"""Writes what of the package is made from other files; `--check` compares.
+
+`models.py` comes from the OpenAPI document, `_sync/` from `_async/`, `unpack.py` from `app/packed`.
 
 python clients/python/generate.py [--check]
 """
@@ -22,15 +24,18 @@ OPTIONS = {
     "JobOptions": ("JobRequest", {"model", "calibration", "evaluation"}),
     "SweepOptions": ("SweepRequest", {"model", "calibration", "evaluation", "methods"}),
 }
+NOUNS = ("Client", "Datasets", "Followed", "Http", "Job", "Jobs", "Sweep")
 NAMES = {
-    **{f"Async{name}": name for name in ("Client", "Datasets", "Http", "Job", "Jobs", "Sweep")},
+    **{f"Async{name}": name for name in NOUNS},
     "_async": "_sync",
     "aclose": "close",
+    "Awaitable[None]": "None",
     "aiter_bytes": "iter_bytes",
     "aread": "read",
     "asyncio": "time",
     "in_thread": "directly",
 }
+UNPACK = "# Made by `generate.py` from app/packed/unpack.py; do not edit.\n"
 HEAD = '"""Made by `generate.py`; do not edit."""\n\n'
 
 
@@ -44,6 +49,7 @@ def main() -> int:
         made.mkdir()
         _write_models(made / "models.py")
         _write_sync(made / "_sync")
+        (made / "unpack.py").write_text(UNPACK + (ROOT / "app/packed/unpack.py").read_text())
         # Both run under the settings of the repository.
         settings = ["--config", str(ROOT / "pyproject.toml"), "--quiet", str(made)]
         _run("ruff", "check", "--select", "I,F401", "--fix", *settings)

@@ -14,6 +14,7 @@ import pytest
 
 from secateur_client import AsyncClient, Client, JobFailedError, RefusedError
 from tests.acceptance.test_kills import TINY
+from tests.acceptance.test_par import JOB as ROUTER
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "prune.ipynb"
@@ -55,6 +56,55 @@ def test_many_at_once_without_blocking(service, tmp_path):
     folders, messages = asyncio.run(both())
     assert all((folder / "manifest.json").exists() for folder in folders)
     assert messages
+
+
+def test_packed_weights_arrive_as_they_are(client, service, tmp_path):
+    job = client.prune("bert", method="magnitude", sparsity=0.5).wait(timeout=120)
+    plain, packed = job.download(tmp_path / "plain"), job.download(tmp_path / "packed", packed=True)
+    assert job.download(tmp_path / "packed", packed=True) == packed  # nothing is asked for again
+    listed = [each["path"] for each in job.artifacts()]
+    assert any(path.endswith(".safetensors") for path in listed)
+    for path in listed:
+        assert (plain / path).read_bytes() == (packed / path).read_bytes()
+    assert not list(packed.rglob("*.pa*"))
+
+    async def without_blocking():
+        async with AsyncClient(service.running.url, service.running.key) as other:
+            again = await other.jobs.get(job.id)
+            return await again.download(tmp_path / "again", packed=True)
+
+    again = asyncio.run(without_blocking())
+    assert (again / listed[0]).read_bytes() == (plain / listed[0]).read_bytes()
+
+
+def test_a_router_is_loaded_on_its_base_model(client, models, tmp_path):
+    job = client.prune(**ROUTER).wait(timeout=240)
+    with pytest.raises(OSError):  # noqa: PT011  a name of the service, not of this machine
+        job.load(tmp_path)
+    model = job.load(tmp_path, base=models / "loud-llava")
+    assert model.par.profile is not None
+    model.par.detach()
+    model = job.load(tmp_path, base=models / "loud-llava", profile="balanced")
+    model.par.detach()
+
+
+def test_a_model_is_measured_as_it_is(client, service):
+    assert "bert" in client.local_models()
+    options = {"set": "sentences", "samples": 8}
+    found = client.evaluate("bert", options, timeout=120)
+    assert found["similarity"]["value"] == pytest.approx(1)
+    measured = [
+        (each.result or {}).get("evaluation") for each in client.jobs.list(status="succeeded")
+    ]
+    assert not any(each and each["set"] == "sentences" for each in measured)  # it is deleted
+
+    async def without_blocking():
+        async with AsyncClient(service.running.url, service.running.key) as other:
+            return await other.local_models(), await other.evaluate("bert", options)
+
+    models, again = asyncio.run(without_blocking())
+    assert models == client.local_models()
+    assert again == found
 
 
 def test_a_sweep_has_a_best_job(client):

@@ -8,7 +8,7 @@ from secateur_client._async.datasets import AsyncDatasets, pages
 from secateur_client._async.http import AsyncHttp, address
 from secateur_client._async.job import AsyncJob
 from secateur_client._async.sweep import AsyncSweep
-from secateur_client.models import JobOptions, MethodOut, PlanOut, SweepOptions
+from secateur_client.models import Estimate, JobOptions, MethodOut, PlanOut, SweepOptions
 
 
 class AsyncJobs:
@@ -152,6 +152,46 @@ class AsyncClient:
         """The pruning methods, with their parameters."""
         found: list[MethodOut] = (await self._http.ask("GET", address("methods")))["methods"]
         return found
+
+    async def local_models(self) -> list[str]:
+        """The models on the service's own disks, as a request names them."""
+        found = await self._http.ask("GET", address("local-models"))
+        return [each["name"] for each in found["models"]]
+
+    async def evaluate(
+        self,
+        model: str,
+        evaluation: Any,
+        *,
+        timeout: float | None = None,
+        **options: Unpack[JobOptions],
+    ) -> dict[str, Estimate]:
+        """Measure a model as it is, and return what was found by metric.
+
+        A job by magnitude does it before it prunes a copy: it takes the time of two evaluations and
+        room for the model's files once more, and is deleted when it has ended. The figures of a
+        job's own result, dense and pruned, are its `result["evaluation"]`.
+
+        Args:
+            model: as `prune` has it.
+            evaluation: as `prune` has it.
+            timeout: seconds; None for any time.
+            options: as `prune` has them, such as `device`.
+
+        Raises:
+            JobFailedError: it failed or was cancelled.
+            TimeoutError: it has not ended in that time; the job is cancelled.
+        """
+        options = {**options, "method": "magnitude", "sparsity": 0.5}
+        job = await self.prune(model, evaluation=evaluation, **options)
+        try:
+            await job.wait(timeout=timeout)
+        except TimeoutError:
+            await job.cancel()
+            raise
+        report = (job.result or {}).get("evaluation")
+        await job.delete()
+        return {name: each["before"] for name, each in report["metrics"].items()} if report else {}
 
     async def _request(
         self, model: str, calibration: Any, evaluation: Any, options: Any

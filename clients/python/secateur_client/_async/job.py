@@ -1,101 +1,37 @@
 """A pruning job: wait for it, watch it, take what came of it."""
 
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from secateur_client import files
-from secateur_client._async.events import follow
-from secateur_client._async.http import AsyncHttp, address
+from secateur_client._async.followed import AsyncFollowed
+from secateur_client._async.http import address
 from secateur_client.calls import in_thread
 from secateur_client.configuration import cache_directory
-from secateur_client.errors import DownloadError, JobFailedError, UnreachableError
+from secateur_client.errors import DownloadError, UnreachableError
 from secateur_client.loading import load_model
-from secateur_client.models import ArtifactOut, EventOut, JobOut, JobResult
+from secateur_client.models import ArtifactOut, JobOut, JobResult
 from secateur_client.progress import bar, is_watched
 
-TERMINAL = {"succeeded", "failed", "cancelled"}
-_LOOK, _POLL = 1, 20  # seconds that a request waits for the end, with a bar and without
 _PARTIAL_CONTENT = 206
+_PACKABLE = ".safetensors"
 
 
-class AsyncJob:
+class AsyncJob(AsyncFollowed):
     """A job as it was when the service told of it last.
 
     Attributes:
         data: the whole answer of the service.
     """
 
-    def __init__(self, http: AsyncHttp, data: JobOut) -> None:
-        self._http = http
-        self.data = data
-
-    def __repr__(self) -> str:
-        """Its id and its state."""
-        return f"{type(self).__name__}({self.id!r}, {self.status!r}, {self.progress:.0%})"
-
-    @property
-    def id(self) -> str:
-        """Its id."""
-        return self.data["id"]
-
-    @property
-    def status(self) -> str:
-        """`queued`, `running`, `cancelling`, `succeeded`, `failed` or `cancelled`."""
-        return self.data["status"]
-
-    @property
-    def progress(self) -> float:
-        """Share that is done, 0 to 1."""
-        return self.data["progress"]
+    noun = "job"
+    data: JobOut
 
     @property
     def result(self) -> JobResult | None:
         """Its figures; None until it has succeeded."""
         return self.data["result"]
-
-    async def refresh(self, *, wait: int = 0) -> Self:
-        """Ask for its state, now or when it has ended, after `wait` seconds at the latest."""
-        self.data = await self._http.ask("GET", self._path(), params={"wait": wait})
-        return self
-
-    async def wait(self, *, progress: bool | None = None, timeout: float | None = None) -> Self:
-        """Follow it to its end.
-
-        Args:
-            progress: whether to show a bar; by default on terminals and in notebooks.
-            timeout: seconds; None for any time. The job runs on after it.
-
-        Raises:
-            JobFailedError: it failed or was cancelled.
-            TimeoutError: it has not ended in that time.
-        """
-        until = time.monotonic() + timeout if timeout is not None else None
-        shown = is_watched() if progress is None else progress
-        with bar(self.id, 100, "%", shown=shown) as show:
-            while self.status not in TERMINAL:
-                left = _POLL if until is None else max(0, min(_POLL, int(until - time.monotonic())))
-                await self.refresh(wait=min(left, _LOOK) if shown else left)
-                show(round(100 * self.progress), self.data["phase"] or self.status)
-                if until is not None and time.monotonic() > until and self.status not in TERMINAL:
-                    raise TimeoutError(f"job {self.id} is {self.status} after {timeout} s")
-        if self.status != "succeeded":
-            raise JobFailedError(self.id, self.status, self.data["error"])
-        return self
-
-    def events(self, after: int = 0) -> AsyncIterator[EventOut]:
-        """Its log, oldest first, as it grows; ends with the job.
-
-        Args:
-            after: id of the last event seen.
-        """
-        return follow(self._http, self._path("events"), after)
-
-    async def cancel(self) -> Self:
-        """Stop it: at once while it is queued, at the next block while it runs."""
-        self.data = await self._http.ask("POST", self._path("cancel"))
-        return self
 
     async def retry(self, *, idempotency_key: str | None = None) -> "AsyncJob":
         """Submit it again after it failed or was cancelled, as a new job."""
@@ -124,7 +60,11 @@ class AsyncJob:
         return found
 
     async def download(
-        self, destination: str | Path | None = None, *, progress: bool | None = None
+        self,
+        destination: str | Path | None = None,
+        *,
+        packed: bool = False,
+        progress: bool | None = None,
     ) -> Path:
         """Bring its files to a directory, and return that.
 
@@ -133,11 +73,15 @@ class AsyncJob:
 
         Args:
             destination: created if absent; by default a directory of the user's cache.
+            packed: whether weights travel packed: a bit for each, and those that are left. The
+                same files arrive. Needs numpy.
             progress: as `wait` has it.
 
         Raises:
             DownloadError: it has no files, or one arrived damaged.
         """
+        if packed:
+            files.require_numpy()
         directory = Path(destination) if destination else cache_directory() / self.id
         listed = await self.artifacts()
         if not listed:
@@ -147,34 +91,40 @@ class AsyncJob:
         with bar(self.id, sum(each["size"] for each in listed), "B", shown=shown) as show:
             for each in listed:
                 target = files.inside(directory, each["path"])
-                await self._fetch(each, target, _after(done, each["path"], show))
+                form = "packed" if packed and target.suffix == _PACKABLE else "artifacts"
+                await self._fetch(each, form, target, _after(done, each["path"], show))
                 done += each["size"]
         return directory
 
-    async def load(self, destination: str | Path | None = None, **options: Any) -> Any:
+    async def load(
+        self, destination: str | Path | None = None, *, packed: bool = False, **options: Any
+    ) -> Any:
         """Download its files and load them with transformers.
+
+        Of a router (`par`) the base model is loaded, with the router attached by the runtime that
+        comes with it; `model.par.detach()` takes it off.
 
         Args:
             destination: as `download` has it.
-            options: of `from_pretrained`, such as `dtype` or `device_map`.
+            packed: as `download` has it.
+            options: of `from_pretrained`, such as `dtype` or `device_map`; for a router also
+                `base`, where the base model is not where the service has it, and `profile`.
         """
-        directory = await self.download(destination)
+        directory = await self.download(destination, packed=packed)
         return await in_thread(load_model, directory, options)
 
-    def _path(self, *more: str) -> str:
-        return address("jobs", self.id, *more)
-
     async def _fetch(
-        self, artifact: ArtifactOut, target: Path, show: Callable[[int], None]
+        self, artifact: ArtifactOut, form: str, target: Path, show: Callable[[int], None]
     ) -> None:
         if await in_thread(files.is_whole, target, artifact):
             return
+        append = self._append_packed if form == "packed" else self._append
         gathered = files.partial(target, artifact)
         failed = 0
         while not gathered.exists() or gathered.stat().st_size < artifact["size"]:
             had = gathered.stat().st_size if gathered.exists() else -1
             try:
-                await self._append(artifact, gathered, show)
+                await append(artifact, gathered, show)
             except UnreachableError as error:
                 # What came on the way counts: only tries that brought nothing do not go on.
                 failed = failed + 1 if gathered.exists() and gathered.stat().st_size == had else 1
@@ -191,14 +141,34 @@ class AsyncJob:
         headers = {"Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        # Without slashes quoted: the path of the file is part of the path of the request.
-        path = "/".join([self._path("artifacts"), *map(_quoted, artifact["path"].split("/"))])
+        path = self._path_of("artifacts", artifact)
         async with self._http.stream(path, headers=headers) as response:
             goes_on = response.status_code == _PARTIAL_CONTENT
             with gathered.open("ab" if goes_on else "wb") as file:
                 async for chunk in response.aiter_bytes():
                     file.write(chunk)
                     show(file.tell())
+
+    async def _append_packed(
+        self, artifact: ArtifactOut, gathered: Path, show: Callable[[int], None]
+    ) -> None:
+        """The same in packed form; what of it is whole is kept where it is cut off."""
+        start = gathered.stat().st_size if gathered.exists() else 0
+        arrived = gathered.with_suffix(".packed")
+        path = self._path_of("packed", artifact)
+        with arrived.open("wb") as file:
+            try:
+                async with self._http.stream(path, params={"start": start}) as response:
+                    async for chunk in response.aiter_bytes():
+                        file.write(chunk)
+                        show(min(start + file.tell(), artifact["size"]))
+            finally:
+                file.flush()
+                await in_thread(files.unpack, arrived, gathered)
+
+    def _path_of(self, form: str, artifact: ArtifactOut) -> str:
+        # Without slashes quoted: the path of the file is part of the path of the request.
+        return "/".join([self._path(form), *map(_quoted, artifact["path"].split("/"))])
 
 
 def _after(before: int, word: str, show: Callable[[int, str], None]) -> Callable[[int], None]:

@@ -116,9 +116,11 @@ def _told_to_wait(response: httpx2.Response) -> float:
 
 
 def _body(response: httpx2.Response) -> Any:
+    if not response.content:  # a 204 may name a media type all the same
+        return None
     if "json" in response.headers.get("Content-Type", ""):
         return response.json()
-    return response.text or None
+    return response.text
 
 
 def _unreachable(error: httpx2.TransportError) -> UnreachableError:

@@ -2,12 +2,16 @@
 
 import asyncio
 import hashlib
+import io
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
+from app.packed.pack import pack
 from secateur_client import (
     AsyncClient,
     Client,
@@ -42,6 +46,9 @@ class Answers(BaseHTTPRequestHandler):
         self.close_connection = bool(whole)
 
     def do_POST(self):
+        self.do_GET()
+
+    def do_DELETE(self):
         self.do_GET()
 
     def log_message(self, *_):
@@ -126,7 +133,12 @@ def test_an_upload_is_sent_whole_again(server, client, tmp_path):
 
 def listing(content=WEIGHTS, path="model.safetensors"):
     digest = hashlib.sha256(content).hexdigest()
-    return answer(200, {"artifacts": [{"path": path, "size": len(WEIGHTS), "sha256": digest}]})
+    return answer(200, {"artifacts": [{"path": path, "size": len(content), "sha256": digest}]})
+
+
+def test_an_answer_without_a_body_is_none(server, client):
+    server.script = [answer(200), (204, {}, b"", None)]
+    assert client.jobs.get("job_1").delete() is None
 
 
 def test_a_cut_download_goes_on_where_it_was(server, client, tmp_path):
@@ -137,6 +149,33 @@ def test_a_cut_download_goes_on_where_it_was(server, client, tmp_path):
     assert (job.download(tmp_path) / "model.safetensors").read_bytes() == WEIGHTS
     assert server.seen[-1][2]["Range"] == "bytes=2000-"
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_packed_download_keeps_what_came_whole(server, client, tmp_path):
+    weights = {"a": np.eye(2000, dtype="float32"), "b": np.ones(500_000, "float32")}
+    whole = save(weights)
+    packed = b"".join(pack(io.BytesIO(whole)))
+    binary = {"Content_Type": "application/octet-stream"}
+    cut = answer(200, packed[:-1_500_000], len(packed), **binary)
+    server.script = [answer(200), listing(whole), cut]
+    job = client.jobs.get("job_1")
+    rest = io.BytesIO(whole)
+
+    server.script.append(answer(200, b"", len(packed), **binary))
+    with pytest.raises(UnreachableError):
+        job.download(tmp_path, packed=True)
+    [gathered] = tmp_path.iterdir()
+    had = gathered.stat().st_size
+    assert len(whole) > had > 4 * 2000 * 2000 - 8 * (1 << 20)
+    server.script = [listing(whole), answer(200, b"".join(pack(rest, had)), **binary)]
+    assert (job.download(tmp_path, packed=True) / "model.safetensors").read_bytes() == whole
+    assert server.seen[-1][1] == f"/v1/jobs/job_1/packed/model.safetensors?start={had}"
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+    server.script = [listing(whole), answer(200, b"not packed", **binary)]
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(DownloadError, match="damaged"):
+        job.download(tmp_path, packed=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_file_gets_no_name(server, client, tmp_path):
