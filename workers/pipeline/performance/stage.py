@@ -19,20 +19,27 @@ from app.recipes.performance import (
     BUDGET,
     Amount,
     NotMeasured,
+    NotMeasuredCode,
     PerformanceReport,
     Shapes,
     Timing,
     confidence,
 )
 from workers.pipeline.context import RunContext, StoppedError
+from workers.pipeline.line_process import Fault, ProcessFaultError
 from workers.pipeline.performance.inputs import make_inputs
-from workers.pipeline.performance.process import ModelProcess, UnmeasuredError
+from workers.pipeline.performance.process import ModelProcess
 from workers.pipeline.performance.turns import Side, take_turns
 from workers.pruning.models.adapter import Adapter
 
 logger = logging.getLogger("secateur.performance")
 
 _NAMES = ("dense model", "result")
+_CODES: dict[Fault, NotMeasuredCode] = {
+    "failed": "measuring_failed",
+    "out_of_memory": "measuring_out_of_memory",
+    "timed_out": "measuring_timed_out",
+}
 
 
 def measure(
@@ -56,8 +63,8 @@ def measure(
         found = _measured(context, adapter, dense, progress)
     except StoppedError:
         raise
-    except UnmeasuredError as error:
-        missing = NotMeasured(code=error.code, reason=str(error))
+    except ProcessFaultError as error:
+        missing = NotMeasured(code=_CODES[error.fault], reason=str(error))
     except CalibrationDataError as error:
         missing = NotMeasured(code="measuring_no_inputs", reason=str(error))
     except Exception as error:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.recipes.performance import ROUNDS, Timed
-from workers.pipeline.performance.process import ModelProcess, UnmeasuredError
+from workers.pipeline.line_process import ProcessFaultError
+from workers.pipeline.performance.process import ModelProcess
 
 _BOTH = 2.25  # peaks of the dense model: its own, and somewhat more for the result
 
@@ -55,7 +56,7 @@ def take_turns(
         Whether both were in memory at a time.
 
     Raises:
-        UnmeasuredError: not one round was done.
+        ProcessFaultError: not one round was done.
     """
     room = free()  # transformers maps files on a CPU: a loaded model looks as if it took nothing
     with ExitStack() as opened:
@@ -73,8 +74,8 @@ def take_turns(
                         continue
                     with sides[at].loaded() as process:
                         sides[at].run(process)
-            except UnmeasuredError as error:
-                if number and error.code == "measuring_timed_out":
+            except ProcessFaultError as error:
+                if number and error.fault == "timed_out":
                     break
                 raise
             progress((number + 1) / ROUNDS)

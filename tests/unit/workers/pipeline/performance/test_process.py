@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 
 from tests.families import BY_NAME
 from workers.pipeline.context import StoppedError
+from workers.pipeline.line_process import ProcessFaultError
 from workers.pipeline.performance import process
-from workers.pipeline.performance.process import ModelProcess, UnmeasuredError
+from workers.pipeline.performance.process import ModelProcess
 
 
 @pytest.fixture
@@ -84,25 +85,25 @@ def test_one_that_hangs_is_ended_when_the_time_is_over(script, task):
     script("import time\ntime.sleep(600)\n")
     with opened(task, 1.0) as model:
         child = psutil.Process(model._process.pid)
-        with pytest.raises(UnmeasuredError, match="too long") as found:
+        with pytest.raises(ProcessFaultError, match="too long") as found:
             model.hear()
-    assert found.value.code == "measuring_timed_out"
+    assert found.value.fault == "timed_out"
     assert not child.is_running()
 
 
 @pytest.mark.parametrize(
-    ("text", "code"),
+    ("text", "fault"),
     [
-        ("raise SystemExit(3)", "measuring_failed"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "measuring_out_of_memory"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGALRM)", "measuring_timed_out"),
+        ("raise SystemExit(3)", "failed"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "out_of_memory"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGALRM)", "timed_out"),
     ],
 )
-def test_one_that_dies_says_why(script, task, text, code):
+def test_one_that_dies_says_why(script, task, text, fault):
     script(text)
-    with pytest.raises(UnmeasuredError) as found, opened(task) as model:
+    with pytest.raises(ProcessFaultError) as found, opened(task) as model:
         model.hear()
-    assert found.value.code == code
+    assert found.value.fault == fault
 
 
 def test_one_that_died_between_turns_is_found_out(task):
@@ -110,22 +111,22 @@ def test_one_that_died_between_turns_is_found_out(task):
         model.hear()
         model._process.kill()
         model._process.wait()
-        with pytest.raises(UnmeasuredError):
+        with pytest.raises(ProcessFaultError):
             model.turn()
 
 
 def test_a_model_that_does_not_run_is_told_without_paths(task, tmp_path):
     (tmp_path / "llama" / "model.safetensors").unlink()
-    with pytest.raises(UnmeasuredError) as found, opened(task) as model:
+    with pytest.raises(ProcessFaultError) as found, opened(task) as model:
         model.hear()
-    assert found.value.code == "measuring_failed"
+    assert found.value.fault == "failed"
     assert str(tmp_path) not in str(found.value)
 
 
 def test_one_without_memory_ends_alone_and_says_so(task):
-    with pytest.raises(UnmeasuredError) as found, opened(task | {"memory": 1 << 20}) as model:
+    with pytest.raises(ProcessFaultError) as found, opened(task | {"memory": 1 << 20}) as model:
         model.hear()
-    assert found.value.code == "measuring_out_of_memory"
+    assert found.value.fault == "out_of_memory"
 
 
 def test_a_cancelled_job_ends_it(script, task):
@@ -153,3 +154,27 @@ def test_it_ends_by_itself_when_nobody_listens_any_more(task):
     child.stdin.close()
     assert child.wait(60) == 0
     child.stdout.close()
+
+
+def test_what_it_has_started_ends_with_it(script, task):
+    script(
+        "import json, subprocess, sys, time\n"
+        "other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "print(json.dumps({'pid': other.pid}), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with opened(task) as model:
+        other = psutil.Process(model.hear()["pid"])
+    gone, alive = psutil.wait_procs([other], timeout=10)
+    assert (gone, alive) == ([other], [])
+
+
+def test_what_it_says_is_bounded(script, task):
+    script(
+        "import sys\n"
+        "sys.stderr.write('x' * (8 << 20))\n"
+        "while True:\n    sys.stdout.write('y' * (1 << 16))\n"
+    )
+    with pytest.raises(ProcessFaultError, match="too much"), opened(task) as model:
+        model.hear()
+    assert len(model._said) <= 2000

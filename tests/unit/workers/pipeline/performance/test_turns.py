@@ -3,16 +3,16 @@
 import pytest
 
 from app.recipes.performance import ROUNDS
-from workers.pipeline.performance.process import UnmeasuredError
+from workers.pipeline.line_process import ProcessFaultError
 from workers.pipeline.performance.turns import Side, take_turns
 
 
 class Recorded:
     """Stands for processes: notes what they do, in order."""
 
-    def __init__(self, last=ROUNDS, code="measuring_timed_out"):
+    def __init__(self, last=ROUNDS, fault="timed_out"):
         self.log, self.open, self.most = [], 0, 0
-        self.last, self.code = last, code
+        self.last, self.fault = last, fault
 
     def side(self, name):
         recorded = self
@@ -32,7 +32,7 @@ class Recorded:
 
             def turn(self):
                 if recorded.log.count(f"run {name}") == recorded.last:
-                    raise UnmeasuredError(recorded.code, "enough")
+                    raise ProcessFaultError(recorded.fault, "enough")
                 recorded.log.append(f"run {name}")
                 return {"peak": 100, "seconds": {"encode": 1.0}}
 
@@ -76,12 +76,10 @@ def test_when_the_time_is_over_the_rounds_done_count(free):
     assert recorded.open == 0
 
 
-@pytest.mark.parametrize(
-    ("last", "code"), [(0, "measuring_timed_out"), (2, "measuring_out_of_memory")]
-)
-def test_without_a_round_or_with_a_failure_there_is_nothing_to_report(last, code):
-    recorded = Recorded(last, code)
-    with pytest.raises(UnmeasuredError) as found:
+@pytest.mark.parametrize(("last", "fault"), [(0, "timed_out"), (2, "out_of_memory")])
+def test_without_a_round_or_with_a_failure_there_is_nothing_to_report(last, fault):
+    recorded = Recorded(last, fault)
+    with pytest.raises(ProcessFaultError) as found:
         run(recorded, 1000)
-    assert found.value.code == code
+    assert found.value.fault == fault
     assert recorded.open == 0
