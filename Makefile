@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
 .PHONY: bench-memory bench-plans bench-workers bench-start bench-soak chaos mutation
 .PHONY: bench-runtimes bench-7b bench-families bench-tokens bench-fisher bench-gpu bench-reconstruction bench-structure
-.PHONY: lock audit sbom
+.PHONY: lock audit sbom env-evaluation
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -79,7 +79,22 @@ openapi: install ## write openapi.json and the client package made from it anew
 	  cd .venv-registry && apt-get download docker-registry && dpkg --extract docker-registry_*.deb .; fi
 	touch $@
 
+# Evaluation harnesses, in one environment. lmms-eval looks into filelock before its version 4, and
+# reads videos with decord. Without a torchvision that is torch's build, nothing loads; without any,
+# all does but models of videos.
+.venv-evaluation/installed:
+	$(PYTHON) -m venv .venv-evaluation
+	.venv-evaluation/bin/pip install --quiet 'lm-eval==0.4.13' 'lmms-eval==0.7.3' 'decord==0.6.0' \
+	  'filelock<4' 'accelerate>=1.15,<2' 'compressed-tensors>=0.20,<0.21' 'torch>=2.13,<2.14' \
+	  'transformers>=5.23,<6'
+	.venv-evaluation/bin/python -c 'import torchvision' 2> /dev/null || \
+	  .venv-evaluation/bin/pip uninstall --quiet --yes torchvision
+	touch $@
+
+env-evaluation: .venv-evaluation/installed ## build .venv-evaluation, in which workers run lm-eval and lmms-eval
+
 test: check .venv-mlflow/installed .venv-client/installed .venv-registry/installed .venv-airflow/installed .venv-pipelines/installed ## everything that must pass
+	-$(MAKE) --no-print-directory .venv-evaluation/installed
 	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 .venv-llmcompressor/installed:

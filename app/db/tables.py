@@ -198,6 +198,7 @@ worker_classes = Table(
     Column("gflops", Float, nullable=False),
     Column("disk_rate", Float, nullable=False),
     Column("libraries", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("tasks", ARRAY(Text), nullable=False, server_default="{}"),
     _now("seen_at"),
     _now("measured_at"),
 )

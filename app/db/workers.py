@@ -11,22 +11,20 @@ from app.domain.quarantine import Loop
 from app.planning.machines import Machine, WorkerClass
 
 _FIELDS = [field.name for field in fields(Machine)]
+_LISTS = ("libraries", "tasks")
 
 
 def _class(row: RowMapping) -> WorkerClass:
     values = {name: row[name] for name in _FIELDS}
-    machine = Machine(**values | {"libraries": tuple(row["libraries"])})
+    machine = Machine(**values | {name: tuple(row[name]) for name in _LISTS})
     return WorkerClass(machine, row["seen_at"], row["measured_at"])
 
 
 def put(connection: Connection, machine: Machine) -> None:
     """Let the machine, measured just now, speak for its class from now on."""
-    libraries = list(machine.libraries)
-    values = asdict(machine) | {
-        "libraries": libraries,
-        "seen_at": func.now(),
-        "measured_at": func.now(),
-    }
+    lists = {name: list(getattr(machine, name)) for name in _LISTS}
+    times = {"seen_at": func.now(), "measured_at": func.now()}
+    values = asdict(machine) | lists | times
     row = insert(worker_classes).values(values)
     column = worker_classes.c.worker_class
     connection.execute(row.on_conflict_do_update(index_elements=[column], set_=values))

@@ -12,6 +12,7 @@ from app.recipes.routing_report import RoutingFigures
 from app.recipes.runtime_support import RuntimeSupport
 from app.recipes.search import SearchReport
 from app.recipes.structure_report import StructureReport
+from app.recipes.tasks import TaskFailure, TaskReport
 from app.strict import Strict
 
 
@@ -59,6 +60,7 @@ class JobResult(BaseModel):
         runtime_support: for each way to run the model, whether it loads, is smaller and is faster.
         performance: of a job that had its result measured: what it takes beside the dense model,
             or why that is not known.
+        tasks: of a job that named tasks of harnesses: what each came to, or why it has no figures.
         sizes: of the files; None where a quality gate kept them from being made.
         seconds: from the start of the last attempt to its end.
     """
@@ -90,6 +92,7 @@ class JobResult(BaseModel):
     performance: PerformanceReport | NotMeasured | EarlierFigures | None = Field(
         default=None, union_mode="left_to_right"
     )
+    tasks: tuple[TaskReport | TaskFailure, ...] | None = None
     sizes: Sizes | None = None
     seconds: float | None = None
 
@@ -122,5 +125,5 @@ class JobResult(BaseModel):
 
 _PARTS = (
     *("evaluation", "structure", "search", "quantization", "runtime_support"),
-    "performance",
+    *("performance", "tasks"),
 )  # of a report that a result has as they are

@@ -43,6 +43,7 @@ from app.recipes.recipe import (
 from app.recipes.routing import Routing
 from app.recipes.search import AUTO, SparsitySearch
 from app.recipes.size_target import SizeTarget
+from app.recipes.tasks import HarnessTask
 from app.strict import Strict
 
 
@@ -133,10 +134,23 @@ class MethodChoice(Strict):
         return self
 
 
+def _by_something(spec: EvaluationSpec) -> EvaluationSpec:
+    if spec.set is None and not spec.tasks:
+        raise PydanticCustomError(
+            "evaluation_of_nothing", "an evaluation needs a set, or tasks of a harness"
+        )
+    repeated = [each for number, each in enumerate(spec.tasks) if each in spec.tasks[:number]]
+    if repeated:
+        raise PydanticCustomError(
+            "repeated", "the task {task} is given twice", {"task": repeated[0].offer}
+        )
+    return spec
+
+
 class Judged(Strict):
     """The part of a job that says how the result is judged."""
 
-    evaluation: EvaluationSpec | None = Field(
+    evaluation: Annotated[EvaluationSpec, AfterValidator(_by_something)] | None = Field(
         default=None, description="measure the model before and after pruning"
     )
     quality_gate: QualityGate | None = Field(
@@ -153,9 +167,9 @@ class Judged(Strict):
         gate, spec = self.quality_gate, self.evaluation
         if gate is None:
             return self
-        if spec is None:
+        if spec is None or spec.set is None:
             raise PydanticCustomError(
-                "quality_gate_without_evaluation", "a quality gate needs an evaluation"
+                "quality_gate_without_evaluation", "a quality gate needs an evaluation on a set"
             )
         if spec.metrics and gate.metric not in spec.metrics:
             raise PydanticCustomError(
@@ -210,6 +224,13 @@ class JobRequest(
                 "measure_not_of_routers",
                 "{method} decides anew for every prompt which layers run, so what one prompt takes "
                 "says little of others; leave measure out",
+                {"method": self.method},
+            )
+        if prompts and self.evaluation is not None and self.evaluation.tasks:
+            raise PydanticCustomError(
+                "tasks_not_of_routers",
+                "harnesses load plain models, and {method} makes one with a router; leave "
+                "evaluation.tasks out",
                 {"method": self.method},
             )
         meant = _OF_WEIGHTS if prompts else _OF_WEIGHTS - _OF_STRUCTURE
@@ -311,6 +332,9 @@ class JobSpec(Compute, Judged):
         default=None, description="measured by the earlier job whose scores are used again"
     )
     calibration: CalibrationSpec | None = Field(description="None where the method needs no data")
+    tasks: tuple[HarnessTask, ...] = Field(
+        default=(), description="run by harnesses on the files of both models"
+    )
     search: SparsitySearch | None = Field(
         default=None, description="looks for the recipe's sparsity, which is the first to be tried"
     )
@@ -357,7 +381,8 @@ def _resolved(request: JobRequest) -> JobSpec:
         method=name,
         recipe=recipe,
         calibration=_calibration(request, recipe) if needs_data else None,
-        evaluation=_generated(request) if routes else request.evaluation,
+        evaluation=_generated(request) if routes else _on_a_set(request.evaluation),
+        tasks=request.evaluation.tasks if request.evaluation else (),
         quality_gate=request.quality_gate,
         measure=request.measure,
         search=SparsitySearch() if request.sparsity == AUTO else None,
@@ -398,6 +423,13 @@ def _routing(request: JobRequest) -> Routing:
 def _structure(request: JobRequest) -> Recipe:
     common = {name: getattr(request, name) for name in (*_PARTS_OF_STRUCTURE, "seed")}
     return build_structure(request.method, request.parameters, **common)
+
+
+def _on_a_set(asked: EvaluationSpec | None) -> EvaluationSpec | None:
+    """What we measure ourselves."""
+    if asked is None or asked.set is None:
+        return None
+    return asked.model_copy(update={"tasks": ()})
 
 
 def _generated(request: JobRequest) -> EvaluationSpec | None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from app.errors import NotFoundError, UserError
+from app.recipes.tasks import HARNESSES, TaskNotOfferedError
 
 # Workers give a sign of life once a minute; a class without one for this long has none, by all we
 # know: they have been scaled to zero, or are gone.
@@ -26,6 +27,7 @@ class Machine:
         gflops: 1e9 float32 operations a second in a matrix product, on `device`.
         disk_rate: bytes a second when a file is written and read back.
         libraries: optional ones that it imports, of `torchvision` and `timm`.
+        tasks: of harnesses, that it has loaded with their data: `lm-eval/hellaswag`.
     """
 
     worker_class: str
@@ -37,6 +39,7 @@ class Machine:
     gflops: float
     disk_rate: float
     libraries: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Requirements:
         device_bytes: what it takes of a GPU.
         libraries: optional ones that its worker has to import.
         model_type: of its model, for messages.
+        tasks: of harnesses, that its worker has to offer.
     """
 
     device: str
@@ -83,6 +87,7 @@ class Requirements:
     device_bytes: int | None
     libraries: frozenset[str] = frozenset()
     model_type: str = ""
+    tasks: frozenset[str] = frozenset()
 
     def needs(self, machine: Machine) -> int | None:
         """Bytes it takes there."""
@@ -103,16 +108,17 @@ def place(machines: Sequence[Machine], requirements: Requirements) -> Machine | 
         UnknownWorkerClassError: no worker of the class asked for has ever started.
         NoWorkerError: no worker has the device.
         LibraryMissingError: none imports a library that the model needs.
+        TaskNotOfferedError: none has all tasks of harnesses.
         JobTooLargeError: the job fits none of them.
     """
     if requirements.worker_class is not None:
         machines = _of_class(machines, requirements.worker_class)
-    elif not machines and not is_gpu(requirements.device):
+    elif not machines and not is_gpu(requirements.device) and not requirements.tasks:
         return None
     able = [machine for machine in machines if _has(machine, requirements.device)]
-    if not able:
+    if not able and is_gpu(requirements.device):
         raise NoWorkerError(_no_device(machines, requirements))
-    able = _importing(able, requirements)
+    able = _importing(_offering(able, requirements), requirements)
     fitting = [m for m in able if room(m, requirements.device) >= (requirements.needs(m) or 0)]
     if not fitting:
         nearest = min(
@@ -167,6 +173,23 @@ def _importing(machines: Sequence[Machine], requirements: Requirements) -> list[
             "images, and no worker imports it: install the extra `vision` beside a build of torch "
             "that it matches (the images of workers have it), or choose a method that needs no "
             "calibration data"
+        )
+    return found
+
+
+def _offering(machines: Sequence[Machine], requirements: Requirements) -> list[Machine]:
+    """Those that have every task."""
+    found = [m for m in machines if requirements.tasks.issubset(m.tasks)]
+    if not found:
+        most = max((set(m.tasks) & requirements.tasks for m in machines), key=len, default=set())
+        missing = sorted(requirements.tasks - most)
+        ran = {each.partition("/")[0] for m in machines for each in m.tasks}
+        without = [name for name in HARNESSES if name not in ran]
+        hint = f"; no worker runs {' or '.join(without)}" if without else ""
+        raise TaskNotOfferedError(
+            f"no worker that could take the job offers {' and '.join(missing)}{hint}. A worker "
+            "offers the tasks whose files and data it has found when it started; GET /v1/workers "
+            "shows them"
         )
     return found
 

@@ -205,6 +205,7 @@ def modality_of(key: str) -> Modality:
 
 
 LIBRARIES = 380_000_000  # torch, transformers and a model class, warm
+HARNESS = 650_000_000  # the same with an evaluation harness and all that it imports
 IMAGES = 40_000_000  # Pillow, image processors, the classes of a vision tower
 CONTEXT = 500_000_000  # of CUDA, its libraries' work space included
 _SIDE_BY_SIDE = 8  # perturbed models in one forward pass: both signs of four draws
@@ -263,19 +264,23 @@ def estimate_memory(
     if spec.evaluation is not None:
         rows, length = spec.evaluation.batch_size, spec.evaluation.max_length
         stages["evaluating"] = 2 * _logits(layout, rows, length)
+    if spec.tasks:
+        rows = max(task.batch_size for task in spec.tasks)
+        stages["tasks"] = _running(layout, rows) + (CONTEXT if gpu else HARNESS)
     if spec.measure:
         stages["measuring"] = _running(layout) + (CONTEXT if gpu else LIBRARIES)
     libraries = LIBRARIES + (IMAGES if layout.patches else 0)
     return MemoryEstimate(CONTEXT if gpu else libraries, weights, stages)
 
 
-def _running(layout: ModelLayout) -> int:
-    """A whole model as it is stored, with one prompt: its cache, a block at work, the logits."""
+def _running(layout: ModelLayout, rows: int = 1) -> int:
+    """A whole model as it is stored, with its prompts: cache, a block at work, the logits."""
     cached = sum(layout.tokens(b.modality, PROMPT) * 2 * b.hidden for b in layout.blocks)
     at_work = max(
         (layout.tokens(b.modality, PROMPT) * b.features for b in layout.blocks), default=0
     )
-    return layout.stored + layout.width * (cached + at_work) + 2 * _logits(layout, 1, PROMPT)
+    held = layout.width * (cached + at_work) * rows
+    return layout.stored + held + 2 * _logits(layout, rows, PROMPT)
 
 
 def _width(layout: ModelLayout, spec: JobSpec, *, gpu: bool) -> int:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from app.errors import UserError
 from app.recipes.data import DatasetName
+from app.recipes.tasks import HarnessTask
 from app.strict import Strict
 
 
@@ -31,9 +32,17 @@ class MetricName(StrEnum):
 
 
 class EvaluationSpec(Strict):
-    """On which records a model is judged, and by what."""
+    """On which records a model is judged, and by what; and by which tasks of harnesses."""
 
-    set: DatasetName
+    set: DatasetName | None = Field(
+        default=None, description="what to measure on; left out where tasks alone judge"
+    )
+    tasks: tuple[HarnessTask, ...] = Field(
+        default=(),
+        max_length=32,
+        description="tasks of lm-eval and lmms-eval, run on the files of both models",
+        examples=[[]],
+    )
     samples: int = Field(default=256, ge=1, le=10_000, description="records, if there are as many")
     metrics: tuple[MetricName, ...] = Field(
         default=(),

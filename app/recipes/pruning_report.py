@@ -10,6 +10,7 @@ from app.recipes.recipe import Recipe
 from app.recipes.runtime_support import RuntimeSupport
 from app.recipes.search import SearchReport
 from app.recipes.structure_report import StructureReport
+from app.recipes.tasks import TaskFailure, TaskReport
 from app.strict import Strict
 
 REPORT_FILE = "pruning_report.json"
@@ -153,7 +154,7 @@ class PruningReport(Strict):
     `evaluation` is None where none was asked for, `structure` where all stays, `recovery` where
     the model was not trained as a whole, `search` where the sparsity was given, `quantization`
     where weights keep the type they are stored in, `performance` where the result was not to be
-    measured. `runtime_support` is of the whole result.
+    measured. `tasks` are those of harnesses; `runtime_support` is of the whole result.
     `model` counts the matrices pruned, `coverage` tells what of the whole model these are.
     """
 
@@ -173,6 +174,7 @@ class PruningReport(Strict):
     quantization: QuantizationReport | None = None
     runtime_support: tuple[RuntimeSupport, ...] = ()
     performance: PerformanceReport | NotMeasured | None = None
+    tasks: tuple[TaskReport | TaskFailure, ...] | None = None
 
     @property
     def target(self) -> int:

@@ -16,7 +16,7 @@ from app.settings.maintenance import Lineage, Maintenance, Publishing, Webhooks
 from app.settings.oidc import Oidc
 from app.settings.section import Section
 from app.settings.shared import Database, Datasets, Models, Queue, Storage, Telemetry
-from app.settings.worker import Checkpoints, Worker
+from app.settings.worker import Checkpoints, Tasks, Worker
 
 
 class Settings(BaseSettings):
@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     oidc: Oidc = Field(default=Oidc(), description=Oidc.__doc__)
     checkpoints: Checkpoints = Field(default=Checkpoints(), description=Checkpoints.__doc__)
     worker: Worker = Field(default=Worker(), description=Worker.__doc__)
+    tasks: Tasks = Field(default=Tasks(), description=Tasks.__doc__)
     publishing: Publishing = Field(default=Publishing(), description=Publishing.__doc__)
     webhooks: Webhooks = Field(default=Webhooks(), description=Webhooks.__doc__)
     lineage: Lineage = Field(default=Lineage(), description=Lineage.__doc__)
@@ -57,7 +58,7 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
 
-    @field_validator("models", "storage", "checkpoints", "console")
+    @field_validator("models", "storage", "checkpoints", "tasks", "console")
     @classmethod
     def _under_data_dir(cls, value: Section, info: ValidationInfo) -> Section:
         return value.under(info.data["data_dir"])

@@ -1,12 +1,15 @@
 """What workers read."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
 
 from app.domain.job_options import WorkerClassName
 from app.domain.jobs import DEFAULT_CLASS
 from app.recipes.device import Device
+from app.recipes.tasks import OFFER
 from app.settings.section import PositiveSeconds, Section
 
 
@@ -21,6 +24,47 @@ class Checkpoints(Section):
     max_bytes: int = Field(
         default=64 << 30, ge=0, description="most bytes one job may keep there; 0 keeps nothing"
     )
+
+
+class Tasks(Section):
+    """Evaluation harnesses, which workers run in interpreters of their own."""
+
+    lm_eval: str = Field(
+        default="",
+        description="Python interpreter that has lm-eval, as `.venv-evaluation/bin/python`; empty: "
+        "this worker does not run it",
+    )
+    lmms_eval: str = Field(
+        default="", description="the same that has lmms-eval; the two may be one"
+    )
+    dir: Path = Field(
+        default=Path("tasks"),
+        description="directory (under data_dir) with task files and their data, in `lm-eval` and "
+        "`lmms-eval`; jobs may name every task there",
+    )
+    offered: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="tasks that come with the harnesses and jobs may name too, with commas: "
+        "`lm-eval/hellaswag,lmms-eval/mme`; their data must be in the cache of `HF_HOME`",
+    )
+    network: bool = Field(
+        default=False, description="let tasks fetch data that is not on this machine"
+    )
+    seconds: PositiveSeconds = Field(
+        default=3600, description="most that one task may take of one model"
+    )
+
+    @field_validator("offered", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+    @field_validator("offered")
+    @classmethod
+    def _of_a_harness(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [each for each in value if not OFFER.fullmatch(each)]:
+            raise ValueError(f"{wrong[0]!r} is not a harness and the name of a task of it")
+        return value
 
 
 class Worker(Section):

@@ -7,7 +7,7 @@ job can be stopped while it waits for them. Do not run torch operations this way
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from app.domain.shards import Part, Shard
 from app.domain.submission import JobRequest, JobSpec
 from app.planning.machines import Machine
 from app.recipes.allocation_scores import AllocationScores
+from app.recipes.tasks import Harness
 
 
 class StoppedError(Exception):
@@ -64,6 +65,25 @@ class ModelAccess:
     roots: tuple[Path, ...]
     hub_endpoint: str
     hub_cache: Path
+
+
+@dataclass(frozen=True, slots=True)
+class HarnessAccess:
+    """The evaluation harnesses of this worker.
+
+    Attributes:
+        interpreters: Python programs that have them.
+        folder: local tasks, in a directory for each harness.
+        offered: tasks of the harnesses' own that jobs may name: `lm-eval/hellaswag`.
+        network: whether tasks may fetch data.
+        seconds: that one task may take of one model.
+    """
+
+    interpreters: Mapping[Harness, Path]
+    folder: Path
+    offered: tuple[str, ...]
+    network: bool
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +157,7 @@ class RunContext:
         device: what `auto` is here.
         machine: this one, measured; None while it is not.
         exchange: offers shards of a measurement to other workers; None to do them all here.
+        harnesses: those of this worker; None for none.
         roomy: whether activations may wait on the GPU; not where its memory ran out before.
     """
 
@@ -152,6 +173,7 @@ class RunContext:
     device: str = "auto"
     machine: Machine | None = None
     exchange: MeasurementExchange | None = None
+    harnesses: HarnessAccess | None = None
     roomy: bool = True
 
 

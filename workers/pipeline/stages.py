@@ -30,6 +30,7 @@ from workers.pipeline.data.source import Dataset, load_dataset
 from workers.pipeline.evaluation.stage import refuse_overlap
 from workers.pipeline.export import OutputFile
 from workers.pipeline.sources import ModelFiles, fetch
+from workers.pruning.engine.report_builder import Progress, ProgressListener
 from workers.pruning.memory import Memory
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.families.registry import adapt
@@ -201,7 +202,7 @@ def read_records(context: RunContext) -> dict[Purpose, Dataset]:
         report.phase(Phase.CALIBRATING)
         part = Purpose.CALIBRATION
         found[part] = read(calibration.set, part, calibration.samples, spec.recipe.seed)
-    if (evaluation := spec.evaluation) is not None:
+    if (evaluation := spec.evaluation) is not None and evaluation.set is not None:
         part = Purpose.EVALUATION
         found[part] = read(evaluation.set, part, evaluation.samples, evaluation.seed)
     for dataset in found.values():
@@ -280,3 +281,41 @@ def provenance(
         "datasets": {part: dataset.provenance for part, dataset in data.items()},
         "versions": {name: version(name) for name in libraries},
     }
+
+
+def block_reporters(
+    report: Reporter, recipe: Recipe, begin: float, end: float
+) -> "Sequence[ProgressListener]":
+    """One for each walk through the model, each with its part of the time; the last one prunes."""
+    count = len(recipe.structure) + 1
+    width = (end - begin) / max(1, count if recipe.zeroes else count - 1)
+    return [_BlockReporter(report, begin + number * width, width) for number in range(count)]
+
+
+def warn(report: Reporter, sentences: Sequence[str]) -> None:
+    """Put the sentences into the job's log."""
+    for sentence in sentences:
+        report.event(NewEvent(EventType.WARNING, sentence, EventLevel.WARNING))
+
+
+class _BlockReporter:
+    """Turns the engine's progress into the job's."""
+
+    def __init__(self, report: Reporter, begin: float, width: float) -> None:
+        self._report = report
+        self._begin = begin
+        self._width = width
+
+    def __call__(self, progress: Progress) -> None:
+        warn(self._report, progress.warnings)
+        message = f"{progress.phase} {progress.block}"
+        data = {
+            "block": progress.block,
+            "phase": progress.phase,
+            "modality": progress.modality,
+            "done": progress.done,
+            "total": progress.total,
+        }
+        self._report.event(NewEvent(EventType.BLOCK, message, data=data))
+        share = self._begin + self._width * progress.done / max(progress.total, 1)
+        self._report.progress(share)

@@ -26,8 +26,10 @@ from app.process import prepare
 from app.queue import queue_of
 from app.settings import Settings
 from app.telemetry import exposition, logs
+from workers.pipeline.tasks.offers import find_offers
 from workers.runtime import messages
 from workers.runtime.acknowledgement import Acknowledgement
+from workers.runtime.harnesses import harness_access
 from workers.runtime.inherited import release_sockets
 from workers.runtime.starting import Gate, health, start_until_it_works
 from workers.runtime.watchdog.unwatched import guard
@@ -35,6 +37,7 @@ from workers.runtime.watchdog.unwatched import guard
 SERVICE = "secateur-worker"
 
 settings = Settings()
+_offers: list[str] = []
 # Read when a child first uses a GPU: blocks of any size come and go without tearing it to pieces.
 os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 messages.install()
@@ -79,6 +82,12 @@ def _listen_to_queues_alone(sender: WorkController, **_: object) -> None:
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]  # celery has no types
+def _find_tasks(**_: object) -> None:
+    """Once, in the parent: it takes seconds, and every child of it offers the same."""
+    _offers.extend(find_offers(harness_access(settings)))
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]  # celery has no types
 def _serve_metrics(**_: object) -> None:
     atexit.register(
         exposition.serve_children(
@@ -102,7 +111,7 @@ def _start_child(**_: object) -> None:
 def _make_runner() -> None:
     from workers.runtime import child  # noqa: PLC0415 - torch belongs into the child only
 
-    child.start(settings, SERVICE)
+    child.start(settings, SERVICE, tuple(_offers))
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]  # celery has no types

@@ -25,6 +25,7 @@ from app.telemetry import traces
 from workers.pipeline.context import ModelAccess
 from workers.pipeline.signing import Signer
 from workers.pruning.models.layout.precision import set_precision
+from workers.runtime.harnesses import harness_access
 from workers.runtime.heartbeat import WorkerHeartbeat
 from workers.runtime.machine import describe, disk_rate, gflops, versions
 from workers.runtime.measurement import Helper
@@ -38,8 +39,13 @@ _closing: list[Callable[[], None]] = []
 _flushing: list[Callable[[], None]] = []
 
 
-def start(settings: Settings, service: str) -> None:
+def start(settings: Settings, service: str, tasks: tuple[str, ...] = ()) -> None:
     """Make all of it; importing this module has imported torch.
+
+    Args:
+        settings: of the worker.
+        service: its name, in traces.
+        tasks: of evaluation harnesses, that it offers.
 
     Raises:
         Exception: something is missing that every job needs: the database, the store of artifacts,
@@ -56,7 +62,7 @@ def start(settings: Settings, service: str) -> None:
     engine = make_engine(settings.database.url, pool_size=4)
     watch = Watch()
     _closing.append(watch.close)
-    machine = _announce(engine, settings)
+    machine = _announce(engine, settings, tasks)
     _heartbeats.append(_heartbeat(engine, machine))
     models = ModelAccess(
         roots=settings.models.roots,
@@ -91,16 +97,17 @@ def start(settings: Settings, service: str) -> None:
             queue=CeleryQueue(settings.queue.url),
             watch=watch,
             signer=signer,
+            harnesses=harness_access(settings),
         )
     )
     # The libraries' half a million objects stay; to look through them takes longer than a job.
     gc.freeze()
 
 
-def _announce(engine: Engine, settings: Settings) -> Machine:
+def _announce(engine: Engine, settings: Settings, tasks: tuple[str, ...]) -> Machine:
     """Measure the machine, if nobody of its class has lately, and tell what it can do."""
     worker = settings.worker
-    found = describe(worker.class_name, worker.memory_bytes, worker.device)
+    found = describe(worker.class_name, worker.memory_bytes, worker.device, tasks)
 
     def measure(machine: Machine) -> Machine:
         rate = disk_rate(settings.storage.dir)

@@ -20,13 +20,16 @@ _ROUNDS = 3
 _FILE = 32 << 20
 
 
-def describe(worker_class: str, memory_bytes: int, device: str) -> Machine:
+def describe(
+    worker_class: str, memory_bytes: int, device: str, tasks: tuple[str, ...] = ()
+) -> Machine:
     """What can be told without measuring; both rates are zero.
 
     Args:
         worker_class: of the worker.
         memory_bytes: what a job may take; 0 for all there is.
         device: what `auto` is.
+        tasks: of harnesses, that it offers.
     """
     found = find_device("auto", device)
     gpus = torch.cuda.device_count() if found.type == "cuda" else 0
@@ -42,6 +45,7 @@ def describe(worker_class: str, memory_bytes: int, device: str) -> Machine:
         gflops=0.0,
         disk_rate=0.0,
         libraries=importable(),
+        tasks=tasks,
     )
 
 

@@ -32,6 +32,7 @@ from app.storage.store import ArtifactStore
 from app.telemetry.metrics.worker import CLAIMS
 from workers.pipeline.context import (
     CheckpointPlace,
+    HarnessAccess,
     ModelAccess,
     RunContext,
     Shared,
@@ -76,6 +77,7 @@ class Runner:
         queue: CeleryQueue,
         watch: Watch,
         signer: Signer | None = None,
+        harnesses: HarnessAccess | None = None,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -91,6 +93,7 @@ class Runner:
         self._queue = queue
         self._watch = watch
         self._signer = signer
+        self._harnesses = harnesses
         self._name = process_name()
 
     def run(self, message_job_id: str) -> bool:
@@ -223,6 +226,7 @@ class Runner:
                 device=self._device,
                 machine=self._machine,
                 exchange=MeasurementExchange(self._engine, self._queue, job, self._name),
+                harnesses=self._harnesses,
             )
         )
         written = list(outcome.files)

@@ -50,6 +50,18 @@ CODES = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "A sparsity is to be looked for, and no quality gate says how good the model must stay.",
     ),
+    "evaluation_of_nothing": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "An evaluation names neither a set nor tasks of a harness.",
+    ),
+    "task_batch_size": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "lmms-eval runs one request at a time.",
+    ),
+    "tasks_not_of_routers": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "Harnesses load plain models, and the method makes one with a router.",
+    ),
     "sparsity_zero": (HTTPStatus.UNPROCESSABLE_ENTITY, "Sparsity 0 prunes nothing."),
     "sparsity_out_of_range": (HTTPStatus.UNPROCESSABLE_ENTITY, "A sparsity is not in [0, 1)."),
     "sparsity_contradicts_pattern": (

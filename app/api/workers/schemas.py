@@ -23,6 +23,9 @@ class WorkerClassOut(BaseModel):
     gflops: float = Field(description="1e9 float32 operations a second in a matrix product")
     disk_rate: float = Field(description="bytes a second written and read back")
     libraries: list[str] = Field(description="optional libraries they import, as `torchvision`")
+    tasks: list[str] = Field(
+        description="tasks of evaluation harnesses they offer, as `lm-eval/hellaswag`"
+    )
     seen_at: datetime = Field(description="last sign of life; workers give one every minute")
     measured_at: datetime = Field(description="when the rates were measured")
 

@@ -157,7 +157,9 @@ def _packed(
 
 def _warnings(spec: JobSpec, matrices: list[PlannedMatrix]) -> list[str]:
     if isinstance(spec.recipe, Recipe):
-        return warnings(spec.recipe, matrices) if spec.recipe.zeroes else []
+        told = warnings(spec.recipe, matrices) if spec.recipe.zeroes else []
+        untimed = "tasks of harnesses run on both models; the time they take is not told here"
+        return [*told, untimed] if spec.tasks else told
     return routing_warnings(spec.calibration.samples) if spec.calibration else []
 
 

@@ -63,6 +63,7 @@ from app.recipes.data import (
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
 from app.recipes.structure import modalities_of
+from app.recipes.tasks import check_model
 from app.services import datasets
 from app.services.jobs.earlier_scores import find_scores
 from app.services.jobs.service import get
@@ -173,19 +174,25 @@ def check(connection: Connection, caller: Caller, request: JobRequest, rules: Ru
         )
         spec = spec.model_copy(update={"scores": measured})
     _check_sets(connection, caller, rules.datasets, request, spec=spec, outline=outline)
+    if outline and spec.tasks:
+        check_model(spec.tasks, spec.model, outline.config)
     if outline and outline.unreadable and (spec.calibration or spec.evaluation):
         raise CalibrationDataError(outline.unreadable)
     if outline and isinstance(source, LocalModel) and isinstance(spec.recipe, Routing):
         check_routable(outline.config, spec.recipe)  # the hub's models: by the worker
     spec = _sized(spec, request, outline)
-    recipe = spec.recipe
-    if outline and isinstance(recipe, Recipe):
-        left = reduced(outline, recipe)
-        if recipe.quantization is not None:
-            plan_quantization(left, recipe)
-        if recipe.targets != ("*",) or recipe.ignore:
-            check_patterns(left.tensors, left.config, recipe)
+    if outline and isinstance(spec.recipe, Recipe):
+        _check_matrices(outline, spec.recipe)
     return Checked(spec, outline)
+
+
+def _check_matrices(outline: Outline, recipe: Recipe) -> None:
+    """Refuse a recipe whose parts do not fit what is left of the model."""
+    left = reduced(outline, recipe)
+    if recipe.quantization is not None:
+        plan_quantization(left, recipe)
+    if recipe.targets != ("*",) or recipe.ignore:
+        check_patterns(left.tensors, left.config, recipe)
 
 
 def _sized(spec: JobSpec, request: JobRequest, outline: Outline | None) -> JobSpec:
@@ -326,12 +333,14 @@ def placed(
         UnknownWorkerClassError: no worker of the class asked for has ever started.
         NoWorkerError: no worker has the device.
         LibraryMissingError: none imports a library that the model needs.
+        TaskNotOfferedError: none has all tasks of harnesses.
         JobTooLargeError: it fits none of them.
         MeasuringTooLargeError: it would without measuring.
     """
     spec, outline, machines = checked.spec, checked.outline, rules.machines
+    tasks = frozenset(task.offer for task in spec.tasks)
     if outline is None or not outline.tensors:
-        requirements = Requirements(spec.device, request.worker_class, None, None)
+        requirements = Requirements(spec.device, request.worker_class, None, None, tasks=tasks)
         machine = machines.choose(connection, requirements)
         return Placement(_class_of(machine), None, None)
     layout = outline.layout
@@ -344,6 +353,7 @@ def placed(
         on_gpu.peak,
         libraries_of(outline.config, reads_data=bool(spec.calibration or spec.evaluation)),
         str(outline.config.get("model_type")),
+        tasks,
     )
     try:
         machine = machines.choose(connection, requirements)

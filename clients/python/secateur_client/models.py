@@ -250,6 +250,17 @@ class GradientNorm(TypedDict):
     samples: NotRequired[int]
 
 
+class HarnessTask(TypedDict):
+    """
+    One task of a harness, by its name.
+    """
+
+    batch_size: NotRequired[int]
+    harness: Literal["lm-eval", "lmms-eval"]
+    limit: NotRequired[int | None]
+    task: str
+
+
 class Health(TypedDict):
     """
     `ok`, or what is wrong, per dependency.
@@ -903,6 +914,40 @@ SweepStatus: TypeAlias = Literal[
 ]
 
 
+class TaskFailure(TypedDict):
+    """
+    Why a task has no figures; the result itself is as good as any.
+
+    Attributes:
+        code: `task_not_offered` where this worker has no such harness (any more).
+        reason: in words.
+    """
+
+    code: Literal[
+        "task_failed",
+        "task_model_unsupported",
+        "task_not_offered",
+        "task_out_of_memory",
+        "task_timed_out",
+    ]
+    harness: Literal["lm-eval", "lmms-eval"]
+    reason: str
+    task: str
+
+
+class TaskScore(TypedDict):
+    """
+    A figure as the harness gives it.
+
+    Attributes:
+        value: None where it is no finite number.
+        stderr: standard error; None where the harness knows none.
+    """
+
+    stderr: NotRequired[float | None]
+    value: float | None
+
+
 class Timing(TypedDict):
     """
     A time of both models in seconds, medians over rounds, and what became of it.
@@ -1115,6 +1160,7 @@ class WorkerClassOut(TypedDict):
     memory_bytes: int
     name: str
     seen_at: str
+    tasks: list[str]
 
 
 WorkerState: TypeAlias = Literal["busy", "idle", "silent"]
@@ -1204,7 +1250,7 @@ class ECoFLaP(TypedDict):
 
 class EvaluationSpec(TypedDict):
     """
-    On which records a model is judged, and by what.
+    On which records a model is judged, and by what; and by which tasks of harnesses.
     """
 
     batch_size: NotRequired[int]
@@ -1214,7 +1260,8 @@ class EvaluationSpec(TypedDict):
     sample_answers: NotRequired[int]
     samples: NotRequired[int]
     seed: NotRequired[int]
-    set: str
+    set: NotRequired[str | None]
+    tasks: NotRequired[list[HarnessTask]]
 
 
 class EventOut(TypedDict):
@@ -1579,6 +1626,35 @@ class StructureReport(TypedDict):
     towers: list[TowerStructure]
 
 
+class TaskMetric(TypedDict):
+    """
+    One metric of a task, of both models.
+    """
+
+    after: TaskScore
+    before: TaskScore
+    higher_is_better: NotRequired[bool | None]
+
+
+class TaskReport(TypedDict):
+    """
+    What a task came to.
+
+    Attributes:
+        harness_version: of its package.
+        task_version: as the task's file says; None where it does not.
+        samples: records that both models were asked.
+        metrics: by name; one of a filter of the harness has that behind a comma.
+    """
+
+    harness: Literal["lm-eval", "lmms-eval"]
+    harness_version: str
+    metrics: dict[str, TaskMetric]
+    samples: int
+    task: str
+    task_version: str | None
+
+
 class VersionList(TypedDict):
     """
     All versions of a model, newest first.
@@ -1766,6 +1842,7 @@ class JobResult(TypedDict):
         runtime_support: for each way to run the model, whether it loads, is smaller and is faster.
         performance: of a job that had its result measured: what it takes beside the dense model,
             or why that is not known.
+        tasks: of a job that named tasks of harnesses: what each came to, or why it has no figures.
         sizes: of the files; None where a quality gate kept them from being made.
         seconds: from the start of the last attempt to its end.
     """
@@ -1786,6 +1863,7 @@ class JobResult(TypedDict):
     sparsity: NotRequired[float | None]
     structure: NotRequired[StructureReport | EarlierFigures | None]
     target: NotRequired[int | None]
+    tasks: NotRequired[list[TaskReport | TaskFailure] | None]
     warnings: NotRequired[list[str]]
     weights: NotRequired[int | None]
     zeros: NotRequired[int | None]
@@ -1807,6 +1885,7 @@ class JobSpec(TypedDict):
     recipe: Recipe | Routing
     scores: NotRequired[AllocationScores | None]
     search: NotRequired[SparsitySearch | None]
+    tasks: NotRequired[list[HarnessTask]]
 
 
 class KeyList(TypedDict):
@@ -1968,6 +2047,7 @@ class JobOut(TypedDict):
     started_at: str | None
     status: JobStatus
     sweep_id: str | None
+    tasks: NotRequired[list[HarnessTask]]
     worker_class: str
 
 

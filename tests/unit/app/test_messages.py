@@ -127,7 +127,7 @@ def test_whatever_is_wrong_with_a_parameter_is_told_in_our_own_words(data):
         ({"model": ""}, "must have 1 characters at least"),
         ({"model": 3}, "must be a text"),
         ({"targets": []}, "must have 1 entries at least"),
-        ({"evaluation": {}}, "is missing"),
+        ({"evaluation": {}}, "needs a set, or tasks"),
         ({"include_bridge": "maybe"}, "must be true or false"),
         ({"pattern": "2-4"}, "must have the form"),
         ({"quality_gate": {"metric": "luck", "max_drop": 1}}, "must be 'perplexity', 'accuracy'"),

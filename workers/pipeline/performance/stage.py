@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import psutil
 import torch
 from safetensors.torch import save_file
 
@@ -26,6 +25,7 @@ from app.recipes.performance import (
     confidence,
 )
 from workers.pipeline.context import RunContext, StoppedError
+from workers.pipeline.free_memory import free_bytes
 from workers.pipeline.line_process import Fault, ProcessFaultError
 from workers.pipeline.performance.inputs import make_inputs
 from workers.pipeline.performance.process import ModelProcess
@@ -98,14 +98,14 @@ def _measured(
                 "answer": shapes.answer,
                 "device": str(device),
                 "threads": threads,
-                "memory": _free(context, torch.device("cpu")),
+                "memory": free_bytes(context, torch.device("cpu")),
             }
             # Time that passes here is bounded already, so it is no reason to end this process.
             return ModelProcess(name, task, deadline=deadline, check=context.report.check)
 
         named = zip(_NAMES, (dense, context.staging), strict=True)
         sides = [Side(partial(start, name, directory)) for name, directory in named]
-        together = take_turns(sides, lambda: _free(context, device), progress)
+        together = take_turns(sides, lambda: free_bytes(context, device), progress)
     return _report(sides, shapes, device=str(device), threads=threads, together=together)
 
 
@@ -133,25 +133,3 @@ def _report(
         },
         **amounts,
     )
-
-
-def _free(context: RunContext, device: torch.device) -> int:
-    """Bytes that another process may take now: of the GPU, or of what a job may have here."""
-    if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return free
-    available: int = psutil.virtual_memory().available
-    if context.machine is None:
-        return available
-    ours = psutil.Process()
-    taken = sum(_taken(each) for each in (ours, *ours.children(recursive=True)))
-    return max(0, min(available, context.machine.memory_bytes - taken))
-
-
-def _taken(process: psutil.Process) -> int:
-    """Without pages of files, which the system drops when it wants to."""
-    try:
-        held = process.memory_info()
-    except psutil.NoSuchProcess:
-        return 0
-    return int(held.rss - getattr(held, "shared", 0))

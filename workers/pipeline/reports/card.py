@@ -21,7 +21,15 @@ from app.recipes.pruning_report import (
 from app.recipes.quantization import QuantizationReport
 from app.recipes.search import SearchReport
 from app.recipes.structure_report import StructureReport
-from workers.pipeline.reports import evaluation, performance, quantization, search, structure
+from app.recipes.tasks import TaskFailure, TaskReport
+from workers.pipeline.reports import (
+    evaluation,
+    performance,
+    quantization,
+    search,
+    structure,
+    tasks,
+)
 from workers.pipeline.reports.plots import colours
 
 CARD = "README.md"
@@ -94,6 +102,8 @@ def write_card(
     body += [_calibration(spec)]
     if report.evaluation is not None:
         body += ["", *evaluation.as_markdown(report.evaluation)]
+    if report.tasks:
+        body += ["", *tasks.as_markdown(report.tasks)]
     body += [
         *_running(report),
         "",
@@ -239,6 +249,7 @@ def write_page(
         *(_quantized(report.quantization) if report.quantization else ()),
         *_bytes(report, sizes),
         *(_evaluated(report.evaluation) if report.evaluation else ()),
+        *(_tasks(report.tasks) if report.tasks else ()),
         drawn.get("quality", ""),
         "<h2>Where it runs</h2>",
         _table(_RUN, _runtimes(report)),
@@ -271,6 +282,15 @@ def _performance(report: PerformanceReport | NotMeasured) -> list[str]:
         "<h2>Beside the dense model</h2>",
         f"<p>{escape(performance.summary(report))}</p>",
         table,
+    ]
+
+
+def _tasks(reports: Sequence[TaskReport | TaskFailure]) -> list[str]:
+    rows = list(tasks.rows(reports))
+    return [
+        "<h2>Tasks of evaluation harnesses</h2>",
+        f"<p>{escape(tasks.summary(reports))}</p>",
+        _table(tasks.HEAD, rows) if rows else "",
     ]
 
 

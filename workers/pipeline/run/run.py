@@ -15,10 +15,9 @@ import torch
 
 from app.domain.bill_of_materials import Findings
 from app.domain.job_result import JobResult, Sizes
-from app.domain.jobs import EventLevel, EventType, NewEvent, Phase
+from app.domain.jobs import EventType, NewEvent, Phase
 from app.planning.model_files.files import architecture, read_config
 from app.recipes.evaluation import EvaluationReport, GateReport, QualityGateError
-from app.recipes.performance import NotMeasured
 from app.recipes.pruning_report import REPORT_FILE, PruningReport, unpruned
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
@@ -44,12 +43,12 @@ from workers.pipeline.export import (
     write_json,
     write_masks,
 )
-from workers.pipeline.performance.stage import measure
 from workers.pipeline.reports.card import base_name, read_licence, write_card, write_page
 from workers.pipeline.reports.plots import plots, write_plots
 from workers.pipeline.run.out_of_memory import smaller
 from workers.pipeline.run.quantization import quantizer, rounded
 from workers.pipeline.run.recovery import Teacher
+from workers.pipeline.run.result_files import judge_files
 from workers.pipeline.run.route import route
 from workers.pipeline.run.search import SparsitySearcher, Try
 from workers.pipeline.run.structure import take_out
@@ -57,6 +56,7 @@ from workers.pipeline.sharing import measure_in_shards
 from workers.pipeline.sources import ModelFiles
 from workers.pipeline.stages import (
     RunResult,
+    block_reporters,
     calibration_batches,
     checkpoints_of,
     fetch_model,
@@ -66,9 +66,10 @@ from workers.pipeline.stages import (
     record_errors_of,
     settled,
     timed,
+    warn,
 )
 from workers.pruning.engine.prune import prune
-from workers.pruning.engine.report_builder import Progress, ProgressListener
+from workers.pruning.engine.report_builder import ProgressListener
 from workers.pruning.memory import out_of_memory
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import copy_checkpoint, write_back
@@ -118,7 +119,8 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
             report.progress(DENSE)
         known = sharing.read_statistics(context, source)
         model = _Model(context, source, data, batches, evaluation, known, adapter)
-        pruned = _pruned(model, recipe, checkpoints_of(context, source, data))
+        checkpoints = checkpoints_of(context, source, data)
+        pruned = _pruned(model, recipe, checkpoints)
         _tell(report, pruned.evaluation)
     gate = pruned.evaluation.gate if pruned.evaluation else None
     refused = _refusal(gate, pruned.search)
@@ -127,8 +129,9 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
     if context.shared.keep:
         sharing.write_statistics(context.staging, source, pruned, known.digests)
     _export(context, model, pruned)
-    if context.spec.measure:
-        pruned = _measured(context, source, model, pruned)
+    if context.spec.measure or context.spec.tasks:
+        of = (context, source.directory, model.adapter, checkpoints)
+        pruned = judge_files(*of, pruned=pruned, share=(VERIFIED, MEASURED))
     sizes, files_out = _describe(context, source, pruned, data)
     result = JobResult.of(pruned).model_copy(update={"sizes": sizes})
     return RunResult(timed(result, started), files_out, refused)
@@ -186,7 +189,7 @@ class _Model:
         self.dense = False
         # Measuring the pruned model takes a share of the time like that of the dense one.
         end = once.begin + (once.end - once.begin) * (PRUNED - DENSE) / (EVALUATED - DENSE)
-        *listeners, last = _listeners(report, recipe, once.begin, end)
+        *listeners, last = block_reporters(report, recipe, once.begin, end)
         taken = None
         if recipe.structure:
             taken = take_out(
@@ -251,15 +254,6 @@ class _Model:
             self.evaluation.follow(adapter)
 
 
-def _listeners(
-    report: Reporter, recipe: Recipe, begin: float, end: float
-) -> "Sequence[_BlockReporter]":
-    """One for each walk through the model, each with its part of the time; the last one prunes."""
-    count = len(recipe.structure) + 1
-    width = (end - begin) / max(1, count if recipe.zeroes else count - 1)
-    return [_BlockReporter(report, begin + number * width, width) for number in range(count)]
-
-
 def _evaluation(
     context: RunContext, adapter: Adapter, data: Mapping[Purpose, Dataset]
 ) -> Evaluation | None:
@@ -276,7 +270,7 @@ def _tell(report: Reporter, found: EvaluationReport | None) -> None:
         message = f"{name} {measured.before.value:.4g} -> {measured.after.value:.4g}"
         data = {"metric": name, **measured.model_dump()}
         report.event(NewEvent(EventType.METRIC, message, data=data))
-    _warn(report, found.warnings if found else ())
+    warn(report, found.warnings if found else ())
 
 
 def _wanted(gate: GateReport | None) -> bool:
@@ -316,21 +310,6 @@ def _export(context: RunContext, model: _Model, pruned: PruningReport) -> None:
     report.progress(VERIFIED)
 
 
-def _measured(
-    context: RunContext, source: ModelFiles, model: _Model, pruned: PruningReport
-) -> PruningReport:
-    """The report with what the files take to run beside the dense model's."""
-
-    def progress(share: float) -> None:
-        context.report.progress(VERIFIED + (MEASURED - VERIFIED) * share)
-
-    found = measure(context, model.adapter, source.directory, progress)
-    warnings = pruned.warnings
-    if isinstance(found, NotMeasured):
-        warnings = (*warnings, f"the result was not measured ({found.code}): {found.reason}")
-    return pruned.model_copy(update={"performance": found, "warnings": warnings})
-
-
 def _describe(
     context: RunContext,
     source: ModelFiles,
@@ -358,34 +337,6 @@ def _describe(
     files = hash_files(staging)
     files.append(write_bill(staging, files, origin, findings))
     return sizes, close_run(staging, files, origin)
-
-
-def _warn(report: Reporter, sentences: Sequence[str]) -> None:
-    for sentence in sentences:
-        report.event(NewEvent(EventType.WARNING, sentence, EventLevel.WARNING))
-
-
-class _BlockReporter:
-    """Turns the engine's progress into the job's."""
-
-    def __init__(self, report: Reporter, begin: float, width: float) -> None:
-        self._report = report
-        self._begin = begin
-        self._width = width
-
-    def __call__(self, progress: Progress) -> None:
-        _warn(self._report, progress.warnings)
-        message = f"{progress.phase} {progress.block}"
-        data = {
-            "block": progress.block,
-            "phase": progress.phase,
-            "modality": progress.modality,
-            "done": progress.done,
-            "total": progress.total,
-        }
-        self._report.event(NewEvent(EventType.BLOCK, message, data=data))
-        share = self._begin + self._width * progress.done / max(progress.total, 1)
-        self._report.progress(share)
 
 
 def run_with_smaller_batches(context: RunContext) -> RunResult:

@@ -171,3 +171,50 @@ def test_a_processor_that_no_worker_can_have_is_refused_by_name(client, workers,
     assert plan.json()["worker_class"] == job.json()["worker_class"] == "cpu"
     [told] = client.get("/v1/workers").json()["workers"]
     assert told["libraries"] == ["torchvision", "timm"]
+
+
+LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+FRUITS = JOB | {"evaluation": {"tasks": [{"harness": "lm-eval", "task": "fruits"}]}}
+
+
+def test_jobs_go_to_workers_that_offer_their_tasks(client, workers, checkpoint):
+    (checkpoint.parent / "config.json").write_text(json.dumps(LLAMA))
+    for answer in both(client, FRUITS):  # no worker has ever started
+        problem = assert_problem(answer, 422, "task_not_offered")
+        assert "lm-eval/fruits; no worker runs lm-eval or lmms-eval" in problem["detail"]
+    workers(CPU, replace(LARGE, tasks=("lm-eval/vegetables", "lmms-eval/colours")))
+    for answer in both(client, FRUITS):
+        problem = assert_problem(answer, 422, "task_not_offered")
+        assert "offers lm-eval/fruits." in problem["detail"]
+    workers(replace(LARGE, tasks=("lm-eval/fruits", "lmms-eval/colours")))
+    plan, job = both(client, FRUITS)
+    assert plan.json()["worker_class"] == job.json()["worker_class"] == "cpu-large"
+    assert plan.json()["memory"]["stages"]["tasks"] > GB // 2
+    assert any("tasks of harnesses" in text for text in plan.json()["warnings"])
+    assert plan.json()["evaluations"] == 0
+    small = FRUITS | {"worker_class": "cpu"}
+    for answer in both(client, small):
+        assert_problem(answer, 422, "task_not_offered")
+    told = {each["name"]: each["tasks"] for each in client.get("/v1/workers").json()["workers"]}
+    assert told == {"cpu": [], "cpu-large": ["lm-eval/fruits", "lmms-eval/colours"]}
+
+
+def test_a_harness_that_does_not_run_the_model_is_refused(client, workers, checkpoint):
+    workers(replace(CPU, tasks=("lmms-eval/colours",)))
+    (checkpoint.parent / "config.json").write_text(json.dumps(LLAMA))
+    asked = JOB | {"evaluation": {"tasks": [{"harness": "lmms-eval", "task": "colours"}]}}
+    for answer in both(client, asked):
+        problem = assert_problem(answer, 422, "task_model_unsupported")
+        assert "is LlamaForCausalLM" in problem["detail"]
+
+
+def test_members_of_a_sweep_are_checked_alike(client, workers, checkpoint):
+    workers(CPU)
+    (checkpoint.parent / "config.json").write_text(json.dumps(LLAMA))
+    asked = {
+        "model": FRUITS["model"],
+        "methods": [{"method": "magnitude"}],
+        "sparsities": [0.4, 0.5],
+        "evaluation": FRUITS["evaluation"],
+    }
+    assert_problem(client.post("/v1/sweeps", json=asked), 422, "task_not_offered")

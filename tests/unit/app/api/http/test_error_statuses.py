@@ -102,6 +102,8 @@ PINNED = {
     "sweep_not_found": 404,
     "sweep_unreadable": 409,
     "target_invalid": 422,
+    "task_model_unsupported": 422,
+    "task_not_offered": 422,
     "text_not_storable": 422,
     "token_audience_wrong": 401,
     "token_client_not_allowed": 403,

@@ -113,7 +113,7 @@ def test_a_cancelled_job_is_cancelled(context):
 def test_where_memory_holds_one_model_each_is_loaded_anew(context, monkeypatch):
     monkeypatch.setattr(turns, "ROUNDS", 2)
     # A process with libraries alone takes more than half of it.
-    monkeypatch.setattr(stage, "_free", lambda *_of: 700 << 20)
+    monkeypatch.setattr(stage, "free_bytes", lambda *_of: 700 << 20)
     found = run(context).result.performance
     assert (found.together, found.rounds) == (False, 2)
     assert found.bytes.ratio == 1
