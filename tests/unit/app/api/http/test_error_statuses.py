@@ -19,6 +19,7 @@ PINNED = {
     "dataset_archive_invalid": 422,
     "dataset_corrupt": 503,
     "dataset_empty": 422,
+    "dataset_form_invalid": 422,
     "dataset_image_invalid": 422,
     "dataset_image_missing": 422,
     "dataset_image_too_large": 422,
