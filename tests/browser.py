@@ -1,10 +1,12 @@
 """A real browser without a window, which reaches this machine only.
 
-It is Debian's `chromium` or any Chrome on the path; nothing is downloaded. Playwright drives it.
+It is Debian's `chromium` or any Chrome on the path, else the one that `make browser` has installed.
+Playwright drives it.
 """
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -15,12 +17,30 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
+CARRIED = Path(__file__).parents[1] / ".venv-chromium" / "browser"  # by a package
+# Of the POSIX locale, some builds make a language tag that no script takes.
+ENVIRONMENT = os.environ | {"LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8"}
+
+
+def _browser() -> str | None:
+    if (found := next(filter(None, map(shutil.which, NAMES)), None)) is not None:
+        return found
+    carried = CARRIED / "chromium"
+    if not carried.exists():
+        return None
+    ENVIRONMENT["LD_LIBRARY_PATH"] = str(CARRIED / "al2023" / "lib")
+    if not Path("/etc/fonts").exists():
+        ENVIRONMENT["FONTCONFIG_PATH"] = str(CARRIED / "fonts")
+    runs = subprocess.run([carried, "--version"], env=ENVIRONMENT, capture_output=True, check=False)
+    return str(carried) if runs.returncode == 0 else None
+
+
+BROWSER = _browser()
 # What tests that open pages need.
 NEEDED = [
     pytest.mark.skipif(
         BROWSER is None,
-        reason="no Chromium or Chrome on the path (Debian: apt-get install chromium)",
+        reason="no Chromium or Chrome: run `make browser` (Debian: apt-get install chromium)",
     ),
     pytest.mark.skipif(
         find_spec("axe_playwright_python") is None,
@@ -42,9 +62,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as driver:
         # Without its sandbox, which a container's root cannot have.
         options = ["--no-sandbox", "--disable-dev-shm-usage", _ALONE]
-        # Of the POSIX locale, some builds make a language tag that no script takes.
-        spoken = os.environ | {"LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8"}
-        started = driver.chromium.launch(executable_path=BROWSER, args=options, env=spoken)
+        started = driver.chromium.launch(executable_path=BROWSER, args=options, env=ENVIRONMENT)
         try:
             yield started
         finally:
