@@ -3,12 +3,10 @@
 import pytest
 
 from app.storage.local import LocalStore
-from tests.browser import BROWSER, browser, complaints
+from tests.browser import NEEDED, browser, complaints
 from tests.unit.workers.pipeline.reports.test_page import EVIL, written
 
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no Chromium or Chrome on the path (Debian: apt-get install chromium)"
-)
+pytestmark = NEEDED
 # The verb and the path of each operation that Swagger UI shows.
 OPERATIONS = """blocks => blocks.map(each =>
   each.querySelector(".opblock-summary-method").textContent.toLowerCase() + " " +
