@@ -25,9 +25,7 @@ EVENTS = tuple(_TYPES)
 Json = dict[str, Any]
 
 
-def run_event(
-    job: Job, payload: Mapping[str, Any], *, namespace: str, version: str, error: str
-) -> Json:
+def run_event(job: Job, payload: Mapping[str, Any], *, namespace: str, version: str) -> Json:
     """The event that a message to webhooks means.
 
     Args:
@@ -35,7 +33,6 @@ def run_event(
         payload: of the message: `type`, `timestamp`, and the `attempt` in its `data`.
         namespace: of jobs, uploaded data sets and results.
         version: of the service.
-        error: why the job failed, without secrets; empty where it did not.
 
     Raises:
         JobUnreadableError: the job was stored by another version of the service.
@@ -56,8 +53,10 @@ def run_event(
         sweep: Json = {"run": {"runId": _uuid(job.sweep_id)}}
         sweep["job"] = {"namespace": namespace, "name": f"{job.project_id}.sweep"}
         run["parent"] = _facet("ParentRunFacet", "1-2-0", **sweep)
-    if event is WebhookEvent.FAILED:
-        told = {"message": error, "programmingLanguage": "python"}
+    if event is WebhookEvent.FAILED and job.error is not None:
+        # It was stored without secrets.
+        message = f"{job.error.code}: {job.error.message}"
+        told = {"message": message, "programmingLanguage": "python"}
         run["errorMessage"] = _facet("ErrorMessageRunFacet", "1-0-1", **told)
     batch = {"processingType": "BATCH", "integration": "SECATEUR", "jobType": "JOB"}
     return {

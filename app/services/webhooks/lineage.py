@@ -13,7 +13,6 @@ from sqlalchemy import Connection, Engine
 from app.db import jobs, webhooks
 from app.domain.lineage import EVENTS, run_event
 from app.domain.webhooks import DeliveryState, Dispatch, Receipt
-from app.telemetry.redaction import scrub
 from app.webhooks import sender
 
 
@@ -48,7 +47,6 @@ class Lineage:
             dispatch.payload,
             namespace=self.namespace,
             version=version("secateur"),
-            error=scrub(f"{job.error.code}: {job.error.message}") if job.error else "",
         )
         key = self.api_key.get_secret_value() if self.api_key else ""
         headers = {"Authorization": f"Bearer {key}"} if key else {}

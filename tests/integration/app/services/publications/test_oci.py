@@ -7,6 +7,8 @@ import logging
 import subprocess
 import sys
 import tarfile
+import tracemalloc
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
@@ -15,9 +17,13 @@ import uvicorn
 from modelpack_client import ModelPackClient
 from transformers import AutoModelForImageTextToText
 
+from app.domain.jobs import Job
+from app.domain.publications import OciRegistry
 from app.local.process import running
 from app.local.valkey import free_port
+from app.publishers import oci
 from app.publishers.oci_registry import INDEX, MANIFEST, Repository, blob_of, digest_of
+from app.publishers.publication_files import Parcel
 from tests.integration.app.problem import assert_problem
 from tests.integration.app.services.publications.conftest import FILES, JOB
 from tests.integration.in_thread import in_thread
@@ -219,6 +225,36 @@ def test_an_image_may_begin_with_another(client, registry, finished, attempt):
     # It was taken over inside the registry.
     mount = f"?mount={lowest.digest.replace(':', '%3A')}"
     assert registry.stored(f"POST /v2/models/captioner/blobs/uploads/{mount}") == 1
+
+
+@pytest.mark.parametrize("kind", ["modelpack", "image"])
+def test_weights_pass_through_little_memory(registry, tmp_path, kind):
+    files = {"model.safetensors": bytes(range(256)) * (1 << 18), "config.json": b"{}"}
+    for path, content in files.items():
+        (tmp_path / path).write_bytes(content)
+    parcel = Parcel(
+        Job(
+            id="job_large",
+            created_at=datetime.now(UTC),
+            max_attempts=1,
+            model="tiny",
+            method="magnitude",
+            stored_request={},
+            stored_spec={},
+        ),
+        {path: tmp_path / path for path in files},
+        {path: hashlib.sha256(content).hexdigest() for path, content in files.items()},
+    )
+    size = len(files.pop("model.safetensors"))
+    destination = OciRegistry(kind="oci", endpoint=registry.url, format=kind)
+    tracemalloc.start()
+    try:
+        oci.push(destination, "", f"large/{kind}", parcel)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size == 64 << 20
+    assert peak < 8 << 20
 
 
 @pytest.mark.parametrize("registry", ["password", "token"], indirect=True)
