@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .DEFAULT_GOAL := help
 .PHONY: help install demo check docs openapi test bench-engine bench-ecoflap bench-multiflow train-scenes-llava train-scenes-clip score-scenes bench-artifacts
 .PHONY: bench-quality bench-api bench-quality-ecoflap bench-par train-scenes-llava-8
-.PHONY: bench-memory bench-plans bench-workers bench-start bench-soak chaos mutation
+.PHONY: bench-memory bench-plans bench-workers bench-start bench-million bench-scale bench-soak chaos mutation
 .PHONY: bench-runtimes bench-7b bench-families bench-tokens bench-fisher bench-gpu bench-reconstruction bench-structure
 .PHONY: lock audit sbom env-evaluation
 
@@ -153,7 +153,7 @@ bench-7b: install ## prune a checkpoint of LLaVA-1.5-7B's shape in 3 GB; METHOD=
 bench-gpu: install ## Wanda, SparseGPT and ECoFLaP of LLaVA-1.5-7B's shape on a GPU; METHOD=wanda PEER=/path/to/python LAYERS=8; says so without a GPU
 	$(BIN)/python -m benchmarks.gpu $(if $(METHOD),--methods $(METHOD)) $(if $(PEER),--peer $(PEER)) $(if $(LAYERS),--layers $(LAYERS))
 
-bench-api: install ## submits, reads, event streams and the relay of the job service
+bench-api: install ## submits, event streams and the relay of the job service
 	$(BIN)/python -m benchmarks.api
 
 bench-plans: install ## what plans say of memory and time, against what jobs take
@@ -164,6 +164,12 @@ bench-workers: install ## one job and a sweep, with two workers beside one; want
 
 bench-start: install ## what the service adds to a small job on a warm worker, phase by phase
 	$(BIN)/python -m benchmarks.start
+
+bench-million: install ## every list, retention and garbage collection among a million jobs; half an hour, wants 8 GB of disk
+	$(BIN)/python -m benchmarks.million
+
+bench-scale: install ## what operations cost PostgreSQL, and a thousand pretended workers; WORKERS=3000 JOB_SECONDS=260 SECONDS=60
+	$(BIN)/python -m benchmarks.scale $(if $(WORKERS),--workers $(WORKERS)) $(if $(JOB_SECONDS),--job-seconds $(JOB_SECONDS)) $(if $(SECONDS),--seconds $(SECONDS))
 
 bench-soak: install ## ten minutes of mixed load with 200 watchers; MINUTES=2 for fewer
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Select, delete, exists, func, insert, select,
 
 from app.db import quarantine
 from app.db.tables import artifacts, jobs, model_versions, publications
-from app.domain.jobs import Artifact, JobStatus
+from app.domain.jobs import Artifact
 from app.domain.publications import PublicationState
 from app.domain.quarantine import Loop
 
@@ -90,11 +90,11 @@ def needed(connection: Connection, project_id: str, job_ids: Sequence[str]) -> d
 
 def _sources(connection: Connection) -> list[tuple[str, str, str]]:
     """The (project id, job id, id of the job whose files it starts from) of unfinished jobs."""
-    live = jobs.c.status.in_([status for status in JobStatus if not status.terminal])
     query = select(jobs.c.project_id, jobs.c.id, jobs.c.model)
+    named = (jobs.c.finished_at.is_(None), jobs.c.model.startswith(SOURCE))
     return [
         (row.project_id, row.id, row.model.removeprefix(SOURCE).partition("@")[0])
-        for row in connection.execute(query.where(live, jobs.c.model.startswith(SOURCE)))
+        for row in connection.execute(query.where(*named))
     ]
 
 
@@ -108,6 +108,7 @@ def _outlived_query(connection: Connection, age: timedelta) -> Select[tuple[str,
     return (
         select(jobs.c.id, jobs.c.project_id)
         .where(jobs.c.finished_at < func.now() - age, published, ~versions, ~pending)
+        .where(jobs.c.files_expired_at.is_(None), jobs.c.result.is_not(None))
         .where(tuple_(jobs.c.project_id, jobs.c.id).not_in(sources))
     )
 

@@ -6,7 +6,6 @@ from sqlalchemy import Connection, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import datasets, jobs
-from app.domain.jobs import JobStatus
 
 _table = datasets.c
 
@@ -39,11 +38,10 @@ def owned(connection: Connection, dataset_ids: Sequence[str]) -> set[str]:
 
 def is_read(connection: Connection, dataset_id: str) -> bool:
     """Does a job that has not ended name it?"""
-    open_ones = [status for status in JobStatus if not status.terminal]
     named = [
         jobs.c.spec[part]["set"].astext == dataset_id for part in ("calibration", "evaluation")
     ]
-    query = select(jobs.c.id).where(jobs.c.status.in_(open_ones), or_(*named)).limit(1)
+    query = select(jobs.c.id).where(jobs.c.finished_at.is_(None), or_(*named)).limit(1)
     return connection.execute(query).first() is not None
 
 

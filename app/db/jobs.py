@@ -214,6 +214,7 @@ def queued_for(connection: Connection, worker_class: str) -> Sequence[Job]:
     """Queued jobs that wait for the class, locked for this transaction, the oldest first."""
     query = (
         select(jobs)
+        .where(jobs.c.finished_at.is_(None))  # which has an index
         .where(jobs.c.status == JobStatus.QUEUED, jobs.c.worker_class == worker_class)
         .order_by(jobs.c.id)
         .with_for_update()

@@ -141,6 +141,19 @@ jobs = Table(
     Index("ix_jobs_project_id_method_id", "project_id", "method", "id"),
     Index("ix_jobs_project_id_model_id", "project_id", "model", "id"),
     Index("ix_jobs_sweep_id_id", "sweep_id", "id", postgresql_where=text("sweep_id IS NOT NULL")),
+    # Few, however many have ended.
+    Index(
+        "ix_jobs_unfinished",
+        "model",
+        postgresql_ops={"model": "text_pattern_ops"},
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    # Those that may have files: without a result there are none.
+    Index(
+        "ix_jobs_finished_at",
+        "finished_at",
+        postgresql_where=text("files_expired_at IS NULL AND result IS NOT NULL"),
+    ),
     Index("ix_jobs_deadline", "deadline", postgresql_where=text("deadline IS NOT NULL")),
     Index(
         "ix_jobs_lease_expires_at",

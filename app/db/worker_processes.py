@@ -42,6 +42,7 @@ def remove(connection: Connection, name: str) -> None:
 def listing(connection: Connection, project_id: str) -> list[Worker]:
     """The processes by class and name, and what they run; jobs of other projects have no id."""
     runs = and_(
+        jobs.c.finished_at.is_(None),  # which has an index
         jobs.c.worker == table.c.name,
         jobs.c.status.in_([JobStatus.RUNNING, JobStatus.CANCELLING]),
     )

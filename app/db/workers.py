@@ -60,7 +60,7 @@ class Load:
     """Figures of one moment.
 
     Attributes:
-        jobs: how many, by (status, method).
+        jobs: how many have not ended, by (status, method).
         waiting: jobs that a free worker could start now, by worker class; 0 for one that is known
             and has none.
         oldest_seconds: how long the first of them waits, by the same classes; 0 where none does.
@@ -76,6 +76,7 @@ class Load:
 def load(connection: Connection) -> Load:
     """The figures of now."""
     counted = select(jobs.c.status, jobs.c.method, func.count().label("jobs"))
+    counted = counted.where(jobs.c.finished_at.is_(None))
     rows = connection.execute(counted.group_by(jobs.c.status, jobs.c.method))
     found = {(row.status, row.method or ""): row.jobs for row in rows}
     known = dict.fromkeys(connection.execute(select(worker_classes.c.worker_class)).scalars(), 0)

@@ -1,8 +1,8 @@
-"""`make bench-api`: submits, reads, event streams and the relay."""
+"""`make bench-api`: submits, event streams and the relay."""
 
 import sys
 
-from benchmarks.api import lookups, relay, submits, watchers
+from benchmarks.api import relay, submits, watchers
 from benchmarks.api.servers import servers
 from benchmarks.figures import Figure, conclude
 
@@ -11,7 +11,7 @@ def main() -> int:
     """Measure everything; an exit code of zero where every target is reached."""
     figures: dict[str, Figure] = {}
     with servers() as running:
-        for part in (submits, relay, watchers, lookups):
+        for part in (submits, relay, watchers):
             figures |= part.measure(running)
     return conclude(figures)
 

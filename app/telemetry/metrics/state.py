@@ -14,7 +14,8 @@ class State(Collector):
 
     Attributes:
         ready: whether each dependency does its work.
-        jobs: how many, by (status, method); None where the database is away, as for the others.
+        jobs: how many have not ended, by (status, method); None where the database is away, as for
+            the others.
         waiting: jobs that a free worker could start, by its class.
         oldest_seconds: how long the first of them waits, by the class.
         set_aside: items that maintenance fails on, by its loop.
@@ -41,7 +42,7 @@ class State(Collector):
 
     def _figures(self, counts: Mapping[tuple[str, str], int]) -> Iterable[Metric]:
         jobs = GaugeMetricFamily(
-            "secateur_jobs", "Jobs in the database.", labels=["status", "method"]
+            "secateur_jobs", "Jobs that have not ended.", labels=["status", "method"]
         )
         for labels, count in counts.items():
             jobs.add_metric(labels, count)

@@ -91,7 +91,8 @@ def test_data_sets_that_nobody_has_or_reads_go(stored, engine, sets):
 @pytest.mark.parametrize("part", ["calibration", "evaluation"])
 def test_data_sets_that_a_job_reads_stay_until_it_has_ended(stored, engine, sets, status, part):
     store, ids = sets
-    stored.job(status=status, spec={part: {"set": ids[0]}})
+    ended = stored.now if status.terminal else None
+    stored.job(status=status, finished_at=ended, spec={part: {"set": ids[0]}})
     stored.job(status=JobStatus.RUNNING, spec={"other": {"set": ids[1]}})
     stored.connection.commit()
     read = not status.terminal

@@ -23,7 +23,8 @@ def ended(rows):
     """Makes an ended job with a file of ten bytes, which ended so long ago."""
 
     def make(ago=2 * AGE, *, files=("a",), **columns):
-        columns = {"status": JobStatus.SUCCEEDED, "finished_at": rows.now - ago} | columns
+        ended = {"status": JobStatus.SUCCEEDED, "finished_at": rows.now - ago, "result": {}}
+        columns = ended | columns
         job_id = rows.job(**columns)
         artifacts.add(
             rows.connection, [Artifact(job_id, 1, name, 10, "0", "text/plain") for name in files]
@@ -34,6 +35,8 @@ def ended(rows):
 
 
 def starts_from(rows, job_id, status=JobStatus.QUEUED, revision="", **columns):
+    if status.terminal:
+        columns["finished_at"] = rows.now
     return rows.job(spec={"model": f"hf:jobs/{job_id}{revision}"}, status=status, **columns)
 
 

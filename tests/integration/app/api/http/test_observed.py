@@ -74,7 +74,7 @@ def test_jobs_and_the_queue_are_told(client, worker):
     worker.succeed(worker.claim())
     told = samples(client)
     assert told["secateur_jobs", "magnitude", "queued"] == 1
-    assert told["secateur_jobs", "magnitude", "succeeded"] == 1
+    assert ("secateur_jobs", "magnitude", "succeeded") not in told  # however many have ended
     assert told["secateur_queue_depth", "cpu"] == 1
 
 
