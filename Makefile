@@ -69,7 +69,8 @@ openapi: install ## write openapi.json and the client package made from it anew
 
 .venv-pipelines/installed:
 	$(PYTHON) -m venv .venv-pipelines
-	.venv-pipelines/bin/pip install --quiet 'kfp==2.17.3' 'hera==7.1.0'
+	.venv-pipelines/bin/pip install --quiet 'kfp==2.17.3' 'hera==7.1.0' \
+	  'cloudcoil-models-keda==2.16.1.0' 'wandb==0.31.0'
 	touch $@
 
 # A registry for the tests, as Debian packages it; unpacked, so nobody has to be root.
