@@ -1,10 +1,14 @@
 """The page of a job: while it runs, what came of it, what to do where it failed, its files."""
 
+import html
+import json
+
 import pytest
 
 from app.domain.jobs import EventLevel, EventType, FailureKind, JobError, NewEvent
 from app.domain.projects import Scope
 from app.recipes.pruning_report import REPORT_FILE
+from app.recipes.quantization import QuantizationReport
 from app.recipes.runtime_support import runtime_support
 from app.recipes.search import SearchReport, Tried
 from app.recipes.structure_report import StructureReport, TowerStructure
@@ -13,6 +17,10 @@ from tests.integration.app.console.test_jobs import EVIL, JOB, JOBS, RESULT
 from tests.unit.app.domain.test_job_result import ROUTING
 from tests.unit.app.recipes.test_performance import PERFORMANCE
 from tests.unit.workers.pipeline.reports.test_page import reported, written
+
+QUANTIZED = QuantizationReport(
+    kind="int8", matrices=2, weights=100, bytes_before=200, bytes=110, rounded={"a": 1}
+).model_dump(mode="json")
 
 
 @pytest.fixture
@@ -75,6 +83,36 @@ def test_what_came_of_it(person, finished):
     assert "<script>alert" not in page
     https = person.get(f"{JOBS}/{finished.id}", **{"x-forwarded-proto": "https"}).text
     assert "HF_ENDPOINT=https://testserver" in https
+
+
+@pytest.mark.parametrize(
+    ("architecture", "result", "told", "untold"),
+    [
+        ("BertModel", {}, ["import BertModel", "hf download"], ["vllm serve", "compressed"]),
+        ("LlamaForCausalLM", {}, ["vllm serve", "was not checked"], []),
+        ("LlavaForConditionalGeneration", {"quantization": QUANTIZED}, ["pip install c"], []),
+        (
+            None,
+            ROUTING.to_json(),
+            ["python router/example.py", "jobs.get(", "do not run a router"],
+            ["from_pretrained", "vllm serve"],
+        ),
+        (None, {}, ["AutoModel.from_pretrained"], ["vllm serve"]),
+    ],
+)
+def test_the_lines_that_use_it_fit_what_it_is(
+    person, running, worker, settings, architecture, result, told, untold
+):
+    store = LocalStore(settings.storage.dir)
+    staged = store.stage(running.id, running.attempt)
+    config = {"architectures": [architecture]} if architecture else {}
+    (staged / "config.json").write_text(json.dumps(config))
+    files = store.describe(running.id, running.attempt)
+    store.publish(running.id, running.attempt)
+    worker.succeed(running, files, result)
+    page = html.unescape(person.get(f"{JOBS}/{running.id}").text)
+    assert [text for text in told if text not in page] == []
+    assert [text for text in untold if text in page] == []
 
 
 def test_a_page_that_was_open_is_loaded_anew_at_the_end(person, finished, client):
