@@ -117,6 +117,8 @@ class Deliverer:
     def _settle(self, dispatch: Dispatch, receipt: Receipt) -> None:
         with self._engine.begin() as connection:
             state = settle(connection, dispatch, receipt, self._patience)
+        if dispatch.own and not receipt.accepted:  # no page of a project shows it
+            logger.warning("lineage %s is %s: %s", dispatch.id, state, receipt.reason)
         maintenance.DELIVERIES.labels("gone" if receipt.gone else state).inc()
 
     def _set_aside(self, dispatch: Dispatch, error: Exception) -> None:

@@ -2,6 +2,11 @@
 
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
+import time
 from uuid import UUID
 
 import pytest
@@ -18,7 +23,9 @@ from openlineage.client.facet_v2 import (
 from openlineage.client.serde import Serde
 from pydantic import SecretStr
 
+from app.db import webhooks
 from app.domain.jobs import FailureKind, JobError
+from app.domain.webhooks import WebhookEvent
 from app.services.webhooks.lineage import Lineage
 from tests.integration.app.api.webhooks.deliveries import JOB, end_a_job
 
@@ -168,6 +175,8 @@ def test_what_does_not_arrive_is_sent_again(
     end_a_job(client)  # not even `gone` puts an end to it for the next job
     first, again, other = events()
     assert first == again != other
+    assert "is pending: the receiver answered 503" in caplog.text
+    assert "is failed: the receiver answered 410" in caplog.text
     assert "key-of-the-catalogue" not in caplog.text
 
 
@@ -199,3 +208,40 @@ def test_it_takes_nothing_from_the_webhooks(client, engine, receiver, webhook, d
         end_a_job(client)
     deliver(lineage=lineage, deadline=0.5)
     assert len(receiver.received) == 4  # as many as one webhook may have under way
+
+
+def wait_until(holds, process):
+    while not holds():
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
+def test_maintenance_tells_the_receiver_of_the_settings(client, engine, settings, receiver):
+    lineage = {
+        "SECATEUR_LINEAGE__URL": receiver.url,
+        "SECATEUR_LINEAGE__API_KEY": "key-of-the-catalogue",
+        # What webhooks may not do, an address that the operator names may.
+        "SECATEUR_WEBHOOKS__ALLOW_LOOPBACK": "false",
+    }
+    environment = os.environ | settings.environment() | lineage
+    command = [sys.executable, "-m", "app.maintenance"]
+
+    def enrolled():
+        with engine.connect() as connection:
+            return webhooks.interested(connection, "any", WebhookEvent.CANCELLED)
+
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until(enrolled, process)
+            end_a_job(client)
+            wait_until(lambda: receiver.received, process)
+            process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=30)[1]
+        finally:
+            process.kill()
+    [(body, headers)] = receiver.received
+    event = json.loads(body)
+    assert as_the_client_says(event) == without_nothing(event)
+    assert event["eventType"] == "ABORT"
+    assert "Bearer key-of-the-catalogue" in headers.values()
+    assert "key-of-the-catalogue" not in said
