@@ -17,13 +17,19 @@ pytestmark = pytest.mark.skipif(
 )
 RUN = """
 import sys
+from io import BytesIO
 from generated import AuthenticatedClient
 from generated.api.artifacts import list_artifacts
+from generated.api.datasets import upload_dataset
 from generated.api.jobs import create_job, get_job
-from generated.models import JobRequest, JobStatus
+from generated.models import JobRequest, JobStatus, UploadDatasetFilesDatasetUpload
+from generated.types import File
 
 url, key, model, method, sparsity = sys.argv[1:]
 client = AuthenticatedClient(url, key, raise_on_unexpected_status=True)
+rows = File(BytesIO(b'{"text": "a"}'), "rows.jsonl")
+form = UploadDatasetFilesDatasetUpload(rows)
+assert upload_dataset.sync(client=client, body=form).rows == 1
 request = JobRequest(model=model, method=method, sparsity=float(sparsity))
 job = create_job.sync(client=client, body=request, idempotency_key="generated")
 while job.status in (JobStatus.QUEUED, JobStatus.RUNNING):

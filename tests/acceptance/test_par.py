@@ -75,6 +75,9 @@ def test_a_job_trains_a_router_and_ships_it_with_its_figures(service, done, arti
     assert set(found["policies"]) == {"router", "random", "uniform", "prior"}
     assert found["flops_ratio"] > 0
     assert set(done["result"]["evaluation"]["metrics"]) == {"accuracy"}
+    said = done["result"]["evaluation"]["answers"]
+    assert [each["record"] for each in said] == list(range(1, 9))
+    assert all(each["prompt"] and each["expected"] for each in said)
     config = json.loads((artifact / "par_config.json").read_text())
     assert config["base"]["model"] == "loud-llava"
     assert config["profiles"]["asked"] == {"tokens": 0.5, "layers": 5, "drop_layer": 2}
