@@ -203,9 +203,11 @@ def shell(registry):
         ours = {"mediaType": manifest["mediaType"], "digest": digest_of(content)}
         ours |= {"size": len(content), "platform": {"os": "linux", "architecture": "amd64"}}
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [ours]}
-        http.put(
-            "/v2/library/shell/manifests/1", json=index, headers={"Content-Type": INDEX}
-        ).raise_for_status()
+        path, content = "/v2/library/shell/manifests/1", json.dumps(index).encode()
+        named = repository._send(
+            "PUT", path, content=lambda: content, headers={"Content-Type": INDEX}
+        )
+        named.raise_for_status()
     return layer
 
 
@@ -223,6 +225,21 @@ def test_an_image_may_begin_with_another(client, registry, finished, attempt):
     assert config["rootfs"]["diff_ids"][0] == lowest.digest
     assert len(config["rootfs"]["diff_ids"]) == len(manifest["layers"]) == 3
     # It was taken over inside the registry.
+    mount = f"?mount={lowest.digest.replace(':', '%3A')}"
+    assert registry.stored(f"POST /v2/models/captioner/blobs/uploads/{mount}") == 1
+
+
+@pytest.mark.parametrize("registry", ["token"], indirect=True)
+def test_a_token_is_asked_for_both_repositories(client, registry, tokens, finished, attempt):
+    lowest = shell(registry)
+    tokens.scopes.clear()
+    job_id = finished(("cars", "captioner"))
+    assert attempt()
+    found = told(client, job_id)
+    assert (found["state"], found["last_error"]) == ("published", None)
+    wanted = ["repository:models/captioner:pull,push", "repository:library/shell:pull"]
+    assert tokens.scopes
+    assert all(each == wanted for each in tokens.scopes)
     mount = f"?mount={lowest.digest.replace(':', '%3A')}"
     assert registry.stored(f"POST /v2/models/captioner/blobs/uploads/{mount}") == 1
 
@@ -271,7 +288,7 @@ def test_a_wrong_password_is_told_nowhere(client, finished, attempt, monkeypatch
     assert "wrong-secret" not in everything + caplog.text
 
 
-def test_a_file_that_has_changed_since_is_refused(client, finished, attempt, settings):
+def test_a_file_that_has_changed_since_is_refused(client, registry, finished, attempt, settings):
     job_id = finished(("packs", "changed"))
     [file] = Path(settings.storage.dir).rglob(f"*{job_id}*/**/model.safetensors")
     file.write_bytes(bytes(len(FILES["model.safetensors"])))
@@ -279,6 +296,12 @@ def test_a_file_that_has_changed_since_is_refused(client, finished, attempt, set
     found = told(client, job_id)
     assert (found["state"], found["url"]) == ("pending", None)
     assert "digest" in found["last_error"]
+    file.write_bytes(FILES["model.safetensors"])
+    again(client, job_id)
+    assert attempt()
+    assert told(client, job_id)["state"] == "published"
+    # Files that had arrived before were not sent again.
+    assert registry.stored("PUT /v2/models/changed/") == len(FILES) + 2
 
 
 def test_a_repository_is_named_in_lower_case(client):
