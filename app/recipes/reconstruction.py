@@ -54,7 +54,7 @@ class LeastSquares(Solving):
         default=0.02, ge=0, le=1, description="added to second moments that are scaled to one"
     )
     steps: int = Field(
-        default=30, ge=1, le=1000, description="most steps of conjugate gradients a matrix"
+        default=15, ge=1, le=1000, description="most steps of conjugate gradients a matrix"
     )
 
 

@@ -18,11 +18,13 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
+from app.recipes.reconstruction import LeastSquares
 from benchmarks.engine.models import (
     BATCH,
     LENGTH,
@@ -37,8 +39,23 @@ from workers.pruning.models.layout.precision import suitable_dtype
 from workers.pruning.selection.kth import pool_counts
 from workers.pruning.selection.selection import smallest, zero
 
-PARTS = ("float32", "bf16", "memory", "selection")
+PARTS = ("float32", "bf16", "solvers", "memory", "selection")
 RUNS = [(method, p) for method in ("wanda", "sparsegpt") for p in ("unstructured", "2:4")]
+
+# In dense forwards, of a Llama with so many calibration samples.
+SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "wanda, one pass": ("wanda", {"walk": "one-pass"}),
+    "wanda + least squares": ("wanda", {"reconstruction": LeastSquares()}),
+    "admm": ("admm", {}),
+}
+MANY = 64  # samples: 16,384 tokens
+ASKED = {
+    (SAMPLES, "wanda, one pass"): 1.25,
+    (SAMPLES, "wanda + least squares"): 13.0,
+    (SAMPLES, "admm"): 18.0,
+    (MANY, "wanda + least squares"): 4.5,
+    (MANY, "admm"): 6.5,
+}
 
 
 class Peer:
@@ -131,6 +148,19 @@ def half(ours: Ours, wide: Ours, peer: Peer | None, rounds: int) -> dict[str, Fi
     return found
 
 
+def solvers(model: Path, rounds: int) -> dict[str, Figure]:
+    """One pass, and solving for weights, where tokens are few and where they are more."""
+    figures = {}
+    for samples in (SAMPLES, MANY):
+        ours = Ours(model, samples)
+        for name, (method, parts) in SOLVERS.items():
+            seen = [ours.run(method, "unstructured", **parts)[1] for _ in range(rounds)]
+            label = f"{name} / forward, {samples * LENGTH:,} tokens"
+            print(f"{label}: {', '.join(f'{each:.2f}' for each in seen)}", flush=True)
+            figures[label] = Figure(statistics.median(seen), most=ASKED.get((samples, name)))
+    return figures
+
+
 def selection() -> dict[str, float]:
     """Global selection of 10^8 weights, against one pass of abs + histogram in torch."""
     matrices = [torch.randn(2500, 2000) for _ in range(20)]
@@ -213,6 +243,8 @@ def main() -> int:
             build_llama(narrow, torch.bfloat16)
             peer = Peer(options.peer, narrow, ids) if options.peer else None
             figures |= half(Ours(narrow), Ours(llama), peer, options.rounds)
+        if "solvers" in options.only:
+            figures |= solvers(llama, options.rounds)
         if "memory" in options.only:
             build_llava(llava)
             figures |= peaks({"llama": llama, "llava": llava})

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,10 +23,10 @@ def timed(work: Callable[[], object]) -> float:
 class Ours:
     """The engine on one model, weights restored before every run."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, samples: int = SAMPLES) -> None:
         self.adapter = adapt(load_model(directory))
         self._dense = [matrix.weight.clone() for matrix in self.adapter.matrices]
-        self._batches = batches(self.adapter, SAMPLES)
+        self._batches = batches(self.adapter, samples)
 
     def forward(self) -> float:
         for matrix, dense in zip(self.adapter.matrices, self._dense, strict=True):
@@ -33,9 +34,9 @@ class Ours:
         with torch.no_grad():
             return timed(lambda: [self.adapter.forward(batch) for batch in self._batches])
 
-    def run(self, method: str, pattern: str) -> tuple[float, float]:
-        """CPU seconds, and the same in dense forwards."""
-        recipe = build_recipe(method, {}, pattern, sparsity=0.5)
+    def run(self, method: str, pattern: str, **parts: Any) -> tuple[float, float]:
+        """CPU seconds, and the same in dense forwards; `parts` are of the recipe."""
+        recipe = build_recipe(method, {}, pattern, sparsity=0.5).model_copy(update=parts)
         before = self.forward()
         seconds = timed(lambda: prune(self.adapter, recipe, self._batches))
         after = self.forward()

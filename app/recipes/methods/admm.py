@@ -20,10 +20,10 @@ class Alternation(Solving):
         default=1.0, gt=0, le=100, description="weight of what mask and weights disagree on"
     )
     rounds: int = Field(
-        default=15, ge=1, le=200, description="rounds in which the sparsity grows to its target"
+        default=12, ge=1, le=200, description="rounds in which the sparsity grows to its target"
     )
     steps: int = Field(
-        default=30, ge=1, le=1000, description="most steps that solve for the weights at the end"
+        default=10, ge=1, le=1000, description="most steps that solve for the weights at the end"
     )
 
 

@@ -15,7 +15,7 @@ class RecommendedMethod(WeightMethod):
     """
 
     name = "recommended"
-    version = 1
+    version = 2
     summary = (
         "What our measurements say is best now: a budget for each matrix by gradient norms, mask "
         "and weights solved for together, towards what the dense model gives."
@@ -36,7 +36,7 @@ class RecommendedMethod(WeightMethod):
 
     def importance(self) -> Importance:
         """Mask and weights together."""
-        return Admm(objective="mixed")
+        return Admm(objective="mixed", rounds=15, steps=12)
 
     def walk(self) -> Walk:
         """Errors inside a block are made up for too."""

@@ -2,11 +2,11 @@
 
 Boža, TMLR 2024, arXiv 2401.02938, with the growing sparsity of its section on gradual pruning; the
 same problem as ALPS (Meng et al., NeurIPS 2024, arXiv 2406.07831). With the scaled problem A of
-`reconstruction.scaled`, B = A D W^T and Q = (A + penalty I)^-1, each round sets
+`reconstruction.scaled`, T = D W^T (or another target) and Q = (A + penalty I)^-1, each round sets
 
     Z = V + U without its smallest entries, as many as the round allows
     U = U + V - Z
-    V = Q (B + penalty (Z - U))
+    V = Q (A T + penalty (Z - U)) = T + penalty Q (Z - U - T)
 
 In round k of K the share that goes is t (1 - (1 - k/K)^3); an n:m pattern is whole from the first.
 Then the mask is final, and the weights on it are solved for by least squares.
@@ -67,8 +67,10 @@ class AdmmCriterion(Criterion):
         problem = self._solver.problem(statistic)
         target, dense_share, damping = self._solver.target(weight, statistic)
         check_finite(target)
-        mask = self._mask(problem, target, selection)
+        mask, values = self._mask(problem, target, selection)
+        weight.copy_(problem.unscaled(values))
         zero(weight, mask)
+        del values
         total, gone = _scores(target, mask)
         solution = self._solver.solve(weight, target, mask, statistic)
         return Outcome(
@@ -81,20 +83,23 @@ class AdmmCriterion(Criterion):
             target_damping=damping,
         )
 
-    def _mask(self, problem: ScaledProblem, target: Tensor, selection: Selection) -> Tensor:
-        """True where a weight goes, (out, in)."""
+    def _mask(
+        self, problem: ScaledProblem, target: Tensor, selection: Selection
+    ) -> tuple[Tensor, Tensor]:
+        """True where a weight goes, (out, in), and what the others have come to, scaled."""
         penalty: float = self.settings.penalty
-        inverse, right = problem.inverse(penalty), problem.times(target)
+        inverse = problem.inverse(penalty)
         values, multipliers = target.clone(), torch.zeros_like(target)
         rounds: int = self.settings.rounds
         for number in range(1, rounds + 1):
             multipliers.add_(values)  # V + U
             mask = _of_round(selection, number / rounds).mask(multipliers.abs().T.contiguous())
+            kept = multipliers.masked_fill(mask.T.contiguous(), 0)
             if number == rounds:
-                return mask
-            kept = multipliers.masked_fill(mask.T, 0)
+                return mask, kept
             multipliers.sub_(kept)
-            values = inverse @ kept.sub_(multipliers).mul_(penalty).add_(right)
+            away = kept.sub_(multipliers).sub_(target)
+            values = torch.addmm(target, inverse, away, alpha=penalty)
         raise AssertionError("there is one round at least")
 
 

@@ -17,7 +17,7 @@ from workers.pruning.calibration.statistics import Hessian
 from workers.pruning.reconstruction.scaled import ScaledProblem, Target
 from workers.pruning.selection.selection import zero
 
-_SETTLED = 1e-4  # of the residual that was there at the start: enough
+_SETTLED = 1e-4  # a step that takes so small a share of the error is the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,16 @@ class LeastSquaresSolver:
             statistic: of the inputs of the matrix.
         """
         problem = self.problem(statistic)
-        kept = ~mask.T
         start = problem.scaled(weight)
-        found = minimum(problem, start, target, kept, self._settings.steps)
-        before, after = problem.errors(target - start), problem.errors(target - found)
-        better = after < before
-        found = torch.where(better, found, start)
+        found, before = minimum(problem, start, target, ~mask.T, self._settings.steps)
         stored = problem.unscaled(found).to(weight.dtype)
         zero(stored, mask)
+        after = problem.errors(target - problem.scaled(stored))
+        better = after < before
         weight[better] = stored[better]  # the others to the bit
-        final = problem.errors(target - problem.scaled(weight))
-        return Solution(float(final.sum()), float(problem.errors(target).sum()))
+        return Solution(
+            float(torch.minimum(before, after).sum()), float(problem.errors(target).sum())
+        )
 
     def problem(self, statistic: Hessian) -> ScaledProblem:
         """The problem that the statistic poses; the latest one is kept."""
@@ -93,28 +92,36 @@ class LeastSquaresSolver:
 
 def minimum(
     problem: ScaledProblem, start: Tensor, target: Tensor, kept: Tensor, steps: int
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """What minimises |target - values|^2 in the damped second moments, from `start` on.
 
     Ends when a step takes little of the error away; an output that is done moves no more.
+
+    Returns:
+        The values, and the errors at the start as `ScaledProblem.errors` has them.
     """
-    values = start.clone()
-    residual = problem.times(target - start).mul_(kept)
+    values, away, moving = start.clone(), target - start, kept.float()
+    residual = problem.times(away)
+    damped = torch.linalg.vecdot(away, residual, dim=0)
+    before = damped - problem.damping * torch.linalg.vecdot(away, away, dim=0)
+    error = damped.sum()
+    del away
+    residual.mul_(moving)
     direction = residual.clone()
-    norms = residual.square().sum(0)
-    first = norms.sum()
+    norms = torch.linalg.vecdot(residual, residual, dim=0)
     for _ in range(steps):
-        along = problem.times(direction).mul_(kept)
-        curvature = (direction * along).sum(0)
-        length = _ratio(norms, curvature)
+        along = problem.times(direction).mul_(moving)
+        length = _ratio(norms, torch.linalg.vecdot(direction, along, dim=0))
         values.addcmul_(direction, length.expand_as(direction))
-        residual.addcmul_(along, length.expand_as(along), value=-1)
-        following = residual.square().sum(0)
-        if bool(following.sum() <= _SETTLED**2 * first):
+        taken = torch.dot(length, norms)
+        error -= taken
+        if bool(taken <= _SETTLED * error):
             break
+        residual.addcmul_(along, length.expand_as(along), value=-1)
+        following = torch.linalg.vecdot(residual, residual, dim=0)
         direction.mul_(_ratio(following, norms)).add_(residual)
         norms = following
-    return values
+    return values, before
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -36,7 +36,11 @@ class Target(NamedTuple):
 
 
 class ScaledProblem:
-    """min tr (W - V) H (W - V)^T, damped towards W; float32."""
+    """min tr (W - V) H (W - V)^T, damped towards W; float32.
+
+    Attributes:
+        damping: added to the second moments, which are scaled to one.
+    """
 
     def __init__(self, statistic: Hessian, damping: float) -> None:
         """Take the statistic of the inputs and the damping."""
@@ -48,7 +52,7 @@ class ScaledProblem:
         inverse = self._scale.masked_fill(self._dead, 1).reciprocal()
         self._inverse = inverse[:, None]
         self._moments = moments.mul_(inverse).mul_(self._inverse)
-        self._damping = damping
+        self.damping = damping
         self._statistic = statistic
         self._inverses: dict[float, Tensor] = {}
         self._parts: tuple[ScaledProblem, ScaledProblem] | None = None
@@ -89,7 +93,7 @@ class ScaledProblem:
 
     def towards_dense(self, weight: Tensor, damping: float) -> Tensor:
         """The weights that come nearest to the dense model's outputs."""
-        return self.inverse(damping - self._damping) @ self.right(weight, damping)
+        return self.inverse(damping - self.damping) @ self.right(weight, damping)
 
     def right(self, weight: Tensor, damping: float) -> Tensor:
         """B, (in, out)."""
@@ -108,7 +112,7 @@ class ScaledProblem:
         if statistic.held is None:
             return 0.0, dampings[0]
         if self._parts is None:  # matrices that share inputs share them
-            shown = ScaledProblem(statistic.without_held(), self._damping)
+            shown = ScaledProblem(statistic.without_held(), self.damping)
             self._parts = shown, ScaledProblem(statistic.held, 0)
         others, held = self._parts
         own = weight.float().T
@@ -131,13 +135,13 @@ class ScaledProblem:
 
     def times(self, values: Tensor) -> Tensor:
         """A V."""
-        return (self._moments @ values).add_(values, alpha=self._damping)
+        return (self._moments @ values).add_(values, alpha=self.damping)
 
     def inverse(self, more: float) -> Tensor:
         """(A + more I)^-1; kept, as matrices that share inputs ask for the same."""
         if more not in self._inverses:
             matrix = self._moments.clone()
-            matrix.diagonal().add_(self._damping + more)
+            matrix.diagonal().add_(self.damping + more)
             factor = torch.linalg.cholesky(matrix)
             del matrix  # before the inverse is made
             self._inverses[more] = torch.cholesky_inverse(factor)

@@ -111,3 +111,17 @@ def test_a_weight_that_is_not_finite_is_refused_and_nothing_is_written():
     with pytest.raises(NonFiniteError):
         AdmmCriterion(Admm()).prune(weight, statistic, Selection(Unstructured(), 10))
     assert torch.equal(weight, dense)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_least_squares_go_on_from_what_the_rounds_came_to(pattern):
+    dense, inputs, statistic = problem(1)
+    selection = Selection(pattern, dense.numel() // 2)
+
+    def left(steps):
+        weight = dense.clone()
+        settings = Admm(rounds=100, steps=steps)
+        AdmmCriterion(settings).prune(weight, statistic, selection)
+        return error(dense, weight, inputs)
+
+    assert left(1) < 1.1 * left(300)
