@@ -44,6 +44,9 @@ def test_a_job_goes_back_when_its_worker_is_asked_to_end(service, reaches):
         each.terminate()
     assert gone(worker, 30)
     service.wait(job_id, lambda job: job["attempt"] == 2)
+    first, second = service.workers(job_id)
+    listed = service.http.get("/v1/workers").json()["processes"]
+    assert [each["job_id"] for each in listed if each["name"] in {first, second}] == [job_id]
     messages = service.messages(job_id)
     assert any("asked to end" in message for message in messages)
     assert not any("stopped responding" in message for message in messages)

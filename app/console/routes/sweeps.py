@@ -58,7 +58,7 @@ def show(
         counts = sweeps.counts(desk.connection, [sweep])[sweep.id]
     objective = None if unreadable else sweep.request.objective
     plot = plot_of(members, name, across) if name else None
-    return desk.page(
+    shown = desk.page(
         "sweep.html",
         sweep=sweep,
         summary=_summary(sweep),
@@ -74,6 +74,9 @@ def show(
         most=MOST_SERIES,
         live=not sweep.status.terminal,
     )
+    if sweep.status.terminal and "hx-request" in visit.request.headers:
+        shown.headers["HX-Refresh"] = "true"  # the form to publish is there now
+    return shown
 
 
 @router.post("/{sweep_id}/cancel")

@@ -62,6 +62,8 @@ def test_a_sweep_side_by_side(person, client, worker, settings):
     assert "[[1.9, 0.71, 0.66, 0.76]]" in sized
     assert page.count(">unbeaten<") == 1
     assert "hx-trigger" not in page
+    live = person.get(f"/console/sweeps/{sweep}", **{"hx-request": "true"})
+    assert live.headers["hx-refresh"] == "true"  # a page that was open gets the form to publish
     assert "0.66 to 0.76" in page
     person.send(f"/console/sweeps/{sweep}/publish", {"name": "../x"}, 422)
     answer = person.send(f"/console/sweeps/{sweep}/publish", {"name": "captioner"})
