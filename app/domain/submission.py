@@ -41,7 +41,7 @@ from app.recipes.recipe import (
     zeros_of,
 )
 from app.recipes.routing import Routing
-from app.recipes.search import AUTO, SparsitySearch
+from app.recipes.search import AUTO, Axis, Ladder, Search
 from app.recipes.size_target import SizeTarget
 from app.recipes.tasks import HarnessTask
 from app.strict import Strict
@@ -72,9 +72,13 @@ def _form(value: Any) -> str:
     return "each" if isinstance(value, dict) else "search" if value == AUTO else "all"
 
 
+OneSparsity = Annotated[
+    Annotated[TargetSparsity, Tag("all")] | Annotated[Literal["auto"], Tag("search")],
+    Discriminator(_form),
+]
 AskedSparsity = Annotated[
     Annotated[TargetSparsity, Tag("all")]
-    | Annotated[dict[Modality, TargetSparsity], Tag("each")]
+    | Annotated[dict[Modality, OneSparsity], Tag("each")]
     | Annotated[Literal["auto"], Tag("search")],
     Discriminator(_form),
 ]
@@ -188,8 +192,8 @@ class JobRequest(
     sparsity: AskedSparsity | None = Field(
         default=None,
         description="share of weights set to zero, for all or per modality; `auto` looks for the "
-        "largest within the quality gate; an N:M pattern implies it, and a method that prunes "
-        "routes has none",
+        "largest within the quality gate, of one modality after the other; an N:M pattern implies "
+        "it, and a method that prunes routes has none",
         examples=[0.5],
     )
     calibration: CalibrationSpec = CalibrationSpec()
@@ -202,7 +206,34 @@ class JobRequest(
         else:
             self._sparsity_fits_pattern()
             self._target_has_a_structure()
+        if self.searched:
+            self._search_can_be_judged()
         return self
+
+    def _search_can_be_judged(self) -> None:
+        axes = " and ".join(map(str, self.searched))
+        if self.quality_gate is None:
+            raise PydanticCustomError(
+                "sparsity_auto_without_gate",
+                "{axes} is to be found, and nothing says how good the model must stay; give a "
+                "quality_gate with its evaluation",
+                {"axes": axes},
+            )
+        if self.target_parameters == AUTO and self.target_flops_ratio is not None:
+            raise PydanticCustomError(
+                "structure_target_given_twice",
+                "target_parameters is to be looked for; leave target_flops_ratio out",
+            )
+
+    @property
+    def searched(self) -> tuple[Axis, ...]:
+        """What is to be found, in the order in which it is looked for."""
+        sparsity = self.sparsity
+        structure: tuple[Axis, ...] = ("structure",) if self.target_parameters == AUTO else ()
+        if isinstance(sparsity, dict):
+            asked = {modality for modality, each in sparsity.items() if each == AUTO}
+            return structure + tuple(modality for modality in Modality if modality in asked)
+        return (*structure, "sparsity") if sparsity == AUTO else structure
 
     @property
     def targets_size(self) -> bool:
@@ -274,12 +305,6 @@ class JobRequest(
             )
         sparsity = self.sparsity
         asked = sparsity.values() if isinstance(sparsity, dict) else [sparsity]
-        if sparsity == AUTO and self.quality_gate is None:
-            raise PydanticCustomError(
-                "sparsity_auto_without_gate",
-                "sparsity is to be found, and nothing says how good the model must stay; give a "
-                "quality_gate with its evaluation",
-            )
         if sparsity is not None and not any(asked) and not smaller:
             raise PydanticCustomError(
                 "sparsity_zero",
@@ -335,8 +360,9 @@ class JobSpec(Compute, Judged):
     tasks: tuple[HarnessTask, ...] = Field(
         default=(), description="run by harnesses on the files of both models"
     )
-    search: SparsitySearch | None = Field(
-        default=None, description="looks for the recipe's sparsity, which is the first to be tried"
+    search: Search | None = Field(
+        default=None,
+        description="looks for shares of the recipe, which has those that are tried first",
     )
 
 
@@ -385,7 +411,7 @@ def _resolved(request: JobRequest) -> JobSpec:
         tasks=request.evaluation.tasks if request.evaluation else (),
         quality_gate=request.quality_gate,
         measure=request.measure,
-        search=SparsitySearch() if request.sparsity == AUTO else None,
+        search=_search(request),
         device=request.device,
         dtype=request.dtype,
     )
@@ -445,8 +471,21 @@ def _generated(request: JobRequest) -> EvaluationSpec | None:
     return asked.model_copy(update={"metrics": (MetricName.ACCURACY,)})
 
 
+def _search(request: JobRequest) -> Search | None:
+    """The ladders of zeros; that of structure comes first, and with the model's shapes."""
+    ladders = tuple(Ladder(axis=axis) for axis in request.searched if axis != "structure")
+    return Search(ladders=ladders) if ladders else None
+
+
+def _first(asked: Any) -> Any:
+    """The sparsity that is tried first, where it is to be found."""
+    if isinstance(asked, dict):
+        return {modality: _first(each) for modality, each in asked.items()}
+    return Ladder().first if asked == AUTO else asked
+
+
 def _recipe(request: JobRequest) -> Recipe:
-    sparsity = SparsitySearch().first if request.sparsity == AUTO else request.sparsity
+    sparsity = _first(request.sparsity)
     own = {"pattern", "reconstruction", "structure", "recovery"}  # parts of a recipe
     own |= set(SizeTarget.model_fields)
     common = request.model_dump(include=set(RecipeOptions.model_fields) - own)

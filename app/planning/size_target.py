@@ -16,6 +16,7 @@ from app.planning.model_files.outlines import Outline
 from app.planning.structure import modalities_in, plan_structure
 from app.recipes.modality import Modality
 from app.recipes.recipe import Recipe
+from app.recipes.search import Ladder
 from app.recipes.size_target import SizeTarget
 from app.recipes.structure import (
     NothingLeftError,
@@ -29,6 +30,7 @@ from app.recipes.structure_report import StructureReport
 
 Shares: TypeAlias = float | dict[Modality, float]
 _GRID = 10_000  # steps of the largest share
+_RUNG = 500  # of them between two rungs of a ladder
 _FIELDS = {"width": ("heads_removed", "mlp_removed"), "depth": ("removed",)}
 _FIELDS |= {"experts": ("removed",)}
 _PARTS = {
@@ -70,11 +72,7 @@ def size(outline: Outline, recipe: Recipe, target: SizeTarget) -> Recipe:
         raise TargetOutOfReachError(
             f"{target.size_target}: the model has {before:,} parameters as it is"
         )
-    if not any(_fields(step) for step in recipe.structure):
-        raise TargetOutOfReachError(
-            f"{target.size_target}: keep says which blocks stay, and no share is left that a "
-            "target could choose; leave one of them out"
-        )
+    _refuse_without_shares(recipe, target.size_target)
     shares = _Shares(outline, recipe)
 
     def meets(coarse: int, fine: int) -> bool:
@@ -95,6 +93,41 @@ def size(outline: Outline, recipe: Recipe, target: SizeTarget) -> Recipe:
     if found is None or not target.is_met(found.report):
         raise TargetOutOfReachError(f"{target.size_target}: {_least(shares, coarse + 1)}")
     return found.recipe
+
+
+def climb(outline: Outline, recipe: Recipe) -> Ladder:
+    """Smaller and smaller structures, each smaller than the one before.
+
+    Args:
+        outline: of the model.
+        recipe: with a structure, whose shares are proportions.
+
+    Raises:
+        StructureError: one of its kinds; `TargetOutOfReachError` where nothing can go.
+    """
+    _refuse_without_shares(recipe, "target_parameters auto")
+    shares = _Shares(outline, recipe)
+    left = sum(tensor.numel for tensor in outline.tensors.values())
+    found: dict[float, tuple[Step, ...]] = {}
+    for at in range(_RUNG, _GRID, _RUNG):
+        try:
+            sized = shares.at(at, at)
+        except NothingLeftError:
+            break  # and so it is beyond
+        if sized is not None and sized.report.parameters_kept < left:
+            left = sized.report.parameters_kept
+            found[at / _GRID] = sized.recipe.structure
+    if not found:
+        raise TargetOutOfReachError("nothing of what was asked can go")
+    return Ladder(axis="structure", removed=tuple(found), structures=tuple(found.values()))
+
+
+def _refuse_without_shares(recipe: Recipe, target: str) -> None:
+    if not any(_fields(step) for step in recipe.structure):
+        raise TargetOutOfReachError(
+            f"{target}: keep says which blocks stay, and no share is left that a "
+            "target could choose; leave one of them out"
+        )
 
 
 def _fields(step: Step) -> list[str]:

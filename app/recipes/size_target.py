@@ -1,7 +1,7 @@
 """How large a model is to be once its structure is taken out."""
 
 from fractions import Fraction
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
@@ -10,9 +10,19 @@ from app.strict import Strict
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _form(value: Any) -> str:
+    if value == "auto":
+        return "search"
+    return "share" if isinstance(value, float) and value < 1 else "count"
+
+
 Parameters = Annotated[
-    Annotated[Share, Tag("share")] | Annotated[Count, Tag("count")],
-    Discriminator(lambda value: "share" if isinstance(value, float) and value < 1 else "count"),
+    Annotated[Share, Tag("share")]
+    | Annotated[Count, Tag("count")]
+    | Annotated[Literal["auto"], Tag("search")],
+    Discriminator(_form),
 ]
 
 
@@ -22,8 +32,9 @@ class SizeTarget(Strict):
     target_parameters: Parameters | None = Field(
         default=None,
         description="how many parameters the structure may leave: a share of all parameters of the "
-        "model (below 1), embeddings and heads included, or so many. The shares that the "
-        "structure gives are then proportions, all multiplied by one factor",
+        "model (below 1), embeddings and heads included, or so many; `auto` looks for the fewest "
+        "within the quality gate. The shares that the structure gives are then proportions, all "
+        "multiplied by one factor",
     )
     target_flops_ratio: Share | None = Field(
         default=None,
@@ -35,7 +46,7 @@ class SizeTarget(Strict):
     def most_parameters(self, before: int) -> int:
         """How many may be left of so many."""
         asked = self.target_parameters
-        if asked is None:
+        if asked is None or asked == "auto":
             return before
         return int(Fraction(repr(asked)) * before) if isinstance(asked, float) else asked
 

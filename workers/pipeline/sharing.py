@@ -71,16 +71,21 @@ def write_statistics(
     save_file(digests.found, file, metadata=metadata)
 
 
+def unmeasured(context: RunContext) -> Known:
+    """Before anything is measured: what the specification has."""
+    return Known(context.spec.scores, Digests())
+
+
 def read_statistics(context: RunContext, source: ModelFiles) -> Known:
     """What the leader measured, if it was on this very checkpoint."""
     content = context.shared.statistics
     if content is None:
-        return Known(context.spec.scores, Digests())
+        return unmeasured(context)
     metadata = _metadata(content)
     if metadata["checkpoint"] != source.fingerprint:
         message = "the model has changed since the sweep's first job; calibrating anew"
         context.report.event(NewEvent(EventType.WARNING, message, EventLevel.WARNING))
-        return Known(context.spec.scores, Digests())
+        return unmeasured(context)
     context.report.event(NewEvent(EventType.LOG, "using the calibration of the sweep's first job"))
     scores = metadata.get("scores")
     return Known(

@@ -50,6 +50,10 @@ CODES = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "A sparsity is to be looked for, and no quality gate says how good the model must stay.",
     ),
+    "structure_target_given_twice": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The size is to be looked for, and a target of operations says what it is.",
+    ),
     "evaluation_of_nothing": (
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "An evaluation names neither a set nor tasks of a harness.",

@@ -62,7 +62,7 @@ class PlanOut(BaseModel):
     zeros: int
     evaluations: int = Field(
         description="how often the model is measured: dense and pruned, or dense and at each of "
-        "the most sparsities that a search tries; 0 without an evaluation"
+        "the most that a search tries; 0 without an evaluation"
     )
     model_weights: int = Field(description="all numbers in the checkpoint that is left")
     reached: float | None = Field(

@@ -22,6 +22,7 @@ from app.recipes.performance import BUDGET, ROUNDS
 from app.recipes.quantization import QuantizationReport
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
+from app.recipes.search import in_words
 from app.recipes.structure_report import StructureReport
 from app.services.jobs.submit import Checked, Placement, Rules, check, placed
 from app.services.projects import service as projects
@@ -105,8 +106,8 @@ def plan(connection: Connection, caller: Caller, request: JobRequest, rules: Rul
         )
     if spec.search is not None:
         told.append(
-            f"the sparsity is looked for; what is told here of zeros and bytes is of "
-            f"{spec.search.first:g}, which is tried first"
+            "what may go is looked for; what is told here of zeros, parameters and bytes is of "
+            f"{in_words(spec.search.first)}, which is tried first"
         )
     if isinstance(recipe, Recipe) and outline.tensors and recipe.zeroes:
         coverage = coverage_of(outline.tensors, outline.config, recipe, matrices)

@@ -47,7 +47,7 @@ from app.planning.plan import check_patterns
 from app.planning.quantization import plan_quantization
 from app.planning.routable import check_routable
 from app.planning.seconds import estimate_seconds
-from app.planning.size_target import size
+from app.planning.size_target import climb, size
 from app.planning.structure import plan_structure
 from app.recipes.allocation import Reused
 from app.recipes.data import (
@@ -62,6 +62,7 @@ from app.recipes.data import (
 )
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
+from app.recipes.search import AUTO, Search
 from app.recipes.structure import modalities_of
 from app.recipes.tasks import check_model
 from app.services import datasets
@@ -209,6 +210,11 @@ def _sized(spec: JobSpec, request: JobRequest, outline: Outline | None) -> JobSp
             "the hub does not give the headers of the model's files now, which the shares for "
             f"{request.size_target} follow from; try again, or give the shares"
         )
+    if request.target_parameters == AUTO:
+        ladders = spec.search.ladders if spec.search else ()
+        search = Search(ladders=(climb(outline, spec.recipe), *ladders))
+        recipe = search.applied(spec.recipe, search.first)
+        return spec.model_copy(update={"recipe": recipe, "search": search})
     recipe = size(outline, spec.recipe, request)
     return spec.model_copy(update={"recipe": recipe})
 

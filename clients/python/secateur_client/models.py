@@ -898,17 +898,6 @@ class SparseGPT(TypedDict):
     kind: NotRequired[Literal["sparsegpt"]]
 
 
-class SparsitySearch(TypedDict):
-    """
-    Multiples of `step` up to `most`, of which the largest within the quality gate is wanted.
-
-    The search takes a sparser model for a worse one, and halves what is left with every try.
-    """
-
-    most: NotRequired[float]
-    step: NotRequired[float]
-
-
 SweepStatus: TypeAlias = Literal[
     "queued", "running", "cancelling", "succeeded", "failed", "cancelled"
 ]
@@ -1012,20 +1001,26 @@ class TowerStructure(TypedDict):
 
 class Tried(TypedDict):
     """
-    One sparsity that was tried.
+    One share that was tried.
 
     Attributes:
-        sparsity: asked for.
+        axis: what the share is of.
+        sparsity: of zeros that was asked for, in all or in the modality; None of structure.
+        removed: largest share of structure that was to go; None of zeros.
+        parameters: that were left, where structure went.
         value: the gate's metric of the pruned model.
         drop: how much worse the metric got.
         at_worst: upper end of its 95 % interval, paired by record; this decides.
-        qualifies: whether that is within the gate.
+        qualifies: whether that is within what the gate allows here.
     """
 
     at_worst: float
+    axis: NotRequired[Literal["structure", "sparsity"] | Modality]
     drop: float
+    parameters: NotRequired[int | None]
     qualifies: bool
-    sparsity: float
+    removed: NotRequired[float | None]
+    sparsity: NotRequired[float | None]
     value: float
 
 
@@ -1334,6 +1329,27 @@ class KeyRequest(TypedDict):
     scope: NotRequired[Scope]
 
 
+Structures: TypeAlias = Width | Depth | Experts
+
+
+class Ladder(TypedDict):
+    """
+    The shares of one thing, of which the largest within the quality gate is wanted.
+
+    Attributes:
+        axis: what the shares are of.
+        step: shares are multiples of it, up to `most`; those of structure are given one by one.
+        removed: shares of structure, rising.
+        structures: what goes at each of these.
+    """
+
+    axis: NotRequired[Literal["structure", "sparsity"] | Modality]
+    most: NotRequired[float]
+    removed: NotRequired[list[float]]
+    step: NotRequired[float]
+    structures: NotRequired[list[list[Structures]]]
+
+
 class LocalModelList(TypedDict):
     """
     Local models under the allowed roots, at most a thousand of a root and level, by name.
@@ -1500,7 +1516,7 @@ class RecipeOptions(TypedDict):
     split_qkv: NotRequired[bool]
     structure: NotRequired[list[Structure]]
     target_flops_ratio: NotRequired[float | None]
-    target_parameters: NotRequired[float | int | None]
+    target_parameters: NotRequired[float | int | Literal["auto"] | None]
     targets: NotRequired[list[Target]]
 
 
@@ -1573,11 +1589,27 @@ class RoutingFigures(TypedDict):
     typical_prompt: dict[str, int]
 
 
-class SearchReport(TypedDict):
+class Search(TypedDict):
     """
-    What a search saw, the sparsities in ascending order; `found` is None where none is good.
+    Ladders that are climbed one after the other.
+
+    The first of two may use half of the drop that the gate allows, the second all of it: what one
+    has used up, the other cannot have.
     """
 
+    ladders: list[Ladder]
+
+
+class SearchReport(TypedDict):
+    """
+    What a search saw, each ladder's shares in ascending order.
+
+    Attributes:
+        found: the share that the last ladder's axis has in the result; None where none is good.
+        chosen: the shares of all axes there; empty where none is good.
+    """
+
+    chosen: NotRequired[dict[str, float]]
     found: float | None
     max_drop: float
     metric: MetricName
@@ -1728,11 +1760,11 @@ class JobOptions(TypedDict):
     reconstruction: NotRequired[NoReconstruction | LeastSquares]
     recovery: NotRequired[Recovery | None]
     seed: NotRequired[int]
-    sparsity: NotRequired[float | dict[Modality, float] | Literal["auto"] | None]
+    sparsity: NotRequired[float | dict[Modality, float | Literal["auto"]] | Literal["auto"] | None]
     split_qkv: NotRequired[bool]
     structure: NotRequired[list[Structure]]
     target_flops_ratio: NotRequired[float | None]
-    target_parameters: NotRequired[float | int | None]
+    target_parameters: NotRequired[float | int | Literal["auto"] | None]
     targets: NotRequired[list[Target]]
     worker_class: NotRequired[str | None]
 
@@ -1810,11 +1842,11 @@ class JobRequest(TypedDict):
     reconstruction: NotRequired[NoReconstruction | LeastSquares]
     recovery: NotRequired[Recovery | None]
     seed: NotRequired[int]
-    sparsity: NotRequired[float | dict[Modality, float] | Literal["auto"] | None]
+    sparsity: NotRequired[float | dict[Modality, float | Literal["auto"]] | Literal["auto"] | None]
     split_qkv: NotRequired[bool]
     structure: NotRequired[list[Structure]]
     target_flops_ratio: NotRequired[float | None]
-    target_parameters: NotRequired[float | int | None]
+    target_parameters: NotRequired[float | int | Literal["auto"] | None]
     targets: NotRequired[list[Target]]
     worker_class: NotRequired[str | None]
 
@@ -1884,7 +1916,7 @@ class JobSpec(TypedDict):
     quality_gate: NotRequired[QualityGate | None]
     recipe: Recipe | Routing
     scores: NotRequired[AllocationScores | None]
-    search: NotRequired[SparsitySearch | None]
+    search: NotRequired[Search | None]
     tasks: NotRequired[list[HarnessTask]]
 
 
@@ -2042,7 +2074,7 @@ class JobOut(TypedDict):
     quality_gate: NotRequired[QualityGate | None]
     recipe: Recipe | Routing
     result: JobResult | None
-    search: NotRequired[SparsitySearch | None]
+    search: NotRequired[Search | None]
     source_id: str | None
     started_at: str | None
     status: JobStatus

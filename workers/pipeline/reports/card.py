@@ -296,7 +296,7 @@ def _tasks(reports: Sequence[TaskReport | TaskFailure]) -> list[str]:
 
 def _searched(report: SearchReport) -> list[str]:
     table = _table(search.HEAD, search.rows(report))
-    return ["<h2>Sparsities tried</h2>", f"<p>{escape(search.summary(report))}</p>", table]
+    return ["<h2>Shares tried</h2>", f"<p>{escape(search.summary(report))}</p>", table]
 
 
 def _zeroed(report: PruningReport, drawn: Mapping[str, str]) -> list[str]:

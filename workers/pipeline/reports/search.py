@@ -1,29 +1,36 @@
-"""What readers are told of a search for the sparsest model within a quality gate."""
+"""What readers are told of a search for the smallest model within a quality gate."""
 
 from collections.abc import Iterator
 
-from app.recipes.search import SearchReport
+from app.recipes.search import SearchReport, in_words
 
-HEAD = ("sparsity", "metric", "worse by", "at worst", "within the gate")
+HEAD = ("share of", "tried", "parameters", "metric", "worse by", "at worst", "within the gate")
 
 
 def summary(report: SearchReport) -> str:
-    """In two sentences."""
+    """In two or three sentences."""
     if report.found is None:
-        found = "None of the sparsities that were tried is good enough"
+        found = "None of the shares that were tried is good enough"
+    elif len(report.chosen) > 1:
+        found = f"{in_words(report.chosen)} are the largest shares found to be good enough"
     else:
-        found = f"{report.found:g} is the largest sparsity found to be good enough"
+        axis = "sparsity" if report.axes == {"sparsity"} else f"share of {report.tried[0].axis}"
+        found = f"{report.found:g} is the largest {axis} found to be good enough"
+    parts = len(report.axes)
+    divided = f" One was looked for after the other; the first had 1/{parts} of it to use up."
     return (
         f"{found}: {report.metric} may get {report.max_drop:g} worse. The upper end of its 95 % "
-        "interval, paired by record, decides."
+        f"interval, paired by record, decides.{divided if parts > 1 else ''}"
     )
 
 
 def rows(report: SearchReport) -> Iterator[tuple[str, ...]]:
-    """A row of the table for each sparsity."""
+    """A row of the table for each share."""
     for each in report.tried:
         yield (
-            f"{each.sparsity:g}",
+            each.axis,
+            f"{each.share:g}",
+            "" if each.parameters is None else f"{each.parameters:,}",
             f"{each.value:.4g}",
             f"{each.drop:.4g}",
             f"{each.at_worst:.4g}",

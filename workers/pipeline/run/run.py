@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +18,7 @@ from app.domain.job_result import JobResult, Sizes
 from app.domain.jobs import EventType, NewEvent, Phase
 from app.planning.model_files.files import architecture, read_config
 from app.recipes.evaluation import EvaluationReport, GateReport, QualityGateError
+from app.recipes.modality import Modality
 from app.recipes.pruning_report import REPORT_FILE, PruningReport, unpruned
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
@@ -50,7 +51,7 @@ from workers.pipeline.run.quantization import quantizer, rounded
 from workers.pipeline.run.recovery import Teacher
 from workers.pipeline.run.result_files import judge_files
 from workers.pipeline.run.route import route
-from workers.pipeline.run.search import SparsitySearcher, Try
+from workers.pipeline.run.search import Searcher, Try
 from workers.pipeline.run.structure import take_out
 from workers.pipeline.sharing import measure_in_shards
 from workers.pipeline.sources import ModelFiles
@@ -144,16 +145,18 @@ def _staged(context: RunContext, source: ModelFiles, recipe: Recipe) -> Adapter:
 
 
 def _pruned(model: "_Model", recipe: Recipe, checkpoints: DiskCheckpoints) -> PruningReport:
-    """Prune once, or as often as it takes to find the sparsity."""
+    """Prune once, or as often as it takes to find what may go."""
     search, gate = model.context.spec.search, model.context.spec.quality_gate
     if search is None or gate is None:
         return model.prune(recipe, checkpoints, Try(checkpoints, DENSE, EVALUATED))
 
     def prune(each: Try) -> PruningReport:
-        return model.prune(recipe.model_copy(update={"sparsity": each.sparsity}), checkpoints, each)
+        # A structure is the same for every sparsity, and another one for every size.
+        kept = each.checkpoints if "structure" in search.axes else checkpoints
+        return model.prune(search.applied(recipe, each.chosen), kept, each)
 
     share = (DENSE, EVALUATED)
-    return SparsitySearcher(search, gate, checkpoints, prune, share).run(model.context.report)
+    return Searcher(search, gate, checkpoints, prune, share).run(model.context.report)
 
 
 @dataclass(slots=True)
@@ -166,18 +169,19 @@ class _Model:
     batches: Sequence[Batch]
     evaluation: Evaluation | None
     known: sharing.Known
+    known_of: tuple[object, ...] | None = field(default=None, init=False)
     adapter: Adapter
     dense: bool = True
     teacher: Teacher | None = None
     quantizer: "Quantizer | None" = None
 
-    def prune(self, recipe: Recipe, checkpoints: DiskCheckpoints, once: Try) -> PruningReport:
+    def prune(self, recipe: Recipe, checkpoints: Checkpoints, once: Try) -> PruningReport:
         """Carry the recipe out and measure what came of it.
 
         Args:
             recipe: what to do.
-            checkpoints: of the job: the structure's, which is the same for every sparsity.
-            once: the time it takes, and checkpoints of this sparsity.
+            checkpoints: the structure's.
+            once: the time it takes, and checkpoints of this try.
         """
         report = self.context.report
         report.phase(Phase.PRUNING)
@@ -217,7 +221,11 @@ class _Model:
     def _zero(
         self, recipe: Recipe, listener: ProgressListener, checkpoints: Checkpoints
     ) -> PruningReport:
-        context, known = self.context, self.known
+        context = self.context
+        of = recipe.structure, frozenset(each for each in Modality if recipe.sparsity_of(each))
+        if self.known_of not in {None, of}:  # what was measured is of other matrices
+            self.known = sharing.unmeasured(context)
+        self.known_of, known = of, self.known
         calibration = context.spec.calibration
         with record_errors_of(context, self.adapter, self.data):
             pruned = prune(
@@ -284,7 +292,7 @@ def _refusal(gate: GateReport | None, search: SearchReport | None) -> QualityGat
     if search is not None:
         least = search.tried[0]
         return QualityGateError(
-            f"no sparsity is good enough: at {least.sparsity:g}, the least that was tried, "
+            f"nothing is good enough: at {least.axis} {least.share:g}, the least that was tried, "
             f"{gate.metric} may be {least.at_worst:.4g} worse (upper end of its 95 % interval) "
             f"and may get {gate.max_drop:g} worse; {kept}"
         )

@@ -76,7 +76,8 @@ def _outcome(result: Json) -> Iterator[tuple[str, str]]:
     for each in (result.get("search") or {}).get("tried", []):
         verdict = "within" if each["qualifies"] else "outside"
         told = f"{each['drop']:.4g} worse, at worst {each['at_worst']:.4g}: {verdict} the gate"
-        yield f"sparsity {each['sparsity']:g}", told
+        share = each["sparsity"] if each.get("removed") is None else each["removed"]
+        yield f"{each.get('axis', 'sparsity')} {share:g}", told
     yield from _performance(result.get("performance") or {})
     for warning in result.get("warnings", []):
         yield "warning", warning
@@ -137,7 +138,8 @@ def methods(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
 
 
 def _sparsity(job: Json) -> str:
-    if job["search"]:
+    ladders = (job["search"] or {}).get("ladders", ())
+    if any(each["axis"] != "structure" for each in ladders):
         return "auto"
     wanted = job["recipe"].get("sparsity")
     if isinstance(wanted, dict):

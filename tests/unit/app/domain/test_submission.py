@@ -51,7 +51,7 @@ JUDGED = {
 def test_a_sparsity_may_be_looked_for_within_a_gate():
     spec = resolve(request(sparsity="auto", **JUDGED))
     assert spec.search is not None
-    assert spec.recipe.sparsity == spec.search.first == 0.5
+    assert spec.search.first == {"sparsity": spec.recipe.sparsity} == {"sparsity": 0.5}
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
     assert resolve(request(**JUDGED)).search is None
 
@@ -63,12 +63,41 @@ def test_a_sparsity_may_be_looked_for_within_a_gate():
         ({"evaluation": {"set": "sentences"}}, "sparsity_auto_without_gate"),
         ({"pattern": "2:4", **JUDGED}, "sparsity_contradicts_pattern"),
         ({"method": "depth", **JUDGED}, "weights_stay_dense"),
+        ({"sparsity": {"vision": "auto", "text": 0.5}}, "sparsity_auto_without_gate"),
+        (
+            {"sparsity": {"vision": "auto"}, "pattern": "2:4", **JUDGED},
+            "sparsity_contradicts_pattern",
+        ),
+        ({"sparsity": {"vision": "none"}, **JUDGED}, "float_parsing"),
+        (
+            {"sparsity": None, "method": "depth", "target_parameters": "auto"},
+            "sparsity_auto_without_gate",
+        ),
+        ({"target_parameters": "auto", **JUDGED}, "structure_target_without_structure"),
+        (
+            {
+                "sparsity": None,
+                "method": "depth",
+                "target_parameters": "auto",
+                "target_flops_ratio": 0.5,
+                **JUDGED,
+            },
+            "structure_target_given_twice",
+        ),
     ],
 )
 def test_what_cannot_be_looked_for_is_refused(fields, code):
     with pytest.raises(ValidationError) as error:
-        request(sparsity="auto", **fields)
+        request(**{"sparsity": "auto"} | fields)
     assert codes(error) == [code]
+
+
+def test_modalities_are_searched_in_an_order_of_ours():
+    asked = {"language": "auto", "text": 0.3, "vision": "auto"}
+    spec = resolve(request(sparsity=asked, **JUDGED))
+    assert spec.search.axes == ("vision", "language")
+    assert spec.recipe.sparsity == {"language": 0.5, "text": 0.3, "vision": 0.5}
+    assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
 @pytest.mark.parametrize("word", ["Auto", "automatic", ""])

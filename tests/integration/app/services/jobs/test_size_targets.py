@@ -118,3 +118,49 @@ def test_a_sweep_of_sizes_takes_each_from_its_recipe(client, worker):
 def test_what_cannot_be_met_is_refused_before_it_is_queued(client, how, code):
     for path in ("/v1/plans", "/v1/jobs"):
         assert_problem(client.post(path, json={"model": "tiny"} | how), 422, code)
+
+
+SEARCHED = {
+    "target_parameters": "auto",
+    "evaluation": {"set": "sentences"},
+    "quality_gate": {"metric": "perplexity", "max_drop": 1.0},
+}
+
+
+@pytest.mark.parametrize("method", ["width", "depth"])
+def test_the_smallest_is_looked_for_on_a_ladder_of_structures(client, worker, method):
+    asked = {"method": method} | SEARCHED
+    plan = planned(client, **asked)
+    [ladder] = plan["spec"]["search"]["ladders"]
+    shares, steps = ladder["removed"], ladder["structures"]
+    assert ladder["axis"] == "structure"
+    assert shares == sorted(set(shares))
+    assert len(shares) == len(steps) == {"width": 19, "depth": 6}[method]  # two ends stay
+    field = {"width": "mlp_removed", "depth": "removed"}[method]
+    assert [step[0][field] for step in steps] == shares
+    assert plan["spec"]["recipe"]["structure"] == steps[(len(steps) - 1) // 2]
+    assert plan["evaluations"] == {"width": 6, "depth": 4}[method]  # and the dense model
+    assert any("structure" in text and "tried first" in text for text in plan["warnings"])
+    client.post("/v1/jobs", json={"model": "tiny"} | asked)
+    assert worker.claim().spec.search.model_dump(mode="json") == plan["spec"]["search"]
+
+
+def test_structure_is_looked_for_before_zeros(client):
+    plan = planned(client, **BOTH, **SEARCHED, sparsity="auto")
+    axes = [ladder["axis"] for ladder in plan["spec"]["search"]["ladders"]]
+    assert axes == ["structure", "sparsity"]
+    assert plan["spec"]["recipe"]["sparsity"] == 0.5
+
+
+def test_what_is_looked_for_needs_a_gate(client):
+    answer = client.post(
+        "/v1/jobs", json={"model": "tiny", "method": "depth", "target_parameters": "auto"}
+    )
+    problem = assert_problem(answer, 422, "sparsity_auto_without_gate")
+    assert "structure is to be found" in problem["detail"]
+
+
+def test_blocks_that_are_named_leave_nothing_to_look_for(client):
+    asked = SEARCHED | {"method": "depth", "parameters": {"keep": [0, 1, 7]}}
+    answer = client.post("/v1/plans", json={"model": "tiny"} | asked)
+    assert_problem(answer, 422, "structure_target_out_of_reach")
