@@ -24,7 +24,8 @@ from app.local.process import Process, python_program, running
 from app.local.valkey import Valkey
 from app.settings import Settings
 from benchmarks.figures import Figure, conclude
-from benchmarks.scale.operations import Cost, costs
+from benchmarks.scale import backlog, operations
+from benchmarks.scale.operations import Cost
 from benchmarks.scale.simulation import THREADS, Simulation
 
 UNLIMITED = Limits(queued_jobs=10**9, running_jobs=10**6, requests_per_minute=10**9)
@@ -82,7 +83,9 @@ def measure(asked: argparse.Namespace, directory: Path) -> dict[str, Figure]:
         engine = make_engine(url, pool_size=THREADS)
         with engine.begin() as connection:
             projects.set_limits(connection, DEFAULT_PROJECT, UNLIMITED)
-        figures = _of_operations(costs(engine))
+        figures = _of_operations(operations.costs(engine))
+        for name, cpu in backlog.costs(engine).items():
+            figures[f"{name}: CPU ms of PostgreSQL"] = Figure(cpu)
         for name, figure in figures.items():
             print(f"{name:56s} {figure}", flush=True)
         settings = Settings(data_dir=directory, database={"url": url}, queue={"url": valkey.url})

@@ -1,9 +1,10 @@
 """What one operation costs PostgreSQL: CPU of the backend that carries it out, and its WAL."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import psutil
 from sqlalchemy import Connection, Engine, text
@@ -20,7 +21,7 @@ REQUEST = JobRequest(model="tiny", method="magnitude", sparsity=0.5)
 SPEC = resolve(REQUEST)
 FILES = 12  # of a result
 BLOCKS = 5  # told between two reports of a phase
-TIMES = 400
+TIMES = 1000
 _WAL = text("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
 
 
@@ -48,7 +49,7 @@ def claim(connection: Connection, worker: str) -> Job | None:
     return attempts.claim(connection, worker=worker, lease=LEASE)
 
 
-def report(connection: Connection, job: Job, phase: Phase, events: int) -> object:
+def report(connection: Connection, job: Job, *, phase: Phase, events: int) -> object:
     """Extend the lease, and tell what has happened."""
     log = [
         NewEvent(EventType.BLOCK, f"block {each}", data={"done": each}) for each in range(events)
@@ -74,26 +75,22 @@ def succeed(connection: Connection, job: Job) -> object:
 def costs(engine: Engine) -> dict[str, Cost]:
     """Of every operation, one after the other, each in a transaction of its own."""
     with engine.connect() as connection:
-        pid = connection.connection.driver_connection.info.backend_pid
-        meter = _Meter(connection, psutil.Process(pid))
-        meter.measure("submit", [lambda: submit(connection)] * TIMES)
+        measure = Meter(connection).measure
+        found = {"submit": measure([partial(submit, connection)] * TIMES)}
         running: list[Job] = []
-        meter.measure("claim", [lambda: running.append(_claimed(connection))] * TIMES)
-        meter.measure("heartbeat", [_of(report, connection, j, Phase.PRUNING, 0) for j in running])
-        with_events = [_of(report, connection, j, Phase.PRUNING, BLOCKS) for j in running]
-        meter.measure("report of a phase", with_events)
-        meter.measure("look of a watchdog", [_of(look, connection, job) for job in running])
+        found["claim"] = measure([lambda: running.append(_claimed(connection))] * TIMES)
+        for name, events in (("heartbeat", 0), ("report of a phase", BLOCKS)):
+            tell = partial(report, connection, phase=Phase.PRUNING, events=events)
+            found[name] = measure([partial(tell, job) for job in running])
+        found["look of a watchdog"] = measure([partial(look, connection, job) for job in running])
         half = len(running) // 2
-        meter.measure("success", [_of(succeed, connection, job) for job in running[:half]])
-        stop = [_of(job_service.stop, connection, job.id) for job in running[half:]]
-        meter.measure("request to cancel", stop)
-        ends = [_of(attempts.end_cancelled, connection, job) for job in running[half:]]
-        meter.measure("end of what was cancelled", ends)
-        return meter.found
-
-
-def _of(call: Callable[..., object], *given: object) -> Callable[[], object]:
-    return lambda: call(*given)
+        found["success"] = measure([partial(succeed, connection, job) for job in running[:half]])
+        ids = [job.id for job in running[half:]]
+        stop = partial(job_service.stop, connection)
+        found["request to cancel"] = measure([partial(stop, job_id) for job_id in ids])
+        end = partial(attempts.end_cancelled, connection)
+        found["end of what was cancelled"] = measure([partial(end, j) for j in running[half:]])
+        return found
 
 
 def _claimed(connection: Connection) -> Job:
@@ -103,19 +100,23 @@ def _claimed(connection: Connection) -> Job:
     return job
 
 
-class _Meter:
-    def __init__(self, connection: Connection, backend: psutil.Process) -> None:
-        self.found: dict[str, Cost] = {}
-        self._connection, self._backend = connection, backend
+class Meter:
+    """Reads what the backend of a connection has used."""
 
-    def measure(self, name: str, calls: list[Callable[[], object]]) -> None:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        driver = connection.connection.driver_connection
+        self._backend = psutil.Process(driver.info.backend_pid)
+
+    def measure(self, calls: Sequence[Callable[[], object]]) -> Cost:
+        """Per call; each is a transaction."""
         before, wal = self._cpu(), self._wal()
         for call in calls:
             with self._connection.begin():
                 call()
         time.sleep(0.02)  # the kernel counts ticks
         cpu = 1000 * (self._cpu() - before) / len(calls)
-        self.found[name] = Cost(cpu, (self._wal() - wal) / len(calls) / 1000)
+        return Cost(cpu, (self._wal() - wal) / len(calls) / 1000)
 
     def _cpu(self) -> float:
         times = self._backend.cpu_times()
