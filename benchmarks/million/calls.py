@@ -42,7 +42,7 @@ class Seen:
     """Rows of one database that its calls ask for.
 
     Attributes:
-        middle: a job from the middle of the table, with its files, in a sweep.
+        middle: a job from the middle of the table, with its files, in a sweep that nobody needs.
         batch: five hundred ids of jobs that follow it.
         running: a job that a worker has.
         sweep: the sweep of the job in the middle.
@@ -71,7 +71,9 @@ def look(connection: Connection) -> Seen:
     batch = list(connection.execute(text(query), told).scalars())
     in_sweep = text(
         "SELECT id, sweep_id FROM jobs WHERE id >= :middle AND sweep_id IS NOT NULL "
-        "AND status = 'succeeded' ORDER BY id LIMIT 1"
+        "AND status = 'succeeded' AND NOT EXISTS (SELECT FROM model_versions AS version JOIN jobs "
+        "AS member ON member.id = version.job_id WHERE member.sweep_id = jobs.sweep_id) "
+        "ORDER BY id LIMIT 1"
     )
     middle, sweep = connection.execute(in_sweep, told).one()
     log = events.page(connection, middle, after=0, limit=EVENTS)

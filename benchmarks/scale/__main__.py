@@ -29,7 +29,7 @@ from benchmarks.scale.operations import Cost
 from benchmarks.scale.simulation import THREADS, Simulation
 
 UNLIMITED = Limits(queued_jobs=10**9, running_jobs=10**6, requests_per_minute=10**9)
-WARM = 0.25  # of the run, before anything is counted
+WARM = 20.0  # seconds before anything is counted
 
 
 def _cpu(pid: int | None) -> float:
@@ -47,18 +47,18 @@ def _cpu(pid: int | None) -> float:
 @contextmanager
 def _stopwatch(servers: Sequence[Process], after: float, found: dict[str, float]) -> Iterator[None]:
     """CPU cores that each server uses, from some seconds after the start on."""
+    began: dict[str, float] = {}
 
     def begin() -> None:
         time.sleep(after)
-        began["at"] = time.monotonic()
         began.update({each.program.name: _cpu(each.pid) for each in servers})
 
-    began: dict[str, float] = {}
     thread = threading.Thread(target=begin)
+    started = time.monotonic()
     thread.start()
     yield
     thread.join()
-    seconds = time.monotonic() - began["at"]
+    seconds = time.monotonic() - started - after
     for each in servers:
         name = each.program.name
         found[name] = (_cpu(each.pid) - began[name]) / seconds
@@ -83,7 +83,8 @@ def measure(asked: argparse.Namespace, directory: Path) -> dict[str, Figure]:
         engine = make_engine(url, pool_size=THREADS)
         with engine.begin() as connection:
             projects.set_limits(connection, DEFAULT_PROJECT, UNLIMITED)
-        figures = _of_operations(operations.costs(engine))
+        known = operations.costs(engine)
+        figures = _of_operations(known)
         for name, cpu in backlog.costs(engine).items():
             figures[f"{name}: CPU ms of PostgreSQL"] = Figure(cpu)
         for name, figure in figures.items():
@@ -97,17 +98,19 @@ def measure(asked: argparse.Namespace, directory: Path) -> dict[str, Figure]:
             made = Simulation(engine, valkey.url, asked.workers, asked.job_seconds)
             cores: dict[str, float] = {}
             servers = (postgres, valkey, maintenance)
-            with _stopwatch(servers, WARM * asked.seconds, cores):
-                made.run(asked.seconds)
+            with _stopwatch(servers, WARM, cores):
+                made.run(WARM, asked.seconds)
         engine.dispose()
     tally = made.tally
     print(dict(tally.done), dict(tally.errors), flush=True)
     late = tally.late["heartbeat"]
+    expected = sum(cost.cpu * tally.done[name] for name, cost in known.items()) / 1000
     return figures | {
         "jobs that ended per second": Figure(tally.done["success"] / asked.seconds),
         "operations per second": Figure(tally.done.total() / asked.seconds),
         "heartbeat, p99 of how late it was, s": Figure(quantiles(late, n=100)[98]),
         **{f"cores of {name}": Figure(used) for name, used in cores.items()},
+        "cores of postgres, by the operations' costs": Figure(expected / asked.seconds),
         "errors": Figure(tally.errors.total(), most=0),
     }
 
@@ -119,7 +122,7 @@ def main() -> int:
     parser.add_argument(
         "--job-seconds", type=float, default=86.0, help="10^6 a day by 1000 workers"
     )
-    parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--seconds", type=float, default=90.0)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="secateur-bench-") as directory:
         return conclude(measure(asked, Path(directory)))

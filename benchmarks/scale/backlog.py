@@ -13,7 +13,7 @@ from benchmarks.scale.operations import Meter, claim, submit
 
 WAITING = (100, 100_000)
 OTHER = "large"  # a class of workers
-TIMES = 20
+CLAIMS, TIMES = 100, 10
 _FILL = """
 WITH made AS (
   INSERT INTO jobs (id, project_id, max_attempts, spec, request, worker_class)
@@ -44,7 +44,8 @@ def costs(engine: Engine) -> dict[str, float]:
                 meter = Meter(connection)
                 for call, work in _CALLS.items():
                     if ahead == DEFAULT_CLASS or call == "claim":
-                        cost = meter.measure([partial(work, connection)] * TIMES)
+                        times = CLAIMS if call == "claim" else TIMES
+                        cost = meter.measure([partial(work, connection)] * times)
                         found[f"{call}, {name}"] = cost.cpu
                 with connection.begin():
                     connection.execute(text("DELETE FROM events"))
@@ -58,6 +59,6 @@ def _queue(connection: Connection, worker_class: str, count: int) -> None:
     told = {"worker_class": worker_class, "count": count, "job": submit(connection).id}
     connection.execute(text("SET LOCAL statement_timeout = 0"))
     connection.execute(text(_FILL), told)
-    for _ in range(TIMES):
+    for _ in range(CLAIMS):
         submit(connection)
     connection.execute(text("ANALYZE jobs, outbox"))

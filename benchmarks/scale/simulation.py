@@ -63,18 +63,21 @@ class Simulation:
         self.tally = Tally()
         self._engine, self._redis = engine, Redis.from_url(queue_url)
         self._seconds, self._rate = job_seconds, count / job_seconds
+        self._workers, self._begun = count, 0
         self._idle = [f"worker-{number}" for number in range(count)]
         self._steps: list[_Step] = []
         self._condition = threading.Condition()
         self._number = 0
-        self._ends = 0.0
+        self._counts_from = self._ends = 0.0
         for name in self._idle:
             self._run(partial(workers.enter, worker=NewWorker(name, MACHINE, {})))
             self._at(SIGN_OF_LIFE * random.random(), "sign of life", partial(self._alive, name))
+            self._run(operations.submit)  # so that all are busy from the start
 
-    def run(self, seconds: float) -> None:
-        """Go on for so long."""
-        self._ends = time.monotonic() + seconds
+    def run(self, warm: float, seconds: float) -> None:
+        """Go on for so long, and count after the first `warm` seconds."""
+        self._counts_from = time.monotonic() + warm
+        self._ends = self._counts_from + seconds
         self._at(0, "submit", self._submit)
         self._at(0, "message", self._listen)
         with ThreadPoolExecutor(THREADS) as pool:
@@ -95,15 +98,20 @@ class Simulation:
                 step.work()
             except SQLAlchemyError as error:
                 self.tally.errors[f"{step.name}: {type(error).__name__}"] += 1
-            with self._condition:
-                self.tally.done[step.name] += 1
+            self._count(step.name)
+
+    def _count(self, name: str) -> None:
+        with self._condition:
+            if time.monotonic() > self._counts_from:
+                self.tally.done[name] += 1
 
     def _next(self) -> _Step | None:
         with self._condition:
             while (now := time.monotonic()) < self._ends:
                 if self._steps and self._steps[0].due <= now:
                     step = heapq.heappop(self._steps)
-                    self.tally.late[step.name].append(now - step.due)
+                    if now > self._counts_from:
+                        self.tally.late[step.name].append(now - step.due)
                     return step
                 wait = self._steps[0].due - now if self._steps else 0.1
                 self._condition.wait(min(wait, 0.1))
@@ -134,6 +142,9 @@ class Simulation:
             return
         attempt = _Attempt(job, name)
         length = self._seconds * random.uniform(0.5, 1.5)
+        if self._begun < self._workers:  # is in the middle of it already
+            length *= random.random()
+        self._begun += 1
         if random.random() < CANCELLED:
             stop = partial(self._run, partial(job_service.stop, job_id=job.id))
             self._at(length / 2, "request to cancel", stop)
@@ -160,7 +171,7 @@ class Simulation:
     def _heard(self, attempt: "_Attempt", work: Callable[[Connection], object]) -> None:
         if self._run(work) is Lease.CANCEL_REQUESTED and attempt.ends():
             self._run(partial(attempts.end_cancelled, job=attempt.job))
-            self.tally.done["end of what was cancelled"] += 1
+            self._count("end of what was cancelled")
             self._idle.append(attempt.worker)
 
     def _look(self, attempt: "_Attempt") -> None:
