@@ -270,17 +270,18 @@ _job = (
         id=bindparam("id"),
         deadline=func.now() + bindparam("pending", type_=Interval),
     )
-    .returning(jobs.c.id, jobs.c.project_id, jobs.c.priority, jobs.c.leader_id, jobs.c.created_at)
+    .returning(
+        *(jobs.c.id, jobs.c.project_id, jobs.c.priority, jobs.c.worker_class, jobs.c.leader_id),
+        jobs.c.created_at,
+    )
     .cte("job")
 )
 _message = (
     insert(outbox)
     .from_select(
-        ["job_id", "project_id", "priority", "due_at"],
+        ["job_id", "project_id", "priority", "worker_class", "due_at"],
         select(
-            _job.c.id,
-            _job.c.project_id,
-            _job.c.priority,
+            *(_job.c.id, _job.c.project_id, _job.c.priority, _job.c.worker_class),
             case((_job.c.leader_id.is_(None), func.now()), else_=NEVER),
         ),
     )

@@ -38,7 +38,7 @@ CHANNEL = "secateur_outbox"
 
 _NOTIFY = text(f"NOTIFY {CHANNEL}")
 _NEW = insert(outbox).values(
-    {name: bindparam(name) for name in ("job_id", "project_id", "priority")}
+    {name: bindparam(name) for name in ("job_id", "project_id", "priority", "worker_class")}
     | {"due_at": func.now() + bindparam("delay", type_=Interval)}
 )
 _ADD = _NEW.on_conflict_do_update(
@@ -53,7 +53,8 @@ def add(connection: Connection, job: Job, *, delay: timedelta = timedelta(0)) ->
 
 
 def _row(job: Job) -> dict[str, Any]:
-    return {"job_id": job.id, "project_id": job.project_id, "priority": job.priority}
+    row = {"job_id": job.id, "project_id": job.project_id, "priority": job.priority}
+    return row | {"worker_class": job.worker_class}
 
 
 def wake(connection: Connection) -> None:
@@ -89,21 +90,26 @@ def next_waiting(
         worker_class: of the worker that asks.
         memory_bytes: what a job may take there.
     """
-    query = (
-        select(outbox.c.job_id, outbox.c.project_id)
-        .join(jobs, jobs.c.id == outbox.c.job_id)
-        .where(outbox.c.due_at <= func.now(), jobs.c.worker_class == worker_class)
-        .where(func.coalesce(jobs.c.memory_bytes, 0) <= memory_bytes)
-        .where(~quarantine.waits(Loop.CLAIM, outbox.c.job_id))
-        .order_by(outbox.c.priority.desc(), outbox.c.due_at)
-        .limit(1)
-        # Everybody locks the job before its message, so that no two wait for each other.
-        .with_for_update(skip_locked=True, of=jobs)
-    )
-    if full:
-        query = query.where(outbox.c.project_id.not_in(full))
-    row = connection.execute(query).one_or_none()
-    return (row.job_id, row.project_id) if row else None
+    theirs = outbox.c.worker_class == worker_class
+    # Where a version before queued them, while both run.
+    unknown = outbox.c.worker_class.is_(None) & (jobs.c.worker_class == worker_class)
+    for of_class in (theirs, unknown):
+        query = (
+            select(outbox.c.job_id, outbox.c.project_id)
+            .join(jobs, jobs.c.id == outbox.c.job_id)
+            .where(of_class, outbox.c.due_at <= func.now())
+            .where(func.coalesce(jobs.c.memory_bytes, 0) <= memory_bytes)
+            .where(~quarantine.waits(Loop.CLAIM, outbox.c.job_id))
+            .order_by(outbox.c.priority.desc(), outbox.c.due_at)
+            .limit(1)
+            # Everybody locks the job before its message, so that no two wait for each other.
+            .with_for_update(skip_locked=True, of=jobs)
+        )
+        if full:
+            query = query.where(outbox.c.project_id.not_in(full))
+        if row := connection.execute(query).one_or_none():
+            return (row.job_id, row.project_id)
+    return None
 
 
 def remove(connection: Connection, job_id: str) -> None:
@@ -148,10 +154,10 @@ def note_stranded(connection: Connection, job_id: str) -> Job | None:
     return to_job(row)
 
 
-def moved(connection: Connection, job_id: str) -> None:
-    """Have the job's message sent to the queue of its present class."""
+def move(connection: Connection, job_id: str, worker_class: str) -> None:
+    """Have the job's message sent to the queue of another class."""
     query = update(outbox).where(outbox.c.job_id == job_id)
-    connection.execute(query.values(sent_at=null(), warned_at=null()))
+    connection.execute(query.values(sent_at=null(), warned_at=null(), worker_class=worker_class))
     connection.execute(_NOTIFY)
 
 

@@ -263,7 +263,10 @@ outbox = Table(
     _now("due_at"),
     Column("sent_at", DateTime(timezone=True)),
     Column("warned_at", DateTime(timezone=True)),
-    Index("ix_outbox_priority", text("priority DESC"), "due_at"),
+    # The job's, so that a claim passes over no job of another class; null where a version before
+    # wrote the row.
+    Column("worker_class", Text),
+    Index("ix_outbox_worker_class", "worker_class", text("priority DESC"), "due_at"),
     Index("ix_outbox_project_id", "project_id"),
     Index("ix_outbox_due_at", "due_at", postgresql_where=text("sent_at IS NULL")),
 )

@@ -92,7 +92,7 @@ def _move(connection: Connection, job: Job, rules: Rules) -> None:
     placement = placed(connection, job.request, Checked(job.spec, outline), rules)
     to = placement.worker_class
     jobs.move(connection, job.id, worker_class=to, memory_bytes=placement.memory_bytes)
-    outbox.moved(connection, job.id)
+    outbox.move(connection, job.id, to)
     text = f"waiting for a worker of class {to!r}; {job.worker_class!r} was retired"
     job_events.write(connection, job, [NewEvent(EventType.LOG, text, data={"worker_class": to})])
 

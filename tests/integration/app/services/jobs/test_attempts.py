@@ -93,6 +93,12 @@ def messages(engine, job_id):
         return [event.message for event in events.page(connection, job_id, after=0, limit=99)]
 
 
+def test_a_job_that_a_version_before_has_queued_is_claimed(engine, claim, job_id):
+    with engine.begin() as connection:
+        connection.execute(update(tables.outbox).values(worker_class=None))
+    assert claim().id == job_id
+
+
 def test_of_many_claims_one_succeeds(engine, claim, job_id):
     with ThreadPoolExecutor(8) as pool:
         claimed = [job for job in pool.map(lambda _: claim(), range(16)) if job]
