@@ -49,6 +49,13 @@
     if (told.dense) levels.push(level("dense model", told.dense[0], []));
     if (told.gate !== null) levels.push(level("quality gate", told.gate, [6, 4]));
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line }, font: "12px system-ui, sans-serif" };
+    // As many digits as tell the lines of the grid apart, and room for them.
+    const ticks = (_plot, values, _axis, _space, step) => {
+      let digits = 0;
+      while (digits < 12 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits += 1;
+      return values.map((value) => value.toFixed(digits));
+    };
+    const width = (_plot, texts) => Math.max(64, 38 + 7 * Math.max(0, ...(texts ?? []).map((text) => text.length)));
     place.textContent = "";
     new uPlot(
       {
@@ -69,7 +76,7 @@
         ],
         axes: [
           { ...axis, label: told.x, labelFont: axis.font },
-          { ...axis, label: told.y, labelFont: axis.font, size: 64 },
+          { ...axis, label: told.y, labelFont: axis.font, values: ticks, size: width },
         ],
         hooks: { draw: [whiskers(told.series)] },
       },
