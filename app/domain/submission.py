@@ -16,15 +16,14 @@ from pydantic_core import PydanticCustomError
 
 from app.domain.job_options import JobOptions, PublishOptions
 from app.domain.recipe_options import RecipeOptions
+from app.domain.without_zeros import generated, refuse_weights, routing, structure
 from app.errors import RecipeError
 from app.messages import percent_hint
 from app.recipes.allocation_scores import AllocationScores
-from app.recipes.data import Builtin, CalibrationSpec, default_set, inputs_of
+from app.recipes.data import CalibrationSpec, default_set, inputs_of
 from app.recipes.device import Compute
 from app.recipes.evaluation import (
     EvaluationSpec,
-    MetricName,
-    MetricNotApplicableError,
     QualityGate,
 )
 from app.recipes.methods import METHODS
@@ -34,8 +33,6 @@ from app.recipes.recipe import (
     Recipe,
     RecipeParts,
     build_recipe,
-    build_routing,
-    build_structure,
     complete,
     find_method,
     zeros_of,
@@ -202,7 +199,7 @@ class JobRequest(
     def _fits_method(self) -> Self:
         method = METHODS.get(self.method)  # an unknown name is told in `resolve`
         if method is not None and method.prunes != "weights":
-            self._asks_nothing_of_weights(method.prunes)
+            refuse_weights(self, method.prunes)
         else:
             self._sparsity_fits_pattern()
             self._target_has_a_structure()
@@ -246,38 +243,6 @@ class JobRequest(
                 "structure_target_without_structure",
                 "a target of parameters or operations needs a structure that says what may go: "
                 "width, depth or experts",
-            )
-
-    def _asks_nothing_of_weights(self, prunes: str) -> None:
-        prompts = prunes == "routes"
-        if prompts and self.measure:
-            raise PydanticCustomError(
-                "measure_not_of_routers",
-                "{method} decides anew for every prompt which layers run, so what one prompt takes "
-                "says little of others; leave measure out",
-                {"method": self.method},
-            )
-        if prompts and self.evaluation is not None and self.evaluation.tasks:
-            raise PydanticCustomError(
-                "tasks_not_of_routers",
-                "harnesses load plain models, and {method} makes one with a router; leave "
-                "evaluation.tasks out",
-                {"method": self.method},
-            )
-        meant = _OF_WEIGHTS if prompts else _OF_WEIGHTS - _OF_STRUCTURE
-        given = {name for name in meant if getattr(self, name) != _default(name)}
-        if given:
-            raise PydanticCustomError(
-                "weights_stay_dense",
-                "{method} zeroes no weights; leave out {fields}",
-                {"method": self.method, "fields": ", ".join(sorted(given))},
-            )
-        if prompts and self.calibration.set == Builtin.SENTENCES:
-            raise PydanticCustomError(
-                "calibration_set_has_no_images",
-                "{method} learns from images with prompts, and {set} has texts only; name a "
-                "calibration set",
-                {"method": self.method, "set": self.calibration.set},
             )
 
     def implied_sparsity(self) -> float | None:
@@ -325,11 +290,6 @@ class JobRequest(
     def _pattern_name(self) -> str:
         pattern = self.recipe.pattern if self.recipe else None
         return f"{pattern.n}:{pattern.m}" if isinstance(pattern, NM) else self.pattern
-
-
-_OF_WEIGHTS = {"sparsity", *RecipeOptions.model_fields} - {"seed"}
-_PARTS_OF_STRUCTURE = {"quantization", "recovery"}  # of a recipe that zeroes nothing
-_OF_STRUCTURE = {*_PARTS_OF_STRUCTURE, *SizeTarget.model_fields}
 
 
 def _default(name: str) -> Any:
@@ -407,7 +367,7 @@ def _resolved(request: JobRequest) -> JobSpec:
         method=name,
         recipe=recipe,
         calibration=_calibration(request, recipe) if needs_data else None,
-        evaluation=_generated(request) if routes else _on_a_set(request.evaluation),
+        evaluation=generated(request) if routes else _on_a_set(request.evaluation),
         tasks=request.evaluation.tasks if request.evaluation else (),
         quality_gate=request.quality_gate,
         measure=request.measure,
@@ -442,33 +402,11 @@ def _calibration(request: JobRequest, recipe: Strict) -> CalibrationSpec:
     return spec.model_copy(update={"tokens": asked})
 
 
-def _routing(request: JobRequest) -> Routing:
-    return build_routing(request.method, request.parameters, request.seed)
-
-
-def _structure(request: JobRequest) -> Recipe:
-    common = {name: getattr(request, name) for name in (*_PARTS_OF_STRUCTURE, "seed")}
-    return build_structure(request.method, request.parameters, **common)
-
-
 def _on_a_set(asked: EvaluationSpec | None) -> EvaluationSpec | None:
     """What we measure ourselves."""
     if asked is None or asked.set is None:
         return None
     return asked.model_copy(update={"tasks": ()})
-
-
-def _generated(request: JobRequest) -> EvaluationSpec | None:
-    """What is measured of a routed model; a router sees prompts, never the answers behind them."""
-    asked, gate = request.evaluation, request.quality_gate
-    if asked is None:
-        return None
-    if {*asked.metrics, *([gate.metric] if gate else [])} - {MetricName.ACCURACY}:
-        raise MetricNotApplicableError(
-            f"{request.method} decides once per prompt, so it is measured by accuracy, on what the "
-            "model generates"
-        )
-    return asked.model_copy(update={"metrics": (MetricName.ACCURACY,)})
 
 
 def _search(request: JobRequest) -> Search | None:
@@ -498,4 +436,4 @@ def _recipe(request: JobRequest) -> Recipe:
     return build_recipe(request.method, request.parameters, request.pattern, **common)
 
 
-_MADE = {"weights": _recipe, "routes": _routing, "structure": _structure}
+_MADE = {"weights": _recipe, "routes": routing, "structure": structure}
