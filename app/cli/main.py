@@ -121,7 +121,7 @@ class Commands(LazyGroup):
             "Manage projects, with an admin key of the first.",
         ),
         "workers": Entry(
-            "app.cli.commands.resources.workers:workers", "Look at worker classes, and retire them."
+            "app.cli.commands.resources.workers:workers", "Look at workers; retire classes."
         ),
     }
 

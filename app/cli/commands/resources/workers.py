@@ -1,4 +1,4 @@
-"""`secateur workers`: the classes of machines that jobs go to."""
+"""`secateur workers`: the classes of machines that jobs go to, and their processes."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ import typer
 from app.cli.client import AsJson, Key, Url, connected
 from app.cli.console import table, tell
 
-workers = typer.Typer(help="Look at worker classes, and retire them.", no_args_is_help=True)
+workers = typer.Typer(help="Look at workers; retire classes.", no_args_is_help=True)
 
 
 @workers.command("list")
@@ -20,6 +20,19 @@ def listing(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
         size = (each["device_bytes"] or each["memory_bytes"]) / 1e9
         figures = (each["devices"], each["cores"], f"{size:.1f}", f"{each['gflops']:.0f}")
         rows.add_row(each["name"], each["device"], *map(str, figures), each["seen_at"][:19])
+    tell(found, rows, as_json=as_json)
+
+
+@workers.command()
+def processes(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """List the workers one by one, with what each runs."""
+    with connected(url, key) as client:
+        found = client.ask("GET", "workers")["processes"]
+    rows = table("name", "class", "state", "job", "device", "versions", "seen")
+    for each in found:
+        versions = ", ".join(f"{name} {version}" for name, version in each["versions"].items())
+        told = (each["worker_class"], each["state"], each["job_id"] or "", each["device"])
+        rows.add_row(each["name"], *told, versions, each["seen_at"][:19])
     tell(found, rows, as_json=as_json)
 
 

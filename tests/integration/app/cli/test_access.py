@@ -4,6 +4,8 @@ import json
 
 from app.db import workers
 from app.planning.machines import Machine
+from app.planning.workers import NewWorker
+from app.services import workers as services
 
 
 def keys(secateur, secret):
@@ -56,6 +58,18 @@ def test_what_is_wrong_is_told(secateur):
     assert (again.exit_code, "project_exists" in again.stderr) == (3, True)
     nowhere = secateur("keys", "create", "x", "--project", "prj_none")
     assert (nowhere.exit_code, "project_not_found" in nowhere.stderr) == (3, True)
+
+
+def test_workers_are_listed_one_by_one(secateur, engine):
+    machine = Machine("cpu", 8 * 10**9, 2, "cpu", 0, None, 20.0, 1e8)
+    with engine.begin() as connection:
+        services.enter(connection, NewWorker("host:7", machine, {"torch": "2.13.0"}))
+    shown = secateur("workers", "processes").stdout
+    assert "host:7" in shown
+    assert "idle" in shown
+    assert "torch 2.13.0" in shown
+    [told] = json.loads(secateur("workers", "processes", "--json").stdout)
+    assert (told["name"], told["job_id"]) == ("host:7", None)
 
 
 def test_worker_classes_are_listed_and_retired(secateur, engine):
