@@ -88,7 +88,7 @@ def whole_runs(subject: Subject, rounds: int) -> dict[str, Figure]:
             )
     return {
         "wanda, dense forwards": Figure(statistics.median(seen["wanda"])),
-        "gradient-norm run / wanda": Figure(statistics.median(seen["gradient-norm"]), most=1.6),
+        "gradient-norm run / wanda": Figure(statistics.median(seen["gradient-norm"]), most=1.5),
         "first-order run / wanda": Figure(statistics.median(seen["first-order"])),
     }
 

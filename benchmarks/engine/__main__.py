@@ -111,8 +111,8 @@ def full(ours: Ours, peer: Peer | None, rounds: int) -> dict[str, Figure]:
     print(f"{weights / 1e6:.1f}M prunable weights, {SAMPLES} x {LENGTH} tokens", flush=True)
     seen = {name: statistics.median(v) for name, v in speed(ours, peer, rounds).items()}
     figures = {
-        "wanda / forward": Figure(seen["wanda unstructured / forward"], most=1.85),
-        "sparsegpt / forward": Figure(seen["sparsegpt unstructured / forward"]),
+        "wanda / forward": Figure(seen["wanda unstructured / forward"], most=1.6),
+        "sparsegpt / forward": Figure(seen["sparsegpt unstructured / forward"], most=3.4),
     }
     for method in ("wanda", "sparsegpt"):
         if peer:

@@ -22,6 +22,7 @@ from benchmarks.memory import model
 from benchmarks.memory.plot import draw
 
 LIBRARIES, LIMIT = 700.0, 2048.0  # MiB
+RECOVERED, RECOVERY_LIMIT = 2.0, 1.5e9 / (1 << 20)  # GB of the checkpoint; MiB
 SAMPLES, MANY = 8, 32
 PLOT = Path(__file__).parents[2] / "docs" / "explanation" / "memory.svg"
 
@@ -46,6 +47,8 @@ def main() -> int:
             figures |= _size(source, size, repeat, points, limited=largest)
             if size == min(arguments.sizes):
                 figures |= _resume(source)
+            if size == RECOVERED:
+                figures |= _recovered(source)
             shutil.rmtree(source)
         figures |= _experts(Path(place), max(arguments.sizes))
     PLOT.write_text(draw(points, _allowed()))
@@ -77,6 +80,14 @@ def _size(
         figures[f"time at {size:g} GB / in memory"] = Figure(median(ratios), most=1.15)
     shutil.rmtree(output, ignore_errors=True)
     return figures
+
+
+def _recovered(source: Path) -> dict[str, Figure]:
+    output = source.parent / "output"
+    found = run(source, output, "recovered", SAMPLES)
+    print(f"{RECOVERED:g} GB, each block trained: {found}", flush=True)
+    shutil.rmtree(output)
+    return {f"recovery at {RECOVERED:g} GB, MiB": Figure(found["peak"], most=RECOVERY_LIMIT)}
 
 
 def _experts(place: Path, size: float) -> dict[str, Figure]:

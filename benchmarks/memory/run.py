@@ -1,8 +1,9 @@
 """One run in a process of its own; prints a line of JSON: peak memory in MiB, CPU seconds, those
 of pruning alone.
 
-`python -m benchmarks.memory.run <source> <output> disk|memory <samples> [<kept> <share>]`: keeps
-what it finishes in the directory <kept>, and kills itself once that share of the blocks is pruned.
+`python -m benchmarks.memory.run <source> <output> <where> <samples> [<kept> <share>]`: keeps what it
+finishes in the directory <kept>, and kills itself once that share of the blocks is pruned. <where>
+is memory, disk, or recovered: from disk too, and each block is trained once it is pruned.
 """
 
 import json
@@ -18,6 +19,7 @@ import torch
 import transformers
 
 from app.recipes.recipe import build_recipe
+from app.recipes.recovery import Recovery
 from benchmarks.memory.model import VOCABULARY
 from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pruning.engine.prune import prune
@@ -28,17 +30,19 @@ from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
 
 TOKENS = 64
+STEPS = 2  # of training a block: memory is the same for any number
 
 
 def main(first: str, second: str, where: str, samples: str, *more: str) -> None:
     """Load, prune with Wanda, export."""
     source, output = Path(first), Path(second)
     kept, at = more or ("", "2")
+    on_disk = where != "memory"
     torch.set_num_threads(1)
     assert transformers.LlamaForCausalLM  # imported before the clock starts
     begun = time.process_time()
-    memory = Memory(output, activations=0, scratch=output) if where == "disk" else Memory()
-    if where == "disk":
+    memory = Memory(output, activations=0, scratch=output) if on_disk else Memory()
+    if on_disk:
         copy_checkpoint(source, output)
     adapter = adapt(load_model(source, memory=memory))
     draw = torch.Generator().manual_seed(1)
@@ -55,11 +59,12 @@ def main(first: str, second: str, where: str, samples: str, *more: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     checkpoints = DiskCheckpoints(Path(kept), {}, limit=1 << 40) if kept else None
-    recipe = build_recipe("wanda", {}, "unstructured", sparsity=0.5)
+    recovery = Recovery(scope="block", steps=STEPS) if where == "recovered" else None
+    recipe = build_recipe("wanda", {}, "unstructured", sparsity=0.5, recovery=recovery)
     loaded = time.process_time()
     prune(adapter, recipe, batches, report, checkpoints=checkpoints)
     pruned = time.process_time()
-    if where == "disk":
+    if on_disk:
         write_back(output, adapter.matrices, memory)
     else:
         export_checkpoint(source, output, adapter.matrices)

@@ -23,7 +23,7 @@ class Alternation(Solving):
         default=12, ge=1, le=200, description="rounds in which the sparsity grows to its target"
     )
     steps: int = Field(
-        default=10, ge=1, le=1000, description="most steps that solve for the weights at the end"
+        default=9, ge=1, le=1000, description="most steps that solve for the weights at the end"
     )
 
 
