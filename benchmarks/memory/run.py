@@ -1,9 +1,9 @@
 """One run in a process of its own; prints a line of JSON: peak memory in MiB, CPU seconds, those
 of pruning alone.
 
-`python -m benchmarks.memory.run <source> <output> <where> <samples> [<kept> <share>]`: keeps what it
-finishes in the directory <kept>, and kills itself once that share of the blocks is pruned. <where>
-is memory, disk, or recovered: from disk too, and each block is trained once it is pruned.
+`python -m benchmarks.memory.run <source> <output> <where> <samples> [<kept> <share>]`: keeps what
+it finishes in the directory <kept>, and kills itself once that share of the blocks is pruned.
+<where> is memory, disk, or recovered: from disk too, and each block is trained once it is pruned.
 """
 
 import json
