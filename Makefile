@@ -112,8 +112,14 @@ browser: ## a Chromium for the tests of pages, where none is installed
 	  command -v $$each > /dev/null && exit; done; \
 	$(MAKE) --no-print-directory .venv-chromium/installed || echo "No Chromium to be had: tests of pages are skipped."
 
-test: check browser .venv-mlflow/installed .venv-client/installed .venv-registry/installed .venv-airflow/installed .venv-pipelines/installed ## everything that must pass
-	-$(MAKE) --no-print-directory .venv-evaluation/installed
+# What tests of integrations need; where one cannot be built, they are skipped with the reason.
+INTEGRATIONS = browser $(patsubst %,.venv-%/installed,registry airflow pipelines evaluation)
+
+.PHONY: environments
+environments: install
+	-@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target $(INTEGRATIONS)
+
+test: check .venv-mlflow/installed .venv-client/installed environments ## everything that must pass
 	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 .venv-llmcompressor/installed:

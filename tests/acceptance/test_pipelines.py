@@ -42,7 +42,10 @@ print(json.dumps([[each.path, each.metadata] for each in made]))
 """
 
 
-@pytest.mark.skipif(not PIPELINES.exists(), reason="`make .venv-pipelines/installed` was not run")
+@pytest.mark.skipif(
+    not (PIPELINES.parents[1] / "installed").exists(),
+    reason="`make .venv-pipelines/installed` was not run",
+)
 def test_the_component_of_kubeflow_prunes_once_for_each_run(service, tmp_path):
     variables = {
         "EXAMPLE": str(ROOT / "examples/kubeflow_pipeline.py"),
@@ -109,7 +112,10 @@ print(json.dumps([submit(), submit()]))
 """
 
 
-@pytest.mark.skipif(not AIRFLOW.exists(), reason="`make .venv-airflow/installed` was not run")
+@pytest.mark.skipif(
+    not (AIRFLOW.parents[1] / "installed").exists(),
+    reason="`make .venv-airflow/installed` was not run",
+)
 def test_airflow_runs_the_dag_and_may_try_a_submit_again(service, airflow, tmp_path):
     before = len(service.http.get("/v1/jobs?limit=100").json()["jobs"])
     state, tasks = run(AIRFLOW, WHOLE, tmp_path, **airflow)
@@ -122,7 +128,10 @@ def test_airflow_runs_the_dag_and_may_try_a_submit_again(service, airflow, tmp_p
     assert other != first
 
 
-@pytest.mark.skipif(not AIRFLOW.exists(), reason="`make .venv-airflow/installed` was not run")
+@pytest.mark.skipif(
+    not (AIRFLOW.parents[1] / "installed").exists(),
+    reason="`make .venv-airflow/installed` was not run",
+)
 def test_a_submit_whose_job_has_failed_is_made_anew_once(service, airflow, tmp_path):
     dag = Path(airflow["AIRFLOW_HOME"]) / "dags/prune.py"
     # Whether an embedding is there is seen when the model is loaded.
