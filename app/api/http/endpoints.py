@@ -288,15 +288,14 @@ class _Visit:
             yield {Needs: needs.checked(caller), _Transaction: connection}
 
 
-async def _visit(request: Request, proof: Credentials) -> _Visit:
+async def _visit(request: Request, credentials: Bearer) -> _Visit:
     resources = await _resources(request)  # every dependency of a dependency costs its share
     resources.breaker.check()  # before it waits for a thread, and in the thread again
-    return _Visit(request, resources, proof)
+    return _Visit(request, resources, await prove(resources, credentials))
 
 
 async def _at_the_door(request: Request) -> _Visit:
-    resources = await _resources(request)
-    return _Visit(request, resources, await prove(resources, await bearer(request)))
+    return await _visit(request, await bearer(request))
 
 
 class TransactionRoute(APIRoute):
