@@ -1,25 +1,49 @@
 """Requests whose method zeroes no weights: it trains a router, or makes a smaller model."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pydantic_core import PydanticCustomError
 
 from app.domain.recipe_options import RecipeOptions
-from app.recipes.data import Builtin
-from app.recipes.evaluation import EvaluationSpec, MetricName, MetricNotApplicableError
+from app.recipes.data import Builtin, CalibrationSpec
+from app.recipes.evaluation import (
+    EvaluationSpec,
+    MetricName,
+    MetricNotApplicableError,
+    QualityGate,
+)
 from app.recipes.recipe import Recipe, build_routing, build_structure
 from app.recipes.routing import Routing
 from app.recipes.size_target import SizeTarget
-
-if TYPE_CHECKING:
-    from app.domain.submission import JobRequest
 
 _OF_WEIGHTS = {"sparsity", *RecipeOptions.model_fields} - {"seed"}
 _PARTS_OF_STRUCTURE = {"quantization", "recovery"}  # of a recipe that zeroes nothing
 _OF_STRUCTURE = {*_PARTS_OF_STRUCTURE, *SizeTarget.model_fields}
 
 
-def refuse_weights(request: "JobRequest", prunes: str) -> None:
+class _Asked(Protocol):
+    """What is looked at of the request for a job; a model of pydantic."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def parameters(self) -> dict[str, Any]: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def measure(self) -> bool: ...
+    @property
+    def calibration(self) -> CalibrationSpec: ...
+    @property
+    def evaluation(self) -> EvaluationSpec | None: ...
+    @property
+    def quality_gate(self) -> QualityGate | None: ...
+
+    def model_dump(self, *, include: set[str], exclude_defaults: bool) -> dict[str, Any]:
+        """Fields by name, those without their default."""
+
+
+def refuse_weights(request: _Asked, prunes: str) -> None:
     """Refuse what has a meaning for weights alone.
 
     Args:
@@ -45,8 +69,7 @@ def refuse_weights(request: "JobRequest", prunes: str) -> None:
             {"method": request.method},
         )
     meant = _OF_WEIGHTS if prompts else _OF_WEIGHTS - _OF_STRUCTURE
-    given = {name for name in meant if getattr(request, name) != _default(request, name)}
-    if given:
+    if given := request.model_dump(include=meant, exclude_defaults=True):
         raise PydanticCustomError(
             "weights_stay_dense",
             "{method} zeroes no weights; leave out {fields}",
@@ -61,22 +84,18 @@ def refuse_weights(request: "JobRequest", prunes: str) -> None:
         )
 
 
-def _default(request: "JobRequest", name: str) -> Any:
-    return type(request).model_fields[name].default
-
-
-def routing(request: "JobRequest") -> Routing:
+def routing(request: _Asked) -> Routing:
     """The recipe of a router."""
     return build_routing(request.method, request.parameters, request.seed)
 
 
-def structure(request: "JobRequest") -> Recipe:
+def structure(request: _Asked) -> Recipe:
     """The recipe of a smaller model."""
     common = {name: getattr(request, name) for name in (*_PARTS_OF_STRUCTURE, "seed")}
     return build_structure(request.method, request.parameters, **common)
 
 
-def generated(request: "JobRequest") -> EvaluationSpec | None:
+def generated(request: _Asked) -> EvaluationSpec | None:
     """What is measured of a routed model; a router sees prompts, never the answers behind them."""
     asked, gate = request.evaluation, request.quality_gate
     if asked is None:
