@@ -42,15 +42,16 @@ from workers.pruning.selection.selection import smallest, zero
 PARTS = ("float32", "bf16", "solvers", "memory", "selection")
 RUNS = [(method, p) for method in ("wanda", "sparsegpt") for p in ("unstructured", "2:4")]
 
+ONE_PASS = "wanda, one pass"
 # In dense forwards, of a Llama with so many calibration samples.
 SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "wanda, one pass": ("wanda", {"walk": "one-pass"}),
+    ONE_PASS: ("wanda", {"walk": "one-pass"}),
     "wanda + least squares": ("wanda", {"reconstruction": LeastSquares()}),
     "admm": ("admm", {}),
 }
 MANY = 64  # samples: 16,384 tokens
 ASKED = {
-    (SAMPLES, "wanda, one pass"): 1.25,
+    (SAMPLES, ONE_PASS): 1.25,
     (SAMPLES, "wanda + least squares"): 13.0,
     (SAMPLES, "admm"): 18.0,
     (MANY, "wanda + least squares"): 4.5,
@@ -148,16 +149,24 @@ def half(ours: Ours, wide: Ours, peer: Peer | None, rounds: int) -> dict[str, Fi
     return found
 
 
-def solvers(model: Path, rounds: int) -> dict[str, Figure]:
+def solvers(model: Path, peer: Peer | None, rounds: int) -> dict[str, Figure]:
     """One pass, and solving for weights, where tokens are few and where they are more."""
     figures = {}
     for samples in (SAMPLES, MANY):
         ours = Ours(model, samples)
+        tokens = f"{samples * LENGTH:,} tokens"
         for name, (method, parts) in SOLVERS.items():
-            seen = [ours.run(method, "unstructured", **parts)[1] for _ in range(rounds)]
-            label = f"{name} / forward, {samples * LENGTH:,} tokens"
-            print(f"{label}: {', '.join(f'{each:.2f}' for each in seen)}", flush=True)
-            figures[label] = Figure(statistics.median(seen), most=ASKED.get((samples, name)))
+            seen = [ours.run(method, "unstructured", **parts) for _ in range(rounds)]
+            forwards = [each for _, each in seen]
+            label = f"{name} / forward, {tokens}"
+            print(f"{label}: {', '.join(f'{each:.2f}' for each in forwards)}", flush=True)
+            figures[label] = Figure(statistics.median(forwards), most=ASKED.get((samples, name)))
+            if peer and samples == SAMPLES and name == ONE_PASS:
+                ratios = [peer.seconds(method, "unstructured") / seconds for seconds, _ in seen]
+                figures[f"{name}, speed-up"] = Figure(statistics.median(ratios), least=2.5)
+        if peer and samples == SAMPLES:
+            theirs = peer.seconds("sparsegpt", "unstructured") / ours.forward()
+            figures[f"llm-compressor's SparseGPT / forward, {tokens}"] = Figure(theirs)
     return figures
 
 
@@ -244,7 +253,8 @@ def main() -> int:
             peer = Peer(options.peer, narrow, ids) if options.peer else None
             figures |= half(Ours(narrow), Ours(llama), peer, options.rounds)
         if "solvers" in options.only:
-            figures |= solvers(llama, options.rounds)
+            peer = Peer(options.peer, llama, ids) if options.peer else None
+            figures |= solvers(llama, peer, options.rounds)
         if "memory" in options.only:
             build_llava(llava)
             figures |= peaks({"llama": llama, "llava": llava})
