@@ -31,6 +31,7 @@ class UploadForm:
         """
         self.fields: dict[str, str] = {}
         self._files = 0
+        self._beside = 0  # bytes that are not the file's
         self._ended = False
         self._file = file
         self._header = self._value = b""
@@ -58,12 +59,16 @@ class UploadForm:
         """Read on.
 
         Raises:
-            DatasetFormError: this is no such form, or it has a second file, or a long field.
+            DatasetFormError: this is no such form, or it has a second file, a long field, or much
+                beside its file.
         """
+        self._beside += len(chunk)
         try:
             self._parser.write(chunk)
         except FormParserError as error:
             raise _broken(error) from error
+        if self._beside > OVERHEAD:
+            raise DatasetFormError(f"the form has more than {OVERHEAD} bytes beside its file")
 
     def end(self) -> None:
         """Nothing more comes.
@@ -102,6 +107,7 @@ class UploadForm:
     def _take(self, data: bytes, start: int, end: int) -> None:
         if self._text is None:
             self._file.write(data[start:end])
+            self._beside -= end - start
         elif len(self._text) + end - start > _FIELD:
             raise DatasetFormError(f"a field of the form is longer than {_FIELD} bytes")
         else:

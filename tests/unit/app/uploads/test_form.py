@@ -52,6 +52,9 @@ def test_what_a_client_sends_arrives_in_pieces_of_any_size(size, content):
         (part("text", b"x") + END, "no file"),
         (FILE + FILE + END, "more than one file"),
         (part("long", b"x" * 5000) + FILE + END, "longer than 4096"),
+        (b"".join(part(str(n), b"x" * 4000) for n in range(5)) + FILE + END, "beside its file"),
+        (part("", b"") * 500 + FILE + END, "beside its file"),
+        (FILE + END + b"x" * 20_000, "beside its file"),
         (b"--c" + FILE + END, "no form"),
         (b"{}", "no form"),
         (b"--b\r\nno header\r\n\r\nx\r\n" + FILE + END, "no form"),
@@ -74,3 +77,10 @@ def test_a_form_without_a_boundary_is_refused(kind):
 def test_a_part_without_a_name_is_not_taken_for_the_file():
     fields, file = read(FILE + b"--b\r\nX: y\r\n\r\nmore\r\n" + END)
     assert (fields, file) == ({"": "more"}, ROWS)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 16])
+def test_a_file_that_looks_like_the_end_of_a_part_counts_as_file(size):
+    content = b"\r\n--" * 10_000
+    fields, file = read(part("csrf_token", b"a") + part("file", content, "a.zip") + END, size=size)
+    assert (fields, file) == ({"csrf_token": "a"}, content)
