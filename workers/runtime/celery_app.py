@@ -82,18 +82,21 @@ def _listen_to_queues_alone(sender: WorkController, **_: object) -> None:
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]  # celery has no types
-def _find_tasks(**_: object) -> None:
-    """Once, in the parent: it takes seconds, and every child of it offers the same."""
-    _offers.extend(find_offers(harness_access(settings)))
-
-
-@worker_init.connect  # type: ignore[untyped-decorator]  # celery has no types
 def _serve_metrics(**_: object) -> None:
     atexit.register(
         exposition.serve_children(
             settings.telemetry.metrics_host, settings.telemetry.metrics_port, health.problem
         )
     )
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]  # celery has no types
+def _find_tasks(**_: object) -> None:
+    """Once, in the parent, as every child of it offers the same.
+
+    It takes seconds, or minutes: probes are answered by then.
+    """
+    _offers.extend(find_offers(harness_access(settings)))
 
 
 @task_prerun.connect  # type: ignore[untyped-decorator]  # celery has no types
