@@ -116,8 +116,8 @@ class Repository:
         if begun.status_code == httpx2.codes.CREATED:  # taken over from `source`
             return
         address = begun.url.join(begun.headers["Location"])
-        if address.host != begun.url.host:  # our credentials are for the registry alone
-            raise PublishingError(f"the registry wants uploads to go to {address.host}")
+        if _origin(address) != _origin(begun.url):  # our credentials are for the registry alone
+            raise PublishingError(f"the registry wants uploads to go to {_origin(address)}")
         headers = {"Content-Length": str(blob.size), "Content-Type": "application/octet-stream"}
         address = address.copy_merge_params({"digest": blob.digest})
         _accept(self._send("PUT", str(address), content=blob.content, headers=headers))
@@ -169,6 +169,10 @@ class _Bearer(httpx2.Auth):
     def auth_flow(self, request: httpx2.Request) -> Iterator[httpx2.Request]:  # type: ignore[override]
         request.headers["Authorization"] = f"Bearer {self._token}"
         yield request
+
+
+def _origin(url: httpx2.URL) -> str:
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def _missing(answer: httpx2.Response) -> bool:
