@@ -26,6 +26,14 @@ def test_the_github_workflow_fits_its_schema():
     assert found.returncode == 0, found.stdout
 
 
+def test_the_github_workflow_has_no_input_in_a_script():
+    """What is put into a script is run as a part of it."""
+    job = YAML(typ="safe").load((EXAMPLES / "github-action.yml").read_text())["jobs"]["prune"]
+    scripts = [step["run"] for step in job["steps"] if "run" in step]
+    assert scripts
+    assert not [each for each in scripts if "${{" in each]
+
+
 def idempotency_keys():
     """The key of every example, as its tool would write it out."""
     texts = {path.name: path.read_text() for path in EXAMPLES.iterdir() if path.is_file()}
