@@ -10,7 +10,8 @@ from workers.pipeline.context import HarnessAccess
 from workers.pipeline.line_process import LineProcess, environment
 
 _DRIVER = Path(__file__).with_name("driver.py")
-_QUIET = {
+_ALWAYS = {
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",  # HF_HOME may have the operator's login
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "0",
@@ -63,6 +64,6 @@ def open_harness(
 def _visible(*, network: bool) -> dict[str, str]:
     names = (*_CACHES, *(_WAYS_OUT if network else ()))
     given = {name: os.environ[name] for name in names if name in os.environ}
-    found = environment({**given, **_QUIET, **({} if network else _OFFLINE)})
+    found = environment({**given, **_ALWAYS, **({} if network else _OFFLINE)})
     found.pop("PYTHONPATH", None)
     return found

@@ -149,6 +149,8 @@ def test_with_a_network_it_finds_its_way_out_and_has_no_token(harness, log, monk
     sees = log()[0]["sees"]
     assert sees["HTTPS_PROXY"] == "http://127.0.0.1:1"
     assert not {"HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE", "HF_TOKEN"} & sees.keys()
+    # A login that is kept in HF_HOME is sent to a hub otherwise.
+    assert sees["HF_HUB_DISABLE_IMPLICIT_TOKEN"] == "1"
 
 
 @pytest.mark.parametrize(
