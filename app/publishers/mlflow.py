@@ -166,7 +166,7 @@ class _Server:
         try:
             self._post("registered-models/create", {"name": name})
         except httpx2.HTTPStatusError as error:
-            if error.response.json().get("error_code") != "RESOURCE_ALREADY_EXISTS":
+            if "RESOURCE_ALREADY_EXISTS" not in error.response.text:  # of a proxy, it is no JSON
                 raise
         wanted = {"filter": f"run_id = '{run_id}'"}
         answer = self._http.get("mlflow/model-versions/search", params=wanted)
