@@ -309,9 +309,10 @@ class Calibration(Generic[S]):
                 found.append((some, group if once else None))
         return [*found, (others, None)] if others else found
 
-    def forget(self, matrices: Iterable[Matrix]) -> None:
-        """Free what only these matrices need."""
+    def forget(self, matrices: Iterable[Matrix], needed: Iterable[Matrix] = ()) -> None:
+        """Free what only these matrices need, and none of those still needed."""
         done = {caller for matrix in matrices for caller in matrix.callers}
+        done.difference_update(caller for matrix in needed for caller in matrix.callers)
         self._sums = {g: s for g, s in self._sums.items() if not done.issuperset(g)}
 
     def _begin(self, *, spare: bool, skip: int) -> None:

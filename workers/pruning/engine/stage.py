@@ -247,7 +247,7 @@ class _Pruner:
             matrix.put_back(weight)
             self._stage.builder.enter(matrix, self._selections[matrix].count, outcome)
             self._outcomes[matrix] = outcome
-            self._calibration.forget(due[:number])
+            self._calibration.forget(due[:number], needed=due[number:])
 
     def _drop(self, matrix: Matrix, weight: Tensor) -> Outcome:
         found = self._calibration.of(matrix)

@@ -163,6 +163,7 @@ COMMANDS = {
     "projects list": lambda things: beside(things.project),
     "projects limits": lambda things: (things.project,),
     "workers list": lambda things: beside(things.worker_class),
+    "workers processes": lambda _: (),
     "workers retire": lambda things: (things.worker_class,),
 }
 

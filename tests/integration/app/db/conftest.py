@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, insert, select
 
-from app.db import jobs, leases
+from app.db import jobs, leases, outbox
 from app.db.engine import make_engine
 from app.db.tables import jobs as table
 from app.db.tables import projects
@@ -39,6 +39,8 @@ class Rows:
         made = new_job(self.connection, max_attempts=3, project_id=columns.pop("project", DEFAULT))
         if columns:
             self.set(made.id, **columns)
+        if "worker_class" in columns:
+            outbox.move(self.connection, made.id, columns["worker_class"])
         return made.id
 
     def set(self, job_id, **columns):
