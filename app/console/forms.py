@@ -4,12 +4,14 @@ import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from app.bounded_json import JsonError, JsonLimits, parse_object
 from app.console.schema_fields import value_of
+from app.errors import SecateurError
 from app.messages import in_words
 
 _MORE = JsonLimits(bytes=64 << 10)
@@ -31,9 +33,20 @@ class Wrong:
 class FormError(Exception):
     """The form is no request yet."""
 
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
     def __init__(self, wrong: list[Wrong]) -> None:
         super().__init__("; ".join(f"{each.name}: {each.text}" for each in wrong))
         self.wrong = wrong
+
+
+OF_THE_CALLER = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+"""What is refused with these is not mended in the form."""
+
+
+def mistakes(error: FormError | SecateurError) -> list[Wrong]:
+    """What the form says where it is refused."""
+    return error.wrong if isinstance(error, FormError) else [Wrong("", "", str(error))]
 
 
 # Fields of both forms, and those whose text is never read as JSON.

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import RedirectResponse
 
 from app.api.http.endpoints import WithResources, WithRules
-from app.console.forms import FormError, Wrong, as_curl, as_python
+from app.console.forms import OF_THE_CALLER, FormError, Wrong, as_curl, as_python, mistakes
 from app.console.job_form import body_of, request_of, values_of
 from app.console.offers import offers
 from app.console.outcome import target_of
@@ -65,10 +65,8 @@ def plan(visit: SignedIn, rules: WithRules) -> Response:
         request = request_of(body)
         with visit.resources.engine.begin() as connection:
             found = plans.plan(connection, desk.caller, request, rules)
-    except FormError as error:
-        wrong = error.wrong
-    except SecateurError as error:
-        wrong = [Wrong("", "", str(error))]
+    except (FormError, SecateurError) as error:
+        wrong = mistakes(error)
     address = address_of(visit.request) + "/v1/jobs"
     return desk.page(
         "_plan.html",
@@ -93,12 +91,10 @@ def submit(visit: SignedIn, rules: WithRules, resources: WithResources) -> Respo
                 jobs.get(desk.connection, desk.caller, source)
                 told = {"source_id": source, "action": "job.clone"}
             job = submissions.submit(desk.connection, desk.caller, request, rules, **told)
-    except FormError as error:
-        return _again(visit, rules, error.wrong, HTTPStatus.UNPROCESSABLE_ENTITY)
-    except SecateurError as error:
-        if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+    except (FormError, SecateurError) as error:
+        if error.status in OF_THE_CALLER:
             raise
-        return _again(visit, rules, [Wrong("", "", str(error))], error.status)
+        return _again(visit, rules, mistakes(error), error.status)
     resources.announcer.news.set()
     return RedirectResponse(f"{HOME}/{job.id}", HTTPStatus.SEE_OTHER)
 

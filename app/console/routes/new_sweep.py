@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 
 from app.api.http.endpoints import WithResources, WithRules
-from app.console.forms import FormError, Wrong, as_curl, as_python
+from app.console.forms import OF_THE_CALLER, FormError, Wrong, as_curl, as_python, mistakes
 from app.console.offers import offers
 from app.console.routes.sweeps import SWEEPS
 from app.console.sweep_form import body_of, request_of
@@ -45,10 +45,8 @@ def check(visit: SignedIn, rules: WithRules) -> Response:
     try:
         body = _body(visit)
         rows = _rows(visit, desk.caller, request_of(body), rules)
-    except FormError as error:
-        wrong = error.wrong
-    except SecateurError as error:
-        wrong = [Wrong("", "", str(error))]
+    except (FormError, SecateurError) as error:
+        wrong = mistakes(error)
     address = address_of(visit.request) + "/v1/sweeps"
     return desk.page(
         "_sweep_plan.html",
@@ -67,12 +65,10 @@ def submit(visit: SignedIn, rules: WithRules, resources: WithResources) -> Respo
         request = request_of(_body(visit))
         with visit.admitted(Scope.SUBMIT) as desk:
             sweep = sweeps.submit(desk.connection, desk.caller, request, rules)
-    except FormError as error:
-        return _again(visit, rules, error.wrong, HTTPStatus.UNPROCESSABLE_ENTITY)
-    except SecateurError as error:
-        if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+    except (FormError, SecateurError) as error:
+        if error.status in OF_THE_CALLER:
             raise
-        return _again(visit, rules, [Wrong("", "", str(error))], error.status)
+        return _again(visit, rules, mistakes(error), error.status)
     resources.announcer.news.set()
     return RedirectResponse(f"{SWEEPS}/{sweep.id}", HTTPStatus.SEE_OTHER)
 
