@@ -31,6 +31,9 @@ class MetricName(StrEnum):
         return self in {MetricName.PERPLEXITY, MetricName.KL}
 
 
+SAMPLE_ANSWERS = 8  # that a result shows where nobody says how many
+
+
 class EvaluationSpec(Strict):
     """On which records a model is judged, and by what; and by which tasks of harnesses."""
 
@@ -60,12 +63,18 @@ class EvaluationSpec(Strict):
     )
     batch_size: int = Field(default=16, ge=1, le=256, description="records per forward pass")
     seed: int = Field(default=0, ge=0, lt=2**32, description="which records; the bootstrap too")
-    sample_answers: int = Field(
-        default=8,
+    sample_answers: int | None = Field(
+        default=None,
         ge=0,
         le=32,
-        description="answers that the result shows, dense beside pruned (accuracy); 0 keeps none",
+        description="answers that the result shows, dense beside pruned (accuracy), in its files "
+        "too; 0 keeps none; left out: 8, and none in the files, which travel",
     )
+
+    @property
+    def answers_kept(self) -> int:
+        """How many answers the result shows."""
+        return SAMPLE_ANSWERS if self.sample_answers is None else self.sample_answers
 
 
 class QualityGate(Strict):
@@ -163,6 +172,18 @@ class EvaluationReport(Strict):
     gate: GateReport | None = None
     warnings: tuple[str, ...] = ()
     answers: tuple[SampleAnswer, ...] = ()
+
+
+def in_files(
+    report: EvaluationReport | None, spec: EvaluationSpec | None
+) -> EvaluationReport | None:
+    """The evaluation as files tell it, which are published and shared.
+
+    Answers quote the client's records, so files have them only where the job asks for answers.
+    """
+    if report is None or (spec is not None and spec.sample_answers):
+        return report
+    return report.model_copy(update={"answers": ()})
 
 
 class EvaluationOverlapError(UserError):

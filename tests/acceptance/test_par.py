@@ -83,6 +83,7 @@ def test_a_job_trains_a_router_and_ships_it_with_its_figures(service, done, arti
     assert config["profiles"]["asked"] == {"tokens": 0.5, "layers": 5, "drop_layer": 2}
     assert {"quality", "balanced", "fast", "turbo", "token-only", "early"} < set(config["profiles"])
     report = json.loads((artifact / "routing_report.json").read_text())
+    assert report["evaluation"]["answers"] == []  # nobody asked to have them in files
     assert report["policies"] == found["policies"] == config["metrics"]["policies"]
     manifest = json.loads((artifact / "manifest.json").read_text())
     assert {"router.safetensors", "par_runtime.py", "example.py"} < set(manifest["files"])

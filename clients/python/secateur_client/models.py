@@ -1252,7 +1252,7 @@ class EvaluationSpec(TypedDict):
     max_length: NotRequired[int]
     max_new_tokens: NotRequired[int]
     metrics: NotRequired[list[MetricName]]
-    sample_answers: NotRequired[int]
+    sample_answers: NotRequired[int | None]
     samples: NotRequired[int]
     seed: NotRequired[int]
     set: NotRequired[str | None]

@@ -60,7 +60,7 @@ class Accuracy(Metric):
                 pruned=pruned,
             )
             for number, (record, dense, pruned) in enumerate(
-                islice(said, subject.spec.sample_answers), start=1
+                islice(said, subject.spec.answers_kept), start=1
             )
         ]
 

@@ -12,6 +12,7 @@ from app.planning.model_files.files import (
     parse_model_source,
     read_config,
 )
+from app.recipes.evaluation import in_files
 from app.recipes.routing_report import ROUTING_REPORT_FILE, RoutingReport
 from workers.pipeline import export
 from workers.pipeline.context import RunContext
@@ -62,6 +63,8 @@ def write_files(
         origin: for the manifest.
     """
     staging = context.staging
+    shown = in_files(report.evaluation, context.spec.evaluation)
+    report = report.model_copy(update={"evaluation": shown})
     export.write_json(staging, ROUTING_REPORT_FILE, report.model_dump(mode="json"))
     if wanted(report):
         base = base_of(context.spec)

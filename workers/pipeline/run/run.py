@@ -17,7 +17,7 @@ from app.domain.bill_of_materials import Findings
 from app.domain.job_result import JobResult, Sizes
 from app.domain.jobs import EventType, NewEvent, Phase
 from app.planning.model_files.files import architecture, read_config
-from app.recipes.evaluation import EvaluationReport, GateReport, QualityGateError
+from app.recipes.evaluation import EvaluationReport, GateReport, QualityGateError, in_files
 from app.recipes.modality import Modality
 from app.recipes.pruning_report import REPORT_FILE, PruningReport, unpruned
 from app.recipes.recipe import Recipe
@@ -326,6 +326,8 @@ def _describe(
 ) -> tuple[Sizes, list[OutputFile]]:
     """Write reports, card, page and bill of materials, and the manifest over all files."""
     staging = context.staging
+    shown = in_files(pruned.evaluation, context.spec.evaluation)
+    pruned = pruned.model_copy(update={"evaluation": shown})
     write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
     sizes = weigh(staging)
     drawn = plots(pruned)
