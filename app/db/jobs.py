@@ -9,6 +9,7 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import (
     Connection,
     Interval,
@@ -338,7 +339,7 @@ def queue(
     """
     values: dict[str, Any] = {name: getattr(new, name) for name in _GIVEN}
     values |= {column: getattr(new.request, name) for column, name in _OF_REQUEST.items()}
-    values["spec"] = new.spec.model_dump(mode="json")
+    values["spec"] = to_stored(new.spec)
     values["request"] = new.request.model_dump(mode="json", exclude_unset=True)
     job_id, seconds = new_id("job"), new.request.max_pending_seconds
     pending = None if seconds is None else timedelta(seconds=seconds)
@@ -354,6 +355,36 @@ def queue(
     )
     _add_labels(connection, job)
     return job, row.interested or ()
+
+
+def to_stored(model: BaseModel) -> dict[str, Any]:
+    """A specification as JSON, without the fields that ask for nothing.
+
+    A worker of the version before refuses fields that it does not know. So one is left out where
+    its default is None, False or empty, and it has that; what this means never changes. Defaults
+    that say how something is done, as a seed, are stored: the next version may have others.
+    """
+    return _asked(model, model.model_dump(mode="json"))  # type: ignore[no-any-return]
+
+
+def _asked(value: Any, dumped: Any) -> Any:
+    if isinstance(value, BaseModel):
+        defaults = {name: field.default for name, field in type(value).model_fields.items()}
+        return {
+            name: _asked(getattr(value, name), each)
+            for name, each in dumped.items()
+            if not _nothing(each) or getattr(value, name) != defaults.get(name, ...)
+        }
+    if isinstance(value, dict):
+        pairs = zip(value.values(), dumped.items(), strict=True)
+        return {name: _asked(part, each) for part, (name, each) in pairs}
+    if isinstance(value, list | tuple):
+        return [_asked(*pair) for pair in zip(value, dumped, strict=True)]
+    return dumped
+
+
+def _nothing(dumped: Any) -> bool:
+    return dumped is None or dumped is False or dumped in ([], {})  # 0 is something
 
 
 _ADD_LABELS = insert(labels)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, delete, func, insert, null, select, update
 
+from app.db.jobs import to_stored
 from app.db.tables import jobs, shards
 from app.domain.jobs import Job, JobStatus
 from app.domain.shards import Part, Shard, merge
@@ -21,7 +22,7 @@ def post(connection: Connection, job: Job, spec: JobSpec, parts: Sequence[Part])
         spec: the job as it is carried out.
         parts: of its measurement.
     """
-    content = spec.model_dump(mode="json")
+    content = to_stored(spec)
     mine = shards.c.job_id == job.id
     query = select(shards.c.spec, shards.c.part).where(mine).order_by(shards.c.number)
     known = [(row.spec, row.part) for row in connection.execute(query)]

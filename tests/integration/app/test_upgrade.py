@@ -1,5 +1,6 @@
 """A new version beside the old one, and a backup brought back: by the book, the book included."""
 
+import json
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
@@ -14,14 +16,20 @@ from sqlalchemy import create_engine, inspect, text
 from starlette.testclient import TestClient
 
 from app.db import migrate
+from app.db.jobs import to_stored
 from app.domain.jobs import Artifact
+from app.domain.submission import JobRequest, JobSpec, resolve
 from app.local.postgres import _binaries
 from app.main import create_app
+from app.recipes.methods import METHODS
 from app.storage.local import LocalStore
 
 JOB = {"model": "tiny", "method": "magnitude", "sparsity": 0.5}
 BOOK = Path(__file__).parents[3] / "docs/how-to/back-up.md"
 REVISIONS = [each.revision for each in ScriptDirectory(str(migrate.SCRIPTS)).walk_revisions()]
+# What a worker of the version before takes for a specification: the JSON schema of its `JobSpec`.
+# To be written anew with each release; what is added since then has no place in it.
+SPEC_BEFORE = json.loads(Path(__file__).with_name("spec_before.schema.json").read_text())
 # What a worker of the version before sends with every heartbeat.
 HEARTBEAT = text(
     "UPDATE jobs SET lease_expires_at = now() + interval '1 minute', progress = 0.5 "
@@ -73,6 +81,49 @@ def test_jobs_in_flight_outlive_an_upgrade(client, worker, engine, database_url)
     for each in (running, waiting):
         found = client.get(f"/v1/jobs/{each}").json()
         assert (found["status"], found["attempt"]) == ("succeeded", 1)
+
+
+JUDGED = {
+    "evaluation": {"set": "sentences", "metrics": ["perplexity"]},
+    "quality_gate": {"metric": "perplexity", "max_drop": 1},
+    "measure": True,
+}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"method": "wanda"}, JUDGED], ids=["plain", "wanda", "judged"]
+)
+def test_a_worker_of_the_version_before_reads_what_asks_for_nothing_new(client, worker, changes):
+    assert client.post("/v1/jobs", json=JOB | changes).status_code == 202
+    jsonschema.validate(worker.claim().stored_spec, SPEC_BEFORE)
+
+
+def test_a_worker_of_the_version_before_refuses_what_it_cannot_do(client, worker):
+    asked = {"evaluation": {"set": "sentences", "sample_answers": 3}}
+    client.post("/v1/jobs", json=JOB | asked)
+    with pytest.raises(jsonschema.ValidationError, match="sample_answers"):
+        jsonschema.validate(worker.claim().stored_spec, SPEC_BEFORE)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_what_is_stored_means_what_was_asked(name):
+    """Defaults that a later version may change are stored: how many records, which seed."""
+    zeros = {"sparsity": 0.5} if METHODS[name].prunes == "weights" else {}
+    asked = {"model": "tiny", "method": name, "evaluation": {"set": "scenes"}} | zeros
+    spec = resolve(JobRequest.model_validate(asked))
+    stored = to_stored(spec)
+    assert JobSpec.model_validate(stored) == spec
+    assert stored["evaluation"]["samples"] == 256
+    assert values(spec.model_dump(mode="json")) - values(stored) <= {"None", "False", "[]"}
+
+
+def values(tree):
+    """The leaves of a JSON value, as texts."""
+    if isinstance(tree, dict):
+        return {leaf for each in tree.values() for leaf in values(each)} if tree else {"{}"}
+    if isinstance(tree, list):
+        return {leaf for each in tree for leaf in values(each)} if tree else {"[]"}
+    return {str(tree)}
 
 
 @pytest.fixture
