@@ -6,11 +6,11 @@ bytes, for elements of so many bits of which the share `density` is not zero.
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdCompressor
@@ -23,6 +23,8 @@ from app.packed.unpack import MAGIC, MAX_HEADER, DamagedError, chunks
 LEVEL = 1
 
 Piece = bytes | memoryview
+# Is shown the elements of each chunk as unsigned integers of their size.
+Look: TypeAlias = Callable[[npt.NDArray[Any]], None]
 
 
 class Source(Protocol):
@@ -35,26 +37,17 @@ class Source(Protocol):
         """Go on from that byte."""
 
 
-@dataclass
-class Counts:
-    """What was packed: all elements, and those with a bit that is set."""
-
-    elements: int = 0
-    nonzeros: int = 0
-
-
-def pack(source: Source, start: int = 0, counts: Counts | None = None) -> Iterator[Piece]:
+def pack(source: Source, start: int = 0, look: Look | None = None) -> Iterator[Piece]:
     """The packed form of a safetensors file, piece by piece.
 
     Args:
         source: the file.
         start: how many bytes of it the other side has; what is whole of them is not sent again.
-        counts: filled on the way.
+        look: for whoever wants more of one reading.
 
     Raises:
         DamagedError: the file is cut off or no safetensors file.
     """
-    counts = counts or Counts()
     source.seek(0)
     length = bytes(_read(source, 8))
     if (size := int.from_bytes(length, "little")) > MAX_HEADER:
@@ -70,18 +63,18 @@ def pack(source: Source, start: int = 0, counts: Counts | None = None) -> Iterat
     for elements, item in wanted:
         # A reader that stalls holds a chunk as it is sent, in pieces that go one by one; not the
         # chunk as it is stored, nor what it was made with.
-        pieces = _chunk(_read(source, elements * item), item, counts)
+        pieces = _chunk(_read(source, elements * item), item, look)
         while pieces:
             yield pieces.popleft()
 
 
-def _chunk(stored: Any, item: int, counts: Counts) -> deque[Piece]:
+def _chunk(stored: Any, item: int, look: Look | None) -> deque[Piece]:
     values = np.frombuffer(stored, f"<u{item}")
+    if look is not None:
+        look(values)
     mask = values != 0
     # Half as much again as fast as values.compress(mask), eight times as fast as values[mask].
     kept = np.flatnonzero(mask)
-    counts.elements += values.size
-    counts.nonzeros += kept.size
     bits = np.packbits(mask, bitorder="little")
     if pays := bits.nbytes < (values.size - kept.size) * values.itemsize:
         values = values.take(kept, mode="wrap")  # all are within; the check would cost a fifth

@@ -30,7 +30,7 @@ from workers.pruning.engine.prune import evaluating, prune
 from workers.pruning.engine.targets import find_targets
 from workers.pruning.memory import stored
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.export import copy_checkpoint, write_back
+from workers.pruning.models.export import copy_checkpoint, read_weights, write_back
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
 
@@ -187,7 +187,7 @@ def _prune(source: Path, copy: Path, name: str, batches: list[Batch]) -> str | N
     dense = {matrix: matrix.weight.clone() for matrix in targets.blocks}
     report = prune(adapter, recipe, batches)
     write_back(copy, adapter.matrices, adapter.memory)
-    verify_sparsity(copy, report.matrices)
+    verify_sparsity(read_weights(copy).zeros, report.matrices)
     verify_target(report)
     if report.model.zeros != report.target:
         return f"{report.model.zeros} weights are zero, not {report.target}"

@@ -50,6 +50,9 @@ def main() -> int:
                 found["anonymous"], most=LIMITS[method]
             ),
             f"{method}: minutes": Figure(minutes, most=MINUTES if whole else None),
+            f"{method}: exporting and verifying / one write and one read": Figure(
+                found["verifying"] / found["moving"], most=1.2
+            ),
             f"{method}: CPU minutes": Figure(found["cpu"] / 60),
             f"{method}: sparsity of the verified files": Figure(found["sparsity"], least=0.499),
         }

@@ -1,7 +1,7 @@
 """One method in a process of its own; the last line is JSON.
 
 `python -m benchmarks.seven_b.run <source> <output> <kept> <method> <limit in MiB>`: prunes a copy
-of <source> in <output> to a half and verifies it. What is finished is kept in <kept>: a second call
+of <source> in <output> to a half, writes the masks and verifies it. What is finished is kept in <kept>: a second call
 goes on from there.
 """
 
@@ -23,11 +23,11 @@ import transformers
 from app.recipes.recipe import build_recipe
 from benchmarks.seven_b.model import batches
 from workers.pipeline.checkpoints import DiskCheckpoints
-from workers.pipeline.export import verify_sparsity
+from workers.pipeline.export import FOLDER, verify_sparsity, write_masks
 from workers.pruning.engine.prune import prune
 from workers.pruning.engine.report_builder import Progress
 from workers.pruning.memory import Memory
-from workers.pruning.models.export import copy_checkpoint, write_back
+from workers.pruning.models.export import copy_checkpoint, read_weights, write_back
 from workers.pruning.models.families.registry import adapt
 from workers.pruning.models.loading import load_model
 
@@ -47,6 +47,8 @@ def main(source: Path, output: Path, kept: Path, method: str, limit: int) -> Non
     shutil.rmtree(output, ignore_errors=True)
     copy_checkpoint(source, output)
     copied = time.monotonic()
+    moving = _written_and_read(output) + copied - begun
+    begun_pruning = time.monotonic()
     memory = Memory(output, activations=ACTIVATIONS, scratch=output)
     adapter = adapt(load_model(source, memory=memory))
     recipe = build_recipe(method, PARAMETERS.get(method, {}), "unstructured", sparsity=0.5)
@@ -56,17 +58,32 @@ def main(source: Path, output: Path, kept: Path, method: str, limit: int) -> Non
     report = prune(adapter, recipe, data, phases, checkpoints=checkpoints)
     pruned = time.monotonic()
     write_back(output, adapter.matrices, memory)
-    verify_sparsity(output, report.matrices)
+    write_masks(output / FOLDER, adapter, report.matrices)
+    verify_sparsity(read_weights(output).zeros, report.matrices)
     found = {
         "anonymous": peak.mebibytes(),
         "copying": copied - begun,
-        "pruning": pruned - copied,
+        "moving": moving,
+        "pruning": pruned - begun_pruning,
         "verifying": time.monotonic() - pruned,
         "cpu": time.process_time(),
         "sparsity": report.model.sparsity,
         **phases.seconds(),
     }
     print(json.dumps(found))
+
+
+def _written_and_read(directory: Path) -> float:
+    """Seconds until what was written lies on the disk and was read from there once."""
+    begun = time.monotonic()
+    piece = bytearray(1 << 21)
+    for path in directory.iterdir():
+        with path.open("rb", buffering=0) as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            while file.readinto(piece):
+                pass
+    return time.monotonic() - begun
 
 
 class _Phases:

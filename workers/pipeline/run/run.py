@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from app.domain.bill_of_materials import Findings
-from app.domain.job_result import JobResult, Sizes
+from app.domain.job_result import JobResult
 from app.domain.jobs import EventType, NewEvent, Phase
 from app.planning.model_files.files import architecture, read_config
 from app.recipes.evaluation import EvaluationReport, GateReport, QualityGateError, in_files
@@ -38,7 +38,6 @@ from workers.pipeline.export import (
     hash_files,
     verify_sparsity,
     verify_target,
-    weigh,
     write_bill,
     write_decoder,
     write_json,
@@ -73,7 +72,7 @@ from workers.pruning.engine.prune import prune
 from workers.pruning.engine.report_builder import ProgressListener
 from workers.pruning.memory import out_of_memory
 from workers.pruning.models.adapter import Adapter
-from workers.pruning.models.export import copy_checkpoint, write_back
+from workers.pruning.models.export import Weights, copy_checkpoint, read_weights, write_back
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.resume import Checkpoints
 
@@ -129,12 +128,12 @@ def _prune(context: RunContext, recipe: Recipe) -> RunResult:
         return RunResult(timed(JobResult.of(pruned), started), [], refused)
     if context.shared.keep:
         sharing.write_statistics(context.staging, source, pruned, known.digests)
-    _export(context, model, pruned)
+    weights = _export(context, model, pruned)
     if context.spec.measure or context.spec.tasks:
         of = (context, source.directory, model.adapter, checkpoints)
         pruned = judge_files(*of, pruned=pruned, share=(VERIFIED, MEASURED))
-    sizes, files_out = _describe(context, source, pruned, data)
-    result = JobResult.of(pruned).model_copy(update={"sizes": sizes})
+    files_out = _describe(context, source, pruned, data, weights)
+    result = JobResult.of(pruned).model_copy(update={"sizes": weights.sizes})
     return RunResult(timed(result, started), files_out, refused)
 
 
@@ -301,8 +300,8 @@ def _refusal(gate: GateReport | None, search: SearchReport | None) -> QualityGat
     )
 
 
-def _export(context: RunContext, model: _Model, pruned: PruningReport) -> None:
-    """Write what is left of the weights, and check the files."""
+def _export(context: RunContext, model: _Model, pruned: PruningReport) -> Weights:
+    """Write what is left of the weights, and check the files; no one writes to them any more."""
     report, staging, adapter = context.report, context.staging, model.adapter
     report.phase(Phase.EXPORTING)
     write_back(staging, adapter.matrices, adapter.memory)
@@ -310,12 +309,14 @@ def _export(context: RunContext, model: _Model, pruned: PruningReport) -> None:
         model.quantizer.write(staging)
     report.progress(EXPORTED)
     report.phase(Phase.VERIFYING)
-    verify_sparsity(staging, pruned.matrices, pruned.quantization)
+    weights = read_weights(staging)
+    verify_sparsity(weights.zeros, pruned.matrices, pruned.quantization)
     verify_target(pruned)
     if pruned.matrices:
         write_masks(staging / FOLDER, adapter, pruned.matrices)
     write_decoder(staging / FOLDER)
     report.progress(VERIFIED)
+    return weights
 
 
 def _describe(
@@ -323,19 +324,19 @@ def _describe(
     source: ModelFiles,
     pruned: PruningReport,
     data: Mapping[Purpose, Dataset],
-) -> tuple[Sizes, list[OutputFile]]:
+    weights: Weights,
+) -> list[OutputFile]:
     """Write reports, card, page and bill of materials, and the manifest over all files."""
     staging = context.staging
     shown = in_files(pruned.evaluation, context.spec.evaluation)
     pruned = pruned.model_copy(update={"evaluation": shown})
     write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
-    sizes = weigh(staging)
     drawn = plots(pruned)
     write_plots(staging, drawn)
     licence = read_licence(source.directory)
-    write_card(staging, context.spec, pruned, sizes, licence=licence, drawn=drawn)
+    write_card(staging, context.spec, pruned, weights.sizes, licence=licence, drawn=drawn)
     title = f"{base_name(context.spec)}, {context.spec.method}"
-    write_page(staging, title, pruned, sizes, drawn)
+    write_page(staging, title, pruned, weights.sizes, drawn)
     origin = provenance(context, source, data)
     findings = Findings(
         base=base_name(context.spec),
@@ -344,9 +345,9 @@ def _describe(
         sparsity=pruned.model.sparsity if pruned.matrices else None,
         evaluation=pruned.evaluation,
     )
-    files = hash_files(staging)
+    files = hash_files(staging, weights.digests)
     files.append(write_bill(staging, files, origin, findings))
-    return sizes, close_run(staging, files, origin)
+    return close_run(staging, files, origin)
 
 
 def run_with_smaller_batches(context: RunContext) -> RunResult:

@@ -1,15 +1,34 @@
-"""Write the pruned checkpoint: a copy of the original in which only pruned tensors differ."""
+"""Write the pruned checkpoint and read it back.
 
+It is a copy of the original in which only pruned tensors differ.
+"""
+
+import hashlib
 import shutil
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import UnsupportedOperation
 from pathlib import Path
+from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
+from app.domain.job_result import Sizes
 from app.errors import ModelLoadError
+from app.packed.pack import compress, pack
 from app.planning.model_files.files import companions, file_names
 from workers.pruning.memory import Memory
-from workers.pruning.models.files import Checkpoint, Place, open_checkpoint, resolve_file
+from workers.pruning.models.files import (
+    Checkpoint,
+    Place,
+    StoredTensor,
+    open_checkpoint,
+    resolve_file,
+)
 from workers.pruning.models.layout.structure import Matrix
 
 
@@ -85,3 +104,100 @@ def _overwrite(
     with (directory / stored.file).open("r+b") as stream:
         stream.seek(offset)
         stream.write(raw.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What one reading of a checkpoint's weights tells of them.
+
+    Attributes:
+        sizes: of the files, and of what a packed download sends in their place.
+        digests: SHA-256 of each file, by path.
+        zeros: of each tensor in whose type they can be counted, by key.
+    """
+
+    sizes: Sizes
+    digests: Mapping[str, str]
+    zeros: Mapping[str, int]
+
+
+def read_weights(directory: Path) -> Weights:
+    """Read the checkpoint's files, each once; as many at a time as torch may use threads.
+
+    Args:
+        directory: the checkpoint; masks and other safetensors beside it are left out.
+
+    Raises:
+        ModelLoadError: it is no checkpoint.
+    """
+    tensors: dict[str, list[tuple[str, StoredTensor]]] = defaultdict(list)
+    for key, tensor in open_checkpoint(directory).tensors.items():
+        tensors[tensor.file].append((key, tensor))
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        files = list(pool.map(lambda name: _read_file(directory, name, tensors[name]), tensors))
+    totals = Counter[str]()
+    for each in files:
+        totals.update(each.sizes.model_dump())
+    return Weights(
+        Sizes(**totals),
+        {name: digest for each in files for name, digest in each.digests.items()},
+        {key: zeros for each in files for key, zeros in each.zeros.items()},
+    )
+
+
+def _read_file(directory: Path, name: str, tensors: Iterable[tuple[str, StoredTensor]]) -> Weights:
+    with (directory / name).open("rb") as stream:
+        reading = _Reading(stream, tensors)
+        packed = sum(map(len, compress(pack(reading, look=reading.count))))
+        while reading.read(1 << 20):
+            pass  # behind the last tensor there should be nothing
+        dense = stream.tell()
+    sizes = Sizes(dense=dense, packed=packed, elements=reading.elements, nonzeros=reading.nonzeros)
+    return Weights(sizes, {name: reading.digest.hexdigest()}, reading.zeros)
+
+
+class _Reading:
+    """A file of weights that is read from its beginning to its end, hashed and counted on the way.
+
+    Attributes:
+        digest: SHA-256 of what was read.
+        elements: that were counted.
+        nonzeros: those among them with a bit that is set.
+        zeros: by tensor, negative ones too.
+    """
+
+    def __init__(self, stream: BinaryIO, tensors: Iterable[tuple[str, StoredTensor]]) -> None:
+        self._stream = stream
+        self._left = sorted(tensors, key=lambda each: -each[1].begin)  # the next one is the last
+        self.digest = hashlib.sha256()
+        self.elements = self.nonzeros = 0
+        # Zero is stored as a byte that is zero, in integers and in FP8.
+        self.zeros = {
+            key: 0 for key, each in self._left if each.torch_dtype is not None or each.width == 1
+        }
+
+    def read(self, size: int) -> bytes:
+        piece = self._stream.read(size)
+        self.digest.update(piece)
+        return piece
+
+    def seek(self, offset: int) -> int:
+        if offset != self._stream.tell():
+            raise UnsupportedOperation("what is skipped would not be hashed")
+        return offset
+
+    def count(self, values: npt.NDArray[Any]) -> None:
+        """Count the elements that were read last."""
+        nonzeros = int(np.count_nonzero(values))
+        self.elements += values.size
+        self.nonzeros += nonzeros
+        end = self._stream.tell()
+        while self._left and self._left[-1][1].end < end:
+            self._left.pop()
+        if not self._left or self._left[-1][1].begin >= end:
+            return  # of a tensor that the index does not name
+        key, tensor = self._left[-1]
+        if tensor.torch_dtype is not None:
+            nonzeros = int(np.count_nonzero(values << 1))  # without the sign
+        if key in self.zeros:
+            self.zeros[key] += values.size - nonzeros
