@@ -63,23 +63,6 @@ def test_a_job_that_fails_its_gate_has_figures_and_files_only_on_request(service
         assert "Quality gate FAILED" in service.http.get(url).text
 
 
-def test_a_job_looks_for_the_sparsest_model_within_its_gate(service, tmp_path):
-    most = 1.1e-5  # random weights hardly move the embeddings
-    gate = {"metric": "similarity", "max_drop": most}
-    asked = JOB | {"model": "bert", "sparsity": "auto", "quality_gate": gate}
-    planned = service.http.post("/v1/plans", json=asked).json()
-    assert planned["evaluations"] == 7
-    done = service.finish(service.submit(**asked), seconds=300)  # it is six jobs in one
-    assert done["status"] == "succeeded", done
-    found = done["result"]["search"]
-    best = next(each for each in found["tried"] if each["sparsity"] == found["found"])
-    assert done["result"]["sparsity"] == pytest.approx(found["found"], abs=1e-3)
-    assert best["drop"] <= best["at_worst"] <= most
-    assert all(each["at_worst"] > most for each in found["tried"] if not each["qualifies"])
-    card = (service.download(done["id"], tmp_path) / "README.md").read_text()
-    assert f"{found['found']:g} is the largest sparsity found to be good enough" in card
-
-
 def test_a_vision_language_model_answers_questions(service):
     questions = {"set": "scenes", "samples": 9}
     job = {"model": "llava", "method": "magnitude", "sparsity": 0.3, "evaluation": questions}
