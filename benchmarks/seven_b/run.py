@@ -1,8 +1,8 @@
 """One method in a process of its own; the last line is JSON.
 
 `python -m benchmarks.seven_b.run <source> <output> <kept> <method> <limit in MiB>`: prunes a copy
-of <source> in <output> to a half, writes the masks and verifies it. What is finished is kept in <kept>: a second call
-goes on from there.
+of <source> in <output> to a half, writes the masks and verifies it. What is finished is kept in
+<kept>: a second call goes on from there.
 """
 
 import json
