@@ -24,6 +24,8 @@ SecretName = Annotated[
     ),
 ]
 
+ArtifactRoot = Annotated[str, Field(pattern=r"^(s3://[^/]+(/.*)?|/.+)$")]
+
 
 class _Destination(Strict):
     projects: tuple[str, ...] = Field(
@@ -49,9 +51,19 @@ class MlFlow(_Destination):
 
     kind: Literal["mlflow"]
     endpoint: UrlText
+    artifacts: tuple[ArtifactRoot, ...] = Field(
+        default=(),
+        max_length=16,
+        description="directories and s3:// prefixes that files may be written to where the server "
+        "leaves that to its clients; none: only files that the server takes itself",
+    )
     secret: SecretName | None = Field(
         default=None, description="a token, or user:password; None: the server asks for nothing"
     )
+
+    def refuses(self, target: str) -> str | None:
+        """Why no registered model can have that name."""
+        return "names of MLflow's models have no slash" if "/" in target else None
 
 
 class OciRegistry(_Destination):

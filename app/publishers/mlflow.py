@@ -8,8 +8,9 @@ credentials in the environment of the whole process, and destinations have their
 """
 
 import json
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +29,8 @@ MAX_PARAMS = 100
 JOB_TAG = "secateur.job"
 READY = "LOGGED_MODEL_READY"
 MAX_DIGEST = 36  # characters of a data set's
+MAX_KEY = 250  # characters of the name of a parameter or a metric
+_REFUSED = re.compile(r"[^A-Za-z0-9_. -]")  # in such names, as of `text_recall@1` and `acc,none`
 
 Json = dict[str, Any]
 
@@ -39,10 +42,9 @@ def push(destination: MlFlow, secret: str, target: str, parcel: Parcel) -> str:
 
     Raises:
         PublishingError: the server is older than MLflow 3, or keeps artifacts where this process
-            cannot put them.
+            may not or cannot put them.
         httpx2.HTTPError: the server is away or refuses.
     """
-    name = target.replace("/", ".")  # names of models cannot have slashes
     user, colon, password = secret.partition(":")
     bearer = {"Authorization": f"Bearer {secret}"} if secret and not colon else {}
     with httpx2.Client(
@@ -52,19 +54,22 @@ def push(destination: MlFlow, secret: str, target: str, parcel: Parcel) -> str:
         timeout=120,
     ) as http:
         server = _Server(http)
-        run = server.run(server.experiment(name), parcel)
+        run = server.run(server.experiment(target), parcel)
         model = server.model(run, parcel)
         if model["status"] != READY:
-            _upload(server, run, model, parcel)
+            _upload(server, run, model, parcel, destination.artifacts)
             server.finish(run["run_id"], model["model_id"], parcel)
-        version = server.version(name, run["run_id"], model["model_id"], parcel)
-    return f"{destination.endpoint.rstrip('/')}/#/models/{quote(name)}/versions/{version}"
+        version = server.version(target, run["run_id"], model["model_id"], parcel)
+    return f"{destination.endpoint.rstrip('/')}/#/models/{quote(target)}/versions/{version}"
 
 
-def _upload(server: "_Server", run: Json, model: Json, parcel: Parcel) -> None:
+def _upload(
+    server: "_Server", run: Json, model: Json, parcel: Parcel, allowed: Sequence[str]
+) -> None:
     """Put all files into the model, and those to look at beside the run."""
     shown, folder = run["artifact_uri"], model["artifact_uri"]
-    put = server.upload if folder.startswith(PROXIED) else artifact_store(shown)
+    served = folder.startswith(PROXIED)
+    put = server.upload if served else artifact_store((shown, folder), allowed)
     for path, file in parcel.files.items():
         put(f"{folder}/{path}", file)
         if path.startswith(f"{PLOTS}/") or path.endswith(".html"):
@@ -200,7 +205,10 @@ class _Server:
 
 def _parameters(parcel: Parcel) -> dict[str, str]:
     """The specification, as texts."""
-    leaves = list(_flat(parcel.job.stored_spec).items())[:MAX_PARAMS]
+    spec = parcel.job.stored_spec
+    tasks = [f"{each['harness']}/{each['task']}" for each in spec.get("tasks", ())]
+    told = {**spec, "tasks": ", ".join(tasks)} if tasks else spec
+    leaves = list(_flat(told).items())[:MAX_PARAMS]
     return {name: str(value)[:MAX_TEXT] for name, value in leaves}
 
 
@@ -215,9 +223,24 @@ def _metrics(parcel: Parcel) -> list[Json]:
     return [
         {"key": name, "value": float(value), "timestamp": now, "step": 0}
         | (measured_on if name.startswith("evaluation.") else {})
-        for name, value in _flat(result).items()
+        for name, value in _flat({**result, "tasks": _of_tasks(result)}).items()
         if isinstance(value, int | float)
     ]
+
+
+def _of_tasks(result: Json) -> Json:
+    """What each task came to: its records, and each metric with its standard error."""
+    return {
+        f"{each['harness']}.{each['task']}": {
+            "samples": each["samples"],
+            **{
+                metric: {side: measured[side] for side in ("before", "after")}
+                for metric, measured in each["metrics"].items()
+            },
+        }
+        for each in result.get("tasks") or ()
+        if "metrics" in each  # the others have failed
+    }
 
 
 def _datasets(parcel: Parcel) -> list[Json]:
@@ -238,13 +261,14 @@ def _datasets(parcel: Parcel) -> list[Json]:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Json:
-    """Leaves by dotted names; lists and what is None stay out."""
+    """Leaves by dotted names that MLflow takes; lists and what is None stay out."""
     leaves: Json = {}
     for name, value in tree.items():
+        key = prefix + _REFUSED.sub("_", name)
         if isinstance(value, Mapping):
-            leaves |= _flat(value, f"{prefix}{name}.")
+            leaves |= _flat(value, f"{key}.")
         elif isinstance(value, str | int | float):
-            leaves[f"{prefix}{name}"] = value
+            leaves[key[:MAX_KEY]] = value
     return leaves
 
 

@@ -87,8 +87,21 @@ EVALUATION = {
     "samples": 9,
     "metrics": {
         "perplexity": {"samples": 9, "before": ESTIMATE, "after": ESTIMATE, "change": ESTIMATE},
+        "text_recall@1": {"samples": 9, "before": ESTIMATE, "after": ESTIMATE, "change": ESTIMATE},
     },
 }
+SCORED = {"before": {"value": 0.5, "stderr": 0.125}, "after": {"value": 0.25, "stderr": None}}
+TASKS = [
+    {
+        "harness": "lm-eval",
+        "task": "piqa",
+        "harness_version": "0.4",
+        "task_version": "1.0",
+        "samples": 9,
+        "metrics": {"acc,none": SCORED | {"higher_is_better": True}},
+    },
+    {"harness": "lm-eval", "task": "other", "code": "task_failed", "reason": "it is not here"},
+]
 
 
 class Server(Process):
@@ -100,7 +113,7 @@ class Server(Process):
     def __init__(self, directory, *, proxied=True):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        files = directory / "files"
+        files = self.files = directory / "files"
         files.mkdir(exist_ok=True)
         argv = [
             *(str(BIN / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)),
@@ -164,16 +177,17 @@ def published(request, tmp_path):
 
 @pytest.fixture
 def result():
-    return RESULT | {"evaluation": EVALUATION}
+    return RESULT | {"evaluation": EVALUATION, "tasks": TASKS}
 
 
 @pytest.fixture
 def destinations(mlflow):
-    return {"registry": {"kind": "mlflow", "endpoint": mlflow.url}}
+    kept = {"artifacts": [str(mlflow.files)]}  # where they are the clients' to write
+    return {"registry": {"kind": "mlflow", "endpoint": mlflow.url} | kept}
 
 
 def test_mlflow_gets_a_run_a_model_and_a_version(client, mlflow, finished, attempt, published):
-    job_id = finished(("registry", "acme/captioner"))
+    job_id = finished(("registry", "acme.captioner"))
     for _ in range(2):  # trying again leaves one of each
         assert attempt()
         (told,) = client.get(f"/v1/jobs/{job_id}/publications").json()["publications"]
@@ -207,6 +221,14 @@ def test_mlflow_gets_a_run_a_model_and_a_version(client, mlflow, finished, attem
     assert (after["value"], after["dataset_name"]) == (0.25, "questions")
     assert after["dataset_digest"] == "e" * 36
     assert measured["sparsity"]["dataset_name"] is None
+    assert measured["evaluation.metrics.text_recall_1.before.value"]["value"] == 0.25
+    of_tasks = {key: each["value"] for key, each in measured.items() if key.startswith("tasks.")}
+    assert of_tasks == {
+        "tasks.lm-eval.piqa.samples": 9,
+        "tasks.lm-eval.piqa.acc_none.before.value": 0.5,
+        "tasks.lm-eval.piqa.acc_none.before.stderr": 0.125,
+        "tasks.lm-eval.piqa.acc_none.after.value": 0.25,
+    }
 
 
 @pytest.mark.parametrize(
@@ -218,7 +240,7 @@ def test_mlflow_gets_a_run_a_model_and_a_version(client, mlflow, finished, attem
     indirect=["mlflow", "published"],
 )
 def test_mlflow_loads_what_was_published(client, mlflow, finished, attempt, published, model, task):
-    finished(("registry", "acme/captioner"))
+    finished(("registry", "acme.captioner"))
     assert attempt()
     versions = httpx2.get(
         f"{mlflow.url}/api/2.0/mlflow/model-versions/search", trust_env=False
