@@ -16,16 +16,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import httpx2
+from pydantic import BaseModel
 
 from app.domain.publications import OciRegistry, PublishingError
 from app.publishers.oci_registry import (
     MANIFEST,
     TIMEOUT,
     Blob,
+    Digest,
     Json,
     Repository,
     blob_of,
+    check_digest,
     digest_of,
+    read_document,
 )
 from app.publishers.publication_files import Parcel, chunks
 
@@ -50,13 +54,14 @@ def push(destination: OciRegistry, secret: str, target: str, parcel: Parcel) -> 
     """
     endpoint = httpx2.URL(destination.endpoint)
     name = f"{endpoint.path}/{target}".strip("/")
-    base, tag = re.split("[:@]", destination.base, maxsplit=1) if destination.base else ("", "")
+    parts = re.split("[:@]", destination.base, maxsplit=1) if destination.base else ("", "")
+    base, reference = parts
     with httpx2.Client(base_url=endpoint.copy_with(path="/"), timeout=TIMEOUT) as http:
         repository = Repository(http, name, secret, also_read=base)
         if destination.format == "modelpack":
             manifest, blobs = _modelpack(target, parcel)
         else:
-            manifest, blobs = _image(parcel, *_base(repository, base, tag))
+            manifest, blobs = _image(parcel, *_base(repository, base, reference))
         manifest |= {"annotations": _annotations(target, parcel)}
         content = json.dumps(manifest, sort_keys=True).encode()
         if repository.digest_at(parcel.job.id) != digest_of(content):
@@ -129,42 +134,61 @@ def _known(values: Mapping[str, Any]) -> Json:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _image(parcel: Parcel, base: Json, below: Sequence[Blob]) -> tuple[Json, list[Blob]]:
+class _Rootfs(BaseModel):
+    diff_ids: tuple[Digest, ...] = ()
+
+
+class _Config(BaseModel, extra="allow"):
+    """The configuration of an image; what we do not look at is handed on."""
+
+    rootfs: _Rootfs = _Rootfs()
+    history: Any = None  # would have to speak of our layers too
+
+
+def _image(parcel: Parcel, base: _Config, below: Sequence[Blob]) -> tuple[Json, list[Blob]]:
     """An image of some layers and the files: each file of weights a layer, the others one."""
     weights = [{path: file} for path, file in parcel.files.items() if path.endswith(_WEIGHTS)]
     others = {path: file for path, file in parcel.files.items() if not path.endswith(_WEIGHTS)}
     layers = [_layer(files) for files in (*weights, others)]
-    lower = base.get("rootfs", {}).get("diff_ids", [])
-    rootfs = {"type": "layers", "diff_ids": [*lower, *(each.digest for each in layers)]}
-    kept = {name: value for name, value in base.items() if name not in {"history", "rootfs"}}
+    rootfs = {
+        "type": "layers",
+        "diff_ids": [*base.rootfs.diff_ids, *(each.digest for each in layers)],
+    }
+    kept = base.model_extra or {}
     config = _json_blob(_CONFIG, {"config": {}} | _PLATFORM | kept | {"rootfs": rootfs})
     layers = [*below, *layers]
     return _manifest(config, layers), [*layers, config]
 
 
-def _base(repository: Repository, name: str, tag: str) -> tuple[Json, list[Blob]]:
+def _base(repository: Repository, name: str, reference: str) -> tuple[_Config, list[Blob]]:
     """Configuration and layers of the image that the files are put upon; nothing without one."""
     if not name:
-        return {}, []
-    manifest = repository.manifest(name, tag)
-    if "manifests" in manifest:  # one for each platform
-        images = [(each.get("platform", {}), each["digest"]) for each in manifest["manifests"]]
+        return _Config(), []
+    manifest = repository.manifest(name, reference)
+    if manifest.manifests is not None:  # one for each platform
+        images = [(each.platform or {}, each.digest) for each in manifest.manifests]
         ours = [digest for platform, digest in images if platform.items() >= _PLATFORM.items()]
         if not ours:
-            raise PublishingError(f"{name}:{tag} has no image for linux/amd64")
+            raise PublishingError(f"{name} has no image for linux/amd64 at {reference}")
         manifest = repository.manifest(name, ours[0])
+    if manifest.config is None:
+        raise PublishingError(f"{name} has no image at {reference}")
     layers = [
         Blob(
-            each["mediaType"].replace("docker.image.rootfs.diff", "oci.image.layer.v1"),
-            each["digest"],
-            each["size"],
-            partial(repository.read, name, each["digest"]),
+            each.media_type.replace("docker.image.rootfs.diff", "oci.image.layer.v1"),
+            each.digest,
+            each.size,
+            partial(repository.read, name, each.digest),
             source=name,
         )
-        for each in manifest["layers"]
+        for each in manifest.layers
     ]
-    config = b"".join(repository.read(name, manifest["config"]["digest"]))
-    return json.loads(config), layers
+    content = b"".join(repository.read(name, manifest.config.digest))
+    check_digest(content, manifest.config.digest)
+    config = read_document(_Config, content, "configuration of an image")
+    if len(config.rootfs.diff_ids) != len(layers):
+        raise PublishingError(f"the configuration of {name} at {reference} has other layers")
+    return config, layers
 
 
 def _layer(files: Mapping[str, Path]) -> Blob:

@@ -10,11 +10,13 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import httpx2
+from pydantic import BaseModel, Field, ValidationError
 
 from app.domain.publications import PublishingError
+from app.messages import in_words
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -29,6 +31,7 @@ _TOKEN_SECONDS = 60
 TIMEOUT = httpx2.Timeout(120, read=600)
 
 Json = dict[str, Any]
+Document = TypeVar("Document", bound=BaseModel)
 Content = Callable[[], bytes | Iterator[bytes]]
 
 
@@ -66,6 +69,58 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class Descriptor(BaseModel):
+    """How a manifest that we read names a blob, or another manifest."""
+
+    media_type: str = Field(validation_alias="mediaType")
+    digest: Digest
+    size: int = Field(ge=0)
+    platform: Json | None = None
+
+
+class Manifest(BaseModel):
+    """A manifest that we read: of an image, or of one for each platform.
+
+    Attributes:
+        manifests: None where it is of one image.
+    """
+
+    manifests: tuple[Descriptor, ...] | None = None
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] = ()
+
+
+_HeaderText = Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")]
+
+
+class _Token(BaseModel):
+    """The answer of a token server, with the token under one of two names.
+
+    By https://distribution.github.io/distribution/spec/auth/token/.
+    """
+
+    token: _HeaderText = ""
+    access_token: _HeaderText = ""
+    expires_in: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+
+def read_document(kind: type[Document], content: bytes, what: str) -> Document:
+    """Read JSON that a registry has sent.
+
+    Raises:
+        PublishingError: it is not what it should be.
+    """
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        issue = error.errors(include_url=False)[0]
+        reason = " ".join([".".join(map(str, issue["loc"])), in_words(issue)]).strip()
+        raise PublishingError(f"the registry's {what} cannot be read: {reason}") from None
+
+
 class Repository:
     """One repository. Its methods raise `PublishingError` where the registry refuses."""
 
@@ -95,10 +150,13 @@ class Repository:
         _accept(answer)
         return answer.headers.get("Docker-Content-Digest")
 
-    def manifest(self, repository: str, reference: str) -> Json:
-        """Read a manifest of some repository."""
+    def manifest(self, repository: str, reference: str) -> Manifest:
+        """Read a manifest of some repository, by tag or by digest."""
         path = f"/v2/{repository}/manifests/{reference}"
-        return _document(self._send("GET", path, headers={"Accept": _ACCEPTED}))
+        content = _accept(self._send("GET", path, headers={"Accept": _ACCEPTED})).content
+        if reference.startswith("sha256:"):
+            check_digest(content, reference)
+        return read_document(Manifest, content, "manifest")
 
     def read(self, repository: str, digest: str) -> Iterator[bytes]:
         """Read a blob of some repository whose manifest was read."""
@@ -115,7 +173,7 @@ class Repository:
         begun = _accept(self._send("POST", f"{path}/uploads/", params=mount))
         if begun.status_code == httpx2.codes.CREATED:  # taken over from `source`
             return
-        address = begun.url.join(begun.headers["Location"])
+        address = _address(begun, begun.headers.get("Location", ""))
         if _origin(address) != _origin(begun.url):  # our credentials are for the registry alone
             raise PublishingError(f"the registry wants uploads to go to {_origin(address)}")
         headers = {"Content-Length": str(blob.size), "Content-Type": "application/octet-stream"}
@@ -152,13 +210,16 @@ class Repository:
         asks = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         if "realm" not in asks:
             return False
-        if asked.url.scheme == "https" and not asks["realm"].startswith("https://"):
+        realm = _address(asked, asks["realm"])
+        if asked.url.scheme == "https" and realm.scheme != "https":
             raise PublishingError("the registry wants the password to be sent in the clear")
         wanted = {"service": asks.get("service", ""), "scope": self._scopes}
-        token = _document(self._http.get(asks["realm"], params=wanted, auth=self._login))
-        self._auth = _Bearer(str(token.get("token") or token["access_token"]))
+        answer = _accept(self._http.get(realm, params=wanted, auth=self._login))
+        token = read_document(_Token, answer.content, "token")
+        self._auth = _Bearer(token.token or token.access_token)
         # A shard of gigabytes takes its time: none is begun with a token that is about to end.
-        self._renew_at = time.monotonic() + token.get("expires_in", _TOKEN_SECONDS) / 2
+        seconds = _TOKEN_SECONDS if token.expires_in is None else token.expires_in
+        self._renew_at = time.monotonic() + seconds / 2
         return True
 
 
@@ -182,9 +243,25 @@ def _missing(answer: httpx2.Response) -> bool:
     return False
 
 
-def _document(answer: httpx2.Response) -> Json:
-    document: Json = _accept(answer).json()
-    return document
+def check_digest(content: bytes, digest: str) -> None:
+    """Refuse what a registry gives under the digest of something else.
+
+    Raises:
+        PublishingError: it does.
+    """
+    if digest_of(content) != digest:
+        raise PublishingError(f"the registry gives other content under {digest}")
+
+
+def _address(answer: httpx2.Response, named: str) -> httpx2.URL:
+    """Where an answer leads."""
+    try:
+        address = answer.url.join(named)
+    except httpx2.InvalidURL:
+        address = httpx2.URL()
+    if not named or address.scheme not in {"http", "https"} or not address.host:
+        raise PublishingError(f"the registry names no address to go on at: {named!r}")
+    return address
 
 
 def _accept(answer: httpx2.Response) -> httpx2.Response:
@@ -193,6 +270,6 @@ def _accept(answer: httpx2.Response) -> httpx2.Response:
     try:
         [first, *_] = answer.json()["errors"]
         reason = f"{first['code']}: {first['message']}"
-    except (ValueError, KeyError, TypeError, httpx2.ResponseNotRead):
+    except (ValueError, KeyError, TypeError, RecursionError, httpx2.ResponseNotRead):
         reason = answer.reason_phrase
     raise PublishingError(f"the registry answered {answer.status_code}, {reason}")
