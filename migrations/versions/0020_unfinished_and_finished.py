@@ -1,7 +1,8 @@
 """Indexes of the jobs that have not ended, and of those that retention has still to look at."""
 
 import sqlalchemy as sa
-from alembic import op
+
+from app.db.indexes import create_index, drop_index
 
 revision = "0020"
 down_revision = "0019"
@@ -10,14 +11,14 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index(
+    create_index(
         "ix_jobs_unfinished",
         "jobs",
         ["model"],
         postgresql_ops={"model": "text_pattern_ops"},
         postgresql_where=sa.text("finished_at IS NULL"),
     )
-    op.create_index(
+    create_index(
         "ix_jobs_finished_at",
         "jobs",
         ["finished_at"],
@@ -26,5 +27,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.drop_index("ix_jobs_finished_at", table_name="jobs")
-    op.drop_index("ix_jobs_unfinished", table_name="jobs")
+    drop_index("ix_jobs_finished_at", "jobs")
+    drop_index("ix_jobs_unfinished", "jobs")
