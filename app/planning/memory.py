@@ -248,7 +248,7 @@ def estimate_memory(
         activations: bytes of them that the host holds, and a GPU as many; more wait on disk.
     """
     width = _width(layout, spec, gpu=gpu)
-    resident = _resident(layout, spec, gpu=gpu)  # the rest stays in files
+    resident = _resident(layout, spec, width, gpu=gpu)  # the rest stays in files
     weights = layout.width * resident
     if width != layout.width:
         weights += width * _converted(layout, spec)
@@ -290,12 +290,13 @@ def _width(layout: ModelLayout, spec: JobSpec, *, gpu: bool) -> int:
     return _WIDTHS[spec.dtype]
 
 
-def _resident(layout: ModelLayout, spec: JobSpec, *, gpu: bool) -> int:
+def _resident(layout: ModelLayout, spec: JobSpec, width: int, *, gpu: bool) -> int:
     """Values in memory at a time: of a matrix, or of a block where the model runs.
 
-    A GPU holds two blocks beside what lies outside of them; a model that runs often lies there.
+    A GPU holds two blocks beside what lies outside of them. A model that runs often lies in memory
+    whole, as no disk keeps up with it; one that is converted for that is counted there.
     """
-    if gpu and not isinstance(spec.recipe, Recipe):
+    if not isinstance(spec.recipe, Recipe) and (gpu or width == layout.width):
         return layout.numel
     if gpu:
         return layout.outside + 2 * layout.largest_block

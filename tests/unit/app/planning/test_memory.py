@@ -1,0 +1,45 @@
+"""What a job holds of a model's weights; how near the peak comes is a bench's matter."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.domain.submission import JobRequest, resolve
+from app.planning.memory import ModelLayout, estimate_memory
+from app.planning.model_files.headers import StoredTensor
+
+WIDTH, INNER, BLOCKS = 512, 1408, 8
+BLOCK = {"up_proj": (INNER, WIDTH), "down_proj": (WIDTH, INNER)}
+FULL = ModelLayout.of(
+    {
+        f"model.layers.{block}.mlp.{name}.weight": StoredTensor(shape)
+        for block in range(BLOCKS)
+        for name, shape in BLOCK.items()
+    },
+    {"model_type": "llama", "hidden_size": WIDTH, "num_hidden_layers": BLOCKS},
+)
+HALF = replace(FULL, width=2, stored=FULL.stored // 2)
+LARGEST = 2 * WIDTH * INNER
+SPECS = {
+    "wanda": JobRequest(model="m", method="wanda", sparsity=0.5, calibration={"samples": 8}),
+    "par": JobRequest(
+        model="m",
+        method="par",
+        calibration={"set": "scenes", "samples": 8},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "layout", "gpu", "held"),
+    [
+        ("wanda", FULL, False, 4 * LARGEST),  # one block, from its file
+        ("wanda", HALF, False, (2 + 4) * LARGEST),  # and once more in float32
+        ("wanda", HALF, True, 2 * 2 * LARGEST),  # and the next one
+        ("par", FULL, False, 4 * BLOCKS * LARGEST),  # it runs often
+        ("par", HALF, False, (2 + 4 * BLOCKS) * LARGEST),
+        ("par", HALF, True, 2 * BLOCKS * LARGEST),
+    ],
+)
+def test_a_model_that_runs_often_is_held_whole_and_others_block_by_block(method, layout, gpu, held):
+    assert estimate_memory(layout, resolve(SPECS[method]), gpu=gpu).weights == held
