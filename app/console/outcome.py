@@ -1,51 +1,21 @@
 """What a job is to reach and what came of it, as far as this version reads what is stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.console.figures import percent
 from app.domain.job_result import JobResult
-from app.domain.jobs import Job, JobUnreadableError
-from app.recipes.evaluation import Measured, MetricName
+from app.domain.jobs import Job
 from app.recipes.methods import METHODS
-from app.recipes.performance import NotMeasured, PerformanceReport
 from app.recipes.quantization import QuantizationReport
 from app.recipes.routing_report import RoutingFigures
-from app.recipes.runtime_support import RuntimeSupport
-from app.recipes.search import AUTO, SearchReport
-from app.recipes.structure_report import StructureReport
+from app.recipes.search import AUTO
+from app.reports.figures import percent
+from app.reports.quality import Quality, qualities
+from app.reports.sections import known, result_of
 
 # Parameters that say how much is taken out, and of what.
 _TAKEN = {"removed": "", "mlp_removed": " of MLP channels", "heads_removed": " of heads"}
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """One metric before and after.
-
-    Attributes:
-        drop: how much worse it got; negative where it got better.
-        gated: whether the quality gate is on this metric.
-    """
-
-    metric: MetricName
-    measured: Measured
-    drop: float
-    gated: bool
-
-    @property
-    def name(self) -> str:
-        """For people: text recall@1."""
-        return self.metric.value.replace("_", " ")
-
-    @property
-    def verdict(self) -> str:
-        """What the interval of the change says: it does not tell where it holds zero."""
-        change = self.measured.change
-        if change.low <= 0 <= change.high:
-            return "within noise"
-        return "worse" if self.drop > 0 else "better"
 
 
 def target_of(request: Mapping[str, Any]) -> str:
@@ -78,60 +48,6 @@ def _share(asked: Any) -> str:
     return percent(asked) if isinstance(asked, int | float) and asked else ""
 
 
-def result_of(job: Job) -> JobResult | None:
-    """What its worker reported; None where there is nothing yet, or nothing that can be read."""
-    try:
-        return job.result
-    except JobUnreadableError:
-        return None
-
-
-def qualities(result: JobResult | None) -> Sequence[Quality]:
-    """Every metric that was measured, that of the gate first."""
-    report = result.evaluation if result else None
-    if report is None:
-        return ()
-    gate = report.gate.metric if report.gate else None
-    found = [
-        Quality(
-            metric,
-            each,
-            each.change.value if metric.lower_is_better else -each.change.value,
-            metric == gate,
-        )
-        for metric, each in report.metrics.items()
-    ]
-    return sorted(found, key=lambda each: not each.gated)
-
-
-@dataclass(frozen=True, slots=True)
-class Special:
-    """Figures of jobs that do more than zero weights; None where there are none to read."""
-
-    search: SearchReport | None = None
-    routing: RoutingFigures | None = None
-    structure: StructureReport | None = None
-    quantization: QuantizationReport | None = None
-    runtimes: Sequence[RuntimeSupport] = ()
-    performance: PerformanceReport | None = None
-    unmeasured: NotMeasured | None = None
-
-    @classmethod
-    def of(cls, result: JobResult | None) -> "Special":
-        """Those of a result; figures of an earlier version are left out."""
-        if result is None:
-            return cls()
-        return cls(
-            result.search if isinstance(result.search, SearchReport) else None,
-            result.routing if isinstance(result.routing, RoutingFigures) else None,
-            result.structure if isinstance(result.structure, StructureReport) else None,
-            result.quantization if isinstance(result.quantization, QuantizationReport) else None,
-            result.runtime_support or (),
-            result.performance if isinstance(result.performance, PerformanceReport) else None,
-            result.performance if isinstance(result.performance, NotMeasured) else None,
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """One job in a list."""
@@ -145,5 +61,30 @@ class Row:
     def of(cls, job: Job) -> "Row":
         """A job with its first figure of quality."""
         result = result_of(job)
-        measured = qualities(result)
+        measured = qualities(result.evaluation if result else None)
         return cls(job, target_of(job.stored_request), measured[0] if measured else None, result)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What decides how the files of a result are used.
+
+    Attributes:
+        router: they are those of a router.
+        quantized: some weights are stored in 8 bits.
+        runtimes: names of those in which such a result was loaded.
+    """
+
+    router: bool
+    quantized: bool
+    runtimes: frozenset[str]
+
+    @classmethod
+    def of(cls, result: JobResult | None) -> "Use":
+        """Figures of an earlier version count for none."""
+        found = result or JobResult()
+        return cls(
+            known(found.routing, RoutingFigures) is not None,
+            known(found.quantization, QuantizationReport) is not None,
+            frozenset(each.runtime for each in found.runtime_support or () if each.loads),
+        )

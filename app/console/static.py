@@ -8,10 +8,15 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
+from app.reports.html import STYLES
+
 PREFIX = "/console/static"
-_FOLDER = Path(str(files("app.console") / "static"))
+_FOLDERS = (Path(str(files("app.console") / "static")), Path(str(STYLES)))
 _FILES = {
-    path.relative_to(_FOLDER).as_posix(): path for path in _FOLDER.rglob("*") if path.is_file()
+    path.relative_to(folder).as_posix(): path
+    for folder in _FOLDERS
+    for path in folder.rglob("*")
+    if path.is_file()
 }
 _VERSIONS = {
     name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in _FILES.items()

@@ -36,7 +36,7 @@ def test_a_job_tells_what_the_model_could_do_before_and_after(service, tmp_path)
     report = json.loads((directory / "pruning_report.json").read_text())
     assert report["evaluation"] == found
     card = (directory / "README.md").read_text()
-    assert f"| similarity | 24 | 1 [1, 1] | {after['value']:.4g}" in card
+    assert f"| similarity | 24 | 1 (1 to 1) | {after['value']:.4g}" in card
     manifest = json.loads((directory / "manifest.json").read_text())
     assert manifest["datasets"]["evaluation"]["sha256"] == found["sha256"]
     assert manifest["datasets"]["calibration"]["records"] == 16
@@ -60,7 +60,7 @@ def test_a_job_that_fails_its_gate_has_figures_and_files_only_on_request(service
     assert ("model.safetensors" in paths) is keep
     if keep:
         url = f"/v1/jobs/{job['id']}/artifacts/README.md"
-        assert "Quality gate FAILED" in service.http.get(url).text
+        assert "Quality gate failed" in service.http.get(url).text
 
 
 def test_a_vision_language_model_answers_questions(service):

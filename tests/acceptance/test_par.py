@@ -98,10 +98,10 @@ def test_its_card_tells_licence_costs_and_runtimes(artifact):
     card = (artifact / "README.md").read_text()
     assert "\nlicense: mit\n" in card.split("---")[1]
     assert "| router |" in card
-    assert "| asked | 50.0% | 5 of 6 |" in card
-    assert "| transformers 5 with `par_runtime.py` |" in card
+    assert "| asked | 50 % | 5 of 6 |" in card
+    assert "| transformers 5 with par_runtime.py |" in card
     for name in ("divergence", "rounds", "influence"):
-        assert f"![{name}](plots/{name}.svg)" in card
+        assert f"](plots/{name}.svg)" in card
         assert ET.parse(artifact / "plots" / f"{name}.svg").getroot().tag.endswith("svg")
 
 

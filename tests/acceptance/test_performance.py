@@ -35,7 +35,7 @@ def test_zeros_take_as_much_as_before(service, tmp_path):
     directory = service.download(job["id"], tmp_path)
     report = json.loads((directory / "pruning_report.json").read_text())
     assert report["performance"] == job["result"]["performance"]
-    assert "bytes of the weights in use" in (directory / "README.md").read_text()
+    assert "| Weights in use | " in (directory / "README.md").read_text()
     assert "Beside the dense model" in (directory / "report.html").read_text()
 
 

@@ -6,6 +6,8 @@ import signal
 import psutil
 import pytest
 
+from app.reports.figures import percent
+
 SCENES = {"evaluation": {"set": "scenes", "samples": 8, "metrics": ["kl"]}}
 
 
@@ -31,7 +33,7 @@ def test_a_job_looks_for_the_sparsest_model_within_its_gate(service, tmp_path):
     assert best["drop"] <= best["at_worst"] <= most
     assert all(each["at_worst"] > most for each in found["tried"] if not each["qualifies"])
     card = (service.download(done["id"], tmp_path) / "README.md").read_text()
-    assert f"{found['found']:g} is the largest sparsity found to be good enough" in card
+    assert f"The largest share within the gate: sparsity {percent(found['found'], 2)};" in card
 
 
 def test_one_modality_is_searched_after_the_other_also_when_the_worker_is_killed(service):

@@ -5,8 +5,10 @@ from fastapi.responses import HTMLResponse
 
 from app.api.http.endpoints import Reader, Transaction, WithResources
 from app.api.http.guests import BrowserRoute
-from app.api.reports.job_page import job_page, timeline, what_happened
-from app.recipes.pruning_report import PAGE_FILE, TIMELINE
+from app.api.reports.job_page import job_page
+from app.recipes.pruning_report import PAGE_FILE
+from app.reports.history import history
+from app.reports.html import with_history
 from app.services.jobs import artifacts
 from app.services.jobs import service as jobs
 
@@ -33,5 +35,4 @@ def get_job_report(
     if written is None:
         return HTMLResponse(job_page(job, events, files), headers=ALONE)
     page = b"".join(resources.store.read(written)).decode()
-    added = what_happened(job, events) + timeline(events)
-    return HTMLResponse(page.replace(TIMELINE, added), headers=ALONE)
+    return HTMLResponse(with_history(page, history(job, events)), headers=ALONE)

@@ -4,8 +4,8 @@ import re
 from typing import get_args
 
 from app.api.document.openapi import error_classes
-from app.api.reports.job_page import _BY_CODE
 from app.recipes.performance import NotMeasuredCode
+from app.reports.advice import BY_CODE
 from docs._ext import reference
 
 ROW = re.compile(r"^\| (`[a-z_.]+`(?:, `[a-z_.]+`)*) \|", re.MULTILINE)
@@ -16,7 +16,7 @@ def every_code():
     measured = get_args(NotMeasuredCode)
     return {
         *(each.code for each in error_classes()),
-        *_BY_CODE,
+        *BY_CODE,
         *measured,
         *reference.refusals(),
     }
@@ -33,7 +33,7 @@ def test_every_code_of_the_page_exists():
 
 def test_every_advice_of_a_job_page_has_its_row():
     page = (reference.ROOT / "docs/how-to/troubleshoot.md").read_text()
-    assert [code for code in _BY_CODE if f"`{code}`" not in page] == []
+    assert [code for code in BY_CODE if f"`{code}`" not in page] == []
 
 
 def test_codes_of_structure_tokens_and_measuring_have_their_rows():

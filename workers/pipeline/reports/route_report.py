@@ -10,6 +10,7 @@ from app.domain.job_result import JobResult
 from app.recipes.evaluation import EvaluationReport, QualityGateError
 from app.recipes.routing import Routing
 from app.recipes.routing_report import PolicyReport, ProfileReport, RoutingGate, RoutingReport
+from app.reports.routing import shortcoming
 from workers.pipeline.evaluation.interval import RecordScores, compare
 from workers.pruning.routing.answers import Closeness
 from workers.pruning.routing.flops import Costs
@@ -112,21 +113,6 @@ def warnings(report: RoutingReport) -> list[str]:
         if each.flops_ratio >= 1
     ]
     return found
-
-
-def shortcoming(report: RoutingReport) -> str:
-    """What the gate misses, in words."""
-    gate, told = report.gate, []
-    if gate.records < gate.needed:
-        told.append(f"{gate.records} records judged it and {gate.needed} are needed")
-    if gate.unbeaten:
-        differences = ", ".join(
-            f"{name} {found.value:+.4g} [{found.low:.4g}, {found.high:.4g}]"
-            for name in gate.unbeaten
-            if (found := report.policies[name].kl_over_router) is not None
-        )
-        told.append(f"it is not shown to beat {differences} (KL less the router's, paired)")
-    return "the router does not pass: " + "; ".join(told)
 
 
 def result(report: RoutingReport) -> JobResult:

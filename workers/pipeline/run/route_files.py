@@ -14,12 +14,11 @@ from app.planning.model_files.files import (
 )
 from app.recipes.evaluation import in_files
 from app.recipes.routing_report import ROUTING_REPORT_FILE, RoutingReport
+from app.reports.sections import sections
 from workers.pipeline import export
 from workers.pipeline.context import RunContext
-from workers.pipeline.reports.card import base_name, read_licence
-from workers.pipeline.reports.plots import routing_plots, write_plots
-from workers.pipeline.reports.route_card import write_card
-from workers.pipeline.reports.route_report import wanted
+from workers.pipeline.reports.card import Front, base_name, read_licence, write_reports
+from workers.pipeline.reports.route_report import result, wanted
 from workers.pipeline.sources import ModelFiles
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.routing.artifact import write_artifact
@@ -87,10 +86,9 @@ def write_files(
             },
         )
         _write_example(staging, base, source.revision, adapter.prompt(""))
-        drawn = routing_plots(report)
-        write_plots(staging, drawn)
         licence = read_licence(source.directory)
-        write_card(staging, base, report, licence=licence, drawn=drawn)
+        front = Front(f"A PAR router for {base}", base, ("pruned", "par"), licence)
+        write_reports(staging, front, sections(result(report), report))
         if left is not None:
             export_static(subject, source.directory, staging / STATIC, left)
     files = export.hash_files(staging)

@@ -24,6 +24,7 @@ from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
 from app.recipes.runtime_support import runtime_support
 from app.recipes.search import SearchReport
+from app.reports.sections import sections
 from workers.pipeline import sharing
 from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pipeline.context import Reporter, RunContext, interruptible
@@ -43,8 +44,13 @@ from workers.pipeline.export import (
     write_json,
     write_masks,
 )
-from workers.pipeline.reports.card import base_name, read_licence, write_card, write_page
-from workers.pipeline.reports.plots import plots, write_plots
+from workers.pipeline.reports.card import (
+    Front,
+    base_name,
+    how_it_was_made,
+    read_licence,
+    write_reports,
+)
 from workers.pipeline.run.out_of_memory import smaller
 from workers.pipeline.run.quantization import quantizer, rounded
 from workers.pipeline.run.recovery import Teacher
@@ -331,12 +337,11 @@ def _describe(
     shown = in_files(pruned.evaluation, context.spec.evaluation)
     pruned = pruned.model_copy(update={"evaluation": shown})
     write_json(staging, REPORT_FILE, pruned.model_dump(mode="json"))
-    drawn = plots(pruned)
-    write_plots(staging, drawn)
+    result = JobResult.of(pruned).model_copy(update={"sizes": weights.sizes})
     licence = read_licence(source.directory)
-    write_card(staging, context.spec, pruned, weights.sizes, licence=licence, drawn=drawn)
-    title = f"{base_name(context.spec)}, {context.spec.method}"
-    write_page(staging, title, pruned, weights.sizes, drawn)
+    front = Front.of(context.spec, pruned, licence)
+    last = how_it_was_made(context.spec, pruned)
+    write_reports(staging, front, sections(result, pruned), last)
     origin = provenance(context, source, data)
     findings = Findings(
         base=base_name(context.spec),

@@ -4,7 +4,7 @@ import pytest
 
 from app.storage.local import LocalStore
 from tests.browser import NEEDED, browser, complaints
-from tests.unit.workers.pipeline.reports.test_page import EVIL, written
+from tests.unit.app.reports.made import EVIL, written
 
 pytestmark = NEEDED
 # The verb and the path of each operation that Swagger UI shows.
@@ -63,9 +63,9 @@ def test_the_report_of_a_finished_job(page, serving, client, worker, settings):
     wrong = complaints(page)
     page.goto(f"{serving}/v1/jobs/{job.id}/report")
     assert EVIL in page.locator("h1").inner_text()
-    assert page.locator("svg").count() == 4
-    box = page.locator("svg rect").first.bounding_box()
-    assert box["width"] > 100
-    style = "getComputedStyle(document.body).maxWidth"
-    assert page.evaluate(style) == "992px", "its style is not applied"
+    assert page.locator(".plot svg").count() == 4
+    box = page.locator("#report-scores rect.fill-vision").last.bounding_box()
+    assert box["width"] > 30
+    style = "getComputedStyle(document.querySelector('main')).maxWidth"
+    assert page.evaluate(style) == "1120px", "its style is not applied"
     assert wrong == []

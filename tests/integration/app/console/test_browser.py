@@ -12,7 +12,7 @@ from tests.browser import NEEDED, barriers, complaints, keep
 from tests.integration.app.console.test_jobs import JOB, RESULT
 from tests.integration.app.console.test_lists import SWEEP
 from tests.integration.app.headers import SHAPES, write_header
-from tests.unit.workers.pipeline.reports.test_page import reported, written
+from tests.unit.app.reports.made import reported, result_of, written
 
 pytestmark = NEEDED
 
@@ -107,6 +107,59 @@ def test_every_page_for_everybody(window, sign_in, pages):
     assert not (told := [f"{name}: {each}" for name, each in found.items() if each]), "\n".join(
         told
     )
+
+
+SECTIONS = """() => [...document.querySelectorAll("section[id^=report-]")].map(
+  section => section.outerHTML)"""
+
+
+def test_the_report_to_keep_has_the_sections_of_the_page(window, sign_in, client, worker, settings):
+    client.post("/v1/jobs", json=JOB)
+    job, store = worker.claim(), LocalStore(settings.storage.dir)
+    staged = store.stage(job.id, job.attempt)
+    written(staged)
+    (staged / REPORT_FILE).write_text(reported().model_dump_json())
+    files = store.describe(job.id, job.attempt)
+    store.publish(job.id, job.attempt)
+    worker.succeed(job, files, result_of(reported()).to_json())
+    address = f"/console/jobs/{job.id}"
+    for size, scheme in (("wide", "light"), ("narrow", "dark"), ("wide", "dark")):
+        page = window(size, scheme)
+        sign_in(page)
+        page.goto(address)
+        shown = page.evaluate(SECTIONS)
+        wrong = complaints(page)
+        page.goto(f"{address}/report")
+        kept = page.evaluate(SECTIONS)
+        assert len(kept) == len(shown) == 9
+        assert kept == shown
+        for summary in page.locator("main summary").all():
+            summary.click()
+        keep(page, f"report-{size}-{scheme}")
+        assert barriers(page) == []
+        assert fits(page)
+        assert wrong == []
+
+
+def test_secrets_that_are_shown_once(window, sign_in):
+    page = window("narrow", "dark")
+    sign_in(page)
+    wrong = complaints(page)
+    page.goto("/console/project")
+    page.get_by_label("Name").fill("ci")
+    page.get_by_role("button", name="Make the key").click()
+    page.wait_for_selector("text=shown here and never again")
+    assert page.locator("#secret").inner_text().startswith("sct_")
+    assert (barriers(page), fits(page)) == ([], True)
+    keep(page, "new-key")
+    page.goto("/console/webhooks")
+    page.get_by_label("Address").fill("https://93.184.215.14/hooks/" + "secateur" * 12)
+    page.get_by_role("button", name="Make the endpoint").click()
+    page.wait_for_selector("text=shown here and never again")
+    assert page.locator("#secret").inner_text().startswith("whsec_")
+    assert (barriers(page), fits(page)) == ([], True)
+    keep(page, "new-webhook")
+    assert wrong == []
 
 
 def fits(page):

@@ -16,7 +16,7 @@ from app.storage.local import LocalStore
 from tests.integration.app.console.test_jobs import EVIL, JOB, JOBS, RESULT
 from tests.unit.app.domain.test_job_result import ROUTING
 from tests.unit.app.recipes.test_performance import PERFORMANCE
-from tests.unit.workers.pipeline.reports.test_page import reported, written
+from tests.unit.app.reports.made import reported, written
 
 QUANTIZED = QuantizationReport(
     kind="int8", matrices=2, weights=100, bytes_before=200, bytes=110, rounded={"a": 1}
@@ -75,8 +75,8 @@ def test_what_came_of_it(person, finished):
     said = page.partition("Answers, dense beside pruned")[2]
     assert "<td>red</td><td>red</td><td>&lt;b&gt;blue&lt;/b&gt;</td>" in said
     assert "the first 1 of 64 records" in said
-    assert page.count("<circle") == 4  # two figures and the legend
-    assert "vision.0: 50.00% zero" in page
+    assert page.count("<circle") == 2  # two figures
+    assert "vision.0: 50 % zero" in page
     assert "from transformers import BertModel" in page
     assert f"hf download jobs/{finished.id}" in page
     assert "HF_ENDPOINT=http://testserver" in page
@@ -156,11 +156,11 @@ STRUCTURE = StructureReport(
 @pytest.mark.parametrize(
     ("result", "told"),
     [
-        (ROUTING.to_json(), ["6</b> of 8 layers", "beat every way to decide"]),
-        ({"search": SEARCH.model_dump(mode="json")}, ["50 %</b>", "60 %", "<b>taken</b>"]),
+        (ROUTING.to_json(), ["6 of 8 layers", "beats every baseline"]),
+        ({"search": SEARCH.model_dump(mode="json")}, ["sparsity 50 %;", "60 %", "yes, taken"]),
         (
             {"structure": STRUCTURE.model_dump(mode="json")},
-            ["800</b> of 1", "of 8</small>", "75 %"],
+            ["800 of 1", "of 8</small>", "75 %"],
         ),
         (
             {

@@ -15,8 +15,8 @@ from app.recipes.evaluation import (
     Measured,
     MetricName,
 )
-from tests.unit.app.api.reports.test_job_page import job
 from tests.unit.app.recipes.test_performance import PERFORMANCE
+from tests.unit.app.reports.test_advice import job
 
 METRIC = MetricName.PERPLEXITY
 

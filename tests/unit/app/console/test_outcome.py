@@ -38,16 +38,15 @@ def test_targets(request_, told):
     assert target_of(request_) == told
 
 
-def test_templates_and_statics_are_part_of_the_package():
+@pytest.mark.parametrize("package", ["app.console", "app.reports"])
+def test_templates_and_statics_are_part_of_the_package(package):
     """A wheel has what `package-data` names, and nothing else beside the modules."""
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    folder = ROOT / "app" / "console"
-    packed = {
-        file for each in patterns["package-data"]["app.console"] for file in folder.glob(each)
-    }
+    folder = ROOT.joinpath(*package.split("."))
+    packed = {file for each in patterns["package-data"][package] for file in folder.glob(each)}
     wanted = {
         file
-        for place in ("templates", "static")
+        for place in ("templates", "static", "styles")
         for file in (folder / place).rglob("*")
         if file.is_file()
     }

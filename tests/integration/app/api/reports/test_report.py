@@ -52,9 +52,8 @@ def test_a_failed_job_tells_what_happened_where_and_what_to_do(client, worker):
     for told in (
         "The job failed.",
         "row &lt;7&gt; is empty",
-        "calibration_data_invalid: The calibration set cannot feed this model.",
-        "user error",
-        "<td>calibrating</td>",
+        "<code>calibration_data_invalid</code>: The calibration set cannot feed this model.",
+        "At fault: user error. Phase: calibrating.",
         f"secateur clone {job_id}",
     ):
         assert told in answer.text, told

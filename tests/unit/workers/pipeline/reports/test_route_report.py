@@ -6,8 +6,9 @@ import torch
 from app.recipes.evaluation import QualityGateError
 from app.recipes.routing import PROFILES, Routing
 from app.recipes.routing_report import MIN_JUDGED, ProfileReport, RoundReport, RoutingReport
+from app.reports.sections import sections
 from workers.pipeline.reports import route_report
-from workers.pipeline.reports.route_card import CARD, write_card
+from workers.pipeline.reports.card import CARD, Front, write_reports
 from workers.pruning.routing.answers import Closeness
 from workers.pruning.routing.judging import ROUTER
 
@@ -50,7 +51,8 @@ def report(gap, records=60, *, allow=False, spread=1.0, ratio=0.4):
 
 
 def card(found, directory):
-    write_card(directory, "base", found, licence={}, drawn=())
+    said = sections(route_report.result(found), found)
+    write_reports(directory, Front("A router", "base", ("par",), {}), said)
     return (directory / CARD).read_text()
 
 

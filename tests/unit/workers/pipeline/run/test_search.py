@@ -22,6 +22,7 @@ from app.recipes.evaluation import (
 from app.recipes.pruning_report import unpruned
 from app.recipes.recipe import Recipe
 from app.recipes.search import Ladder, Search
+from app.reports.figures import percent
 from tests.families import BY_NAME
 from workers.pipeline.checkpoints import DiskCheckpoints
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
@@ -163,10 +164,10 @@ def test_where_none_is_good_enough_it_says_so(context, tmp_path):
     assert outcome.result.search.found is None
     assert not outcome.result.evaluation.gate.passed
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "None of the shares that were tried is good enough" in card
+    assert "No share that was tried is within the gate; " in card
     report = json.loads((tmp_path / "run" / "pruning_report.json").read_text())
     assert report["search"]["found"] is None
-    assert "Shares tried" in (tmp_path / "run" / "report.html").read_text()
+    assert "<h2>Search</h2>" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_scores_of_the_dense_model_are_measured_once(context, monkeypatch):
@@ -219,7 +220,8 @@ def test_one_tower_is_searched_after_the_other(towers):
     assert outcome.result.modalities == pytest.approx(best, abs=1e-2)
     assert outcome.result.evaluation.gate.passed
     card = (context.staging / "README.md").read_text()
-    assert f"vision {best['vision']:g}, language {best['language']:g} are the largest" in card
+    shares = ", ".join(f"{name} {percent(best[name], 2)}" for name in ("vision", "language"))
+    assert f"The largest shares within the gate: {shares}; " in card
     assert "the first had 1/2 of it" in card
 
 
@@ -272,10 +274,8 @@ def test_the_smallest_structure_is_found(context, models, tmp_path):
     assert taken.qualifies
     assert taken.removed < most.removed
     assert outcome.result.structure.parameters_kept == taken.parameters
-    assert (
-        "share of structure found to be good enough"
-        in (tmp_path / "some" / "README.md").read_text()
-    )
+    card = (tmp_path / "some" / "README.md").read_text()
+    assert "The largest share within the gate: structure " in card
 
     listener = Listener(last=searched.report.blocks - 1)
     cut = structured(context, models, between, name="cut", listener=listener)

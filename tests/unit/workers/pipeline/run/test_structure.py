@@ -7,6 +7,7 @@ import transformers
 
 from app.domain.submission import JobRequest, resolve
 from app.recipes.structure_report import StructureReport
+from app.reports.figures import number
 from tests.families import BY_NAME
 from tests.models_of_experts import TEXT, moe
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
@@ -84,8 +85,9 @@ def test_the_result_is_smaller_and_every_reader_is_told(job):
     report = json.loads((made / "pruning_report.json").read_text())
     assert [block["kept"] for block in report["structure"]["blocks"]] == [12, 12]
     assert "perplexity" in report["evaluation"]["metrics"]
-    assert f"{told.parameters_kept:,} of {told.parameters:,}" in (made / "README.md").read_text()
-    assert f"{told.parameters_kept:,}" in (made / "report.html").read_text()
+    left = f"{number(told.parameters_kept)} of {number(told.parameters)} parameters are left"
+    assert left in (made / "README.md").read_text()
+    assert left in (made / "report.html").read_text()
     runs = {each.runtime: each for each in result.runtime_support}
     assert (runs["transformers"].smaller, runs["transformers"].faster) == (True, True)
     assert (runs["llama.cpp"].smaller, runs["llama.cpp"].faster) == (True, True)
@@ -131,7 +133,7 @@ def test_experts_go_and_what_is_left_is_pruned_like_any_model(job, name, before)
     assert (tower.experts, tower.experts_kept) == (before, before * 3 // 4)
     config = json.loads((made / "config.json").read_text())
     assert before * 3 // 4 in {config.get(key) for key in COUNTED}
-    assert f"{before} -> {before * 3 // 4}" in (made / "README.md").read_text()
+    assert f"| {before * 3 // 4} (of {before}) |" in (made / "README.md").read_text()
     report = json.loads((made / "pruning_report.json").read_text())
     assert all(len(block["experts"]) == block["kept"] for block in report["structure"]["blocks"])
     model, loading = transformers.AutoModelForCausalLM.from_pretrained(

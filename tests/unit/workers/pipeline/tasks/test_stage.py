@@ -119,7 +119,7 @@ def test_both_models_are_run_and_told(harness, log):
     report = json.loads((context.staging / "pruning_report.json").read_text())
     assert report["tasks"][0] == first.model_dump(mode="json")
     card = (context.staging / "README.md").read_text()
-    assert "| lm-eval/fruits | 1.5 | acc | 5 | 0.75 ± 0.1 | no finite number |" in card
+    assert "| lm-eval/fruits | 1.5 | acc | 5 | 0.75 (± 0.1) | no finite number | " in card
     assert "Run by lm-eval 9.9" in card
     assert "lm-eval/roots" in (context.staging / "report.html").read_text()
     told = [e for e in context.report.events if e.type is EventType.METRIC]

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.api.reports.job_page import _BY_CODE, advice, meaning
 from app.domain.jobs import FailureKind, Job, JobError, JobStatus
+from app.reports.advice import BY_CODE, advice, meaning
 from docs._ext.reference import OTHER_CODES
 
 
@@ -24,11 +24,11 @@ def job(status, error=None):
 
 
 @pytest.mark.parametrize("kind", FailureKind)
-@pytest.mark.parametrize("code", [*_BY_CODE, "model_load_failed"])
+@pytest.mark.parametrize("code", [*BY_CODE, "model_load_failed"])
 def test_a_failed_job_has_a_next_step_that_names_it(kind, code):
     told = advice(job(JobStatus.FAILED, JobError(kind, code, "why")))
     assert "job_1" in told[-1]
-    assert len(told) == (2 if code in _BY_CODE else 1)
+    assert len(told) == (2 if code in BY_CODE else 1)
 
 
 def test_only_what_did_not_succeed_has_advice():
@@ -37,7 +37,7 @@ def test_only_what_did_not_succeed_has_advice():
     assert not advice(job(JobStatus.RUNNING))
 
 
-@pytest.mark.parametrize("code", _BY_CODE)
+@pytest.mark.parametrize("code", BY_CODE)
 def test_advice_is_for_codes_that_exist(code):
     assert meaning(code) or code in OTHER_CODES
 
