@@ -119,7 +119,7 @@ class Bar:
         return self.name if len(self.name) <= _LABEL else f"\u2026{self.name[1 - _LABEL :]}"
 
 
-_LABEL = 40  # characters that a bar has room for
+_LABEL = 34  # characters that a bar has room for
 _SIGN, _LETTER = 32, 6.8  # pixels in a legend
 
 

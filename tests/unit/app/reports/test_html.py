@@ -145,7 +145,7 @@ def test_a_bar_stays_in_its_picture(value):
     [found] = bars(svg)
     assert 1 <= float(found.get("width")) <= 300
     label = [each.text for each in svg.iter(f"{SVG}text")][1]
-    assert label == "\u2026" + "x" * 39
+    assert label == "\u2026" + "x" * 33
 
 
 def test_pictures_alone_bring_their_colours():
