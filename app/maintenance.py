@@ -49,7 +49,7 @@ logger = logging.getLogger("secateur.maintenance")
 
 TIDY_SECONDS = 600.0
 BATCH = 100
-FORGET_BATCH = 5000
+TIDY_BATCH = 5000  # rows of a table in one transaction
 # What a database, a broker or an artifact store that is not reachable looks like.
 AWAY = (
     *DATABASE_AWAY,
@@ -173,10 +173,11 @@ def _forget(guard: Guard, message_age: timedelta) -> None:
     for forget in (projects.forget_old_requests, shards.forget_ended, quarantine.forget_gone):
         with guard.engine.begin() as connection:
             forget(connection)
-    forgotten = FORGET_BATCH
-    while forgotten == FORGET_BATCH:
-        with guard.engine.begin() as connection:
-            forgotten = webhooks.forget_old_deliveries(connection, message_age, limit=FORGET_BATCH)
+    for tidied in (partial(webhooks.forget_old_deliveries, age=message_age), outbox.adopt):
+        done = TIDY_BATCH
+        while done == TIDY_BATCH:
+            with guard.engine.begin() as connection:
+                done = tidied(connection, limit=TIDY_BATCH)
 
 
 def _expire(guard: Guard, age: timedelta | None) -> None:

@@ -161,6 +161,23 @@ def move(connection: Connection, job_id: str, worker_class: str) -> None:
     connection.execute(_NOTIFY)
 
 
+def adopt(connection: Connection, *, limit: int) -> int:
+    """Give messages the worker class that their jobs have; returns how many had another, or none.
+
+    Processes of the version before know no class here: they queue without one, and leave it as it
+    was where they move a job. Claims look for the class alone as long as something is there.
+    """
+    others = (
+        select(outbox.c.job_id)
+        .join(jobs, jobs.c.id == outbox.c.job_id)
+        .where(outbox.c.worker_class.is_distinct_from(jobs.c.worker_class))
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=jobs)
+    )
+    query = update(outbox).where(outbox.c.job_id.in_(others), outbox.c.job_id == jobs.c.id)
+    return connection.execute(query.values(worker_class=jobs.c.worker_class)).rowcount
+
+
 class Message(NamedTuple):
     """What the broker is told of a job."""
 

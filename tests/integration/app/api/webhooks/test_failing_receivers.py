@@ -86,7 +86,7 @@ def test_a_row_that_cannot_be_taken_keeps_no_other(client, engine, receiver, del
 
 
 def test_messages_are_forgotten_after_their_time(client, engine, webhook, deliver, monkeypatch):
-    monkeypatch.setattr(maintenance, "FORGET_BATCH", 2)
+    monkeypatch.setattr(maintenance, "TIDY_BATCH", 2)
     for _ in range(5):
         end_a_job(client)
     deliver()

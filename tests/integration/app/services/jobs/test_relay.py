@@ -32,6 +32,18 @@ def unsent(engine):
         return connection.execute(query).scalar_one()
 
 
+@pytest.mark.parametrize("of_before", [None, "gone"])  # queued by it, or moved by it
+def test_messages_of_the_version_before_wait_like_others(engine, of_before):
+    first, _ = queued(engine, 2)
+    with engine.begin() as connection:
+        theirs = update(tables.outbox).where(tables.outbox.c.job_id == first)
+        sooner = func.now() - timedelta(minutes=1)
+        connection.execute(theirs.values(worker_class=of_before, due_at=sooner))
+        assert outbox.adopt(connection, limit=9) == 1
+        assert outbox.adopt(connection, limit=9) == 0
+        assert attempts.claim(connection, worker="w", lease=timedelta(seconds=9)).id == first
+
+
 def test_messages_are_sent_once(engine, queue):
     queued(engine, 450)
     tick(engine, queue)
