@@ -244,5 +244,27 @@ def test_nobody_reaches_a_pod_but_where_it_answers(settings_of):
         [rule] = policies[name]["ingress"]
         assert [each["port"] for each in rule["ports"]] == [port]
         assert all(each["namespaceSelector"] for each in rule["from"])
-    blocks = [each["ipBlock"] for each in policies["outside"]["egress"][1]["to"]]
-    assert "169.254.0.0/16" in blocks[0]["except"]
+    _, _, outside = policies["outside"]["egress"]
+    assert outside.keys() == {"to"}
+    assert "169.254.0.0/16" in outside["to"][0]["ipBlock"]["except"]
+
+
+def test_names_are_asked_for_at_the_cache_of_a_node():
+    """It is no pod, and its address is one of those that are blocked: open at port 53 alone."""
+
+    def rule(*values):
+        [egress] = [
+            each["spec"]["egress"]
+            for each in rendered(*values)
+            if each["metadata"]["name"] == "secateur-outside"
+        ]
+        return egress[1:-1]
+
+    ports = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
+    assert rule() == [{"to": [{"ipBlock": {"cidr": "169.254.20.10/32"}}], "ports": ports}]
+    [other] = rule("networkPolicy.dns={169.254.169.254/32,fd00:ec2::1/128}")
+    assert [each["ipBlock"]["cidr"] for each in other["to"]] == [
+        "169.254.169.254/32",
+        "fd00:ec2::1/128",
+    ]
+    assert rule("networkPolicy.dns=null") == []
