@@ -11,7 +11,6 @@ from workers.pipeline.tasks.harness import open_harness
 logger = logging.getLogger("secateur.tasks")
 
 _SECONDS = 300.0
-_MOST = 1000  # names that a worker announces
 
 
 def find_offers(access: HarnessAccess) -> tuple[str, ...]:
@@ -28,7 +27,7 @@ def find_offers(access: HarnessAccess) -> tuple[str, ...]:
             logger.warning("%s is not offered: %s", harness, error)
         except Exception:
             logger.exception("%s is not offered", harness)
-    return tuple(sorted(found))[:_MOST]
+    return tuple(sorted(found))
 
 
 def _of(access: HarnessAccess, harness: Harness) -> list[str]:

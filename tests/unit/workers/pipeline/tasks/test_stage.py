@@ -216,6 +216,11 @@ def test_a_worker_offers_what_loads(harness, caplog):
     assert "lm-eval/roots is not offered: no data" in caplog.text
 
 
+def test_a_worker_offers_all_that_loads(harness):
+    told = {"tasks": [f"task-{number}" for number in range(3000)], "left_out": {}}
+    assert len(find_offers(harness(f"print({json.dumps(json.dumps(told))})").harnesses)) == 3000
+
+
 @pytest.mark.parametrize("text", ["raise SystemExit(1)", "print('{}')", "print('x')"])
 def test_a_harness_that_fails_offers_nothing(harness, text, caplog):
     with caplog.at_level(logging.WARNING):
