@@ -12,7 +12,7 @@ import httpx2
 import typer
 
 from app.cli.console import Exit, fail
-from app.cli.service import service
+from app.cli.service import Service, service
 
 Url = Annotated[
     str | None,
@@ -98,7 +98,7 @@ class Client:
             arguments: httpx2's: `json`, `params`, `content`.
         """
         address = "/".join(quote(str(part), safe="") for part in parts)
-        with _transport_errors():
+        with self._transport_errors():
             response = self._http.request(method, f"/v1/{address}", **arguments)
         if response.is_error:
             raise _refusal(response)
@@ -186,11 +186,25 @@ class Client:
 
     @contextmanager
     def _stream(self, address: str, headers: dict[str, str]) -> Iterator[httpx2.Response]:
-        with _transport_errors(), self._http.stream("GET", address, headers=headers) as response:
+        with (
+            self._transport_errors(),
+            self._http.stream("GET", address, headers=headers) as response,
+        ):
             if response.is_error:
                 response.read()
                 raise _refusal(response)
             yield response
+
+    @contextmanager
+    def _transport_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
+            url = self._http.base_url.copy_with(userinfo=b"")  # no password in a message
+            raise UnreachableError(
+                f"no answer from {url}: {error or type(error).__name__}; is `secateur up` running "
+                "there? SECATEUR_URL or --url name another address"
+            ) from error
 
 
 class _Transport(httpx2.BaseTransport):
@@ -243,8 +257,10 @@ def connected(
         key: to it.
         request_file: what messages about fields of the request call the file they may be from.
     """
+    found = service(url, key)
+    _check(found)
     try:
-        with Client(*service(url, key)) as client:
+        with Client(*found) as client:
             yield client
     except RefusedError as error:
         place = f"{request_file}: " if request_file and error.of_request else ""
@@ -253,14 +269,17 @@ def connected(
         fail(f"service_unreachable: {error}", Exit.UNREACHABLE)
 
 
-@contextmanager
-def _transport_errors() -> Iterator[None]:
-    try:
-        yield
-    except (httpx2.TransportError, httpx2.InvalidURL) as error:
-        raise UnreachableError(
-            f"{error or type(error).__name__}; is `secateur up` running?"
-        ) from error
+def _check(found: Service) -> None:
+    """End the command where an address or a key cannot be one; the key is not shown."""
+    if not found.url.startswith(("http://", "https://")):
+        told = (
+            f"the address of a service begins with http:// or https://, and {found.url!r} does not"
+        )
+        fail(f"url_invalid: {told}", Exit.USAGE)
+    key = found.key or ""
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        told = "an API key has letters, digits and signs of ASCII alone; copy it again"
+        fail(f"api_key_invalid: {told}", Exit.USAGE)
 
 
 def _refusal(response: httpx2.Response) -> RefusedError:

@@ -31,24 +31,29 @@ def service(url: str | None = None, key: str | None = None) -> Service:
     """The service at `url`, by default the one that `secateur up` runs on this machine.
 
     Args:
-        url: base URL; None reads SECATEUR_URL, then SECATEUR_API__HOST and SECATEUR_API__PORT.
+        url: base URL; None reads SECATEUR_URL, then SECATEUR_API__HOST and SECATEUR_API__PORT, then
+            the file `url` of the data directory.
         key: API key; None reads SECATEUR_KEY, then the file `key` of the data directory.
     """
     return Service(
         url or os.environ.get("SECATEUR_URL") or _local_url(),
-        key or os.environ.get("SECATEUR_KEY") or _kept_key(),
+        key or os.environ.get("SECATEUR_KEY") or _kept("key"),
     )
 
 
 def _local_url() -> str:
+    placed = {"SECATEUR_API__HOST", "SECATEUR_API__PORT"} & os.environ.keys()
+    if not placed and (kept := _kept("url")):
+        return kept
     host = os.environ.get("SECATEUR_API__HOST", HOST)
     host = _EVERYWHERE.get(host, host)
     port = os.environ.get("SECATEUR_API__PORT", str(PORT))
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _kept_key() -> str | None:
-    kept = Path(os.environ.get("SECATEUR_DATA_DIR", DATA_DIR)).expanduser() / "key"
+def _kept(name: str) -> str | None:
+    """What `secateur up` keeps in a file of the data directory."""
+    kept = Path(os.environ.get("SECATEUR_DATA_DIR", DATA_DIR)).expanduser() / name
     try:
         return kept.read_text().strip() or None
     except OSError:

@@ -75,6 +75,7 @@ def installation(
         key = _first_key(database_url, key_file)
         for process in _processes(placed, workers):
             supervisor.run(process)
+        files.enter_context(_kept(url_file(data_dir), api.url))
         yield Installation(placed, api.url, key, key_file, supervisor.tend)
 
 
@@ -87,7 +88,7 @@ def _with_servers(settings: Settings, supervisor: Supervisor, files: ExitStack) 
         valkey = Valkey(settings.data_dir)
         supervisor.run(valkey)
         queue_url = valkey.url
-        files.enter_context(_kept_broker(settings.data_dir, queue_url))
+        files.enter_context(_kept(broker_file(settings.data_dir), queue_url))
     return settings.model_copy(
         update={
             "database": settings.database.model_copy(update={"url": database_url}),
@@ -172,9 +173,8 @@ def _first_key(database_url: str, key_file: Path) -> str | None:
 
 
 @contextmanager
-def _kept_broker(data_dir: Path, url: str) -> Iterator[None]:
-    """The URL of the broker in the data directory, for other workers of this account, meanwhile."""
-    file = broker_file(data_dir)
+def _kept(file: Path, url: str) -> Iterator[None]:
+    """A URL in the data directory, for other commands of this account, meanwhile."""
     _write_private(file, url)
     try:
         yield
@@ -185,6 +185,11 @@ def _kept_broker(data_dir: Path, url: str) -> Iterator[None]:
 def broker_file(data_dir: Path) -> Path:
     """Where the URL of a broker is that `secateur up` runs."""
     return data_dir / "broker"
+
+
+def url_file(data_dir: Path) -> Path:
+    """Where the URL of the service is that `secateur up` runs."""
+    return data_dir / "url"
 
 
 def _write_private(file: Path, text: str) -> None:

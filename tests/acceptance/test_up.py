@@ -114,8 +114,10 @@ def test_up_serves_with_the_printed_key_and_ctrl_c_leaves_nothing(data_dir):
         assert methods(second.says()).status_code == 200
         assert set(second.pids()) == NAMES - {"worker"} | {"worker-1", "worker-2"}
         assert (data_dir / "broker").stat().st_mode & 0o777 == 0o600
+        assert (data_dir / "url").read_text().strip() == f"http://127.0.0.1:{port}"
         assert second.ctrl_c() == 0, second.says()
-    assert not (data_dir / "broker").exists(), "it belongs to a server that is gone"
+    for file in ("broker", "url"):
+        assert not (data_dir / file).exists(), "it belongs to a server that is gone"
 
 
 def test_up_tells_where_it_runs_as_one_json_document(data_dir):

@@ -3,24 +3,50 @@
 import os
 from pathlib import Path
 
+from secateur_client.errors import SecateurError
+
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
 
 
 def service_url(url: str | None = None) -> str:
-    """The address given, or SECATEUR_URL, or that of `secateur up` on this machine."""
-    if found := url or os.environ.get("SECATEUR_URL"):
-        return found
+    """The address given, or SECATEUR_URL, or that of `secateur up` on this machine.
+
+    Raises:
+        SecateurError: it is no http or https address.
+    """
+    found = url or os.environ.get("SECATEUR_URL") or _local_url()
+    if not found.startswith(("http://", "https://")):
+        hint = f"the address of a service begins with http:// or https://, and {found!r} does not"
+        raise SecateurError("url_invalid", hint)
+    return found
+
+
+def api_key(key: str | None = None) -> str | None:
+    """The key given, or SECATEUR_KEY, or the one `secateur up` keeps in its data directory.
+
+    Raises:
+        SecateurError: no header can carry it.
+    """
+    found = key or os.environ.get("SECATEUR_KEY") or _kept("key")
+    if found and not (found.isascii() and found.isprintable() and " " not in found):
+        hint = "an API key has letters, digits and signs of ASCII alone; copy it again"
+        raise SecateurError("api_key_invalid", hint)
+    return found
+
+
+def _local_url() -> str:
+    placed = {"SECATEUR_API__HOST", "SECATEUR_API__PORT"} & os.environ.keys()
+    if not placed and (kept := _kept("url")):
+        return kept
     host = os.environ.get("SECATEUR_API__HOST", "127.0.0.1")
     host = _EVERYWHERE.get(host, host)
     port = os.environ.get("SECATEUR_API__PORT", "8321")
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def api_key(key: str | None = None) -> str | None:
-    """The key given, or SECATEUR_KEY, or the one `secateur up` keeps in its data directory."""
-    if found := key or os.environ.get("SECATEUR_KEY"):
-        return found
-    kept = Path(os.environ.get("SECATEUR_DATA_DIR", ".secateur")).expanduser() / "key"
+def _kept(name: str) -> str | None:
+    """What `secateur up` keeps in a file of its data directory."""
+    kept = Path(os.environ.get("SECATEUR_DATA_DIR", ".secateur")).expanduser() / name
     try:
         return kept.read_text().strip() or None
     except OSError:

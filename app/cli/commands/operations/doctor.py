@@ -22,6 +22,7 @@ from app.cli.settings import database_url, load_settings
 from app.db import quarantine
 from app.db.engine import make_engine
 from app.errors import StorageUnavailableError
+from app.local.installation import url_file
 from app.local.process import LocalError
 from app.settings import Settings
 from app.storage.store import open_store
@@ -223,15 +224,17 @@ def _torch(_: Settings) -> str:
 
 
 def _service(settings: Settings) -> str:
+    kept = url_file(settings.data_dir)  # `up --port` is in no setting of this process
+    url = kept.read_text().strip() if kept.exists() else settings.api.url
     try:
-        answer = httpx2.get(f"{settings.api.url}/readyz", timeout=5, trust_env=False)
+        answer = httpx2.get(f"{url}/readyz", timeout=5, trust_env=False)
         checks = answer.json()["checks"]
     except (httpx2.TransportError, ValueError, KeyError):
-        return f"none answers at {settings.api.url}; `secateur up` starts one"
+        return f"none answers at {url}; `secateur up` starts one"
     wrong = ", ".join(f"{name} {state}" for name, state in checks.items() if state != "ok")
     if wrong:
-        raise _WrongError(f"{settings.api.url} is not ready: {wrong}", "look at the log of its API")
-    return f"ready at {settings.api.url}"
+        raise _WrongError(f"{url} is not ready: {wrong}", "look at the log of its API")
+    return f"ready at {url}"
 
 
 def _worker(settings: Settings) -> str:

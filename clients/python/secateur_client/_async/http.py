@@ -60,7 +60,7 @@ class AsyncHttp:
                 response = await self._client.request(method, path, **arguments)
             except httpx2.TransportError as error:
                 if tries >= self._retries:
-                    raise _unreachable(error) from error
+                    raise self._unreachable(error) from error
                 wait = backoff(tries)
             else:
                 if not response.is_error:
@@ -86,7 +86,15 @@ class AsyncHttp:
                     raise RefusedError(response)
                 yield response
         except httpx2.TransportError as error:
-            raise _unreachable(error) from error
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx2.TransportError) -> UnreachableError:
+        url = self._client.base_url.copy_with(userinfo=b"")  # no password in a message
+        reason = str(error) or type(error).__name__
+        return UnreachableError(
+            f"no answer from {url}: {reason}; is the service running there? SECATEUR_URL names "
+            "another address"
+        )
 
     async def pause(self, failed: int, error: UnreachableError) -> None:
         """Wait before a stream is opened again; raises the error once there were enough."""
@@ -121,7 +129,3 @@ def _body(response: httpx2.Response) -> Any:
     if "json" in response.headers.get("Content-Type", ""):
         return response.json()
     return response.text
-
-
-def _unreachable(error: httpx2.TransportError) -> UnreachableError:
-    return UnreachableError(f"{error or type(error).__name__}; is the service running?")

@@ -95,10 +95,26 @@ def test_submit_says_what_is_wrong(secateur, arguments, exit_code, says):
 
 
 def test_a_service_that_is_not_there_has_its_own_exit_code(secateur):
-    url = f"http://127.0.0.1:{free_port()}"
-    ran = secateur("submit", "tiny", "--method", "wanda", "--sparsity", 0.5, "--url", url)
+    place = f"127.0.0.1:{free_port()}"
+    ran = secateur("jobs", "--url", f"http://somebody:secret@{place}")
     assert ran.exit_code == 4
-    assert ran.stderr.startswith("service_unreachable: ")
+    assert ran.stderr.startswith(f"service_unreachable: no answer from http://{place}")
+    assert "secret" not in ran.output
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--url", "127.0.0.1:8321", "url_invalid: "),
+        ("--key", "ключ", "api_key_invalid: "),
+        ("--key", "sct_a\nb", "api_key_invalid: "),
+    ],
+)
+def test_an_address_or_a_key_that_cannot_be_one_is_wrong_usage(secateur, option, value, says):
+    ran = secateur("jobs", option, value)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert ran.stderr.startswith(says)
+    assert option == "--url" or value not in ran.stderr
 
 
 def test_an_answer_that_is_no_problem_document_is_refused_too(secateur, house):

@@ -22,6 +22,12 @@ def test_a_healthy_house(secateur):
     assert "2.13" in found["torch"]["detail"]
 
 
+def test_doctor_finds_the_service_on_a_port_that_no_setting_names(secateur, monkeypatch, house):
+    monkeypatch.setenv("SECATEUR_API__PORT", "1")
+    found = json.loads(secateur("doctor", "--json").stdout)["service"]
+    assert found["detail"] == f"ready at {house.url}"
+
+
 def test_everything_that_is_wrong_is_told(secateur, monkeypatch, tmp_path):
     monkeypatch.setenv("SECATEUR_QUEUE__URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("SECATEUR_DATABASE__URL", "postgresql+psycopg://127.0.0.1:1/none")

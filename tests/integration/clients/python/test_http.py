@@ -117,11 +117,12 @@ def test_it_gives_up_in_the_end(server, client):
 
 def test_nobody_at_home():
     with (
-        Client("http://127.0.0.1:9", retries=0) as client,
-        pytest.raises(UnreachableError) as caught,
+        Client("http://somebody:secret@127.0.0.1:9", retries=0) as client,
+        pytest.raises(UnreachableError, match=r"no answer from http://127\.0\.0\.1:9") as caught,
     ):
         client.methods()
     assert isinstance(caught.value, SecateurError)
+    assert "secret" not in caught.value.hint
 
 
 def test_an_upload_is_sent_whole_again(server, client, tmp_path):

@@ -9,7 +9,8 @@ from app.domain import projects
 from app.settings import Settings
 
 
-def test_the_defaults_are_those_of_the_settings():
+def test_the_defaults_are_those_of_the_settings(monkeypatch, tmp_path):
+    monkeypatch.setenv("SECATEUR_DATA_DIR", str(tmp_path))
     settings = Settings()
     assert cli._local_url() == settings.api.url
     assert (settings.api.host, settings.api.port) == (cli.HOST, cli.PORT)
@@ -29,7 +30,10 @@ def test_what_is_given_comes_before_the_environment_and_that_before_the_file(mon
     monkeypatch.setenv("SECATEUR_DATA_DIR", str(tmp_path))
     assert cli.service().key is None
     (tmp_path / "key").write_text("sct_kept\n")
-    assert cli.service().key == "sct_kept"
+    (tmp_path / "url").write_text("http://127.0.0.1:4711\n")
+    assert cli.service() == ("http://127.0.0.1:4711", "sct_kept")
+    monkeypatch.setenv("SECATEUR_API__PORT", "9000")
+    assert cli.service().url == "http://127.0.0.1:9000"
     monkeypatch.setenv("SECATEUR_KEY", "sct_named")
     monkeypatch.setenv("SECATEUR_URL", "http://named")
     assert cli.service() == ("http://named", "sct_named")

@@ -3,6 +3,7 @@
 import pytest
 
 from app.cli.service import service
+from secateur_client import SecateurError
 from secateur_client.configuration import api_key, service_url
 
 ENVIRONMENTS = [
@@ -19,7 +20,22 @@ def test_it_is_the_service_of_the_command_line(environment, monkeypatch, tmp_pat
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SECATEUR_DATA_DIR", str(tmp_path))
     (tmp_path / "key").write_text("sct_kept\n")
+    (tmp_path / "url").write_text("http://127.0.0.1:4711\n")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert (service_url(), api_key()) == tuple(service())
     assert (service_url("http://a"), api_key("b")) == tuple(service("http://a", "b"))
+
+
+def test_an_address_that_is_none_is_refused_before_anything_is_sent():
+    with pytest.raises(SecateurError, match="http://") as refused:
+        service_url("127.0.0.1:8321")
+    assert refused.value.code == "url_invalid"
+
+
+@pytest.mark.parametrize("key", ["ключ", "sct_a\nb", "Bearer sct_a"])
+def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(key):
+    with pytest.raises(SecateurError) as refused:
+        api_key(key)
+    assert refused.value.code == "api_key_invalid"
+    assert key not in str(refused.value)
