@@ -3,7 +3,7 @@
 import pytest
 
 from app.storage.local import LocalStore
-from tests.browser import NEEDED, browser, complaints
+from tests.browser import NEEDED, barriers, browser, complaints
 from tests.unit.app.reports.made import EVIL, written
 
 pytestmark = NEEDED
@@ -50,6 +50,7 @@ def test_the_report_of_a_job_that_waits(page, serving, client):
     wrong = complaints(page)
     assert page.goto(f"{serving}/v1/jobs/{job_id}/report").status == 200
     assert "waits for a worker" in page.locator("body").inner_text()
+    assert barriers(page) == []
     assert wrong == []
 
 

@@ -23,6 +23,8 @@ from app.recipes.structure_report import StructureReport, TowerStructure
 from app.recipes.tasks import TaskFailure, TaskMetric, TaskReport, TaskScore
 from app.reports import html
 from app.reports.sections import sections
+from tests.unit.app.domain.test_job_result import ROUTING
+from tests.unit.app.recipes.test_performance import PERFORMANCE
 
 EVIL = "<script>alert(1)</script>"
 
@@ -224,8 +226,9 @@ results = st.builds(
     ),
     runtime_support=st.none()
     | st.tuples(st.builds(RuntimeSupport, runtime=names, version=st.none() | names)),
-    performance=st.none() | st.builds(NotMeasured, code=st.just("measuring_failed"), reason=names),
+    performance=st.sampled_from((None, PERFORMANCE))
+    | st.builds(NotMeasured, code=st.just("measuring_failed"), reason=names),
     tasks=st.none() | st.tuples(tasks, tasks),
     sizes=st.none() | st.builds(Sizes, dense=counts, packed=counts),
-    routing=st.none(),
+    routing=st.none() | st.just(ROUTING.routing),
 )
