@@ -13,7 +13,7 @@ from app.recipes.method import Importance
 from workers.pruning.calibration.backward import Backward
 from workers.pruning.calibration.statistics import Statistic
 from workers.pruning.models.layout.structure import Matrix
-from workers.pruning.selection.selection import Selection, zero
+from workers.pruning.selection.selection import Selection, zero, zeros
 
 _SMALLEST = 1.5e-45  # above zero, in float32
 _FEW = 64
@@ -115,9 +115,8 @@ class Criterion(ABC):
         A checkpoint that was pruned before so ends at the target, whatever ranks its weights.
         """
         scores = self.scores(weight, digest)
-        kept = weight != 0
-        if not bool(kept.all()):
-            scores.clamp_(min=_SMALLEST).mul_(kept)
+        if zeros(weight):
+            scores.clamp_(min=_SMALLEST).mul_(weight != 0)
         return scores
 
     def drop(self, weight: torch.Tensor, digest: Any, selection: Selection) -> Outcome:

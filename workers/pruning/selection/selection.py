@@ -103,8 +103,8 @@ def smallest(scores: torch.Tensor, count: int) -> torch.Tensor:
         check_finite(scores)
         return device.smallest(scores, count)
     threshold = kth_smallest([lambda: scores], count)
-    mask = scores <= threshold
-    surplus = int(torch.count_nonzero(mask)) - count
+    mask = torch.from_numpy(scores.numpy() <= np.float32(threshold))
+    surplus = int(np.count_nonzero(mask.numpy())) - count
     if surplus:
         equal = torch.nonzero(scores.flatten() == threshold).flatten()
         mask.view(-1)[equal[-surplus:]] = False
@@ -180,12 +180,15 @@ def smallest_of_lanes(lanes: NDArray[np.float32], count: int) -> NDArray[np.bool
     return mask
 
 
+# On a CPU numpy compares and counts about seven times as fast as torch, and puts on narrow masks
+# without widening them as a whole.
 def zeros(weight: torch.Tensor) -> int:
-    """Number of weights that are zero; torch.count_nonzero is slow on irregular patterns."""
-    empty = weight == 0
-    if empty.device.type != "cpu":
-        return int(empty.sum())
-    return int(np.count_nonzero(empty.numpy()))
+    """Number of weights that are zero, of either sign."""
+    if weight.device.type != "cpu":
+        return int((weight == 0).sum())
+    if weight.element_size() == torch.int16.itemsize:  # numpy knows no bfloat16
+        return int(np.count_nonzero(weight.view(torch.int16).numpy() << 1 == 0))
+    return int(np.count_nonzero(weight.numpy() == 0))
 
 
 def zero(weight: torch.Tensor, mask: torch.Tensor) -> None:
@@ -195,4 +198,8 @@ def zero(weight: torch.Tensor, mask: torch.Tensor) -> None:
     with the mask would leave -0.0.
     """
     integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
-    weight.view(integer).bitwise_and_(mask.to(integer).sub_(1))
+    bits, stays = weight.view(integer), mask.view(torch.int8) - 1  # -1 has all bits set
+    if weight.device.type != "cpu":
+        bits.bitwise_and_(stays)
+    else:
+        np.bitwise_and(bits.numpy(), stays.numpy(), out=bits.numpy())
