@@ -16,6 +16,7 @@ PLACES: Places = {
     "pattern": ("pattern",),
     "target_parameters": ("target_parameters",),
     "target_flops_ratio": ("target_flops_ratio",),
+    "tasks": ("evaluation", "tasks"),
     "gate_metric": ("quality_gate", "metric"),
     "gate_max_drop": ("quality_gate", "max_drop"),
     "publish_as": ("publish_as",),
@@ -33,6 +34,8 @@ def body_of(field: Callable[[str], str], names: Mapping[str, Any]) -> dict[str, 
         FormError: the further fields are no JSON object.
     """
     body = placed(field, PLACES)
+    if field("tasks"):
+        body["evaluation"]["tasks"] = _tasks_of(body["evaluation"]["tasks"])
     method = METHODS.get(str(body.get("method", "")))
     if method is not None and method.prunes != "weights":  # which fields its form does not show
         for name in ("sparsity", "pattern"):
@@ -65,7 +68,7 @@ def values_of(body: Mapping[str, Any]) -> dict[str, str]:
     for name, place in PLACES.items():
         found = _take(left, place)
         if found is not None:
-            values[name] = text_of(found)
+            values[name] = _text_of_tasks(found) if name == "tasks" else text_of(found)
     labels = left.pop("labels", None)
     if labels:
         values["labels"] = ", ".join(f"{key}={value}" for key, value in labels.items())
@@ -75,6 +78,20 @@ def values_of(body: Mapping[str, Any]) -> dict[str, str]:
     if left:
         values["more"] = json.dumps(left, indent=2)
     return values
+
+
+def _tasks_of(told: Any) -> Any:
+    """Tasks of harnesses from their names with commas between; those with settings are JSON."""
+    if not isinstance(told, str):
+        return told
+    names = [each.strip().partition("/") for each in told.split(",") if each.strip()]
+    return [{"harness": harness, "task": task} for harness, _, task in names]
+
+
+def _text_of_tasks(tasks: Any) -> str:
+    given = [each for each in tasks if isinstance(each, dict)] if isinstance(tasks, list) else []
+    text = ", ".join(f"{each.get('harness')}/{each.get('task')}" for each in given)
+    return text if text and _tasks_of(text) == tasks else text_of(tasks)
 
 
 def _take(body: Any, place: tuple[str, ...]) -> Any:

@@ -76,6 +76,16 @@ def test_options_override_the_file_and_set_overrides_options(secateur, file):
     assert job["labels"] == {"team": "search", "stage": "trial"}
 
 
+def test_tasks_of_harnesses_are_sent_from_files_and_options(secateur, file):
+    """They arrive: the service says of each what it does not like."""
+    tasks = "  tasks: [{harness: lm-eval, task: a, limit: 0}]\n"
+    file.write_text(WHOLE.replace("  set: sentences\n", tasks))
+    other = "evaluation.tasks.1={harness: lmms-eval, task: b, batch_size: 8}"
+    ran = secateur("submit", "-f", file, "--set", other)
+    assert "evaluation.tasks.0.limit: must be at least 1" in ran.stderr
+    assert "evaluation.tasks.1: lmms-eval runs one request at a time" in ran.stderr
+
+
 def test_standard_input_is_a_file_too(secateur):
     secateur("jobs")  # the surroundings are set
     text = json.dumps({"model": "tiny", "method": "magnitude", "sparsity": 0.5}, indent="\t")

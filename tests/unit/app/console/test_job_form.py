@@ -78,6 +78,26 @@ def test_what_is_wrong_is_told_by_field():
     assert {each.field for each in told.value.wrong} == {"model", "calibration_samples", ""}
 
 
+TASK = {"harness": "lm-eval", "task": "hellaswag"}
+
+
+def test_tasks_are_named_with_commas_or_as_json():
+    sent = {"model": "tiny", "method": "magnitude", "sparsity": "0.5"}
+    made = body(sent | {"tasks": "lm-eval/hellaswag, lmms-eval/mme,"})
+    assert made["evaluation"] == {"tasks": [TASK, {"harness": "lmms-eval", "task": "mme"}]}
+    assert values_of(made)["tasks"] == "lm-eval/hellaswag, lmms-eval/mme"
+    limited = body(sent | {"tasks": '[{"harness": "lm-eval", "task": "piqa", "limit": 9}]'})
+    assert request_of(limited).evaluation.tasks[0].limit == 9
+
+
+@pytest.mark.parametrize("text", ["hellaswag", "lm-eval/", "7", "[7]", '{"a": 1}'])
+def test_what_is_no_task_is_told_at_its_field(text):
+    sent = {"model": "tiny", "method": "magnitude", "sparsity": "0.5", "tasks": text}
+    with pytest.raises(FormError) as told:
+        request_of(body(sent))
+    assert {each.field for each in told.value.wrong} == {"tasks"}
+
+
 REQUESTS = st.fixed_dictionaries(
     {"model": st.sampled_from(["tiny", "hf:a/b", "7", "true"]), "method": st.just("ecoflap")},
     optional={
@@ -85,7 +105,14 @@ REQUESTS = st.fixed_dictionaries(
         "labels": st.just({"a": "b", "c": ""}),
         "parameters": st.just({"draws": 2, "local": "admm", "per_modality": True}),
         "calibration": st.sampled_from([{"samples": 4}, {"set": "scenes"}, {"batch_size": 2}]),
-        "evaluation": st.just({"set": "scenes", "metrics": ["accuracy"]}),
+        "evaluation": st.sampled_from(
+            [
+                {"set": "scenes", "metrics": ["accuracy"]},
+                {"tasks": [TASK, {"harness": "lmms-eval", "task": "mme"}]},
+                {"set": "scenes", "tasks": [TASK | {"limit": 5}]},
+                {"tasks": []},
+            ]
+        ),
         "ignore": st.just(["*head*"]),
         "recovery": st.just({"steps": 5}),
         "metadata": st.just({"note": 'a "b"'}),
