@@ -245,7 +245,9 @@ class ECoFLaP(Competition, Allocation):
     def check(self, sparsity: Target, pattern: Pattern) -> None:
         """There must be room between the target and the largest sparsity of a group."""
         if isinstance(sparsity, dict) and self.budget == "model":
-            raise ValueError("a sparsity per modality needs a budget per modality")
+            raise ValueError(
+                'a sparsity per modality needs an allocation with "budget": "modality"'
+            )
         step = 1 / pattern.m if isinstance(pattern, NM) else 0.0
         for target in targets_of(sparsity):
             cap = self.cap(target, step)

@@ -64,7 +64,7 @@ def parse_dataset(name: str) -> DatasetSource:
         return HubSet(**{key: value for key, value in match.groupdict().items() if value})
     raise PydanticCustomError(
         "dataset_name_invalid",
-        "a data set is one of {builtin}, the id of an upload (sha256:...), or "
+        "a data set is one of {builtin}, the id that the upload of a file gave (sha256:...), or "
         "hf:organisation/name#split, with /config and @revision where needed",
         {"builtin": ", ".join(Builtin)},
     )

@@ -154,8 +154,10 @@ def _checked(archive: zipfile.ZipFile, most: int) -> dict[str, zipfile.ZipInfo]:
     _check_places(entries, archive.start_dir)
     rows = [name for name in found if name.endswith(ROWS) and "/" not in name]
     if len(rows) != 1:
+        below = next((name for name in found if name.endswith(ROWS) and not rows), None)
+        hint = f"; {below!r} is in a folder: pack what is in the folder" if below else ""
         raise DatasetArchiveError(
-            f"the archive needs one {ROWS} file beside its image folders; it has {len(rows)}"
+            f"the archive needs one {ROWS} file beside its image folders; it has {len(rows)}{hint}"
         )
     return found
 

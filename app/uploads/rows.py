@@ -75,7 +75,7 @@ def _parse(number: int, line: bytes) -> Row | None:
     try:
         content = parse_object(line, _LIMITS)
     except JsonError as error:
-        raise DatasetRowError(number, str(error)) from error
+        raise DatasetRowError(number, f"{error}; each line is a JSON object of its own") from error
     try:
         row = Row.model_validate(content, strict=True)
     except ValidationError as error:

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from structlog.contextvars import get_contextvars
 
 from app import errors
+from app.api.http.fields import advice
 from app.errors import SecateurError
 from app.ids import REQUEST_ID
 from app.messages import in_words
@@ -94,17 +95,20 @@ def _pointer(location: Sequence[str | int], body: Any) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def _issue(issue: dict[str, Any], body: Any) -> dict[str, str]:
+def _issue(issue: dict[str, Any], body: Any, model: Any) -> dict[str, str]:
     where, *rest = issue["loc"]
     code = VALIDATION_CODES.get(issue["type"], issue["type"])
     if where == "body":
-        return {"code": code, "detail": in_words(issue), "pointer": _pointer(rest, body)}
+        told = in_words(issue) + advice(model, rest, issue["type"])
+        return {"code": code, "detail": told, "pointer": _pointer(rest, body)}
     return {"code": code, "detail": in_words(issue), "parameter": str(rest[0] if rest else where)}
 
 
-def _validation(_: Request, error: Exception) -> JSONResponse:
+def _validation(request: Request, error: Exception) -> JSONResponse:
     invalid = cast("RequestValidationError", error)
-    issues = [_issue(issue, invalid.body) for issue in invalid.errors()]
+    field = getattr(request.scope.get("route"), "body_field", None)
+    model = field and field.field_info.annotation
+    issues = [_issue(issue, invalid.body, model) for issue in invalid.errors()]
     codes = {issue["code"] for issue in issues}
     code = codes.pop() if len(codes) == 1 else "request_invalid"
     status = HTTPStatus.BAD_REQUEST if code == "json_invalid" else HTTPStatus.UNPROCESSABLE_ENTITY

@@ -234,7 +234,9 @@ def _directory(path: str, allowed: Sequence[Path]) -> tuple[Path, Sequence[os.Di
     candidates = [Path(os.path.realpath(root / path)) for root in allowed]
     inside = [candidate for candidate in candidates if _is_under(candidate, allowed)]
     if not inside:
-        raise ModelPathError(f"{path!r} is not under a directory that models may come from")
+        raise ModelPathError(
+            f"{path!r} is not under a directory that models may come from; {_known('', allowed)}"
+        )
     # Path.is_dir would raise where a name is longer than the file system takes.
     found = next((each for each in inside if os.path.isdir(each)), None)  # noqa: PTH112  see above
     if found is None:
@@ -251,6 +253,8 @@ def _directory(path: str, allowed: Sequence[Path]) -> tuple[Path, Sequence[os.Di
 def _known(path: str, roots: Sequence[Path]) -> str:
     """Which models there are, those of a similar name first."""
     names = local_models(roots)
+    if _HUB.fullmatch(f"hf:{path}") and path.partition("/")[0] not in names:
+        return f"one of the Hugging Face Hub is named 'hf:{path}'"
     if not names:
         return "the directories that models may come from hold none"
     near = get_close_matches(path, names, n=1, cutoff=0.5)

@@ -238,6 +238,12 @@ def test_one_file_of_rows_lies_at_the_top(open_, taken, names, expected):
             assert list(archive.lines(100)) == [b"a.jsonl"]
 
 
+def test_rows_in_a_folder_are_named(open_):
+    content = packed({"captions/rows.jsonl": b"", "captions/a.png": b""})
+    with pytest.raises(DatasetArchiveError, match=r"'captions/rows\.jsonl' is in a folder"):
+        open_(content)
+
+
 def test_an_archive_that_is_refused_is_closed(open_, monkeypatch):
     closed = []
     close = io.FileIO.close

@@ -101,6 +101,12 @@ def test_bad_uploads(upload, content, code, row):
     assert (error.value.code, getattr(error.value, "row", None)) == (code, row), error.value
 
 
+@pytest.mark.parametrize("content", [b'[\n {"text": "a"}\n]', b"text,label\na,1\n", b"[1]\n"])
+def test_a_file_of_another_format_is_told_what_lines_are(upload, content):
+    with pytest.raises(DatasetError, match="each line is a JSON object of its own"):
+        upload(content)
+
+
 def test_links_and_twins_are_refused(upload):
     link = zipfile.ZipInfo("link.png")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
