@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-# Nothing is coloured by guess or read as markup: keys and paths stay in one piece.
-out = Console(soft_wrap=True, highlight=False, markup=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+# Nothing is coloured by guess or read as markup: keys and paths stay in one piece, and N:M: a text.
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 _WIDEST = 1_000_000  # characters; no table is
 
@@ -62,9 +62,17 @@ def tell(answer: Any, words: str | Table, *, as_json: bool) -> None:
         show_table(words)
 
 
+class _Rows(Table):
+    """A table whose cells have no line ends inside, as messages of libraries have them."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """As ever, with each cell in one line."""
+        super().add_row(*(" ".join(str(cell).splitlines()) for cell in cells), **options)
+
+
 def table(*columns: str, header: bool = True) -> Table:
     """A table without lines, to be read by people and by `awk` alike; see `show_table`."""
-    made = Table(box=None, show_header=header, pad_edge=False)
+    made = _Rows(box=None, show_header=header, pad_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     return made

@@ -117,7 +117,10 @@ def job_request(
         measure=measure or None,
     )
     for name, value in assignments(param, "--param"):
-        request = with_value(request, ["parameters", name], value)
+        try:
+            request = with_value(request, ["parameters", name], value)
+        except ValueError as error:
+            raise typer.BadParameter(f"parameters: {error}", param_hint="--param") from error
     return asked(with_fields(request, fields), file)
 
 

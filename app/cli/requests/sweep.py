@@ -79,7 +79,10 @@ def sweep_request(
     named = {"method": method, "sparsity": sparsity, "pattern": pattern}
     axes = [(name, values) for name, values in named.items() if values]
     for name, values in [*axes, *map(_axis, param or [])]:
-        request = with_axis(request, name, values)
+        try:
+            request = with_axis(request, name, values)
+        except ValueError as error:
+            raise typer.BadParameter(f"{name}: {error}", param_hint="--param") from error
     return asked(with_fields(request, fields), file)
 
 

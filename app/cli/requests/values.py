@@ -37,10 +37,12 @@ def with_value(inside: Any, path: Sequence[str], value: Any) -> Any:
         value: to be there.
 
     Raises:
-        ValueError: a list on the way has no such place.
+        ValueError: a list on the way has no such place, or what is there has no parts.
     """
     if not path:
         return value
+    if inside is not None and not isinstance(inside, dict | list):
+        raise ValueError(f"it is {json.dumps(inside)}, which has no part {path[0]!r}; set it whole")
     first, *rest = path
     if isinstance(inside, list) or (first == "0" and not isinstance(inside, dict)):
         items = inside if isinstance(inside, list) else []
@@ -49,7 +51,7 @@ def with_value(inside: Any, path: Sequence[str], value: Any) -> Any:
         index = int(first)
         old = items[index] if index < len(items) else None
         return [*items[:index], with_value(old, rest, value), *items[index + 1 :]]
-    known = inside if isinstance(inside, dict) else {}
+    known = inside or {}
     return known | {first: with_value(known.get(first), rest, value)}
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.client import AsJson, Json, Key, Url, connected
+from app.cli.commands.jobs.watch import outcome
 from app.cli.console import table, tell
 from app.cli.lazy_group import JobId
 
@@ -47,7 +48,7 @@ def show(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) 
     rows.add_row("target", _sparsity(found))
     if found["error"]:
         rows.add_row("error", f"{found['error']['code']}: {found['error']['message']}")
-    for name, text in _outcome(found["result"] or {}):
+    for name, text in _outcome(found["result"]) if found["result"] else ():
         rows.add_row(name, text)
     for each in sent:
         where = f"{each['destination']} {each['target']}".strip()
@@ -58,9 +59,11 @@ def show(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) 
 
 def _outcome(result: Json) -> Iterator[tuple[str, str]]:
     """What a result says, a row each."""
-    for name, value in result.items():
-        if isinstance(value, int | float | str):
-            yield name, f"{value}"
+    yield "result", outcome(result)
+    if result.get("zeros") is not None:
+        asked = f"{result['target']:,} were asked for"
+        yield "zeros", f"{result['zeros']:,} of {result['weights']:,} weights; {asked}"
+    yield "time", f"{result['seconds']:.1f} s"
     for name, measured in result.get("evaluation", {}).get("metrics", {}).items():
         before, after, change = (measured[when] for when in ("before", "after", "change"))
         went = f"{before['value']:.4g} -> {after['value']:.4g}"

@@ -30,7 +30,7 @@ def submit(
         if watch:
             # The id comes first: whatever happens to the watch, the job can be found.
             (err if as_json else out).print(job["id"])
-            report(watch_to_end(client, job["id"]), as_json=as_json)
+            report(watch_to_end(client, job["id"]), as_json=as_json, told=err)
         else:
             tell(job, job["id"], as_json=as_json)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import typer
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -55,13 +56,13 @@ def _news(client: Client, job_id: str, seen: int) -> list[Json]:
         return []
 
 
-def report(job: Json, *, as_json: bool) -> None:
-    """Say how the job ended, and end the command if it did not succeed."""
+def report(job: Json, *, as_json: bool, told: Console = out) -> None:
+    """Say how the job ended, in words to `told`, and end the command if it did not succeed."""
     if as_json:
         out.print_json(data=job)
     elif job["status"] == "succeeded":
         result = job["result"]
-        out.print(f"{job['id']} succeeded: {_outcome(result)}, {result['seconds']:.1f} s")
+        told.print(f"{job['id']} succeeded: {outcome(result)}, {result['seconds']:.1f} s")
     elif job["error"]:
         err.print(f"{job['error']['code']}: {job['error']['message']}", style="red")
     else:
@@ -70,7 +71,8 @@ def report(job: Json, *, as_json: bool) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
-def _outcome(result: Json) -> str:
+def outcome(result: Json) -> str:
+    """What a job came to, in one line."""
     if "routing" in result:
         return f"prefill at {result['routing']['flops_ratio']:.0%} of the dense operations"
     if (smaller := result.get("structure")) and not result["weights"]:

@@ -9,8 +9,10 @@ import time
 
 import pytest
 
+import app.cli.commands.jobs.submit as commands
 from app.domain.jobs import Phase
 from app.local.valkey import free_port
+from tests.integration.app.cli.conftest import RESULT
 from tests.integration.app.headers import write_header
 
 
@@ -73,6 +75,9 @@ def test_a_pattern_of_nothing_is_accepted_where_that_is_said(secateur, house):
         assert accepted.exit_code == 0, accepted.output
 
 
+ACROSS = "{importance: {kind: magnitude}, allocation: {kind: ecoflap, budget: model}}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "says"),
     [
@@ -86,6 +91,13 @@ def test_a_pattern_of_nothing_is_accepted_where_that_is_said(secateur, house):
         (("--method", "wanda"), 2, "MODEL"),
         (("tiny", "--set", "publish=[]", "--set", "publish.1.target=a"), 2, "no place in a list"),
         (("tiny", "--method", "wanda", "--sparsity", 0.5, "--key", "no"), 3, "api_key_invalid: "),
+        (("tiny", "--sparsity", 0.5, "--set", "sparsity.text=0.6"), 2, "it is 0.5"),
+        (("acme/model", "--method", "wanda", "--sparsity", 0.5), 3, "'hf:acme/model'"),
+        (("/etc", "--method", "wanda", "--sparsity", 0.5), 3, "there are "),
+        (("tiny", "--method", "wanda", "--set", "sparsty=0.5"), 3, "Did you mean sparsity?"),
+        (("tiny", "--set", "calibration.sampels=5"), 3, "Did you mean samples?"),
+        (("tiny", "--method", "wanda", "--pattern", "2-4"), 3, "unstructured, or N:M"),
+        (("tiny", "--set", "recipe=" + ACROSS, "--set", "sparsity.text=0.5"), 3, '"modality"'),
     ],
 )
 def test_submit_says_what_is_wrong(secateur, arguments, exit_code, says):
@@ -168,6 +180,15 @@ def test_keys_need_the_database(secateur, monkeypatch):
     ran = secateur("keys", "create", "laptop")
     assert ran.exit_code == 4
     assert ran.stderr.startswith("database_unavailable: ")
+
+
+def test_a_watched_submit_prints_the_id_alone(secateur, monkeypatch):
+    ended = {"status": "succeeded", "error": None, "result": RESULT | {"reached": None}}
+    monkeypatch.setattr(commands, "watch_to_end", lambda _, job_id: {"id": job_id} | ended)
+    ran = secateur("submit", "tiny", "--method", "magnitude", "--sparsity", 0.5, "--watch")
+    assert ran.exit_code == 0, ran.output
+    [job_id] = ran.stdout.splitlines()
+    assert f"{job_id} succeeded: sparsity 0.5" in ran.stderr
 
 
 def test_a_watched_submit_says_the_id_first_and_survives_ctrl_c(secateur, house):

@@ -25,6 +25,17 @@ def test_a_job_is_shown_with_its_result(secateur, job_id, hand):
     assert "succeeded" in secateur("events", job_id).stdout
 
 
+def test_each_figure_of_a_result_is_named_once(secateur, job_id, hand):
+    figures = {"weights": 2000, "zeros": 1001, "target": 1000, "difference": 1}
+    shares = {"reached": 0.8, "reached_blocks": 0.9, "model_sparsity": 0.4}
+    hand.succeed(hand.claim(job_id), **figures, **shares)
+    shown = secateur("show", job_id).stdout.splitlines()
+    names = [line.split()[0] for line in shown]
+    assert names[-4:] == ["target", "result", "zeros", "time"]
+    assert "1,001 of 2,000 weights; 1,000 were asked for" in shown[-2]
+    assert "in 80.0% of the model, 0.4000 of the whole" in shown[-3]
+
+
 def test_a_job_is_cancelled_and_tried_again(secateur, job_id, hand):
     assert secateur("cancel", job_id).stdout == f"{job_id} cancelled\n"
     again = json.loads(secateur("retry", job_id, "--json").stdout)

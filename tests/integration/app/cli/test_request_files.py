@@ -61,7 +61,7 @@ def test_a_file_is_the_whole_request(secateur, file):
 def test_options_override_the_file_and_set_overrides_options(secateur, file):
     ran = secateur(
         *("submit", "tiny", "--file", file, "--samples", 8, "--seed", 7, "--json"),
-        *("--sparsity", 0.7, "--set", "sparsity.text=0.4", "--set", "quality_gate=null"),
+        *("--sparsity", 0.7, "--set", "sparsity={text: 0.4}", "--set", "quality_gate=null"),
         *("--set", "recipe.importance.damping=0.5", "--set", "recipe.structure.0.mlp_removed=.5"),
         *("--set", "evaluation.metrics=[similarity, perplexity]", "--set", "labels.stage=trial"),
     )

@@ -13,14 +13,14 @@ JOB = "job_019ab3f0c1d27b3c8f5e4d6a7b8c9d0e"
 MESSAGE = "phase pruning begins with a sentence that is longer than the terminal is wide"
 
 
-def shown(monkeypatch, width, *, terminal):
+def shown(monkeypatch, width, *, terminal, message=MESSAGE):
     file = io.StringIO()
     file.isatty = lambda: terminal
     made = Console(file=file, width=width, soft_wrap=True, highlight=False, markup=False)
     monkeypatch.setattr(console, "out", made)
     monkeypatch.setattr("sys.stdout", file)
     rows = console.table("id", "status", "model", "message")
-    rows.add_row(JOB, "cancelling", "models/a-long-name-of-a-model/with-a-path", MESSAGE)
+    rows.add_row(JOB, "cancelling", "models/a-long-name-of-a-model/with-a-path", message)
     console.show_table(rows)
     return file.getvalue()
 
@@ -59,3 +59,9 @@ def test_a_pipe_gets_a_line_a_row(monkeypatch):
     assert len(said) == 2
     assert said[1].startswith(JOB)
     assert said[1].rstrip().endswith(MESSAGE)
+
+
+def test_a_message_of_two_lines_is_a_line_in_a_pipe(monkeypatch):
+    said = shown(monkeypatch, 80, terminal=False, message="no answer\nlook at the log").splitlines()
+    assert len(said) == 2
+    assert said[1].rstrip().endswith("no answer look at the log")

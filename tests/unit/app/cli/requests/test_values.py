@@ -51,7 +51,7 @@ def test_a_word_that_is_no_yaml_is_a_text(text):
 
 
 def test_a_path_leads_into_objects_and_lists():
-    request = {"publish": [{"destination": "hub"}], "sparsity": 0.5}
+    request = {"publish": [{"destination": "hub"}], "sparsity": None}
     made = with_value(request, ["publish", "0", "target"], "acme/a")
     made = with_value(made, ["publish", "1", "destination"], "bucket")
     made = with_value(made, ["structure", "0", "kind"], "depth")
@@ -61,7 +61,12 @@ def test_a_path_leads_into_objects_and_lists():
         "structure": [{"kind": "depth"}],
         "sparsity": {"text": 0.6},
     }
-    assert request == {"publish": [{"destination": "hub"}], "sparsity": 0.5}, "left as it was"
+    assert request == {"publish": [{"destination": "hub"}], "sparsity": None}, "left as it was"
+
+
+def test_a_value_is_not_lost_to_a_part_of_it():
+    with pytest.raises(ValueError, match=r"it is 0\.5, which has no part 'text'"):
+        with_value({"sparsity": 0.5}, ["sparsity", "text"], 0.6)
 
 
 @pytest.mark.parametrize("place", ["2", "first", "-1"])
