@@ -23,6 +23,7 @@ from benchmarks.memory.plot import draw
 
 LIBRARIES, LIMIT = 700.0, 2048.0  # MiB
 RECOVERED, RECOVERY_LIMIT = 2.0, 1.5e9 / (1 << 20)  # GB of the checkpoint; MiB
+STEADY = 2.0  # GB from which times are long enough for one pair of runs to tell
 SAMPLES, MANY = 8, 32
 PLOT = Path(__file__).parents[2] / "docs" / "explanation" / "memory.svg"
 
@@ -31,8 +32,7 @@ def main() -> int:
     """Measure everything; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.5, 1, 2, 4], help="GB")
-    parser.add_argument("--timed", type=float, nargs="+", default=[0.5, 1, 2, 4], help="GB")
-    parser.add_argument("--repeat", type=int, default=2, help="runs of each kind for the times")
+    parser.add_argument("--repeat", type=int, default=2, help="pairs of runs for the times")
     arguments = parser.parse_args()
     figures: dict[str, Figure] = {}
     points: list[tuple[float, float]] = []
@@ -43,7 +43,7 @@ def main() -> int:
             source = Path(place) / "source"
             model.write(source, size)
             largest = size == max(arguments.sizes)
-            repeat = arguments.repeat if size in arguments.timed else 0
+            repeat = arguments.repeat if size < STEADY else 1
             figures |= _size(source, size, repeat, points, limited=largest)
             if size == min(arguments.sizes):
                 figures |= _resume(source)
@@ -58,27 +58,28 @@ def main() -> int:
 def _size(
     source: Path, size: float, repeat: int, points: list[tuple[float, float]], *, limited: bool
 ) -> dict[str, Figure]:
+    """The model in memory and in files, in turn; where there is a limit, once more within it."""
     output = source.parent / "output"
-    limit = _limit() if limited else None
-    first = run(source, output / "0", "disk", SAMPLES, group=limit)
-    points.append((size, first["peak"]))
-    print(f"{size:g} GB: {first}", flush=True)
-    figures = {f"peak at {size:g} GB, MiB": Figure(first["peak"], most=_allowed())}
-    if limited:
-        figures[f"{size:g} GB, {_where(limit)}, MiB"] = Figure(first["peak"], most=LIMIT)
-    ratios = []
-    for turn in range(repeat):
-        other = run(source, output / f"m{turn}", "memory", SAMPLES)
-        again = run(source, output / f"d{turn}", "disk", SAMPLES)
-        ratios.append(again["seconds"] / other["seconds"])
-        print(f"{size:g} GB: in memory {other}, from disk {again}", flush=True)
-        if turn == 0:
-            same = _same(output / "m0", output / "d0")
-            figures[f"same files at {size:g} GB"] = Figure(float(same), least=1)
+    peaks, ratios, same = list[float](), list[float](), True
+    for _ in range(repeat):
+        other = run(source, output / "memory", "memory", SAMPLES)
+        found = run(source, output / "disk", "disk", SAMPLES)
+        print(f"{size:g} GB: in memory {other}, from disk {found}", flush=True)
+        peaks.append(found["peak"])
+        ratios.append(found["seconds"] / other["seconds"])
+        same = same and _same(output / "memory", output / "disk")
         shutil.rmtree(output)
-    if ratios:
-        figures[f"time at {size:g} GB / in memory"] = Figure(median(ratios), most=1.15)
-    shutil.rmtree(output, ignore_errors=True)
+    figures = {
+        f"same files at {size:g} GB": Figure(float(same), least=1),
+        f"time at {size:g} GB / in memory": Figure(median(ratios), most=1.15),
+    }
+    if limited:
+        if limit := _limit():
+            peaks.append(run(source, output, "disk", SAMPLES, group=limit)["peak"])
+            shutil.rmtree(output)
+        figures[f"{size:g} GB, {_where(limit)}, MiB"] = Figure(peaks[-1], most=LIMIT)
+    points.append((size, max(peaks)))
+    figures[f"peak at {size:g} GB, MiB"] = Figure(max(peaks), most=_allowed())
     return figures
 
 
