@@ -8,33 +8,10 @@ from app.domain.jobs import EventType
 from app.domain.submission import JobRequest, resolve
 from app.recipes.performance import NotMeasured
 from tests.families import BY_NAME
+from tests.run_listener import Listener
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext, StoppedError
 from workers.pipeline.performance import process, stage, turns
 from workers.pipeline.run.run import run
-
-
-class Listener:
-    def __init__(self):
-        self.phases, self.events, self.shares, self.stopped = [], [], [], False
-
-    def phase(self, phase):
-        self.phases.append(phase)
-
-    def progress(self, share):
-        self.shares.append(share)
-
-    def event(self, event):
-        self.events.append(event)
-
-    def check(self):
-        if self.stopped and self.phases[-1] == "measuring":
-            raise StoppedError
-
-    def wait(self, seconds): ...
-
-    def kept(self): ...
-
-    def plan(self, seconds): ...
 
 
 @pytest.fixture
@@ -105,7 +82,7 @@ def test_what_nobody_foresaw(context, monkeypatch):
 
 
 def test_a_cancelled_job_is_cancelled(context):
-    context.report.stopped = True
+    context.report.stop_in = "measuring"
     with pytest.raises(StoppedError):
         run(context)
 

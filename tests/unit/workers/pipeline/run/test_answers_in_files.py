@@ -6,22 +6,9 @@ import pytest
 
 from app.domain.submission import JobRequest, resolve
 from tests.families import BY_NAME
+from tests.run_listener import Listener
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
 from workers.pipeline.run.run import run
-
-
-class Listener:
-    def event(self, event): ...
-
-    def phase(self, phase): ...
-
-    def kept(self): ...
-
-    def progress(self, share): ...
-
-    def check(self): ...
-
-    def wait(self, seconds): ...
 
 
 @pytest.fixture(scope="module")

@@ -10,31 +10,13 @@ from app.recipes.structure_report import StructureReport
 from app.reports.figures import number
 from tests.families import BY_NAME
 from tests.models_of_experts import TEXT, moe
+from tests.run_listener import Listener
 from workers.pipeline.context import CheckpointPlace, ModelAccess, RunContext
 from workers.pipeline.run.run import run
 
 WIDTH = {"kind": "width", "mlp_removed": 0.5}
 COUNTED = ("num_experts", "num_local_experts", "n_routed_experts")
 CALIBRATION = {"set": "sentences", "samples": 8, "batch_size": 4}
-
-
-class Listener:
-    def __init__(self):
-        self.shares, self.events = [], []
-
-    def progress(self, share):
-        self.shares.append(share)
-
-    def event(self, event):
-        self.events.append(event)
-
-    def phase(self, phase): ...
-
-    def check(self): ...
-
-    def wait(self, seconds): ...
-
-    def kept(self): ...
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from app.domain.jobs import EventType
 from app.domain.submission import JobRequest, resolve
 from app.recipes.tasks import TaskFailure, TaskReport
 from tests.families import BY_NAME
+from tests.run_listener import Listener
 from workers.pipeline.context import (
     CheckpointPlace,
     HarnessAccess,
@@ -37,30 +38,6 @@ told = {{"harness_version": "9.9", "task_version": 1.5, "samples": task.get("lim
 print("chatter", file=sys.stderr)
 print(json.dumps(told | {{"metrics": {{"acc": metric}}}}))
 """
-
-
-class Listener:
-    def __init__(self):
-        self.phases, self.events, self.shares, self.stopped = [], [], [], False
-
-    def phase(self, phase):
-        self.phases.append(phase)
-
-    def progress(self, share):
-        self.shares.append(share)
-
-    def event(self, event):
-        self.events.append(event)
-
-    def check(self):
-        if self.stopped and self.phases[-1] == "evaluating":
-            raise StoppedError
-
-    def wait(self, seconds): ...
-
-    def kept(self): ...
-
-    def plan(self, seconds): ...
 
 
 @pytest.fixture
@@ -203,7 +180,7 @@ def test_what_was_run_is_not_run_again(harness, log, tmp_path):
 
 def test_a_cancelled_job_is_cancelled(harness):
     context = harness("import time; time.sleep(600)")
-    context.report.stopped = True
+    context.report.stop_in = "evaluating"
     with pytest.raises(StoppedError):
         run(context)
 
