@@ -8,8 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from secateur_client.errors import SecateurError
+
 ZIP, JSONL = "application/zip", "application/jsonl"
 _CHUNK = 1 << 20
+_FILES = (".zip", ".jsonl", ".json")
 
 
 def pack(records: Iterable[Mapping[str, Any]]) -> bytes:
@@ -17,13 +20,23 @@ def pack(records: Iterable[Mapping[str, Any]]) -> bytes:
 
     Args:
         records: rows of one form; `image` is the path of a file or a picture of Pillow.
+
+    Raises:
+        SecateurError: a row is no mapping, or an image cannot be read.
     """
     lines: list[str] = []
     images: dict[str, bytes] = {}
-    for record in records:
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record, Mapping):
+            hint = f"row {number} is a {type(record).__name__}; records are a list of mappings"
+            raise SecateurError("dataset_row_invalid", hint)
         row = dict(record)
         if row.get("image") is not None:
-            content = _image(row["image"])
+            try:
+                content = _image(row["image"])
+            except OSError as error:
+                hint = f"row {number}: {error.filename or 'an image'} cannot be read: {error}"
+                raise SecateurError("dataset_image_missing", hint) from error
             row["image"] = f"images/{hashlib.sha256(content).hexdigest()}"
             images[row["image"]] = content
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
@@ -36,6 +49,17 @@ def pack(records: Iterable[Mapping[str, Any]]) -> bytes:
         for name, content in images.items():
             file.writestr(name, content)
     return archive.getvalue()
+
+
+def refuse_missing_file(name: str) -> None:
+    """The name of a data set that is not there as a file may not look like one.
+
+    Raises:
+        SecateurError: it does.
+    """
+    if name.endswith(_FILES) and not name.startswith("hf:"):
+        hint = f"there is no file {name!r} in {Path.cwd()}"
+        raise SecateurError("file_missing", hint)
 
 
 def media_type(start: bytes) -> str:

@@ -64,10 +64,14 @@ class Datasets:
 
         Args:
             given: None, options (a mapping), a name, or what `upload` takes.
+
+        Raises:
+            SecateurError: it is called like a file, and there is none.
         """
         if given is None or isinstance(given, Mapping):
             return given
         if isinstance(given, str) and not Path(given).is_file():
+            records.refuse_missing_file(given)
             return {"set": given}
         return {"set": (self.upload(given))["id"]}
 
