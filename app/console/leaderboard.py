@@ -119,16 +119,18 @@ def plot_of(
         series.setdefault(series_of(each), {})[place] = point
         dense = dense or measured.before
         gate = gate if gate is not None else _gate(each, metric, measured)
-    if dense is None:
+    # A method keeps its colour whatever ranks first, and while jobs of others end.
+    colours = dict(zip(sorted({*map(series_of, members)}), range(1, MOST_SERIES + 1), strict=False))
+    drawn = [name for name in colours if name in series]
+    if dense is None or not drawn:
         return None
-    # By name, so that a method keeps its colour whatever ranks first.
-    shown = {name: series[name] for name in sorted(series)[:MOST_SERIES]}
     return {
         "x": _LABELS[across],
         "y": metric.value.replace("_", " ")
         + (" (lower is better)" if metric.lower_is_better else " (higher is better)"),
         "series": [
-            {"name": name, "points": sorted(points.values())} for name, points in shown.items()
+            {"name": name, "colour": colours[name], "points": sorted(series[name].values())}
+            for name in drawn
         ],
         "dense": [dense.value, dense.low, dense.high],
         "gate": gate,

@@ -1,8 +1,8 @@
 "use strict";
 // Quality against sparsity or size: a line and intervals a method, the dense model, the gate.
 (() => {
-  const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#b5568b", "#b07d00", "#3b93c4", "#7a7a7a"];
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const colour = (series) => css(`--series-${series.colour}`);
 
   function whiskers(series) {
     return (plot) => {
@@ -12,7 +12,7 @@
       ctx.lineWidth = 1.5 * devicePixelRatio;
       series.forEach((each, place) => {
         if (!plot.series[place + 1].show) return;
-        ctx.strokeStyle = COLOURS[place];
+        ctx.strokeStyle = colour(each);
         for (const [x, , low, high] of each.points) {
           const at = plot.valToPos(x, "x", true);
           ctx.beginPath();
@@ -41,13 +41,13 @@
     if (told.gate !== null) figures.push(told.gate);
     const low = Math.min(...figures), high = Math.max(...figures), more = 0.06 * (high - low || 1);
     const ink = css("--muted"), line = css("--line"), strong = css("--ink");
-    const level = (label, value, dash) => ({
-      series: { label, stroke: strong, width: 1.5, dash, points: { show: false } },
+    const level = (label, value, stroke, dash) => ({
+      series: { label, stroke, width: 1.5, dash, points: { show: false } },
       values: xs.map(() => value),
     });
     const levels = [];
-    if (told.dense) levels.push(level("dense model", told.dense[0], []));
-    if (told.gate !== null) levels.push(level("quality gate", told.gate, [6, 4]));
+    if (told.dense) levels.push(level("dense model", told.dense[0], css("--dense"), []));
+    if (told.gate !== null) levels.push(level("quality gate", told.gate, strong, [6, 4]));
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line }, font: "12px system-ui, sans-serif" };
     // As many digits as tell the lines of the grid apart, and room for them.
     const ticks = (_plot, values, _axis, _space, step) => {
@@ -68,9 +68,9 @@
         },
         series: [
           {},
-          ...told.series.map((each, number) => ({
-            label: each.name, stroke: COLOURS[number], width: 2, spanGaps: true,
-            points: { show: true, size: 8, fill: COLOURS[number] },
+          ...told.series.map((each) => ({
+            label: each.name, stroke: colour(each), width: 2, spanGaps: true,
+            points: { show: true, size: 8, fill: colour(each) },
           })),
           ...levels.map((each) => each.series),
         ],
@@ -88,6 +88,7 @@
   const drawAll = () => document.querySelectorAll("[data-plot]").forEach(draw);
   document.addEventListener("DOMContentLoaded", drawAll);
   document.addEventListener("htmx:afterSettle", drawAll);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   let waiting;
   addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(drawAll, 150); });
 })();

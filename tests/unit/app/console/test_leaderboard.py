@@ -70,7 +70,7 @@ def test_a_lower_bound_of_the_gate_where_lower_is_better():
     plot = plot_of([member("a", 1, 2_000_000, gate=3)], METRIC, Across.SIZE)
     assert plot["gate"] == 13
     assert plot["y"] == "perplexity (lower is better)"
-    assert plot["series"] == [{"name": "wanda", "points": [(2.0, 11, 10, 12)]}]
+    assert plot["series"] == [{"name": "wanda", "colour": 1, "points": [(2.0, 11, 10, 12)]}]
     assert plot["dense"] == [10, 9, 11]
 
 
@@ -84,3 +84,14 @@ def test_without_figures_there_is_no_plot(across):
     nothing = MemberResult(job(JobStatus.QUEUED), None, None, None)
     assert plot_of([nothing], METRIC, across) is None
     assert not rows_of([nothing], METRIC)[0].pareto
+
+
+def test_a_method_has_its_colour_while_jobs_of_others_run():
+    waiting = replace(member("a", 1, method="alps"), result=None)
+    colour = [
+        {each["name"]: each["colour"] for each in plot_of(found, METRIC, Across.ZEROS)["series"]}
+        for found in ([waiting, member("b", 1)], [member("a", 1, method="alps"), member("b", 1)])
+    ]
+    assert colour == [{"wanda": 2}, {"alps": 1, "wanda": 2}]
+    rest = [replace(member(str(n), 1, method=f"a{n}"), result=None) for n in range(MOST_SERIES)]
+    assert plot_of([*rest, member("b", 1)], METRIC, Across.ZEROS) is None
