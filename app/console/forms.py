@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -72,7 +72,7 @@ def placed(field: Callable[[str], str], places: Places) -> dict[str, Any]:
         places: of the fields; labels and `more`, further fields as JSON, are in every form.
 
     Raises:
-        FormError: the further fields are no JSON object.
+        FormError: the further fields are no JSON object, or a label has no value.
     """
     try:
         body = parse_object(field("more").encode(), _MORE) if field("more") else {}
@@ -80,11 +80,31 @@ def placed(field: Callable[[str], str], places: Places) -> dict[str, Any]:
         raise FormError([Wrong("more", "Further fields", str(error))]) from error
     for name, place in places.items():
         if text := field(name):
-            _put(body, place, text if name in _TEXTS else value_of(text))
+            told = text if name in _TEXTS else value_in(name, ".".join(place), text)
+            _put(body, place, told)
     if labels := field("labels"):
-        pairs = [each.partition("=") for each in labels.split(",") if each.strip()]
-        body["labels"] = {key.strip(): value.strip() for key, _, value in pairs}
+        body["labels"] = dict(_label(each) for each in labels.split(",") if each.strip())
     return body
+
+
+def value_in(field: str, name: str, text: str) -> Any:
+    """The value of what somebody typed.
+
+    Raises:
+        FormError: it begins as JSON does, and is none.
+    """
+    value = value_of(text)
+    if isinstance(value, str) and text.startswith(("{", "[")):
+        raise FormError([Wrong(field, name, "begins as JSON does, and is not valid JSON")])
+    return value
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        told = f"must have the form name=value, with commas between; {text.strip()!r} has no ="
+        raise FormError([Wrong("labels", "labels", told)])
+    return key.strip(), value.strip()
 
 
 def _put(body: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
@@ -105,14 +125,26 @@ def validated(kind: type[Request], body: Mapping[str, Any], places: Places) -> R
     try:
         return kind.model_validate(body)
     except ValidationError as error:
-        raise FormError([_wrong(issue, places) for issue in error.errors()]) from error
+        raise FormError([_wrong(issue, body, places) for issue in error.errors()]) from error
 
 
-def _wrong(issue: Any, places: Places) -> Wrong:
-    place = tuple(str(part) for part in issue["loc"])
+def _wrong(issue: Any, body: Any, places: Places) -> Wrong:
+    place = tuple(map(str, _place(issue, body)))
     known = {**places, "labels": ("labels",)}
     field = next((name for name, start in known.items() if place[: len(start)] == start), "")
     return Wrong(field, ".".join(place) or "The request", in_words(issue))
+
+
+def _place(issue: Any, body: Any) -> Iterator[str | int]:
+    """Where it is in the body; the names pydantic gives to branches of unions are left out."""
+    *_, last = issue["loc"] or ("",)
+    for part in issue["loc"]:
+        try:
+            body = body[part]
+        except (KeyError, IndexError, TypeError):
+            if part != last or issue["type"] != "missing":
+                continue
+        yield part
 
 
 def as_curl(url: str, body: Mapping[str, Any]) -> str:

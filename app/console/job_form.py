@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.console.forms import SHARED, Places, placed, validated
-from app.console.schema_fields import PREFIX, text_of, value_of
+from app.console.forms import SHARED, Places, placed, validated, value_in
+from app.console.schema_fields import PREFIX, text_of
 from app.domain.submission import JobRequest
 from app.recipes.methods import METHODS
 
@@ -31,7 +31,7 @@ def body_of(field: Callable[[str], str], names: Mapping[str, Any]) -> dict[str, 
         names: all that were sent.
 
     Raises:
-        FormError: the further fields are no JSON object.
+        FormError: JSON that is none, or a label without a value.
     """
     body = placed(field, PLACES)
     if field("tasks"):
@@ -42,7 +42,7 @@ def body_of(field: Callable[[str], str], names: Mapping[str, Any]) -> dict[str, 
             body.pop(name, None)
     known = method.model_fields if method else {}
     parameters = {
-        name.removeprefix(PREFIX): value_of(text)
+        name.removeprefix(PREFIX): value_in("", name.replace(PREFIX, "parameters.", 1), text)
         for name in names
         if name.startswith(PREFIX) and (text := field(name))
         if name.removeprefix(PREFIX) in known

@@ -24,7 +24,7 @@ def body_of(field: Callable[[str], str], methods: Sequence[str]) -> dict[str, An
         methods: names that were ticked; the further fields may have more, with settings.
 
     Raises:
-        FormError: the further fields are no JSON object.
+        FormError: JSON that is none, or a label without a value.
     """
     body = placed(field, PLACES)
     if methods:

@@ -142,3 +142,36 @@ def test_the_same_by_other_means():
     words = shlex.split(as_curl("http://h", sent).replace("\\\n", " "))
     assert words[-1] == '{"model": "it\'s", "metadata": {"a": "$(rm)`x`"}, "x": null}'
     compile(as_python("http://h", sent), "page", "exec")
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "told"),
+    [
+        ({"sparsity": '{"vision": 0.4'}, "sparsity", "sparsity: begins as JSON"),
+        ({"tasks": "[nothing"}, "tasks", "evaluation.tasks: begins as JSON"),
+        ({f"{PREFIX}draws": "[1", "method": "ecoflap"}, "", "parameters.draws: begins as JSON"),
+        ({"labels": "team=vision, run"}, "labels", "'run' has no ="),
+    ],
+)
+def test_what_cannot_be_read_is_told_of_its_field(typed, field, told):
+    with pytest.raises(FormError, match=told) as error:
+        body({"model": "tiny", **typed})
+    assert [each.field for each in error.value.wrong] == [field]
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ({"sparsity": 1.5}, {"sparsity"}),
+        ({"sparsity": {"vision": 1.5}}, {"sparsity.vision"}),
+        ({"quality_gate": {"max_drop": 0.1}}, {"quality_gate.metric"}),
+        (
+            {"evaluation": {"tasks": [{"harness": "x", "task": "y"}]}},
+            {"evaluation.tasks.0.harness"},
+        ),
+    ],
+)
+def test_mistakes_have_the_names_that_the_request_has(asked, names):
+    with pytest.raises(FormError) as told:
+        request_of({"model": "tiny", "method": "wanda", **asked})
+    assert {each.name for each in told.value.wrong} == names
