@@ -63,9 +63,8 @@ def prune_as_told(
 ) -> float:
     """Prune in place and return the sparsity reached."""
     chosen = find_pruner(pruner)
-    recipe = build_recipe(
-        chosen.method, chosen.parameters, "unstructured", sparsity=sparsity, seed=seed
-    )
+    parts = chosen.parts | {"sparsity": sparsity, "seed": seed}
+    recipe = build_recipe(chosen.method, chosen.parameters, "unstructured", **parts)
     batches = []
     if WEIGHT_METHODS[chosen.method].needs_data:
         shown = [record.calibration for record in records]
@@ -111,6 +110,9 @@ def compute(cell: Cell) -> dict[str, Any]:
 
 
 def records_of(name: str, part: Purpose, samples: int, seed: int) -> list[Record]:
+    """So many records of a set; none for methods that look at none."""
+    if not samples:
+        return []
     if name == PROSE:
         return prose(part, seed)[:samples]
     return list(load_dataset(name, part, samples=samples, seed=seed).records)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 
+from app.recipes.evaluation import MetricName
 from benchmarks.quality.cache import ROOT
 from benchmarks.quality.cell import DENSE
 from benchmarks.quality.curves import curves
 from benchmarks.quality.grid import Grid
+from benchmarks.quality.pruners import find_pruner
 from benchmarks.quality.sections import Section
 from benchmarks.quality.tables import table
 
@@ -53,11 +55,14 @@ def _preface(grid: Grid, sections: Sequence[Section]) -> str:
     rows = [row for section in sections for row in section.rows]
     wanted = sum(len(section.cells) for section in sections)
     seconds = sum(_seconds(section) for section in sections)
+    seeds = f"{len(grid.seeds)} seed(s)"
+    if any(section.tuned for section in sections):
+        seeds += f", {len(grid.tuned_seeds)} where models are fine-tuned"
     missing = "" if len(rows) == wanted else f" {wanted - len(rows)} of {wanted} rows are missing."
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, `{grid.command}`, {_processor()}, {os.cpu_count()} cores, "
         f"one thread, torch {torch.__version__}; {seconds:.0f} CPU seconds.{missing} "
-        f"{len(grid.seeds)} seed(s), {grid.calibration_samples} calibration records. In brackets: "
+        f"{seeds}; {grid.calibration_samples} calibration records. In brackets: "
         "difference to the best baseline of the column (bold) with its 95 % bootstrap interval, "
         "paired by record after averaging over seeds; ± is the standard deviation over seeds."
     )
@@ -104,17 +109,19 @@ def _figure(section: Section, out: Path) -> list[str]:
     dense, drawn = _dense(section), _means(section)
     if dense is None or not drawn:
         return []
-    title = f"{section.name}: {section.rows[0]['metric']}"
-    (out / f"{section.name}.svg").write_text(curves(title, drawn, dense))
+    metric = MetricName(section.rows[0]["metric"])
+    title = f"{section.name}: {metric}{', lower is better' if metric.lower_is_better else ''}"
+    picture = curves(title, drawn, dense, logarithmic=metric.lower_is_better)
+    (out / f"{section.name}.svg").write_text(picture)
     return [f"![{section.name}]({section.name}.svg)", ""]
 
 
 def _means(section: Section) -> dict[str, list[tuple[float, float]]]:
-    """(sparsity, mean over seeds) by pruner."""
+    """(sparsity, mean over seeds) by pruner that is drawn."""
     found: dict[str, dict[float, list[float]]] = {}
     for row in section.rows:
         cell = row["cell"]
-        if cell["pruner"] != DENSE:
+        if cell["pruner"] != DENSE and find_pruner(cell["pruner"]).drawn:
             spots = found.setdefault(cell["pruner"], {})
             spots.setdefault(cell["sparsity"], []).append(row["value"])
     return {

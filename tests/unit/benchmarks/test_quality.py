@@ -9,10 +9,10 @@ import torch
 from benchmarks.quality import cache, tuning
 from benchmarks.quality.cell import DENSE
 from benchmarks.quality.cell import Cell as QualityCell
-from benchmarks.quality.curves import curves
+from benchmarks.quality.curves import COLOURS, HEIGHT, WIDTH, curves
 from benchmarks.quality.grid import GRIDS
 from benchmarks.quality.page import write
-from benchmarks.quality.pruners import find_pruner
+from benchmarks.quality.pruners import TABLE, VARIANTS, find_pruner
 from benchmarks.quality.sections import Section, fill, sections
 from benchmarks.quality.tables import best_baseline, scores, table
 from benchmarks.quality.texts import prose
@@ -62,8 +62,22 @@ def test_a_method_of_this_project_is_no_baseline_and_lower_can_be_better():
     assert best_baseline(column) == "Wanda"
 
 
-def test_curves_are_well_formed():
-    ET.fromstring(curves("a < b", {"x & y": [(0.4, 0.9), (0.8, 0.1)]}, 1.0))
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_curves_are_well_formed_and_inside_their_frame(logarithmic):
+    line = [(0.4, 0.9), (0.8, 4000.0)]
+    drawn = ET.fromstring(curves("a < b", {"x & y": line}, 1.0, logarithmic=logarithmic))
+    spots = [
+        tuple(map(float, spot.split(",")))
+        for each in drawn.iter("{http://www.w3.org/2000/svg}polyline")
+        for spot in each.attrib["points"].split()
+    ]
+    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in spots)
+    assert len({y for _, y in spots}) > 2
+
+
+def test_a_picture_has_no_more_lines_than_can_be_told_apart():
+    for pruners in (TABLE, VARIANTS):
+        assert len([each for each in pruners if each.drawn]) <= len(COLOURS) == 7
 
 
 @dataclass(frozen=True)
