@@ -68,6 +68,7 @@ def show(
         members=rows_of(members, name),
         across=across,
         objective=objective,
+        known=objective is not None and objective.metric in _measured_metrics(members),
         unreadable=unreadable,
         plot=json.dumps(plot) if plot else "",
         series=len({series_of(each) for each in members}),
@@ -110,7 +111,7 @@ def _ranked(
     try:
         name, members = rank_members(desk.connection, sweep, metric)
         measured = _measured_metrics(members)
-        if name is None and measured:
+        if name not in measured and measured:  # rather than dashes
             name, members = rank_members(desk.connection, sweep, measured[0])
     except SweepUnreadableError as error:
         return None, (), str(error)

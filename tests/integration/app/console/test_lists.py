@@ -55,7 +55,8 @@ def test_a_sweep_side_by_side(person, client, worker, settings):
     assert sweep in person.get("/console/sweeps").text
     page = person.get(f"/console/sweeps/{sweep}").text
     told = json.loads(html.unescape(re.search(r'data-plot="([^"]*)"', page)[1]))
-    assert told["series"] == [{"name": job.method, "points": [[60.0, 0.71, 0.66, 0.76]]}]
+    [drawn] = told["series"]
+    assert (drawn["name"], drawn["points"]) == (job.method, [[60.0, 0.71, 0.66, 0.76]])
     assert told["dense"] == [0.8, 0.75, 0.85]
     assert told["y"] == "accuracy (higher is better)"
     sized = person.get(f"/console/sweeps/{sweep}?across=size").text
@@ -70,6 +71,25 @@ def test_a_sweep_side_by_side(person, client, worker, settings):
     assert job.id in person.get(answer.headers["location"]).text
     assert "captioner" in person.get("/console/models").text
     person.send(f"/console/sweeps/{sweep}/cancel", status=409)
+
+
+def test_a_sweep_by_a_metric_that_none_of_its_jobs_has(person, client, worker):
+    asked = SWEEP | {"objective": {"metric": "perplexity", "max_drop": 0.2}}
+    sweep = client.post("/v1/sweeps", json=asked).json()["id"]
+    for _ in range(2):
+        worker.succeed(worker.claim(), result=RESULT)
+    page = person.get(f"/console/sweeps/{sweep}").text
+    assert "no job has this figure" in page
+    assert "accuracy (higher is better)" in html.unescape(page)  # what was measured is drawn
+
+
+def test_a_sweep_without_a_job_within_its_drop(person, client, worker):
+    asked = SWEEP | {"objective": {"metric": "accuracy", "max_drop": 0.01}}
+    sweep = client.post("/v1/sweeps", json=asked).json()["id"]
+    for _ in range(2):
+        worker.succeed(worker.claim(), result=RESULT)
+    page = person.get(f"/console/sweeps/{sweep}").text
+    assert "no job lost so little" in page
 
 
 def test_data_sets(person, client):
