@@ -200,15 +200,26 @@ class PageRoute(APIRoute):
 
 def _ask_to_sign_in(request: Request) -> Response:
     """On to the sign-in, and from there back to where somebody wanted to go."""
-    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    wanted = back if request.method == "GET" else HOME
-    address = f"{SIGN_IN}?{urlencode({'next': wanted})}"
+    address = f"{SIGN_IN}?{urlencode({'next': _wanted(request)})}"
     if "hx-request" in request.headers:  # a part of a page: the whole page has to go there
         answer = Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": address})
     else:
         answer = RedirectResponse(address, HTTPStatus.SEE_OTHER)
     answer.delete_cookie(COOKIE, path=ROOT)
     return answer
+
+
+def _wanted(request: Request) -> str:
+    """The page that was asked for, or that the form is on."""
+    told = str(request.url)
+    if request.method == "POST":
+        told = request.headers.get("hx-current-url") or request.headers.get("referer", "")
+    try:
+        parts = urlsplit(told)
+    except ValueError:
+        return HOME
+    page = parts.path + (f"?{parts.query}" if parts.query else "")
+    return page if page.startswith(f"{ROOT}/") else HOME
 
 
 def _explain(request: Request, error: Exception) -> Response:

@@ -49,3 +49,41 @@ document.addEventListener("htmx:afterSwap", () => {
   const list = document.querySelector(".events");
   if (list) list.scrollTop = scrolled;
 });
+// What was typed in a long form is there again after a session that ended in the middle of it.
+const TYPED = "typed";
+const entered = (form) => [...new FormData(form)].filter(([name]) => name !== "csrf_token");
+function keepTyped(event) {
+  const form = event.target.closest?.("form[data-keep]");
+  if (form) sessionStorage.setItem(TYPED + form.dataset.keep, JSON.stringify(entered(form)));
+}
+document.addEventListener("input", keepTyped);
+document.addEventListener("change", keepTyped);
+function fill(form, typed) {
+  for (const field of form.querySelectorAll("[name]:not([type=hidden])")) {
+    const values = typed.filter(([name]) => name === field.name).map(([, value]) => value);
+    if (field.type === "checkbox") field.checked = values.includes(field.value);
+    else if (values.length) field.value = values[0];
+    if (values[0] && field.type !== "checkbox") field.closest("details")?.setAttribute("open", "");
+  }
+}
+document.addEventListener("DOMContentLoaded", () => {
+  if (location.pathname === "/console/sign-in") sessionStorage.setItem("signed-in-again", "yes");
+  const form = document.querySelector("form[data-keep]");
+  if (!form) return;
+  const kept = sessionStorage.getItem(TYPED + form.dataset.keep);
+  sessionStorage.removeItem(TYPED + form.dataset.keep);
+  if (!kept || !sessionStorage.getItem("signed-in-again")) return;
+  sessionStorage.removeItem("signed-in-again");
+  const typed = JSON.parse(kept);
+  fill(form, typed);
+  // The method decides some of the fields, which come now.
+  form.addEventListener("htmx:afterSwap", function again(event) {
+    if (event.target.id !== "method") return;
+    form.removeEventListener("htmx:afterSwap", again);
+    fill(form, typed);
+  });
+  (document.getElementById("f-method") ?? form).dispatchEvent(new Event("change", { bubbles: true }));
+});
+document.addEventListener("submit", (event) => {
+  if (event.target.matches(".who")) sessionStorage.clear();  // who comes next is somebody else
+});

@@ -56,6 +56,8 @@ def pages(client, worker, settings, engine, model_root):
     log = [NewEvent(EventType.PHASE, "pruning"), NewEvent(EventType.BLOCK, "pruning", data=data)]
     worker.heartbeat(running, "pruning", 0.4, log=log)
     client.post("/v1/jobs", json=JOB)
+    searched = {"sparsity": "auto", "quality_gate": {"metric": "similarity", "max_drop": 0.1}}
+    client.post("/v1/jobs", json=JOB | searched | {"evaluation": {"set": "sentences"}})
     with engine.begin() as connection:
         machine = Machine("cpu", 1 << 34, 8, "cpu", 0, None, 412.0, 1.2e9, ("timm",))
         versions = {"python": "3.11.2", "torch": "2.13.0", "transformers": "5.14.1"}
@@ -164,7 +166,11 @@ def test_secrets_that_are_shown_once(window, sign_in):
 
 
 def fits(page):
-    return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    return page.evaluate(
+        """() => document.documentElement.scrollWidth <= innerWidth
+        && [...document.querySelectorAll("main table.stack")].every(
+          table => table.offsetWidth <= table.parentElement.clientWidth)"""
+    )
 
 
 def test_the_keyboard_is_enough(window, sign_in, pages):
@@ -179,6 +185,61 @@ def test_the_keyboard_is_enough(window, sign_in, pages):
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.textContent.trim()"))
     assert any(text.startswith("Cancel") for text in seen)
+
+
+def sign_in_again(page, secret):
+    page.wait_for_url("**/console/sign-in?next=*")
+    page.get_by_label("API key").fill(secret[1])
+    page.keyboard.press("Enter")
+
+
+def test_what_was_typed_outlives_the_session(window, sign_in, secret):
+    page = window()
+    sign_in(page)
+    wrong = complaints(page)
+    page.goto("/console/new")
+    page.locator("#f-method").select_option("ecoflap")
+    page.get_by_text("Settings of ecoflap").click()
+    page.get_by_label("Draws").fill("7")
+    page.get_by_text("Labels, priority").click()
+    page.locator("#f-labels").fill("team=vision")
+    page.context.clear_cookies()
+    page.locator("#f-model").fill("tiny")  # its plan is asked for
+    sign_in_again(page, secret)
+    page.wait_for_selector("#plan dl, #plan .notice")
+    page.wait_for_selector("input[name='parameter.draws']")
+    assert page.locator("#f-method").input_value() == "ecoflap"
+    assert page.get_by_label("Draws").input_value() == "7"
+    assert page.locator("#f-model").input_value() == "tiny"
+    assert page.locator("#f-labels").is_visible()
+    assert page.locator("#f-labels").input_value() == "team=vision"
+    page.goto("/console/new")
+    assert page.locator("#f-model").input_value() == ""  # a new visit is a new job
+
+    page.goto("/console/new-sweep")
+    page.locator("#f-model").fill("tiny")
+    page.get_by_label("wanda", exact=True).check()
+    page.get_by_label("magnitude", exact=True).uncheck()
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Submit the sweep").click()
+    sign_in_again(page, secret)
+    page.wait_for_url("**/console/new-sweep")
+    assert page.get_by_label("wanda", exact=True).is_checked()
+    assert not page.get_by_label("magnitude", exact=True).is_checked()
+    assert wrong == []
+
+
+def test_what_was_typed_does_not_outlive_a_sign_out(window, sign_in, secret):
+    page = window()
+    sign_in(page)
+    page.goto("/console/new")
+    page.locator("#f-model").fill("secret-model")
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/console/sign-in")
+    page.goto("/console/new")
+    sign_in_again(page, secret)
+    page.wait_for_url("**/console/new")
+    assert page.locator("#f-model").input_value() == ""
 
 
 def test_what_was_wrong_with_a_form_has_the_focus(window, sign_in):

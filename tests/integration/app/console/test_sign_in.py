@@ -2,6 +2,7 @@
 
 import logging
 from html.parser import HTMLParser
+from urllib.parse import urlencode
 
 import pytest
 
@@ -165,3 +166,17 @@ def test_pages_count_as_requests(person, limits):
     limits(requests_per_minute=1)
     statuses = [person.client.get(JOBS).status_code for _ in range(3)]
     assert 429 in statuses
+
+
+@pytest.mark.parametrize(
+    ("header", "page", "next_page"),
+    [
+        ("referer", "http://testserver/console/new?source=a", "/console/new?source=a"),
+        ("hx-current-url", "http://testserver/console/new", "/console/new"),
+        ("referer", "http://testserver/v1/jobs", "/console/jobs"),
+        ("referer", "http://[", "/console/jobs"),
+    ],
+)
+def test_a_form_whose_session_has_ended_leads_back_to_its_page(stranger, header, page, next_page):
+    answer = stranger.post("/console/new", {"model": "tiny"}, **{header: page})
+    assert answer.headers["location"] == f"/console/sign-in?{urlencode({'next': next_page})}"
