@@ -22,7 +22,7 @@ Key = Annotated[
     str | None,
     typer.Option(
         envvar="SECATEUR_KEY",
-        help="API key; by default the one `secateur up` has kept on this machine.",
+        help="API key; for the service of `secateur up` the one that it has kept by default.",
         show_default=False,
     ),
 ]
@@ -33,6 +33,10 @@ Json = dict[str, Any]
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 _POLL_SECONDS = 0.3
 _PAGE = 200  # the longest that the service gives
+_NO_KEY = (
+    "no API key was sent; give one by --key or in SECATEUR_KEY. The one that `secateur up` keeps "
+    "in SECATEUR_DATA_DIR is sent to its own address alone"
+)
 # A watch outlives a restart of the service of this length (seconds).
 _PATIENCE = 30.0
 
@@ -286,6 +290,8 @@ def _refusal(response: httpx2.Response) -> RefusedError:
     try:
         problem = response.json()
         fields = problem.get("errors", ())
+        if problem["code"] == "api_key_missing":  # the answer tells of headers
+            return RefusedError(problem["code"], _NO_KEY)
         if not fields or not all("pointer" in each for each in fields):
             return RefusedError(problem["code"], problem["detail"])
         told = "; ".join(f"{_path(each['pointer'])}{each['detail']}" for each in fields)

@@ -6,6 +6,7 @@ The settings of the server take half a second to import, and a client needs none
 import os
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import typer
 
@@ -32,13 +33,29 @@ def service(url: str | None = None, key: str | None = None) -> Service:
 
     Args:
         url: base URL; None reads SECATEUR_URL, then SECATEUR_API__HOST and SECATEUR_API__PORT, then
-            the file `url` of the data directory.
-        key: API key; None reads SECATEUR_KEY, then the file `key` of the data directory.
+            the file `url` of the data directory. With or without the `/v1` of its API.
+        key: API key; None reads SECATEUR_KEY, then, for the service whose key it is, the file `key`
+            of the data directory.
     """
-    return Service(
-        url or os.environ.get("SECATEUR_URL") or _local_url(),
-        key or os.environ.get("SECATEUR_KEY") or _kept("key"),
-    )
+    found = url or os.environ.get("SECATEUR_URL") or _local_url()
+    address = found.rstrip("/").removesuffix("/v1")
+    return Service(address, key or os.environ.get("SECATEUR_KEY") or _key_kept_for(address))
+
+
+def _key_kept_for(url: str) -> str | None:
+    """The key that `secateur up` keeps, where the address is its own: no other host gets it."""
+    try:
+        own = _origin(url) == _origin(_kept("url") or _local_url())
+    except ValueError:  # it is no address, which is told when a request is sent
+        return None
+    return _kept("key") if own else None
+
+
+def _origin(url: str) -> tuple[str, str | None, int]:
+    """Scheme, host and port."""
+    parts = urlsplit(url)
+    host = HOST if parts.hostname == "localhost" else parts.hostname
+    return parts.scheme, host, parts.port or 80
 
 
 def _local_url() -> str:

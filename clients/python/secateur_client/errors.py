@@ -12,6 +12,11 @@ from typing import Any
 
 import httpx2
 
+_NO_KEY = (
+    "no API key was sent; give one as key=... or in SECATEUR_KEY. The one that `secateur up` keeps "
+    "in SECATEUR_DATA_DIR is sent to its own address alone"
+)
+
 
 class SecateurError(Exception):
     """The base of everything that the client raises by itself.
@@ -45,7 +50,8 @@ class RefusedError(SecateurError):
 
     def __init__(self, response: httpx2.Response) -> None:
         problem = _problem(response)
-        super().__init__(problem["code"], problem["detail"])
+        code = problem["code"]
+        super().__init__(code, _NO_KEY if code == "api_key_missing" else problem["detail"])
         self.status = response.status_code
         self.issues: list[dict[str, Any]] = problem.get("errors") or []
         self.request_id = response.headers.get("X-Request-Id")

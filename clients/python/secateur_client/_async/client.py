@@ -51,7 +51,8 @@ class AsyncClient:
 
         Args:
             url: by default SECATEUR_URL, then the address of `secateur up` on this machine.
-            key: by default SECATEUR_KEY, then the file `key` of SECATEUR_DATA_DIR.
+            key: by default SECATEUR_KEY, then, for the service of `secateur up` alone, the file
+                `key` of SECATEUR_DATA_DIR.
             timeout: seconds until the service is taken for silent.
             retries: how often a request is sent again after a fault that may pass.
         """

@@ -27,10 +27,11 @@ class Http:
     """
 
     def __init__(self, url: str | None, key: str | None, *, timeout: float, retries: int) -> None:
-        secret = api_key(key)
+        found = service_url(url)
+        secret = api_key(found, key)
         # Files may lie on an object store; the key does not travel there.
         self._client = httpx2.Client(
-            base_url=service_url(url),
+            base_url=found,
             headers={"Authorization": f"Bearer {secret}"} if secret else {},
             timeout=timeout,
             follow_redirects=True,

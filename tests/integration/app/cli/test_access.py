@@ -81,3 +81,11 @@ def test_worker_classes_are_listed_and_retired(secateur, engine):
     assert json.loads(secateur("workers", "list", "--json").stdout) == []
     again = secateur("workers", "retire", "old")
     assert (again.exit_code, "worker_class_not_found" in again.stderr) == (3, True)
+
+
+def test_who_has_no_key_is_told_how_to_give_one(secateur, house, monkeypatch, tmp_path):
+    monkeypatch.setenv("SECATEUR_DATA_DIR", str(tmp_path))
+    refused = secateur("jobs", "--url", f"{house.url}/v1")
+    assert refused.exit_code == 3
+    assert refused.stderr.startswith("api_key_missing: ")
+    assert "--key or in SECATEUR_KEY" in refused.stderr

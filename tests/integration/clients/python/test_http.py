@@ -108,6 +108,12 @@ def test_a_refusal_has_code_hint_and_issues_and_is_final(server, client):
     assert (error.issues, error.request_id, len(server.seen)) == ([issue], "req_1", 1)
 
 
+def test_who_sent_no_key_is_told_how_to_give_one(server, client):
+    server.script = [answer(401, {"code": "api_key_missing", "detail": "send a header"})]
+    with pytest.raises(RefusedError, match=r"key=\.\.\. or in SECATEUR_KEY"):
+        client.plan("m")
+
+
 def test_it_gives_up_in_the_end(server, client):
     server.script = [BUSY]
     with pytest.raises(RefusedError, match="overloaded"):

@@ -11,6 +11,10 @@ ENVIRONMENTS = [
     {"SECATEUR_URL": "https://prune.example.com", "SECATEUR_KEY": "sct_1"},
     {"SECATEUR_API__HOST": "0.0.0.0", "SECATEUR_API__PORT": "9"},
     {"SECATEUR_API__HOST": "::1"},
+    {"SECATEUR_URL": "http://localhost:4711/v1/"},
+    {"SECATEUR_URL": "http://localhost:4712"},
+    {"SECATEUR_URL": "https://prune.example.com"},
+    {"SECATEUR_URL": "http://[half"},
 ]
 
 
@@ -23,8 +27,16 @@ def test_it_is_the_service_of_the_command_line(environment, monkeypatch, tmp_pat
     (tmp_path / "url").write_text("http://127.0.0.1:4711\n")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert (service_url(), api_key()) == tuple(service())
-    assert (service_url("http://a"), api_key("b")) == tuple(service("http://a", "b"))
+    assert (service_url(), api_key(service_url())) == tuple(service())
+    assert (service_url("http://a"), api_key("http://a", "b")) == tuple(service("http://a", "b"))
+
+
+def test_the_key_that_is_kept_goes_to_its_own_service_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("SECATEUR_DATA_DIR", str(tmp_path))
+    (tmp_path / "key").write_text("sct_kept\n")
+    (tmp_path / "url").write_text("http://127.0.0.1:4711\n")
+    assert api_key("http://localhost:4711") == "sct_kept"
+    assert api_key("http://prune.example:4711") is None
 
 
 def test_an_address_that_is_none_is_refused_before_anything_is_sent():
@@ -36,6 +48,6 @@ def test_an_address_that_is_none_is_refused_before_anything_is_sent():
 @pytest.mark.parametrize("key", ["ключ", "sct_a\nb", "Bearer sct_a"])
 def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(key):
     with pytest.raises(SecateurError) as refused:
-        api_key(key)
+        api_key("http://a", key)
     assert refused.value.code == "api_key_invalid"
     assert key not in str(refused.value)
