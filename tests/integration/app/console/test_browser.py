@@ -112,6 +112,27 @@ def test_every_page_for_everybody(window, sign_in, pages):
     )
 
 
+def test_methods_of_a_sweep_are_drawn_in_their_colours(window, sign_in, client, worker):
+    sweep = client.post("/v1/sweeps", json=SWEEP).json()["id"]
+    for _ in SWEEP["methods"]:
+        worker.succeed(worker.claim(), result=RESULT)
+    for size, scheme in (("wide", "light"), ("narrow", "dark")):
+        page = window(size, scheme)
+        sign_in(page)
+        page.goto(f"/console/sweeps/{sweep}")
+        for name, colour in COLOURS.items():
+            marker = page.locator(f".u-legend .u-series:has-text('{name}') .u-marker")
+            assert marker.evaluate(SAME_COLOUR, colour), name
+        keep(page, f"plot-{size}-{scheme}")
+
+
+COLOURS = {"dense": "--dense", "magnitude": "--series-1", "random": "--series-2"}
+SAME_COLOUR = """(marker, name) => {
+  const wanted = document.createElement("i");
+  wanted.style.color = `var(${name})`;
+  document.body.append(wanted);
+  return getComputedStyle(marker).borderTopColor === getComputedStyle(wanted).color;
+}"""
 SECTIONS = """() => [...document.querySelectorAll("section[id^=report-]")].map(
   section => section.outerHTML)"""
 
