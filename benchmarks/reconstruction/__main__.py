@@ -1,11 +1,11 @@
 """`make bench-reconstruction`: masks with and without least squares, ADMM, and `recommended`.
 
 Both scenes models: exact answers of the LLaVA, R@1 of the CLIP. Masks with and without: 64
-calibration records, the evaluation records of the quality tables, one draw; each difference comes
-with a paired interval over the records. `recommended`: 256 calibration records, 540 and 500
-evaluation records, the mean of three draws of calibration records; the same with recovery, on 512
-records and 200 steps. Then the solver's objective beside a solve of every output by itself. The
-last line is JSON; `--only recovery` computes that part alone.
+calibration records, one draw; each difference comes with a paired interval over the evaluation
+records, which are those of the quality tables. `recommended`: 256 calibration records, the mean of
+three draws of them; the same with recovery, on 512 records and 200 steps. Then the solver's
+objective beside a solve of every output by itself. The last line is JSON; `--only recovery`
+computes that part alone.
 """
 
 import argparse
@@ -38,7 +38,6 @@ from workers.pruning.selection.selection import Selection
 
 CALIBRATION, BATCH, LENGTH = 64, 16, 128
 MORE, DRAWS = 256, 3  # of `recommended`
-JUDGED = {"scenes-llava": 540, "scenes-clip": 500}
 SUBJECTS = ("scenes-llava", "scenes-clip")
 SPARSITIES = (0.6, 0.7, 0.8)
 MASKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -184,8 +183,7 @@ def _measure(
 ) -> Pruned:
     """Prune once and measure; the records of evaluation are the same for every seed."""
     subject = cell.find_subject(name)
-    judged = subject.samples if shown == CALIBRATION else JUDGED[name]
-    records = cell.records_of(subject.data, Purpose.EVALUATION, judged, 0)
+    records = cell.records_of(subject.data, Purpose.EVALUATION, subject.samples, 0)
     drawn = cell.records_of(subject.data, Purpose.CALIBRATION, shown, seed)
     method, parameters = (MASKS | SOLVED | RECOMMENDED)[mask]
     parts = {"reconstruction": reconstruction, "recovery": recovery}
