@@ -67,6 +67,25 @@ def in_words(issue: Mapping[str, Any]) -> str:
     return words + _percent(value)
 
 
+def place_of(issue: Mapping[str, Any], body: Any) -> list[str | int]:
+    """Where an issue is in the body, without the names that pydantic gives to branches of unions.
+
+    Args:
+        issue: one of `ValidationError.errors()`.
+        body: what was validated.
+    """
+    found: list[str | int] = []
+    for number, part in enumerate(issue["loc"], 1):
+        try:
+            body = body[part]
+        except (KeyError, IndexError, TypeError):
+            lacking = issue["type"] == "missing" and number == len(issue["loc"])
+            if not lacking and (found or not isinstance(body, dict)):
+                continue
+        found.append(part)
+    return found
+
+
 def percent_hint(value: float) -> str:
     """How to write a percentage as a share; empty where the value is none."""
     return f"; write {value / _HUNDRED:g} for {value:g} %" if 1 < value <= _HUNDRED else ""

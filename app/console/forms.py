@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from app.bounded_json import JsonError, JsonLimits, parse_object
 from app.console.schema_fields import value_of
 from app.errors import SecateurError
-from app.messages import in_words
+from app.messages import in_words, place_of
 
 _MORE = JsonLimits(bytes=64 << 10)
 
@@ -129,22 +129,10 @@ def validated(kind: type[Request], body: Mapping[str, Any], places: Places) -> R
 
 
 def _wrong(issue: Any, body: Any, places: Places) -> Wrong:
-    place = tuple(map(str, _place(issue, body)))
+    place = tuple(map(str, place_of(issue, body)))
     known = {**places, "labels": ("labels",)}
     field = next((name for name, start in known.items() if place[: len(start)] == start), "")
     return Wrong(field, ".".join(place) or "The request", in_words(issue))
-
-
-def _place(issue: Any, body: Any) -> Iterator[str | int]:
-    """Where it is in the body; the names pydantic gives to branches of unions are left out."""
-    *_, last = issue["loc"] or ("",)
-    for part in issue["loc"]:
-        try:
-            body = body[part]
-        except (KeyError, IndexError, TypeError):
-            if part != last or issue["type"] != "missing":
-                continue
-        yield part
 
 
 def as_curl(url: str, body: Mapping[str, Any]) -> str:

@@ -122,7 +122,9 @@ class MethodChoice(Strict):
                 "method_and_recipe", "give a method or a recipe, not both", {}
             )
         if not given and name == OWN_RECIPE and "recipe" in info.data:
-            raise PydanticCustomError("missing", "name a method, or give a recipe")
+            raise PydanticCustomError(
+                "field_missing", "is missing; name a method, or give a recipe"
+            )
         return name
 
     @model_validator(mode="after")

@@ -165,12 +165,12 @@ def errors() -> str:
 
 
 def refusals() -> dict[str, str]:
-    """What the request's own rules refuse, read from the calls that do."""
+    """What the request's own rules refuse with codes of their own, read from the calls that do."""
     found = {}
     for name, (code, message, *_) in _calls({"PydanticCustomError"}):
         if name and isinstance(code, ast.Constant) and isinstance(message, ast.Constant):
             found[code.value] = message.value
-    return dict(sorted(found.items()))
+    return {code: found[code] for code in sorted(found) if code not in FIELD_CODES}
 
 
 def raised() -> set[str]:

@@ -120,7 +120,6 @@ CODES = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "Parameters belong to a named method; a recipe's parts have their own settings.",
     ),
-    "missing": (HTTPStatus.UNPROCESSABLE_ENTITY, "Name a method, or give a recipe."),
     "pattern_not_a_regex": (
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "re:(a is no regular expression that is understood: missing ): (a",

@@ -20,7 +20,7 @@ from app import errors
 from app.api.http.fields import advice
 from app.errors import SecateurError
 from app.ids import REQUEST_ID
-from app.messages import in_words
+from app.messages import in_words, place_of
 from app.telemetry.redaction import scrub
 from app.uploads.errors import DatasetRowError
 
@@ -82,17 +82,9 @@ def _secateur(_: Request, error: Exception) -> JSONResponse:
     return problem(status, known.code, str(known), issues=issues, headers=headers)
 
 
-def _pointer(location: Sequence[str | int], body: Any) -> str:
-    """JSON pointer into the body; the names pydantic gives to union branches are left out."""
-    parts: list[str | int] = []
-    for part in location:
-        try:
-            body = body[part]
-        except (KeyError, IndexError, TypeError):
-            if parts or not isinstance(body, dict):
-                continue
-        parts.append(part)
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+def _pointer(place: Sequence[str | int]) -> str:
+    """JSON pointer to a place of the body."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
 
 
 def _issue(issue: dict[str, Any], body: Any, model: Any) -> dict[str, str]:
@@ -100,7 +92,8 @@ def _issue(issue: dict[str, Any], body: Any, model: Any) -> dict[str, str]:
     code = VALIDATION_CODES.get(issue["type"], issue["type"])
     if where == "body":
         told = in_words(issue) + advice(model, rest, issue["type"])
-        return {"code": code, "detail": told, "pointer": _pointer(rest, body)}
+        place = place_of({**issue, "loc": rest}, body)
+        return {"code": code, "detail": told, "pointer": _pointer(place)}
     return {"code": code, "detail": in_words(issue), "parameter": str(rest[0] if rest else where)}
 
 
@@ -112,7 +105,7 @@ def _validation(request: Request, error: Exception) -> JSONResponse:
     codes = {issue["code"] for issue in issues}
     code = codes.pop() if len(codes) == 1 else "request_invalid"
     status = HTTPStatus.BAD_REQUEST if code == "json_invalid" else HTTPStatus.UNPROCESSABLE_ENTITY
-    named = ((i.get("pointer") or i.get("parameter") or "body", i["detail"]) for i in issues)
+    named = ((i.get("pointer") or i.get("parameter") or "the request", i["detail"]) for i in issues)
     detail = "; ".join(f"{name}: {text}" for name, text in named)
     return problem(status, code, detail, issues=issues)
 

@@ -22,11 +22,12 @@ PAGE = 25
 @router.post("/keys")
 def create_key(visit: SignedIn) -> Response:
     """Make a key; its secret is on this page and nowhere else."""
+    asked = {name: visit.field(name) for name in ("name", "scope")}
     try:
-        wanted = KeyRequest.model_validate({name: visit.field(name) for name in ("name", "scope")})
+        wanted = KeyRequest.model_validate(asked)
     except ValidationError as error:
         issues = [issue | {"loc": ("body", *issue["loc"])} for issue in error.errors()]
-        raise RequestValidationError(issues) from error
+        raise RequestValidationError(issues, body=asked) from error
     with visit.admitted(Scope.ADMIN) as desk:
         key, secret = projects.create_key_for(
             desk.connection, desk.caller, name=wanted.name, scope=wanted.scope, expires_at=None

@@ -91,11 +91,12 @@ def cancel(sweep_id: str, visit: SignedIn) -> Response:
 @router.post("/{sweep_id}/publish")
 def publish(sweep_id: str, visit: SignedIn) -> Response:
     """Make the best job the next version of a model."""
+    asked = {"name": visit.field("name")}
     try:
-        name = TypeAdapter(ModelName).validate_python(visit.field("name"))
+        name = TypeAdapter(ModelName).validate_python(asked["name"])
     except ValidationError as error:
         issues = [issue | {"loc": ("body", "name")} for issue in error.errors()]
-        raise RequestValidationError(issues) from error
+        raise RequestValidationError(issues, body=asked) from error
     with visit.admitted(Scope.SUBMIT) as desk:
         best = sweeps.get(desk.connection, desk.caller, sweep_id).best_id
         if best is None:

@@ -16,7 +16,7 @@ from app.domain.submission import JobRequest
 from app.domain.sweeps import SweepRequest
 from app.domain.webhooks import WebhookEvent
 from app.errors import MethodParameterError, RecipeError, SecateurError
-from app.messages import in_words, words_of
+from app.messages import in_words, place_of, words_of
 from app.recipes.methods import WEIGHT_METHODS
 from app.recipes.recipe import build_recipe
 
@@ -137,6 +137,32 @@ def test_common_mistakes(body, words):
     right = {"model": "m", "method": "wanda", "sparsity": 0.5}
     found = all_in_words(lambda: JobRequest.model_validate(right | body))
     assert any(words in each for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"quality_gate": {"max_drop": 0.1}}, ["quality_gate", "metric"]),
+        ({"sparsity": {"vision": 2}}, ["sparsity", "vision"]),
+        ({"sparsity": 2}, ["sparsity"]),
+        ({"model": None}, ["model"]),
+        ({"method": "recipe"}, ["method"]),
+        ({"recipe": {"structure": [{"kind": "depth", "removed": 2}]}},
+         ["recipe", "structure", 0, "removed"]),
+        ([], []),
+    ],
+)  # fmt: skip
+def test_a_mistake_has_the_place_that_the_body_has(body, place):
+    right = {"model": "m", "method": "wanda", "sparsity": 0.5}
+    sent = right | body if isinstance(body, dict) else body
+    with pytest.raises(ValidationError) as refused:
+        JobRequest.model_validate(sent)
+    assert place in [place_of(issue, sent) for issue in refused.value.errors()]
+
+
+def test_a_method_that_is_missing_may_be_a_recipe():
+    [told] = all_in_words(lambda: JobRequest.model_validate({"model": "m", "sparsity": 0.5}))
+    assert told == "is missing; name a method, or give a recipe"
 
 
 def test_a_sentence_of_our_own_comes_as_it_is():

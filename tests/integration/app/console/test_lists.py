@@ -66,7 +66,8 @@ def test_a_sweep_side_by_side(person, client, worker, settings):
     live = person.get(f"/console/sweeps/{sweep}", **{"hx-request": "true"})
     assert live.headers["hx-refresh"] == "true"  # a page that was open gets the form to publish
     assert "0.66 to 0.76" in page
-    person.send(f"/console/sweeps/{sweep}/publish", {"name": "../x"}, 422)
+    refused = person.send(f"/console/sweeps/{sweep}/publish", {"name": "../x"}, 422)
+    assert "/name: must" in refused.text
     answer = person.send(f"/console/sweeps/{sweep}/publish", {"name": "captioner"})
     assert job.id in person.get(answer.headers["location"]).text
     assert "captioner" in person.get("/console/models").text
@@ -200,7 +201,8 @@ def test_a_key_is_made_shown_once_and_revoked(person, caplog):
     person.get("/v1/jobs", 401, authorization=f"Bearer {secret}")
     person.send(revoke, status=404)
     person.send("/console/project/keys", {"name": "", "scope": "read"}, 422)
-    person.send("/console/project/keys", {"name": "a", "scope": "root"}, 422)
+    refused = person.send("/console/project/keys", {"name": "a", "scope": "root"}, 422)
+    assert "/scope: must" in refused.text
 
 
 @pytest.mark.parametrize("scope", [Scope.READ, Scope.SUBMIT])

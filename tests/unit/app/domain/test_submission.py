@@ -470,8 +470,8 @@ def test_recovery_goes_with_a_method_and_needs_data(method):
 @pytest.mark.parametrize(
     ("asked", "wrong"),
     [
-        ({}, ["missing"]),
-        ({"method": "recipe"}, ["missing"]),
+        ({}, ["field_missing"]),
+        ({"method": "recipe"}, ["field_missing"]),
         ({"method": "wanda", "recipe": {}}, ["method_and_recipe"]),
         ({"recipe": {}, "parameters": {"scope": "row"}}, ["parameters_without_method"]),
         ({"recipe": {"colour": 1}}, ["extra_forbidden"]),  # and no word of a method that is missing

@@ -60,26 +60,30 @@ def test_pickled_weights_are_refused(client, model_root):
 
 
 def test_issues_point_into_the_body(client):
-    answer = client.post("/v1/jobs", json={"method": "wanda", "sparsity": {"vision": 2}, "a/b": 1})
+    wrong = {"sparsity": {"vision": 2}, "quality_gate": {"max_drop": 0.1}, "a/b": 1}
+    answer = client.post("/v1/jobs", json={"method": "wanda", **wrong})
     body = assert_problem(answer, 422, "request_invalid")
     assert {(issue["pointer"], issue["code"]) for issue in body["errors"]} == {
         ("/model", "field_missing"),
+        ("/quality_gate/metric", "field_missing"),
         ("/sparsity/vision", "sparsity_out_of_range"),
         ("/a~1b", "unknown_field"),
     }
 
 
 @pytest.mark.parametrize(
-    ("content", "status", "code"),
+    ("content", "status", "code", "detail"),
     [
-        (b"{", 400, "json_invalid"),
-        (b"[1]", 422, "body_not_an_object"),
-        (b"", 422, "field_missing"),
+        (b"{", 400, "json_invalid", "is not valid JSON"),
+        (b"[1]", 422, "body_not_an_object", "must be an object"),
+        (b"", 422, "field_missing", "is missing"),
     ],
 )
-def test_bodies_that_are_no_job(client, content, status, code):
+def test_bodies_that_are_no_job(client, content, status, code, detail):
     headers = {"content-type": "application/json"}
-    assert_problem(client.post("/v1/jobs", content=content, headers=headers), status, code)
+    answer = client.post("/v1/jobs", content=content, headers=headers)
+    told = assert_problem(answer, status, code)["detail"]
+    assert told == f"the request: {detail}"
 
 
 def _chunks():
