@@ -130,7 +130,7 @@ def experts_kept(count: int, removed: float, part: Mapping[str, Any], where: str
     """
     kept = count - taken_of(count, removed)
     chosen, groups = chosen_experts(part), expert_groups(part, count)
-    said = f"{where}: of {count} experts {removed:g} are to go, which leaves {kept}"
+    said = f"{where}: removing a share of {removed:g} leaves {kept} of {count} experts"
     if kept == count:
         raise NothingTakenError(f"{said}; at least one has to go", where, "experts")
     if kept == 0:

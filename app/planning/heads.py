@@ -128,11 +128,11 @@ def heads_kept(heads: Heads, removed: float, where: str) -> int:
     """
     kept = heads.groups - taken_of(heads.groups, removed)
     said = (
-        f"{where}: of {heads.groups} groups of attention heads {removed:g} are to go; that leaves "
-        f"{kept} of them"
+        f"{where}: removing a share of {removed:g} leaves {kept} of {heads.groups} groups of "
+        "attention heads"
     )
     if kept == heads.groups:
-        raise NothingTakenError(said, where, "heads")
+        raise NothingTakenError(f"{said}; at least one has to go", where, "heads")
     if kept == 0:
-        raise NothingLeftError(said)
+        raise NothingLeftError(f"{said}; at least one has to stay")
     return kept

@@ -330,13 +330,13 @@ def channels_kept(width: int, removed: float, multiple: int | None, where: str) 
             kept = rounded
             break
     said = (
-        f"{where}: of {width} channels {removed:g} are to go, in multiples of {multiple or 1}; "
-        f"that leaves {min(kept, width)} of them"
+        f"{where}: removing a share of {removed:g} leaves {min(kept, width)} of {width} channels, "
+        f"in multiples of {multiple or 1}"
     )
     if kept >= width:
-        raise NothingTakenError(said, where, "channels")
+        raise NothingTakenError(f"{said}; at least one has to go", where, "channels")
     if kept == 0:
-        raise NothingLeftError(said)
+        raise NothingLeftError(f"{said}; at least one has to stay")
     return kept
 
 
@@ -348,7 +348,8 @@ def blocks_removed(count: int, removed: float, able: int, where: str) -> int:
     """
     found = taken_of(count, removed)
     most = min(able, count - 1)
-    said = f"{where}: {removed:g} of {count} blocks is {found}, and 1 to {most} can go"
+    can = f"from 1 to {most} can be removed" if most > 0 else "none of them can be removed"
+    said = f"{where}: a share of {removed:g} of {count} blocks is {found} blocks; {can}"
     if not found:
         raise NothingTakenError(said, where, "blocks")
     if found > most:

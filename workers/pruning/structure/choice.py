@@ -68,8 +68,8 @@ class Choice:
                 else "",
             ]
             raise NothingLeftError(
-                f"{tower.name}: {count} of {len(tower.blocks)} blocks are to go, and {most} can: "
-                f"{'; '.join(filter(None, why))}"
+                f"{tower.name}: {count} of {len(tower.blocks)} blocks are to go, and only "
+                f"{most} can: {'; '.join(filter(None, why))}"
             )
         return cls(tower, tuple(tower.blocks[number] for number in able), count, tuple(kinds))
 

@@ -179,7 +179,7 @@ def test_the_last_layer_of_a_kind_stays_though_it_matters_least(
     with pytest.raises(NothingLeftError, match="3 can: one block of each kind stays"):
         shortened(hybrid, tmp_path / "beyond", "text", beyond)
     outline = Outlines([hybrid.parent], "http://127.0.0.1:1").of(LocalModel("hybrid"), "project")
-    with pytest.raises(NothingLeftError, match="is 4, and 1 to 3 can go"):
+    with pytest.raises(NothingLeftError, match="is 4 blocks; from 1 to 3 can be removed"):
         plan_structure(outline, Recipe(sparsity=0, structure=(beyond,)))
 
 
@@ -359,7 +359,7 @@ def test_it_goes_on_where_it_was_cut_to_the_same_bytes(deep, tmp_path):
 @pytest.mark.parametrize(
     ("name", "settings", "kind", "words"),
     [
-        ("llama", Depth(removed=0.5), NothingLeftError, "1 of 2 blocks are to go, and 0 can"),
+        ("llama", Depth(removed=0.5), NothingLeftError, "1 of 2 blocks are to go, and only 0 can"),
         ("llama", Depth(removed=0.1), NothingLeftError, "of 2 blocks is 0"),
         ("blip_vqa", HALF, ConfigurationError, "text_encoder"),
         ("albert", HALF, WiringError, "no tower"),
