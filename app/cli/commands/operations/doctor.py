@@ -19,7 +19,7 @@ from app.cli.client import AsJson
 from app.cli.console import Exit, table, tell
 from app.cli.service import DataDir
 from app.cli.settings import database_url, load_settings
-from app.db import quarantine
+from app.db import quarantine, worker_processes
 from app.db.engine import make_engine
 from app.errors import StorageUnavailableError
 from app.local.installation import url_file
@@ -27,14 +27,15 @@ from app.local.process import LocalError
 from app.settings import Settings
 from app.storage.store import open_store
 
-SHOWN = 10  # items that maintenance has set aside
+SHOWN = 10  # items that maintenance has set aside, and workers
 LITTLE = 10 << 30  # bytes of free disk below which a large model may not fit
 
 # Importing torch takes seconds, and this process may have none: another one tells.
 _DEVICES = """
 import torch, transformers
 found = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-print(torch.__version__, transformers.__version__, ", ".join(found) or "CPU only", sep="; ")
+versions = f"torch {torch.__version__}", f"transformers {transformers.__version__}"
+print(*versions, ", ".join(found) or "CPU only", sep="; ")
 """
 
 
@@ -240,7 +241,7 @@ def _service(settings: Settings) -> str:
 def _worker(settings: Settings) -> str:
     telemetry = settings.telemetry
     if not telemetry.metrics_port:
-        return "tells how it is at SECATEUR_TELEMETRY__METRICS_PORT, where that is set"
+        return _heard_of(settings)
     url = f"http://{telemetry.metrics_host}:{telemetry.metrics_port}"
     until = time.monotonic() + _STARTING
     while True:
@@ -253,6 +254,24 @@ def _worker(settings: Settings) -> str:
         if time.monotonic() > until:
             raise _WrongError(answer.text.strip(), "it takes no jobs, and tries again by itself")
         time.sleep(0.5)
+
+
+def _heard_of(settings: Settings) -> str:
+    """What the database knows of the service's workers, on this machine and on others."""
+    try:
+        engine = make_engine(database_url(settings))
+    except LocalError:
+        return "nothing is known while the database is away"
+    try:
+        with engine.connect() as connection:
+            found = worker_processes.listing(connection, project_id="")
+    except SQLAlchemyError:
+        return "nothing is known while the database is away"
+    finally:
+        engine.dispose()
+    told = ", ".join(f"{each.name} {each.state}" for each in found[:SHOWN])
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"{told}{more}" if found else "none was heard of within an hour: jobs wait"
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,12 +1,15 @@
 """doctor, migrate, gc: on the machine that runs the service."""
 
 import json
+import re
 
 from alembic import command
 
-from app.db import migrate
+from app.db import migrate, worker_processes
 from app.domain.quarantine import Loop
 from app.ids import new_id
+from app.planning.machines import Machine
+from app.planning.workers import NewWorker
 from app.services.quarantine import Guard
 
 
@@ -19,7 +22,19 @@ def test_a_healthy_house(secateur):
     assert set(found) == needs | {"service"}
     assert found["service"]["detail"].startswith("ready at")
     assert found["database"]["detail"].startswith("PostgreSQL 1")
-    assert "2.13" in found["torch"]["detail"]
+    assert re.match(r"torch 2\.13\S*; transformers 5\.\S+; ", found["torch"]["detail"])
+
+
+def test_doctor_tells_of_the_workers_that_the_service_has_heard_of(secateur, engine):
+    machine = Machine("cpu", 8 * 10**9, 2, "cpu", 0, None, 20.0, 1e8)
+    new = NewWorker("host:1", machine, {})
+    with engine.begin() as connection:
+        worker_processes.put(connection, new)
+    found = json.loads(secateur("doctor", "--json").stdout)["worker"]
+    with engine.begin() as connection:
+        worker_processes.remove(connection, new.name)
+    assert "host:1 idle" in found["detail"]
+    assert found["ok"]
 
 
 def test_doctor_finds_the_service_on_a_port_that_no_setting_names(secateur, monkeypatch, house):
