@@ -97,7 +97,7 @@ CASES = {
     ),
     "blocks that are named": (
         *(llama(no_rope_layers=[1, 2, 3, 4]), DENSE, shares("depth", removed=0.2), OUT_OF_REACH),
-        "1 to 0",
+        "none of them can",
     ),
     "blocks of towers that are tied": (GRANITE, DENSE, shares("depth"), NOT_CONFIGURABLE, "deepst"),
     "a tower that the model lacks": (
