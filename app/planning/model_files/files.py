@@ -253,7 +253,8 @@ def _directory(path: str, allowed: Sequence[Path]) -> tuple[Path, Sequence[os.Di
 def _known(path: str, roots: Sequence[Path]) -> str:
     """Which models there are, those of a similar name first."""
     names = local_models(roots)
-    if _HUB.fullmatch(f"hf:{path}") and path.partition("/")[0] not in names:
+    organisation, slash, _ = path.partition("/")
+    if slash and organisation not in names and _HUB.fullmatch(f"hf:{path}"):
         return f"one of the Hugging Face Hub is named 'hf:{path}'"
     if not names:
         return "the directories that models may come from hold none"

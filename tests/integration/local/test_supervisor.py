@@ -44,7 +44,7 @@ def test_a_child_that_keeps_dying_is_left_alone_ever_longer(tmp_path):
     reports = []
     with Supervisor(reports.append) as supervisor:
         supervisor.run(process)
-        supervisor.tend(2.5)
+        supervisor.tend(3.3)  # it begins after 0, .5 and 1.5 s, and then after 3.5
     assert [text.partition(" again in ")[2].partition(" s")[0] for text in reports[1:]] == [
         "0.5",
         "1",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.autograd.graph import increment_version
 
 from app.errors import NonFiniteError, RecipeError
 from app.recipes.budgets import share, share_by_row
@@ -203,3 +204,4 @@ def zero(weight: torch.Tensor, mask: torch.Tensor) -> None:
         bits.bitwise_and_(stays)
     else:
         np.bitwise_and(bits.numpy(), stays.numpy(), out=bits.numpy())
+        increment_version(weight)  # torch did not see the write, and copies are kept by its count

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import time
 
 import pytest
 
@@ -23,12 +24,17 @@ def finished(hand, job_id):
 
 @pytest.fixture
 def served(house):
-    """Status codes with which weights were answered since the test began."""
+    """Status codes with which weights were answered since the test began, once so many are told."""
     log = house.settings.data_dir / "logs" / "api.log"
     start = log.stat().st_size
 
-    def statuses():
-        return re.findall(r"/model\.safetensors (\d+)", log.read_bytes()[start:].decode())
+    def statuses(number):
+        deadline = time.monotonic() + 10  # an answer is logged after it is sent
+        while True:
+            found = re.findall(r"/model\.safetensors (\d+)", log.read_bytes()[start:].decode())
+            if len(found) >= number or time.monotonic() > deadline:
+                return found
+            time.sleep(0.05)
 
     return statuses
 
@@ -62,7 +68,7 @@ def test_a_version_of_a_model_is_named_by_its_revision(secateur, engine, finishe
 def test_what_is_there_is_not_sent_again(secateur, finished, tmp_path, served):
     secateur("download", finished, tmp_path)
     assert secateur("download", finished, tmp_path).exit_code == 0
-    assert served() == ["200"]
+    assert served(1) == ["200"]
     assert contents(tmp_path) == FILES
 
 
@@ -77,7 +83,8 @@ def test_an_interrupted_download_goes_on(secateur, finished, tmp_path, served, h
     interrupted(tmp_path, WEIGHTS[:have])
     assert secateur("download", finished, tmp_path).exit_code == 0
     assert contents(tmp_path) == FILES
-    assert served() == ["206"] * (have < len(WEIGHTS))
+    sent = ["206"] * (have < len(WEIGHTS))
+    assert served(len(sent)) == sent
 
 
 def test_a_damaged_start_is_noticed_and_thrown_away(secateur, finished, tmp_path):

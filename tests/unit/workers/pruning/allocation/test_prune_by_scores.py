@@ -72,7 +72,7 @@ def test_each_modality_can_have_its_own_budget(llava):
     for modality, share in (("vision", 0.3), ("language", 0.6)):
         tally = report.modalities[modality]
         assert tally.zeros == math.floor(tally.weights * share + 1e-9)
-    with pytest.raises(RecipeError, match="budget per modality"):
+    with pytest.raises(RecipeError, match='"budget": "modality"'):
         run(llava, sparsity={"vision": 0.3, "language": 0.6})
 
 
