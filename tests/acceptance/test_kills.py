@@ -13,7 +13,7 @@ SLOW = {
     "model": "minilm",
     "method": "wanda",
     "sparsity": 0.5,
-    "calibration": {"samples": 160, "batch_size": 16},
+    "calibration": {"samples": 320, "batch_size": 16},
 }
 TINY = {"model": "bert", "method": "magnitude", "sparsity": 0.5}
 
