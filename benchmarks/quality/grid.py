@@ -144,7 +144,6 @@ QUICK = Grid(
     evaluation_share=0.4,
     tuned_pruners=("magnitude, uniform", "Wanda", "MULTIFLOW"),
     tuned_sparsities=(0.75,),
-    tuned_seeds=(0,),
     minutes=10,
 )
 ECOFLAP = Grid(

@@ -13,6 +13,7 @@ import httpx2
 import typer
 from redis import Redis
 from redis.exceptions import RedisError
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.cli.client import AsJson
@@ -156,19 +157,29 @@ def _store(settings: Settings) -> str:
     return kept.url or str(kept.dir)
 
 
-def _maintenance(settings: Settings) -> str:
+def _from_database(settings: Settings, look: Callable[[Connection], str]) -> str:
+    """What is told of the database; that it is away is found by another look."""
     try:
         engine = make_engine(database_url(settings))
     except LocalError:
         return "nothing is known while the database is away"
     try:
         with engine.connect() as connection:
-            aside = quarantine.counts(connection)
-            newest = quarantine.newest(connection, limit=SHOWN)
+            return look(connection)
     except SQLAlchemyError:
         return "nothing is known while the database is away"
     finally:
         engine.dispose()
+
+
+def _maintenance(settings: Settings) -> str:
+    return _from_database(settings, _set_aside)
+
+
+def _set_aside(connection: Connection) -> str:
+    """What maintenance has set aside."""
+    aside = quarantine.counts(connection)
+    newest = quarantine.newest(connection, limit=SHOWN)
     if not aside:
         return "nothing is set aside"
     lines = [
@@ -241,7 +252,7 @@ def _service(settings: Settings) -> str:
 def _worker(settings: Settings) -> str:
     telemetry = settings.telemetry
     if not telemetry.metrics_port:
-        return _heard_of(settings)
+        return _from_database(settings, _heard_of)
     url = f"http://{telemetry.metrics_host}:{telemetry.metrics_port}"
     until = time.monotonic() + _STARTING
     while True:
@@ -256,19 +267,9 @@ def _worker(settings: Settings) -> str:
         time.sleep(0.5)
 
 
-def _heard_of(settings: Settings) -> str:
+def _heard_of(connection: Connection) -> str:
     """What the database knows of the service's workers, on this machine and on others."""
-    try:
-        engine = make_engine(database_url(settings))
-    except LocalError:
-        return "nothing is known while the database is away"
-    try:
-        with engine.connect() as connection:
-            found = worker_processes.listing(connection, project_id="")
-    except SQLAlchemyError:
-        return "nothing is known while the database is away"
-    finally:
-        engine.dispose()
+    found = worker_processes.listing(connection, project_id="")
     told = ", ".join(f"{each.name} {each.state}" for each in found[:SHOWN])
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return f"{told}{more}" if found else "none was heard of within an hour: jobs wait"
