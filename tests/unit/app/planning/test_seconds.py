@@ -1,5 +1,7 @@
 """Seconds of jobs beside those of jobs that do less; how near they come is a bench's matter."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.domain.jobs import Phase
@@ -27,16 +29,21 @@ LAYOUT = ModelLayout.of(
 CALIBRATION = {"samples": 64, "batch_size": 16, "max_length": 16}
 
 
-def pruning(method, **more):
-    sparsity = {} if method in {"width", "depth"} else {"sparsity": 0.5}
-    request = JobRequest(model="m", method=method, calibration=CALIBRATION, **sparsity, **more)
-    return estimate_seconds(LAYOUT, resolve(request), MACHINE)[Phase.PRUNING]
+def pruning(method, *, layout=LAYOUT, machine=MACHINE, calibration=CALIBRATION, **more):
+    sparsity = {} if method in {"width", "depth", "par"} else {"sparsity": 0.5}
+    request = JobRequest(model="m", method=method, calibration=calibration, **sparsity, **more)
+    return estimate_seconds(layout, resolve(request), machine)[Phase.PRUNING]
+
+
+def zeroth_order(calibration=CALIBRATION, **settings):
+    parameters = {"estimator": "zeroth-order"} | settings
+    return pruning("ecoflap", calibration=calibration, parameters=parameters)
 
 
 @pytest.mark.parametrize("method", ["wanda", "width", "depth"])
 def test_training_counts_whatever_was_done_before(method):
     none, few, more, most = (
-        pruning(method, recovery={"steps": steps} if steps else None) for steps in (0, 1, 101, 201)
+        pruning(method, recovery={"steps": steps} if steps else None) for steps in (0, 5, 105, 205)
     )
     assert none < few < more
     assert most - more == pytest.approx(more - few, abs=0.03)  # they are rounded
@@ -50,3 +57,50 @@ def test_a_solver_counts_its_rounds():
 
 def test_solving_after_a_mask_costs_more_than_the_mask():
     assert pruning("wanda", reconstruction={"kind": "least-squares"}) > 2 * pruning("wanda")
+
+
+def test_zeroth_order_counts_whole_batches_and_both_signs_of_every_draw():
+    assert zeroth_order(samples=4) == zeroth_order(samples=16)
+    assert zeroth_order(samples=4) < zeroth_order(samples=17)
+    rest = pruning("wanda")
+    assert zeroth_order(samples=4, draws=4) - rest > 3.5 * (zeroth_order(samples=4) - rest)
+
+
+def test_small_batches_take_longer():
+    assert pruning("wanda", calibration=CALIBRATION | {"batch_size": 1}) > pruning("wanda")
+
+
+def test_predictions_count_where_the_loss_is_asked_for():
+    spoken = replace(LAYOUT, vocabulary=64_000)
+    assert pruning("snip", layout=spoken) > 1.5 * pruning("snip")
+    assert pruning("wanda", layout=spoken) == pruning("wanda")
+
+
+def test_chita_differentiates_again_for_every_block():
+    assert pruning("chita") > 3 * pruning("snip")
+
+
+@pytest.mark.parametrize(("few", "many"), [(0.25, 0.5), (0.5, 0.75)])
+def test_leaving_out_by_outputs_tries_each_block_that_is_left(few, many):
+    """Of 8 blocks 6 may go: 6 are tried for the first, 5 for the second."""
+    known = pruning("depth", parameters={"removed": 0.125})
+    first, few, many = (
+        pruning("depth", parameters={"removed": removed, "score": "output"}) - known
+        for removed in (0.125, few, many)
+    )
+    assert first < few < many < 4 * first
+
+
+def test_a_router_is_mined_with_candidates_and_hardly_trained():
+    def par(**parameters):
+        return pruning("par", parameters={"rounds": 1, "candidates": 8} | parameters)
+
+    assert par(epochs=100) == par(epochs=1)
+    assert par(candidates=16) > 1.3 * par()
+    assert par(rounds=4) > 2 * par()
+    assert par(profile="turbo") < par(profile="quality")
+
+
+def test_reading_weights_takes_longer_on_a_cpu():
+    gpu = replace(MACHINE, device="cuda", devices=1, device_bytes=1 << 34)
+    assert pruning("wanda", machine=gpu) < pruning("wanda")
