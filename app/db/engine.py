@@ -1,5 +1,9 @@
 """The database engine; made by composition roots, one per process."""
 
+import select
+import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -16,6 +20,8 @@ _MARGIN = 2.0
 _CONNECT_SECONDS = 5
 # For the question whether a connection of the pool is still good.
 _PING_SECONDS = 3.0
+# One that was used so lately is not asked, unless the server has sent something: its goodbye, say.
+_FRESH_SECONDS = 0.5
 
 
 def make_engine(url: str, *, pool_size: int = 20, answer_seconds: float = ANSWER_SECONDS) -> Engine:
@@ -49,6 +55,9 @@ def make_engine(url: str, *, pool_size: int = 20, answer_seconds: float = ANSWER
         },
     )
 
+    ask = engine.dialect.do_ping
+    engine.dialect.do_ping = partial(_is_good, ask)  # type: ignore[method-assign]
+
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, args: Any, options: dict[str, Any]) -> _Connection:
         connection = _Connection.connect(*args, **options)
@@ -59,6 +68,7 @@ def make_engine(url: str, *, pool_size: int = 20, answer_seconds: float = ANSWER
     def checked_in(connection: Any, _record: Any) -> None:
         if connection is not None:
             connection.answer_seconds = _PING_SECONDS
+            connection.used_at = time.monotonic()
 
     @event.listens_for(engine, "checkout")
     def checked_out(connection: Any, _record: Any, _proxy: Any) -> None:
@@ -71,6 +81,14 @@ class _Connection(psycopg.Connection[Any]):
     """As psycopg's, which waits for ever: for a server that is stopped, say."""
 
     answer_seconds = ANSWER_SECONDS + _MARGIN
+    used_at = 0.0
+
+    @property
+    def silent(self) -> bool:
+        """Whether the server has sent nothing since the last answer; it does before it goes."""
+        arrived = select.poll()
+        arrived.register(self.fileno(), select.POLLIN)
+        return not arrived.poll(0)
 
     def wait(self, gen: PQGen[RV], *args: Any, **options: Any) -> RV:
         """Wait for an answer; a connection without one is of no more use.
@@ -83,3 +101,9 @@ class _Connection(psycopg.Connection[Any]):
         except psycopg.errors._WaitTimeout:  # noqa: SLF001  psycopg has no public name for it
             self.close()
             raise psycopg.OperationalError("the database does not answer") from None
+
+
+def _is_good(ask: Callable[[Any], bool], connection: Any) -> bool:
+    """Whether a connection of the pool can be used; asking the server is a fifth of a short one."""
+    fresh = time.monotonic() - connection.used_at < _FRESH_SECONDS
+    return (fresh and connection.silent) or ask(connection)

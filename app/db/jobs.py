@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -369,11 +370,13 @@ def to_stored(model: BaseModel) -> dict[str, Any]:
 
 def _asked(value: Any, dumped: Any) -> Any:
     if isinstance(value, BaseModel):
-        defaults = {name: field.default for name, field in type(value).model_fields.items()}
+        known = type(value).model_fields
         return {
             name: _asked(getattr(value, name), each)
             for name, each in dumped.items()
-            if not _nothing(each) or getattr(value, name) != defaults.get(name, ...)
+            if not _nothing(each)
+            or name not in known
+            or getattr(value, name) != known[name].default
         }
     if isinstance(value, dict):
         pairs = zip(value.values(), dumped.items(), strict=True)
@@ -381,6 +384,11 @@ def _asked(value: Any, dumped: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_asked(*pair) for pair in zip(value, dumped, strict=True)]
     return dumped
+
+
+@cache
+def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
+    return {name: field.default for name, field in kind.model_fields.items()}
 
 
 def _nothing(dumped: Any) -> bool:

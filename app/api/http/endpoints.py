@@ -20,6 +20,7 @@ from fastapi import Depends, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.base import SecurityBase
 from pydantic import BaseModel
 from sqlalchemy import Connection, Engine
 
@@ -228,7 +229,8 @@ async def _rules(request: Request) -> Rules:
     return (await _resources(request)).rules
 
 
-WithRules = Annotated[Rules, Depends(_rules)]
+_RULES = Depends(_rules)  # on a `TransactionRoute`, a mark
+WithRules = Annotated[Rules, _RULES]
 
 IfMatch = Annotated[
     str | None,
@@ -285,17 +287,25 @@ class _Visit:
         self.resources.breaker.check()
         with self.resources.engine.begin() as connection:
             caller = admit(self.request, self.resources, connection, self.proof)
-            yield {Needs: needs.checked(caller), _Transaction: connection}
+            yield {
+                Needs: needs.checked(caller),
+                _Transaction: connection,
+                type(_RULES): self.resources.rules,
+            }
 
 
-async def _visit(request: Request, credentials: Bearer) -> _Visit:
-    resources = await _resources(request)  # every dependency of a dependency costs its share
-    resources.breaker.check()  # before it waits for a thread, and in the thread again
-    return _Visit(request, resources, await prove(resources, credentials))
+class _Door(SecurityBase):
+    """Asks for an API key, as `bearer` does; every dependency of a dependency costs its share."""
+
+    model, scheme_name = bearer.model, bearer.scheme_name
+
+    async def __call__(self, request: Request) -> _Visit:
+        resources = await _resources(request)
+        resources.breaker.check()  # before it waits for a thread, and in the thread again
+        return _Visit(request, resources, await prove(resources, await bearer(request)))
 
 
-async def _at_the_door(request: Request) -> _Visit:
-    return await _visit(request, await bearer(request))
+_at_the_door = _Door()
 
 
 class TransactionRoute(APIRoute):
@@ -357,19 +367,19 @@ async def _read_body(request: Request, needs: Needs) -> None:
     await request.body()
 
 
-def _marks(endpoint: Callable[..., Any]) -> dict[str, Needs | _Transaction]:
+def _marks(endpoint: Callable[..., Any]) -> dict[str, Any]:
     """The marked parameters by name."""
     return {
         name: mark
         for name, parameter in inspect.signature(endpoint).parameters.items()
         for mark in get_args(parameter.annotation)[1:]
-        if isinstance(mark, Needs | _Transaction)
+        if isinstance(mark, Needs | _Transaction) or mark is _RULES
     }
 
 
 def _admitting(
     endpoint: Callable[..., Any],
-    marks: dict[str, Needs | _Transaction],
+    marks: dict[str, Any],
     needs: Needs,
     status: int,
 ) -> Callable[..., Any]:
@@ -387,7 +397,7 @@ def _admitting(
 
     signature = inspect.signature(endpoint)
     kept = [parameter for name, parameter in signature.parameters.items() if name not in marks]
-    visiting = Annotated[_Visit, Depends(_visit)]
+    visiting = Annotated[_Visit, Depends(_at_the_door)]
     visit = inspect.Parameter("visit", inspect.Parameter.KEYWORD_ONLY, annotation=visiting)
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]  # as inspect documents
         parameters=[*(each.replace(kind=visit.kind) for each in kept), visit]

@@ -7,13 +7,14 @@ The list is the same for plans, downloads, jobs and exports.
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from app.bounded_json import JsonError, JsonLimits, parse_object
 from app.errors import (
@@ -205,6 +206,9 @@ MOST_FILES = 20_000
 _TOLD, _SOUGHT = 10, 1000  # models that a message names, and that are looked for
 
 
+Entries: TypeAlias = Sequence[os.DirEntry[str]]
+
+
 def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
     """The directory a job's model path names, symbolic links resolved.
 
@@ -219,17 +223,34 @@ def resolve_local_model(path: str, roots: Sequence[Path]) -> Path:
         UnsafeWeightsError: its weights are pickled only.
         ModelFilesError: config.json or the safetensors files are missing.
     """
-    if ".." in PurePosixPath(path).parts:
-        raise ModelPathError(f"{path!r} has '..'; name the directory itself")
-    try:
-        found, entries = _directory(path, [Path(os.path.realpath(root)) for root in roots])
+    found, entries = locate(path, roots)
+    with _readable(path):
         entry_file(_files(found, entries), path)
-    except (OSError, ValueError, RuntimeError) as error:  # names too long, links in a circle
-        raise ModelPathError(f"{path!r} is not a path that can be read") from error
     return found
 
 
-def _directory(path: str, allowed: Sequence[Path]) -> tuple[Path, Sequence[os.DirEntry[str]]]:
+def locate(path: str, roots: Sequence[Path]) -> tuple[Path, Entries]:
+    """The same directory, whatever lies in it and in its folders, and all of that.
+
+    Raises:
+        ModelPathError: as for `resolve_local_model`.
+        ModelNotFoundError: no directory is there.
+    """
+    if ".." in PurePosixPath(path).parts:
+        raise ModelPathError(f"{path!r} has '..'; name the directory itself")
+    with _readable(path):
+        return _directory(path, [Path(os.path.realpath(root)) for root in roots])
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:  # names too long, links in a circle
+        raise ModelPathError(f"{path!r} is not a path that can be read") from error
+
+
+def _directory(path: str, allowed: Sequence[Path]) -> tuple[Path, Entries]:
     """The directory and what lies in it."""
     candidates = [Path(os.path.realpath(root / path)) for root in allowed]
     inside = [candidate for candidate in candidates if _is_under(candidate, allowed)]
@@ -296,17 +317,16 @@ def file_names(directory: Path) -> set[str]:
 State = frozenset[tuple[str, int, int, int]]
 
 
-def state_of(directory: Path) -> tuple[State, float]:
-    """What changes once a file of the directory does: names, inodes, sizes and times.
+def state_of(entries: Entries) -> tuple[State, float]:
+    """What changes once a file of a directory does: names, inodes, sizes and times.
 
     Returns:
         The state, and when a file was last changed, in seconds since 1970.
 
     Raises:
-        ModelFilesError: there are more files than a model has.
-        OSError: the directory cannot be read.
+        OSError: a file cannot be looked at.
     """
-    found = {entry.path: _stat(entry) for entry in _entries(directory)}
+    found = {entry.path: _stat(entry) for entry in entries}
     state = frozenset((p, at.st_ino, at.st_size, at.st_mtime_ns) for p, at in found.items())
     return state, max((at.st_ctime for at in found.values()), default=0.0)
 
@@ -323,7 +343,7 @@ def _files(directory: Path, entries: Iterable[os.DirEntry[str]]) -> set[str]:
     return {entry.path.removeprefix(prefix) for entry in entries if entry.is_file()}
 
 
-def _entries(directory: Path) -> Sequence[os.DirEntry[str]]:
+def _entries(directory: Path) -> Entries:
     """What lies in a directory and in its folders."""
     found: list[os.DirEntry[str]] = []
     with os.scandir(directory) as entries:

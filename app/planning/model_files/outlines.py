@@ -30,6 +30,7 @@ from app.planning.model_files.files import (
     State,
     entry_file,
     file_names,
+    locate,
     parse_config,
     parse_index,
     read_config,
@@ -127,7 +128,7 @@ class Outlines:
             HubUnavailableError: the hub does not answer, or has been asked for much already.
         """
         if not isinstance(source, HubModel):
-            return self._on_disk(resolve_local_model(source.path, self.roots))
+            return self._on_disk(source.path)
         known = self._known_of(source)
         if known is None or time.monotonic() > known.until:
             with self._turn(asker):
@@ -170,13 +171,14 @@ class Outlines:
         kept = (answer.found for answer in self._known.values())
         return sum(len(found.tensors) for found in kept if isinstance(found, Outline))
 
-    def _on_disk(self, directory: Path) -> Outline:
+    def _on_disk(self, path: str) -> Outline:
+        directory, entries = locate(path, self.roots)
         try:
-            state, changed_at = state_of(directory)
+            state, changed_at = state_of(entries)
             known = self._known_of(directory)
             if known is not None and known.state == state and isinstance(known.found, Outline):
                 return known.found
-            found = self._read(directory)
+            found = self._read(resolve_local_model(path, self.roots))
         except OSError as error:
             raise ModelFilesError(
                 f"a file of {directory.name!r} cannot be read: {error.strerror}"
