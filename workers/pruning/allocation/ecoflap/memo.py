@@ -3,7 +3,8 @@
 A module computes the same output from the same arguments. So a forward pass that differs from a
 recorded one in a single matrix need not run blocks before that matrix, towers beside it, or the
 projections beside it in its own block: wherever arguments are equal bit by bit to recorded ones,
-the recorded output stands in. Nothing has to be known about how a model's towers are wired.
+the recorded output stands in, unless the model has written to it since. Nothing has to be known
+about how a model's towers are wired.
 """
 
 from collections import defaultdict
@@ -13,34 +14,51 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from workers.pruning.models.layout.forwards import Args, Forward, Kwargs, replaced, with_own_cache
+
+
+class _Recorded:
+    """One call."""
+
+    def __init__(self, args: Args, kwargs: Kwargs, output: Any) -> None:
+        self.args, self.kwargs, self.output = args, kwargs, output
+        self._versions = self._now()
+
+    def is_as_it_was(self) -> bool:
+        """Whether the output is as it was returned: some models write to it."""
+        return self._now() == self._versions
+
+    def _now(self) -> list[tuple[int, int]]:
+        tensors = (leaf for leaf in tree_leaves(self.output) if isinstance(leaf, Tensor))
+        return [(id(x), x._version) for x in tensors]  # noqa: SLF001 - torch counts writes here
 
 
 class Memo:
     """What modules returned for which arguments, over one or several forward passes."""
 
     def __init__(self) -> None:
-        self._calls: dict[nn.Module, list[tuple[Args, Kwargs, Any]]] = defaultdict(list)
+        self._calls: dict[nn.Module, list[_Recorded]] = defaultdict(list)
 
     def find(self, module: nn.Module, args: Args, kwargs: Kwargs) -> tuple[bool, Any]:
         """Whether the module was recorded with these arguments, and what it returned."""
-        for known_args, known_kwargs, output in self._calls.get(module, ()):
-            if same(args, known_args) and same(kwargs, known_kwargs):
-                return True, output
+        for call in self._calls.get(module, ()):
+            if same(args, call.args) and same(kwargs, call.kwargs) and call.is_as_it_was():
+                return True, call.output
         return False, None
 
     def run_again(self, module: nn.Module) -> None:
         """Call the module with everything it was recorded with."""
-        for args, kwargs, _ in self._calls.get(module, ()):
-            module(*args, **kwargs)
+        for call in self._calls.get(module, ()):
+            module(*call.args, **call.kwargs)
 
     def splits(self, modules: Iterable[nn.Module], parts: int) -> bool:
         """Whether the first dimension of all their recorded inputs has so many equal parts."""
         return all(
-            len(args[0]) % parts == 0
+            len(call.args[0]) % parts == 0
             for module in modules
-            for args, _, _ in self._calls.get(module, ())
+            for call in self._calls.get(module, ())
         )
 
     @contextmanager
@@ -54,7 +72,7 @@ class Memo:
             def run(*args: Any, **kwargs: Any) -> Any:
                 args, kwargs = with_own_cache(args, kwargs)
                 output = forward(*args, **kwargs)
-                self._calls[module].append((args, kwargs, output))
+                self._calls[module].append(_Recorded(args, kwargs, output))
                 return output
 
             return run

@@ -33,10 +33,8 @@ def losses_of(adapter: Adapter, batch: Batch, replicas: int) -> list[float] | No
     """
     with _Apart(replicas) as apart:
         whole = float(adapter.loss(batch))
-    if replicas == 1:
-        return [whole]
     if len(apart.losses) != 1 or not math.isclose(fmean(apart.losses[0]), whole, rel_tol=1e-5):
-        return None
+        return [whole] if replicas == 1 else None
     losses: list[float] = apart.losses[0]
     return losses
 

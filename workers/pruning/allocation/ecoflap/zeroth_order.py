@@ -9,8 +9,8 @@ several draws go through the model together.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from itertools import groupby
+from contextlib import contextmanager
+from itertools import groupby, takewhile
 from statistics import fmean
 
 import torch
@@ -32,7 +32,8 @@ from workers.pruning.models.layout.discovery import find_stacks
 from workers.pruning.models.layout.replay import Batch
 from workers.pruning.models.layout.structure import Matrix
 
-_SIDE_BY_SIDE = 4  # most draws in one forward pass; more only take memory
+# Most draws, and most tokens, in one forward pass; more only take memory.
+_SIDE_BY_SIDE, _TOKENS = 4, 1024
 _HARDER = 1e3
 
 
@@ -44,8 +45,7 @@ class ZerothOrderEstimator:
         self._settings = settings
         self._seed = seed
         self._home = {m: b.module for t in adapter.towers for b in t.blocks for m in b.matrices}
-        stacks = [module for stack in find_stacks(adapter.model) for _, module in stack.blocks]
-        self._blocks = list(dict.fromkeys([*self._home.values(), *stacks]))
+        self._parts = _parts(adapter.model, list(self._home.values()))
 
     def scores(
         self,
@@ -57,19 +57,23 @@ class ZerothOrderEstimator:
         """Score of every matrix that moves the loss."""
         found: dict[Matrix, float] = {}
         with torch.no_grad():
-            dense = _Dense(self._adapter, batch, self._blocks, self._replicas())
+            dense = _Dense(self._adapter, batch, self._parts, self._replicas(batch))
             for block, members in groupby(matrices, key=self._home.__getitem__):
                 inside = dense.inside(block)
                 for matrix in members:
-                    score = self._score(dense, inside, matrix, index)
+                    with dense.skipping(inside, readers(matrix, self._adapter.model)):
+                        score = self._score(dense, inside, matrix, index)
                     if score is not None:
                         found[matrix] = score
                 tick(index, matrix)
         return found
 
-    def _replicas(self) -> int:
-        draws = self._settings.draws
-        return 2 * max(n for n in range(1, _SIDE_BY_SIDE + 1) if draws % n == 0)
+    def _replicas(self, batch: Batch) -> int:
+        """Both signs of some draws at once; one at a time where tokens are many."""
+        tokens = max((x.numel() for x in batch.values() if not x.is_floating_point()), default=1)
+        most = min(_SIDE_BY_SIDE, _TOKENS // (2 * tokens))
+        some = (n for n in range(1, most + 1) if self._settings.draws % n == 0)
+        return 2 * max(some, default=0) or 1
 
     def _score(self, dense: "_Dense", inside: Memo, matrix: Matrix, batch: int) -> float | None:
         eps = self._settings.epsilon
@@ -83,16 +87,14 @@ class ZerothOrderEstimator:
             perturbation = Perturbation(matrix, noise_of, inside)
         else:
             at_once, perturbation = 1, None
-        touched = readers(matrix, self._adapter.model)
 
         def shaken(some: Sequence[Shake]) -> list[float]:
-            with ExitStack() as stack:
-                stack.enter_context(dense.skipping(inside, touched))
-                if perturbation is not None:
-                    stack.enter_context(perturbation.applied(some))
-                else:
-                    delta = some[0][1] * noise_of(some[0][0])
-                    stack.enter_context(swapped(matrix, self._adapter.model, delta))
+            if perturbation is not None:
+                applied = perturbation.applied(some)
+            else:
+                delta = some[0][1] * noise_of(some[0][0])
+                applied = swapped(matrix, self._adapter.model, delta)
+            with applied:
                 losses = dense.losses_now()[: len(some)]
             if not all(map(math.isfinite, losses)):
                 raise NonFiniteError(f"the loss is NaN or infinite when {matrix.name} is perturbed")
@@ -118,18 +120,18 @@ class _Dense:
     """
 
     def __init__(
-        self, adapter: Adapter, batch: Batch, blocks: Sequence[nn.Module], replicas: int
+        self, adapter: Adapter, batch: Batch, parts: Sequence[nn.Module], replicas: int
     ) -> None:
         self._adapter = adapter
         for count in (replicas, 1):
             self.replicas = count
             self._inputs = stacked(batch, count)
             self._memo = Memo()
-            with self._memo.recording(blocks):
+            with self._memo.recording(parts):
                 losses = losses_of(adapter, self._inputs, count)
             if losses is not None:
+                self.losses = losses
                 break
-        self.losses = self.losses_now()
 
     def inside(self, block: nn.Module) -> Memo:
         """What the modules with matrices inside a block return."""
@@ -151,6 +153,21 @@ class _Dense:
         if losses is None:
             raise RecipeError("the loss of this model changes its form; use gradient-norm")
         return losses
+
+
+def _parts(model: nn.Module, homes: Sequence[nn.Module]) -> list[nn.Module]:
+    """Blocks, and what lies beside them before the last one: embeddings, projectors.
+
+    What follows it, such as the head, no perturbation leaves alone.
+    """
+    stacks = (module for stack in find_stacks(model) for _, module in stack.blocks)
+    blocks = dict.fromkeys([*homes, *stacks])
+    above = [
+        m for m in model.modules() if m not in blocks and not blocks.keys().isdisjoint(m.modules())
+    ]
+    beside = {child for module in above for child in module.children()}.difference(above)
+    before = takewhile(lambda module: module is not homes[-1], model.modules())
+    return list(dict.fromkeys([*blocks, *(module for module in before if module in beside)]))
 
 
 def _has_matrix(module: nn.Module) -> bool:
