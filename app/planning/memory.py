@@ -341,7 +341,7 @@ def _of_recipe(held: "_Held", recipe: Recipe) -> dict[str, int]:
     return stages
 
 
-_SUMS = {"pruned-inputs": 1, "dense-inputs": 2, "mixed": 4}
+_SUMS = {"pruned-inputs": 1, "dense-inputs": 2, "mixed": 2}
 """Second moments of one input that are summed at a time."""
 
 
@@ -369,6 +369,8 @@ class _Held:
             cached *= 2
         if recipe.objective != "pruned-inputs":
             cached += inside
+        if recipe.objective == "mixed":
+            cached += inside // 4  # of the pruned model, held out
         if recipe.walk == "one-pass" and cached + inside == self.bounded(cached + inside):
             cached += inside  # all batches are in a block at a time where there is room
         working = max(

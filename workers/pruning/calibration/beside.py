@@ -6,6 +6,8 @@ up for. That takes the inputs x^ of the pruned model and x of the dense one, tok
 their second moments sum x^ x^T. Own measurements: `docs/explanation/reconstruction.md`.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -16,11 +18,29 @@ from workers.pruning.calibration.statistics import (
     Group,
     Hessian,
     SquareSum,
-    add_cross,
+    means,
+    panels,
+    product,
+    widened,
 )
 from workers.pruning.memory import Memory
 
 _HELD_OUT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """A batch that is held out; its tokens wait where activations wait.
+
+    Attributes:
+        kept: its inputs in the pruned and in the dense model, (tokens, features) each.
+        samples: how many it holds.
+        memory: that keeps them.
+    """
+
+    kept: tuple[Tensor, Tensor]
+    samples: int
+    memory: Memory
 
 
 class PairedMoments(Hessian):
@@ -29,8 +49,7 @@ class PairedMoments(Hessian):
     Attributes:
         cross: sum of x^ x^T, (features, features), float64: all of it is right; None before the
             first pair.
-        held: the same sums over the batches held out, which are in the sums too; None where no
-            batch is held out.
+        held: the batches held out, which are in the sums too.
         paired: no token was without its partner.
     """
 
@@ -38,7 +57,7 @@ class PairedMoments(Hessian):
         """Start at zero for inputs of so many dimensions."""
         super().__init__(features, device)
         self.cross: Tensor | None = None
-        self.held: PairedMoments | None = None
+        self.held: list[HeldOut] = []
         self.paired = True
 
     @property
@@ -51,7 +70,9 @@ class PairedMoments(Hessian):
         self.add(tokens, samples)
         if self.cross is None:
             self.cross = torch.zeros_like(self.total)
-        add_cross(self.cross, tokens, dense)
+        left, right = widened(tokens), widened(dense)
+        for panel in panels(self.cross):
+            self.cross[panel] += product(left[:, panel], right)
 
     def merge(self, other: Self) -> None:
         """Take in what another caller of a tied weight has seen."""
@@ -61,30 +82,52 @@ class PairedMoments(Hessian):
             self.cross += other.cross
         super().merge(other)
         self.paired &= other.paired
-        if other.held is not None:
-            self.held = self.held or self.empty()
-            self.held.merge(other.held)
+        self.held += other.held
 
     @classmethod
     def size(cls, features: int) -> int:
-        """Bytes of the sums, those of the batches held out among them."""
-        return 4 * super().size(features)
+        """Bytes of both sums."""
+        return 2 * super().size(features)
 
     def finite(self) -> bool:
         """Whether every sum is finite."""
         known = self.cross is None or bool(torch.isfinite(self.cross.sum()))
         return known and super().finite()
 
-    def without_held(self) -> "PairedMoments":
-        """The sums over the other batches."""
-        held = self.held
-        if held is None or held.cross is None or self.cross is None:
-            raise ValueError("no batch was held out")
-        rest = self.empty()
-        rest.total, rest.cross = self.total - held.total, self.cross - held.cross
-        rest.samples = self.samples - held.samples
-        rest.tokens = self.tokens - held.tokens
-        return rest
+    def cross_moments(self) -> Tensor:
+        """Mean of x^ x^T, (features, features), float32."""
+        return means(self._known_cross(), self.samples)
+
+    def shown(self) -> tuple[Tensor, Tensor]:
+        """`moments` and `cross_moments` over the batches that are not held out."""
+        cross = self._known_cross()
+        samples = max(self.samples - sum(each.samples for each in self.held), 1)
+        found = (
+            torch.zeros_like(self.total, dtype=torch.float32),
+            torch.empty_like(cross, dtype=torch.float32),
+        )
+        for panel in panels(cross):
+            second, both = self.total[panel, panel.start :].clone(), cross[panel].clone()
+            for tokens, dense in self.tokens_held_out():
+                part = widened(tokens[:, panel])
+                second -= product(part, widened(tokens[:, panel.start :]))
+                both -= product(part, widened(dense))
+            found[0][panel, panel.start :] = second / samples
+            found[1][panel] = both / samples
+        return found
+
+    def tokens_held_out(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs in the pruned and in the dense model, (tokens, features) each, batch by batch."""
+        for each in self.held:
+            pruned, dense = each.memory.back(each.kept)
+            yield pruned, dense
+            for tokens in each.kept:
+                each.memory.rest(tokens)
+
+    def _known_cross(self) -> Tensor:
+        if self.cross is None:
+            raise ValueError("there was no pair of tokens")
+        return self.cross
 
 
 class DenseInputs(Calibration[SquareSum]):
@@ -97,7 +140,7 @@ class DenseInputs(Calibration[SquareSum]):
     def __init__(self, memory: Memory) -> None:
         """Record nothing yet."""
         super().__init__(SquareSum)
-        self._memory = memory
+        self.memory = memory
         self._found: dict[tuple[Group, int, int], Tensor] = {}
 
     @property
@@ -106,9 +149,11 @@ class DenseInputs(Calibration[SquareSum]):
         return self._batch + 1
 
     def of_call(self, group: Group, batch: int, call: int) -> Tensor | None:
-        """What the modules were handed then, (tokens, features); None where that did not happen."""
-        found = self._found.get((group, batch, call))
-        return None if found is None else self._memory.back(found)
+        """What the modules were handed then, (tokens, features), as `memory` keeps it.
+
+        None where that did not happen.
+        """
+        return self._found.get((group, batch, call))
 
     def forget_all(self) -> None:
         """The block is done."""
@@ -118,7 +163,7 @@ class DenseInputs(Calibration[SquareSum]):
     def _add(self, group: Group, tokens: Tensor, samples: int) -> None:
         del samples
         place = group, self._batch, self._calls_of[group]
-        self._found[place] = self._memory.keep(tokens.clone())
+        self._found[place] = self.memory.keep(tokens.clone())
 
 
 class PairedCalibration(Calibration[PairedMoments]):
@@ -129,7 +174,7 @@ class PairedCalibration(Calibration[PairedMoments]):
 
         Args:
             dense: inputs of the same block in the dense model.
-            hold_out: keep the sums of some batches apart too.
+            hold_out: keep the tokens of some batches apart too.
         """
         super().__init__(PairedMoments)
         self._dense = dense
@@ -142,10 +187,11 @@ class PairedCalibration(Calibration[PairedMoments]):
             sums.paired = False
             sums.add(tokens, samples)
             return
-        sums.add_pair(tokens, dense, samples)
+        memory = self._dense.memory
+        sums.add_pair(tokens, memory.back(dense), samples)
         if self._hold_out and is_held_out(self._batch, self._dense.batches):
-            sums.held = sums.held or sums.empty()
-            sums.held.add_pair(tokens, dense, samples)
+            kept = memory.keep(tokens.clone()), dense
+            sums.held.append(HeldOut(kept, samples, memory))
 
 
 def is_held_out(batch: int, batches: int) -> bool:

@@ -112,12 +112,18 @@ class Hessian(Statistic):
     def _shape(features: int) -> tuple[int, ...]:
         return (features, features)
 
+    def roots(self) -> torch.Tensor:
+        """Root of the mean square of every input, (features,), float32."""
+        return (self.total.diagonal() / max(self.samples, 1)).sqrt().float()
+
+    def moments(self) -> torch.Tensor:
+        """Mean of x x^T, (features, features), float32; the upper triangle alone is right."""
+        return means(self.total, self.samples)
+
     def _accumulate(self, tokens: torch.Tensor) -> None:
-        tokens = _factor(tokens)
-        step = _PANEL_ON_DEVICE if tokens.device.type == "cuda" else _PANEL
-        for start in range(0, len(self.total), step):
-            panel = slice(start, start + step)
-            self.total[panel, start:] += _product(tokens[:, panel].T, tokens[:, start:])
+        wide = widened(tokens)
+        for panel in panels(self.total):
+            self.total[panel, panel.start :] += product(wide[:, panel], wide[:, panel.start :])
 
 
 def mirrored(moments: torch.Tensor) -> torch.Tensor:
@@ -125,27 +131,39 @@ def mirrored(moments: torch.Tensor) -> torch.Tensor:
     return moments.triu_().add_(moments.triu(1).T)
 
 
-def add_cross(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
-    """Add left^T right of two (tokens, features) to (features, features), float64."""
-    left, right = _factor(left), _factor(right)
-    step = _PANEL_ON_DEVICE if left.device.type == "cuda" else _PANEL
-    for start in range(0, len(total), step):
-        panel = slice(start, start + step)
-        total[panel] += _product(left[:, panel].T, right)
+def means(sums: torch.Tensor, samples: int) -> torch.Tensor:
+    """Sums over so many samples, (features, features), as means in float32.
+
+    Panel by panel: such sums are the largest of all that a run holds.
+    """
+    found = torch.empty_like(sums, dtype=torch.float32)
+    for panel in panels(sums):
+        found[panel] = sums[panel] / max(samples, 1)
+    return found
 
 
-def _factor(tokens: torch.Tensor) -> torch.Tensor:
+def panels(sums: torch.Tensor) -> Iterator[slice]:
+    """Rows of (features, features) that are worked on at a time."""
+    step = _PANEL_ON_DEVICE if sums.device.type == "cuda" else _PANEL
+    for start in range(0, len(sums), step):
+        yield slice(start, start + step)
+
+
+def widened(tokens: torch.Tensor) -> torch.Tensor:
     """As they are multiplied: half precision on a GPU alone."""
     if tokens.device.type == "cuda" and tokens.dtype in {torch.bfloat16, torch.float16}:
         return tokens
     return tokens.float()
 
 
-def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """In float32; a GPU's products of half precision are exact there, and summed so."""
+def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """left^T right of two (tokens, features) that are widened, in float32.
+
+    A GPU's products of half precision are exact there, and summed so.
+    """
     if left.dtype == torch.float32:
-        return left @ right
-    return torch.mm(left, right, out_dtype=torch.float32)
+        return left.T @ right
+    return torch.mm(left.T, right, out_dtype=torch.float32)
 
 
 def squares_of(hessian: Hessian) -> SquareSum:

@@ -51,8 +51,8 @@ class AdmmCriterion(Criterion):
 
     def digest(self, statistic: Any) -> Tensor:
         """Roots of the mean squares: (in,), float32."""
-        root: Tensor = statistic.mean.diagonal().sqrt().float()
-        return root
+        roots: Tensor = statistic.roots()
+        return roots
 
     def scores(self, weight: Tensor, digest: Any) -> Tensor:
         """|w| * sqrt(H_jj) in float32."""

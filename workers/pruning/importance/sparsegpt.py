@@ -101,7 +101,7 @@ class SparseGPTCriterion(Criterion):
         return self._latest[1]
 
     def _factor(self, statistic: Hessian) -> Inverse:
-        hessian = statistic.mean.float().mul_(2)
+        hessian = statistic.moments().mul_(2)
         diagonal = hessian.diagonal()
         dead = diagonal == 0
         diagonal[dead] = 1

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from app.recipes.reconstruction import LeastSquares
+from workers.pruning.calibration.beside import PairedMoments
 from workers.pruning.calibration.statistics import Hessian
-from workers.pruning.reconstruction.scaled import ScaledProblem, Target
+from workers.pruning.reconstruction.scaled import ScaledProblem
+from workers.pruning.reconstruction.target import DenseModel, Target
 from workers.pruning.selection.selection import zero
 
 _SETTLED = 1e-4  # a step that takes so small a share of the error is the last
@@ -41,25 +43,29 @@ class Solution:
 class LeastSquaresSolver:
     """Solves for the weights of one matrix after the other; what shares inputs shares a matrix A.
 
-    Held: A and H in float32, (in, in) each, and five tensors of the matrix's size.
+    Held: A in float32, (in, in), five tensors of the matrix's size, and what `DenseModel` holds
+    where the objective looks at that.
     """
 
     def __init__(self, settings: LeastSquares) -> None:
         """Take the recipe's settings."""
         self._settings = settings
-        self._latest: tuple[Hessian, ScaledProblem] | None = None
+        self._latest: tuple[Hessian, ScaledProblem, DenseModel | None] | None = None
 
     def target(self, dense: Tensor, statistic: Hessian) -> Target:
         """What the weights of a matrix shall come near to, by the objective of the settings.
+
+        Where inputs of the dense model are not known, its dense weights all the same.
 
         Args:
             dense: the weights before, (out, in).
             statistic: of the inputs of the matrix.
         """
-        settings = self._settings
-        return self.problem(statistic).target(
-            dense, settings.objective, (settings.damping, *settings.target_dampings)
-        )
+        _, problem, model = self._known(statistic)
+        if model is not None:
+            return model.target(dense)
+        asked = self._settings.objective != "pruned-inputs"
+        return Target(problem.scaled(dense), 0.0 if asked else None, None)
 
     def solve(self, weight: Tensor, target: Tensor, mask: Tensor, statistic: Hessian) -> Solution:
         """Solve for the weights that stay, in place; a row that would get worse stays as it is.
@@ -83,11 +89,26 @@ class LeastSquaresSolver:
         )
 
     def problem(self, statistic: Hessian) -> ScaledProblem:
-        """The problem that the statistic poses; the latest one is kept."""
+        """The problem that the statistic poses."""
+        return self._known(statistic)[1]
+
+    def _known(self, statistic: Hessian) -> tuple[Hessian, ScaledProblem, DenseModel | None]:
+        """What is known of the inputs; the latest one is kept."""
         if self._latest is None or self._latest[0] is not statistic:
             self._latest = None  # freed before the next is made
-            self._latest = (statistic, ScaledProblem(statistic, self._settings.damping))
-        return self._latest[1]
+            self._latest = statistic, *self._posed(statistic)
+        return self._latest
+
+    def _posed(self, statistic: Hessian) -> tuple[ScaledProblem, DenseModel | None]:
+        settings = self._settings
+        problem = ScaledProblem(statistic.moments(), statistic.roots(), settings.damping)
+        if settings.objective == "pruned-inputs":
+            return problem, None
+        if not isinstance(statistic, PairedMoments) or not statistic.complete:
+            return problem, None
+        dampings = settings.damping, *settings.target_dampings
+        mixed = settings.objective == "mixed"
+        return problem, DenseModel(problem, statistic, dampings, mixed=mixed)
 
 
 def minimum(

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from app.recipes.pattern import NM, Unstructured
 from app.recipes.reconstruction import LeastSquares
-from workers.pruning.calibration.beside import PairedMoments
+from workers.pruning.calibration.beside import HeldOut, PairedMoments
 from workers.pruning.calibration.statistics import Hessian
+from workers.pruning.memory import Memory
 from workers.pruning.reconstruction.least_squares import LeastSquaresSolver
 from workers.pruning.selection.selection import Selection
 
@@ -106,8 +107,7 @@ def paired(pruned, dense, batches=1, held=()):
     ):
         found.add_pair(left, right, 1)
         if number in held:
-            found.held = found.held or found.empty()
-            found.held.add_pair(left, right, 1)
+            found.held.append(HeldOut((left, right), 1, Memory()))
     return found
 
 
