@@ -94,7 +94,8 @@ class AdmmCriterion(Criterion):
         for number in range(1, rounds + 1):
             multipliers.add_(values)  # V + U
             mask = _of_round(selection, number / rounds).mask(multipliers.abs().T.contiguous())
-            kept = multipliers.masked_fill(mask.T.contiguous(), 0)
+            kept = multipliers.clone()
+            zero(kept, mask.T.contiguous())
             if number == rounds:
                 return mask, kept
             multipliers.sub_(kept)
