@@ -62,8 +62,8 @@ def _size(
     output = source.parent / "output"
     peaks, ratios, same = list[float](), list[float](), True
     for _ in range(repeat):
-        other = run(source, output / "memory", "memory", SAMPLES)
-        found = run(source, output / "disk", "disk", SAMPLES)
+        other = run(source, output / "memory", "memory", "wanda", SAMPLES)
+        found = run(source, output / "disk", "disk", "wanda", SAMPLES)
         print(f"{size:g} GB: in memory {other}, from disk {found}", flush=True)
         peaks.append(found["peak"])
         ratios.append(found["seconds"] / other["seconds"])
@@ -75,7 +75,7 @@ def _size(
     }
     if limited:
         if limit := _limit():
-            peaks.append(run(source, output, "disk", SAMPLES, group=limit)["peak"])
+            peaks.append(run(source, output, "disk", "wanda", SAMPLES, group=limit)["peak"])
             shutil.rmtree(output)
         figures[f"{size:g} GB, {_where(limit)}, MiB"] = Figure(peaks[-1], most=LIMIT)
     points.append((size, max(peaks)))
@@ -85,7 +85,7 @@ def _size(
 
 def _recovered(source: Path) -> dict[str, Figure]:
     output = source.parent / "output"
-    found = run(source, output, "recovered", SAMPLES)
+    found = run(source, output, "disk", "recovered", SAMPLES)
     print(f"{RECOVERED:g} GB, each block trained: {found}", flush=True)
     shutil.rmtree(output)
     return {f"recovery at {RECOVERED:g} GB, MiB": Figure(found["peak"], most=RECOVERY_LIMIT)}
@@ -94,7 +94,7 @@ def _recovered(source: Path) -> dict[str, Figure]:
 def _experts(place: Path, size: float) -> dict[str, Figure]:
     source, output, limit = place / "source", place / "output", _limit()
     model.write(source, size, experts=True)
-    found = run(source, output, "disk", SAMPLES, group=limit)
+    found = run(source, output, "disk", "wanda", SAMPLES, group=limit)
     print(f"{size:g} GB of experts: {found}", flush=True)
     shutil.rmtree(source)
     shutil.rmtree(output)
@@ -111,9 +111,9 @@ def _where(group: Path | None) -> str:
 
 def _resume(source: Path) -> dict[str, Figure]:
     output, kept = source.parent / "output", source.parent / "kept"
-    whole = run(source, output / "whole", "disk", MANY)
-    run(source, output / "cut", "disk", MANY, str(kept), "0.5")
-    rest = run(source, output / "rest", "disk", MANY, str(kept), "2")
+    whole = run(source, output / "whole", "disk", "wanda", MANY)
+    run(source, output / "cut", "disk", "wanda", MANY, str(kept), "0.5")
+    rest = run(source, output / "rest", "disk", "wanda", MANY, str(kept), "2")
     print(f"killed at half: whole {whole}, second attempt {rest}", flush=True)
     same = _same(output / "whole", output / "rest")
     shutil.rmtree(output)

@@ -13,11 +13,6 @@ EXPERTS, ROUTED, EXPERT = 128, 8, 128  # in a block, for a token, channels of ea
 _PER_SHARD = 8
 _ENDS = ("model.embed_tokens", "lm_head")
 _ATTENTION = {f"self_attn.{name}_proj": (HIDDEN, HIDDEN) for name in "qkvo"}
-_DENSE = {
-    "mlp.gate_proj": (INTERMEDIATE, HIDDEN),
-    "mlp.up_proj": (INTERMEDIATE, HIDDEN),
-    "mlp.down_proj": (HIDDEN, INTERMEDIATE),
-}
 _EXPERTS = {
     f"mlp.experts.{expert}.{name}_proj": (HIDDEN, EXPERT) if name == "down" else (EXPERT, HIDDEN)
     for expert in range(EXPERTS)
@@ -26,18 +21,27 @@ _EXPERTS = {
 _NORMS = {"input_layernorm": HIDDEN, "post_attention_layernorm": HIDDEN}
 
 
-def write(directory: Path, size: float, *, experts: bool = False) -> int:
-    """Write a random bfloat16 checkpoint of so many GB; returns the number of its blocks."""
-    matrices, norms = _ATTENTION | _DENSE, _NORMS
+def write(
+    directory: Path, size: float, *, experts: bool = False, channels: int = INTERMEDIATE
+) -> int:
+    """Write a random bfloat16 checkpoint of so many GB; returns the number of its blocks.
+
+    Args:
+        directory: to be made.
+        size: GB.
+        experts: mixtures of small experts in place of MLPs.
+        channels: of an MLP.
+    """
+    matrices, norms = _ATTENTION | _mlp(channels), _NORMS
     if experts:
         matrices = _ATTENTION | {"mlp.gate": (EXPERTS, HIDDEN)} | _EXPERTS
         norms = _NORMS | dict.fromkeys(("self_attn.q_norm", "self_attn.k_norm"), HIDDEN // 16)
     numbers = sum(rows * columns for rows, columns in matrices.values())
     layers = max(2, round(size * 1e9 / (2 * numbers)))
     directory.mkdir(parents=True)
-    _config(layers, experts=experts).save_pretrained(directory)
+    _config(layers, channels, experts=experts).save_pretrained(directory)
     draw = torch.Generator().manual_seed(0)
-    noise = torch.randn(HIDDEN * INTERMEDIATE, generator=draw).mul_(0.02).bfloat16()
+    noise = torch.randn(HIDDEN * channels, generator=draw).mul_(0.02).bfloat16()
 
     def matrix(rows: int, columns: int, turn: int) -> torch.Tensor:
         return noise.roll(turn * 997)[: rows * columns].view(rows, columns).clone()
@@ -61,11 +65,16 @@ def write(directory: Path, size: float, *, experts: bool = False) -> int:
     return layers
 
 
-def _config(layers: int, *, experts: bool) -> LlamaConfig | Qwen3MoeConfig:
+def _mlp(channels: int) -> dict[str, tuple[int, int]]:
+    inner = dict.fromkeys(("mlp.gate_proj", "mlp.up_proj"), (channels, HIDDEN))
+    return inner | {"mlp.down_proj": (HIDDEN, channels)}
+
+
+def _config(layers: int, channels: int, *, experts: bool) -> LlamaConfig | Qwen3MoeConfig:
     sizes = {
         "vocab_size": VOCABULARY,
         "hidden_size": HIDDEN,
-        "intermediate_size": INTERMEDIATE,
+        "intermediate_size": channels,
         "num_hidden_layers": layers,
         "num_attention_heads": 16,
         "max_position_embeddings": 512,

@@ -1,9 +1,9 @@
 """One run in a process of its own; prints a line of JSON: peak memory in MiB, CPU seconds, those
 of pruning alone.
 
-`python -m benchmarks.memory.run <source> <output> <where> <samples> [<kept> <share>]`: keeps what
-it finishes in the directory <kept>, and kills itself once that share of the blocks is pruned.
-<where> is memory, disk, or recovered: from disk too, and each block is trained once it is pruned.
+`python -m benchmarks.memory.run <source> <output> <where> <method> <samples> [<kept> <share>]`:
+keeps what it finishes in the directory <kept>, and kills itself once that share of the blocks is
+pruned. <where> is memory or disk, <method> one of `METHODS`.
 """
 
 import json
@@ -15,10 +15,13 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+from typing import Any
+
 import torch
 import transformers
 
 from app.recipes.recipe import build_recipe
+from app.recipes.reconstruction import LeastSquares
 from app.recipes.recovery import Recovery
 from benchmarks.memory.model import VOCABULARY
 from workers.pipeline.checkpoints import DiskCheckpoints
@@ -31,10 +34,19 @@ from workers.pruning.models.loading import load_model
 
 TOKENS = 64
 STEPS = 2  # of training a block: memory is the same for any number
+# Name, parameters, other parts of the recipe.
+METHODS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "wanda": ("wanda", {}, {}),
+    "recovered": ("wanda", {}, {"recovery": Recovery(scope="block", steps=STEPS)}),
+    "sparsegpt": ("sparsegpt", {}, {}),
+    "least-squares": ("wanda", {}, {"reconstruction": LeastSquares()}),
+    "admm": ("admm", {}, {}),
+    "mixed": ("admm", {"objective": "mixed"}, {"walk": "one-pass"}),
+}
 
 
-def main(first: str, second: str, where: str, samples: str, *more: str) -> None:
-    """Load, prune with Wanda, export."""
+def main(first: str, second: str, where: str, method: str, samples: str, *more: str) -> None:
+    """Load, prune, export."""
     source, output = Path(first), Path(second)
     kept, at = more or ("", "2")
     on_disk = where != "memory"
@@ -59,8 +71,8 @@ def main(first: str, second: str, where: str, samples: str, *more: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     checkpoints = DiskCheckpoints(Path(kept), {}, limit=1 << 40) if kept else None
-    recovery = Recovery(scope="block", steps=STEPS) if where == "recovered" else None
-    recipe = build_recipe("wanda", {}, "unstructured", sparsity=0.5, recovery=recovery)
+    name, parameters, parts = METHODS[method]
+    recipe = build_recipe(name, parameters, "unstructured", sparsity=0.5, **parts)
     loaded = time.process_time()
     prune(adapter, recipe, batches, report, checkpoints=checkpoints)
     pruned = time.process_time()
