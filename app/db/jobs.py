@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -384,11 +383,6 @@ def _asked(value: Any, dumped: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_asked(*pair) for pair in zip(value, dumped, strict=True)]
     return dumped
-
-
-@cache
-def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
-    return {name: field.default for name, field in kind.model_fields.items()}
 
 
 def _nothing(dumped: Any) -> bool:
