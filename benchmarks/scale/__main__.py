@@ -7,10 +7,10 @@ are what counts: the pretended workers themselves take more, which real ones tak
 import argparse
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from statistics import quantiles
 
@@ -29,7 +29,8 @@ from benchmarks.scale.operations import Cost
 from benchmarks.scale.simulation import THREADS, Simulation
 
 UNLIMITED = Limits(queued_jobs=10**9, running_jobs=10**6, requests_per_minute=10**9)
-WARM = 20.0  # seconds before anything is counted
+WARM, WARM_EACH = 20.0, 0.03  # seconds before anything is counted, and for every worker's claim
+_EARLIER = 1.0  # second at which it is read what servers used: while all are at work
 
 
 def _cpu(pid: int | None) -> float:
@@ -44,24 +45,17 @@ def _cpu(pid: int | None) -> float:
     return total
 
 
-@contextmanager
-def _stopwatch(servers: Sequence[Process], after: float, found: dict[str, float]) -> Iterator[None]:
-    """CPU cores that each server uses, from some seconds after the start on."""
-    began: dict[str, float] = {}
+def _cores(servers: Sequence[Process], after: float, seconds: float) -> dict[str, float]:
+    """What each server uses, from some seconds on, while all connections are open."""
 
-    def begin() -> None:
-        time.sleep(after)
-        began.update({each.program.name: _cpu(each.pid) for each in servers})
+    def now() -> dict[str, float]:
+        return {each.program.name: _cpu(each.pid) for each in servers}
 
-    thread = threading.Thread(target=begin)
-    started = time.monotonic()
-    thread.start()
-    yield
-    thread.join()
-    seconds = time.monotonic() - started - after
-    for each in servers:
-        name = each.program.name
-        found[name] = (_cpu(each.pid) - began[name]) / seconds
+    time.sleep(after)
+    began, before = time.monotonic(), now()
+    time.sleep(seconds)
+    took, used = time.monotonic() - began, now()
+    return {name: (used[name] - before[name]) / took for name in used}
 
 
 def _of_operations(found: dict[str, Cost]) -> dict[str, Figure]:
@@ -96,10 +90,12 @@ def measure(asked: argparse.Namespace, directory: Path) -> dict[str, Figure]:
         )
         with running(maintenance):
             made = Simulation(engine, valkey.url, asked.workers, asked.job_seconds)
-            cores: dict[str, float] = {}
-            servers = (postgres, valkey, maintenance)
-            with _stopwatch(servers, WARM, cores):
-                made.run(WARM, asked.seconds)
+            with ThreadPoolExecutor(1) as pool:
+                servers, warm = (postgres, valkey, maintenance), WARM + WARM_EACH * asked.workers
+                cores = pool.submit(_cores, servers, warm, asked.seconds - _EARLIER)
+                own = time.process_time()
+                made.run(warm, asked.seconds)
+                own = (time.process_time() - own) / (warm + asked.seconds)
         engine.dispose()
     tally = made.tally
     print(dict(tally.done), dict(tally.errors), flush=True)
@@ -108,8 +104,9 @@ def measure(asked: argparse.Namespace, directory: Path) -> dict[str, Figure]:
     return figures | {
         "jobs that ended per second": Figure(tally.done["success"] / asked.seconds),
         "operations per second": Figure(tally.done.total() / asked.seconds),
-        "heartbeat, p99 of how late it was, s": Figure(quantiles(late, n=100)[98]),
-        **{f"cores of {name}": Figure(used) for name, used in cores.items()},
+        "heartbeat, p99 of how late it was, s": Figure(quantiles(late, n=100)[98], most=1.0),
+        **{f"cores of {name}": Figure(used) for name, used in cores.result().items()},
+        "cores of the pretended workers": Figure(own),
         "cores of postgres, by the operations' costs": Figure(expected / asked.seconds),
         "errors": Figure(tally.errors.total(), most=0),
     }

@@ -20,8 +20,7 @@ from redis import Redis
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import worker_processes
-from app.domain.jobs import DEFAULT_CLASS, Job, Lease, Phase
+from app.domain.jobs import DEFAULT_CLASS, Lease, Phase
 from app.planning.machines import Machine
 from app.planning.workers import NewWorker
 from app.queue import queue_of
@@ -29,13 +28,14 @@ from app.services import workers
 from app.services.jobs import attempts
 from app.services.jobs import service as job_service
 from benchmarks.scale import operations
+from benchmarks.scale.beats import LANES, Attempt, Lane, record
 
 T = TypeVar("T")
 
-HEARTBEAT, LOOK, SIGN_OF_LIFE = 3.0, 1.0, 60.0  # seconds, as in the settings
+SIGN_OF_LIFE = 60.0  # seconds, as in the settings
 PHASES = (Phase.CALIBRATING, Phase.PRUNING, Phase.EXPORTING, Phase.VERIFYING, Phase.PUBLISHING)
 CANCELLED = 0.02  # of the jobs
-THREADS = 12
+THREADS = 6
 MACHINE = Machine("cpu", 8 << 30, 2, "cpu", 0, None, gflops=20.0, disk_rate=1e9)
 
 
@@ -69,10 +69,15 @@ class Simulation:
         self._condition = threading.Condition()
         self._number = 0
         self._counts_from = self._ends = 0.0
+        sent = record(engine, self._run(operations.submit))
+        heard = (self._sent, self._asked_to_stop)
+        self._lanes = [Lane(engine.url, sent, *heard) for _ in range(LANES)]
         for name in self._idle:
             self._run(partial(workers.enter, worker=NewWorker(name, MACHINE, {})))
             self._at(SIGN_OF_LIFE * random.random(), "sign of life", partial(self._alive, name))
             self._run(operations.submit)  # so that all are busy from the start
+        for _ in range(count // 2):
+            self._run(operations.submit)  # and stay so, whatever rate jobs end at by chance
 
     def run(self, warm: float, seconds: float) -> None:
         """Go on for so long, and count after the first `warm` seconds."""
@@ -80,10 +85,21 @@ class Simulation:
         self._ends = self._counts_from + seconds
         self._at(0, "submit", self._submit)
         self._at(0, "message", self._listen)
-        with ThreadPoolExecutor(THREADS) as pool:
-            for _ in range(THREADS):
-                pool.submit(self._work)
+        with ThreadPoolExecutor(THREADS + LANES) as pool:
+            started = [pool.submit(self._work) for _ in range(THREADS)]
+            started += [pool.submit(lane.run, self._is_over) for lane in self._lanes]
         self._redis.close()
+        for thread in started:
+            thread.result()
+
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self._ends
+
+    def _sent(self, name: str, late: float) -> None:
+        with self._condition:
+            if time.monotonic() > self._counts_from:
+                self.tally.done[name] += 1
+                self.tally.late[name].append(late)
 
     def _at(self, seconds: float, name: str, work: Callable[[], None]) -> None:
         with self._condition:
@@ -140,7 +156,7 @@ class Simulation:
         if job is None:
             self._idle.append(name)
             return
-        attempt = _Attempt(job, name)
+        attempt = Attempt(job, name)
         length = self._seconds * random.uniform(0.5, 1.5)
         if self._begun < self._workers:  # is in the middle of it already
             length *= random.random()
@@ -151,56 +167,26 @@ class Simulation:
         for number, phase in enumerate(PHASES):
             at = length * number / len(PHASES)
             self._at(at, "report of a phase", partial(self._report, attempt, phase))
-        self._at(HEARTBEAT, "heartbeat", partial(self._beat, attempt))
-        self._at(LOOK, "look of a watchdog", partial(self._look, attempt))
+        self._lanes[self._begun % LANES].add(attempt)
         self._at(length, "success", partial(self._succeed, attempt))
 
-    def _report(self, attempt: "_Attempt", phase: Phase) -> None:
+    def _report(self, attempt: Attempt, phase: Phase) -> None:
         if attempt.holds:
             events = operations.BLOCKS
-            self._heard(
-                attempt, partial(operations.report, job=attempt.job, phase=phase, events=events)
-            )
+            told = partial(operations.report, job=attempt.job, phase=phase, events=events)
+            if self._run(told) is Lease.CANCEL_REQUESTED:
+                self._end_cancelled(attempt)
 
-    def _beat(self, attempt: "_Attempt") -> None:
-        if attempt.holds:
-            self._at(HEARTBEAT, "heartbeat", partial(self._beat, attempt))
-            phase = Phase.PRUNING
-            self._heard(attempt, partial(operations.report, job=attempt.job, phase=phase, events=0))
+    def _asked_to_stop(self, attempt: Attempt) -> None:
+        self._at(0, "end of what was cancelled", partial(self._end_cancelled, attempt))
 
-    def _heard(self, attempt: "_Attempt", work: Callable[[Connection], object]) -> None:
-        if self._run(work) is Lease.CANCEL_REQUESTED and attempt.ends():
+    def _end_cancelled(self, attempt: Attempt) -> None:
+        if attempt.ends():
             self._run(partial(attempts.end_cancelled, job=attempt.job))
-            self._count("end of what was cancelled")
             self._idle.append(attempt.worker)
 
-    def _look(self, attempt: "_Attempt") -> None:
-        if attempt.holds:
-            self._at(LOOK, "look of a watchdog", partial(self._look, attempt))
-            self._run(partial(operations.look, job=attempt.job))
-
-    def _succeed(self, attempt: "_Attempt") -> None:
+    def _succeed(self, attempt: Attempt) -> None:
         if attempt.ends():
             if not self._run(partial(operations.succeed, job=attempt.job)):
                 self._run(partial(attempts.end_cancelled, job=attempt.job))
             self._idle.append(attempt.worker)
-
-
-@dataclass
-class _Attempt:
-    job: Job
-    worker: str
-    holds: bool = True
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def ends(self) -> bool:
-        """Whether it is this caller that ends it."""
-        with self._lock:
-            was, self.holds = self.holds, False
-            return was
-
-
-def listed(engine: Engine, project_id: str) -> int:
-    """How many workers the service knows."""
-    with engine.begin() as connection:
-        return len(worker_processes.listing(connection, project_id))
