@@ -143,9 +143,9 @@ class Simulation:
 
     def _listen(self) -> None:
         """Hand a message to a worker that is idle; both would else wait for each other."""
-        self._at(0.01, "message", self._listen)
         while self._idle and self._redis.lpop(queue_of(DEFAULT_CLASS)) is not None:
             self._at(0, "claim", partial(self._claim, self._idle.pop()))
+        self._at(0.01, "message", self._listen)  # once this is done: one listens at a time
 
     def _alive(self, name: str) -> None:
         self._at(SIGN_OF_LIFE, "sign of life", partial(self._alive, name))
