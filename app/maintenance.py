@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, make_url
 
 from app.db import artifacts, clock, leases, outbox, projects, quarantine, shards, webhooks
+from app.db import retention as old
 from app.db.engine import AWAY as DATABASE_AWAY
 from app.db.engine import make_engine
 from app.domain.quarantine import Loop
@@ -140,18 +141,16 @@ def tidy(
     checkpoints: CheckpointStore,
     datasets: DatasetStore,
     *,
-    age: timedelta | None = None,
     message_age: timedelta = timedelta(days=30),
     stop: threading.Event | None = None,
 ) -> None:
-    """Discard what has become too old or belongs to no job.
+    """Discard what belongs to no job, and what is kept beside jobs for some time.
 
     Args:
         engine: the database.
         store: of artifacts.
         checkpoints: checkpoints of running jobs.
         datasets: the uploaded ones.
-        age: of jobs' files that are discarded; None keeps them.
         message_age: of messages to webhooks that are forgotten.
         stop: once it is set, no further item is begun.
 
@@ -161,7 +160,6 @@ def tidy(
     guard = Guard(engine, stop, AWAY)
     steps: dict[Loop, Step] = {
         Loop.TIDY: partial(_forget, message_age=message_age),
-        Loop.EXPIRE: partial(_expire, age=age),
         Loop.FILES: partial(_discard_files, store=store),
         Loop.CHECKPOINTS: partial(_discard_checkpoints, checkpoints=checkpoints),
         Loop.DATASETS: partial(_discard_datasets, store=datasets),
@@ -180,18 +178,56 @@ def _forget(guard: Guard, message_age: timedelta) -> None:
                 done = tidied(connection, limit=TIDY_BATCH)
 
 
-def _expire(guard: Guard, age: timedelta | None) -> None:
-    if age is None:
-        return
-    with guard.engine.connect() as connection:
-        outlived = artifacts.all_outlived(connection, age, limit=BATCH)
-    if expired := _done(
-        guard,
-        Loop.EXPIRE,
-        outlived,
-        lambda connection, each: retention.expire(connection, age, each),
-    ):
-        logger.info("the files of %d jobs have expired", expired)
+def retire(
+    engine: Engine,
+    *,
+    files: timedelta | None = None,
+    rows: timedelta | None = None,
+    stop: threading.Event | None = None,
+) -> bool:
+    """Give up some of the files, and delete some of the jobs and sweeps, that are too old.
+
+    Args:
+        engine: the database.
+        files: after a job's end, that its files are kept; None keeps them.
+        rows: after their end, that jobs and sweeps are kept.
+        stop: once it is set, no further item is begun.
+
+    Returns:
+        Whether there may be more of them: little is done at a time, as other work waits.
+
+    Raises:
+        Exception: one of `AWAY`.
+    """
+    guard, more = Guard(engine, stop, AWAY), set[Loop]()
+    ages = {Loop.EXPIRE: files, Loop.DELETE_JOBS: rows, Loop.DELETE_SWEEPS: rows}
+
+    def step(guard: Guard, loop: Loop, age: timedelta) -> None:
+        found, handle, told = _RETIRED[loop]
+        with guard.engine.connect() as connection:
+            ids = found(connection, age, limit=BATCH)
+        done = _done(guard, loop, ids, lambda connection, each: handle(connection, age, each))
+        if done:
+            logger.info(told, done)
+        if done and len(ids) == BATCH:
+            more.add(loop)
+
+    steps: dict[Loop, Step] = {
+        loop: partial(step, loop=loop, age=age) for loop, age in ages.items() if age is not None
+    }
+    _rounds(guard, steps)
+    return bool(more)
+
+
+_RETIRED = {
+    Loop.EXPIRE: (artifacts.all_outlived, retention.expire, "the files of %d jobs have expired"),
+    Loop.DELETE_JOBS: (old.old_jobs, retention.delete_job, "deleted %d jobs for their age"),
+    Loop.DELETE_SWEEPS: (old.old_sweeps, retention.delete_sweep, "deleted %d sweeps for age"),
+}
+
+
+def _age(days: float) -> timedelta | None:
+    return timedelta(days=days) if days else None
 
 
 def _discard_files(guard: Guard, store: ArtifactStore) -> None:
@@ -243,7 +279,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     store = open_store(settings.storage.dir, settings.storage.url, settings.storage.endpoint)
     kept = CheckpointStore(settings.checkpoints.dir)
     datasets = DatasetStore(settings.storage.dir)
-    age = timedelta(days=settings.storage.keep_days) if settings.storage.keep_days else None
+    files, rows = _age(settings.storage.keep_days), _age(settings.maintenance.keep_jobs_days)
     hooks = settings.webhooks
     sender = Sender(hooks.networks, hooks.deadline_seconds)
     patience = timedelta(hours=hooks.disable_after_hours)
@@ -263,7 +299,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         )
         for _ in range(AT_ONCE)
     ]
-    next_tidy = time.monotonic()
+    next_tidy = next_retirement = time.monotonic()
     wake = _Listener(settings.database.url)
     for thread in (delivering, *publishing):
         thread.start()
@@ -273,11 +309,15 @@ def run(settings: Settings, stop: threading.Event) -> None:
             if time.monotonic() >= next_tidy:
                 _guarded(lambda: lineage.enrol(engine))
                 _guarded(
-                    lambda: tidy(
-                        engine, store, kept, datasets, age=age, message_age=message_age, stop=stop
-                    )
+                    lambda: tidy(engine, store, kept, datasets, message_age=message_age, stop=stop)
                 )
                 next_tidy = time.monotonic() + TIDY_SECONDS
+            if time.monotonic() >= next_retirement:
+                left = list[bool]()
+                _guarded(
+                    lambda: left.append(retire(engine, files=files, rows=rows, stop=stop))  # noqa: B023
+                )
+                next_retirement = time.monotonic() + (0 if any(left) else TIDY_SECONDS)
             if not _guarded(lambda: wake.wait(interval)):
                 stop.wait(interval)
     finally:

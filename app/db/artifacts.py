@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Connection, Select, delete, exists, func, insert, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    tuple_,
+)
 
 from app.db import quarantine
 from app.db.tables import artifacts, jobs, model_versions, publications
@@ -98,18 +109,22 @@ def _sources(connection: Connection) -> list[tuple[str, str, str]]:
     ]
 
 
-def _outlived_query(connection: Connection, age: timedelta) -> Select[tuple[str, str]]:
+def unneeded(connection: Connection) -> ColumnElement[bool]:
+    """For a query of jobs: nobody needs the files of the job, in the sense of `needed`."""
     versions = exists().where(model_versions.c.job_id == jobs.c.id)
     pending = exists().where(
         publications.c.job_id == jobs.c.id, publications.c.state == PublicationState.PENDING
     )
     sources = [(owner, source) for owner, _, source in _sources(connection)]
+    return and_(~versions, ~pending, tuple_(jobs.c.project_id, jobs.c.id).not_in(sources))
+
+
+def _outlived_query(connection: Connection, age: timedelta) -> Select[tuple[str, str]]:
     published = exists().where(artifacts.c.job_id == jobs.c.id)
     return (
         select(jobs.c.id, jobs.c.project_id)
-        .where(jobs.c.finished_at < func.now() - age, published, ~versions, ~pending)
+        .where(jobs.c.finished_at < func.now() - age, published, unneeded(connection))
         .where(jobs.c.files_expired_at.is_(None), jobs.c.result.is_not(None))
-        .where(tuple_(jobs.c.project_id, jobs.c.id).not_in(sources))
     )
 
 

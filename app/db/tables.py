@@ -87,6 +87,7 @@ sweeps = Table(
     Column("finished_at", DateTime(timezone=True)),
     _one_of("status", SweepStatus),
     Index("ix_sweeps_project_id_id", "project_id", "id"),
+    Index("ix_sweeps_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
 )
 
 jobs = Table(
@@ -153,6 +154,12 @@ jobs = Table(
         "ix_jobs_finished_at",
         "finished_at",
         postgresql_where=text("files_expired_at IS NULL AND result IS NOT NULL"),
+    ),
+    # Whatever has ended, for those that are deleted for their age.
+    Index(
+        "ix_jobs_ended",
+        "finished_at",
+        postgresql_where=text("finished_at IS NOT NULL AND sweep_id IS NULL"),
     ),
     Index("ix_jobs_deadline", "deadline", postgresql_where=text("deadline IS NOT NULL")),
     Index(

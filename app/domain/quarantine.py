@@ -18,6 +18,8 @@ class Loop(StrEnum):
     DELIVER = "deliver"
     PUBLISH = "publish"
     EXPIRE = "expire"
+    DELETE_JOBS = "delete-jobs"
+    DELETE_SWEEPS = "delete-sweeps"
     FILES = "files"
     CHECKPOINTS = "checkpoints"
     DATASETS = "datasets"

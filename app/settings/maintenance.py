@@ -17,6 +17,13 @@ class Maintenance(Section):
     interval_seconds: PositiveSeconds = Field(
         default=1.0, description="pause between two rounds of maintenance"
     )
+    keep_jobs_days: float = Field(
+        default=0,
+        ge=0,
+        description="days after its end that a job is deleted, with its events and files, and a "
+        "sweep with all of its members; what is a version of a model, is being published or is "
+        "started from stays; 0: never",
+    )
     grace_seconds: PositiveSeconds = Field(
         default=8,
         description="how long maintenance that is asked to end may take; what it leaves undone is "

@@ -21,6 +21,7 @@ from app.db import (
 )
 from app.db import jobs as job_rows
 from app.db import quarantine as quarantine_rows
+from app.db import retention as old
 from app.db import shards as shard_rows
 from app.domain.jobs import DEFAULT_CLASS, Job, JobFilter, JobStatus, Phase
 from app.domain.projects import DEFAULT_PROJECT, Caller, Limits, Scope
@@ -142,6 +143,12 @@ def upkeep(seen: Seen) -> Mapping[str, Call]:
             c, KEPT - timedelta(days=1), limit=BATCH
         ),
         "retention: one job": lambda c: retention.expire(c, age, at),
+        "retention: old jobs, nothing": lambda c: old.old_jobs(
+            c, KEPT + timedelta(days=1), limit=BATCH
+        ),
+        "retention: old jobs": lambda c: old.old_jobs(c, KEPT - timedelta(days=1), limit=BATCH),
+        "retention: old sweeps": lambda c: old.old_sweeps(c, KEPT - timedelta(days=1), limit=BATCH),
+        "retention: delete a sweep": lambda c: retention.delete_sweep(c, age, seen.sweep),
         "gc: owners of files": lambda c: job_rows.owners(c, seen.batch),
         "gc: jobs with checkpoints": lambda c: job_rows.unfinished(c, seen.batch),
         "gc: readers of a data set": lambda c: datasets.is_read(c, "dts_absent"),

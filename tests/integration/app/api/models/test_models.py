@@ -47,7 +47,8 @@ def tidy(engine, store, settings):
     def tidy(**age):
         kept = CheckpointStore(settings.checkpoints.dir)
         sets = DatasetStore(settings.storage.dir)
-        maintenance.tidy(engine, store, kept, sets, age=timedelta(**age))
+        maintenance.retire(engine, files=timedelta(**age))
+        maintenance.tidy(engine, store, kept, sets)
 
     return tidy
 
