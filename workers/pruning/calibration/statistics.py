@@ -24,7 +24,7 @@ from workers.pruning.models.layout.forwards import Forward, replaced
 from workers.pruning.models.layout.structure import Matrix
 
 _ROWS = 256  # tokens squared at a time: stays in cache
-_PANEL = 512  # rows of a second moment computed at a time
+_PANEL = 192  # rows of a second moment computed at a time: what lies below them is left out
 # On a GPU fewer and larger steps: each costs a launch.
 _ROWS_ON_DEVICE = 1 << 13
 _PANEL_ON_DEVICE = 2048

@@ -71,7 +71,7 @@ class SparseGPTCriterion(Criterion):
                 columns[block], inverse.upper[block, block], inverse.scale[block], part
             )
             mask[block] = done.mask
-            columns[stop:] -= inverse.upper[block, stop:].T @ done.errors
+            columns[stop:].addmm_(inverse.upper[block, stop:].T, done.errors, alpha=-1)
             scored += done.scored
             lost += done.errors.square().sum()
         check_finite(scored)

@@ -45,5 +45,5 @@ def _inverse_upper(matrix: torch.Tensor) -> torch.Tensor:
     result = torch.zeros_like(matrix)
     first = result[:half, :half] = _inverse_upper(matrix[:half, :half])
     last = result[half:, half:] = _inverse_upper(matrix[half:, half:])
-    result[:half, half:] = -(first @ matrix[:half, half:]) @ last
+    torch.mm((first @ matrix[:half, half:]).neg_(), last, out=result[:half, half:])
     return result
