@@ -29,10 +29,10 @@ class LlavaAdapter(Adapter):
     tower_specs = (_VISION, TowerSpec("model.multi_modal_projector", Modality.BRIDGE), _LANGUAGE)
 
     def declare(self) -> Sequence[TowerSpec]:
-        """The vision tower feeds the projector from the configured layers."""
+        """The vision tower feeds the projector from the configured layers alone."""
         vision, *others = self.tower_specs
         blocks = feature_blocks(self.loaded.config.vision_feature_layer)
-        return [replace(vision, feeds=(-1, *blocks)), *others]
+        return [replace(vision, feeds=tuple(blocks)), *others]
 
 
 class PaliGemmaAdapter(Adapter):

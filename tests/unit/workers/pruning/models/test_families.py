@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.families import FAMILIES, records
 from tests.models_without_adapter import UNSEEN
@@ -72,7 +72,11 @@ def test_file_keys_name_the_tensor_that_was_loaded(
 @EVERY_FAMILY
 def test_replay_block_by_block_equals_the_model(name: str, dense: Dense) -> None:
     adapter = dense(name)
-    for batch in batches_of(name, adapter):
+    assert_replay_equals_the_model(adapter, batches_of(name, adapter))
+
+
+def assert_replay_equals_the_model(adapter: Adapter, batches: Iterable[dict[str, Tensor]]) -> None:
+    for batch in batches:
         expected, reached = true_outputs(adapter, batch)
         run = BatchRun(adapter, batch)
         for tower in adapter.towers:
@@ -89,6 +93,22 @@ def test_replay_block_by_block_equals_the_model(name: str, dense: Dense) -> None
             assert len(got) == len(expected[tower.name])
             for mine, theirs in zip(got, expected[tower.name], strict=True):
                 assert torch.equal(mine, theirs), tower.name
+
+
+@pytest.mark.parametrize(
+    ("layers", "read"), [(-2, (1,)), (-1, (2,)), ([1, -1], (0, 2)), ([2, 0], (1,)), ([0], ())]
+)
+def test_of_vision_blocks_those_are_kept_that_llava_reads(
+    layers: int | list[int], read: tuple[int, ...], family_directory: Directory
+) -> None:
+    loaded = load_model(family_directory("llava"))
+    loaded.config.vision_feature_layer = loaded.model.config.vision_feature_layer = layers
+    projector = loaded.model.model.multi_modal_projector
+    width = projector.linear_1.in_features * (len(layers) if isinstance(layers, list) else 1)
+    projector.linear_1 = nn.Linear(width, projector.linear_1.out_features)
+    adapter = adapt(loaded)
+    assert adapter.towers[0].feeds == read
+    assert_replay_equals_the_model(adapter, batches_of("llava", adapter))
 
 
 def true_outputs(
