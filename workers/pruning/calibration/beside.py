@@ -26,6 +26,7 @@ from workers.pruning.calibration.statistics import (
 from workers.pruning.memory import Memory
 
 _HELD_OUT = 4
+_SHOWN = 1024  # rows of moments at a time: for each of them all tokens held out are read again
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class PairedMoments(Hessian):
             torch.zeros_like(self.total, dtype=torch.float32),
             torch.empty_like(cross, dtype=torch.float32),
         )
-        for panel in panels(cross):
+        for panel in panels(cross, _SHOWN):
             second, both = self.total[panel, panel.start :].clone(), cross[panel].clone()
             for tokens, dense in self.tokens_held_out():
                 part = widened(tokens[:, panel])

@@ -142,9 +142,9 @@ def means(sums: torch.Tensor, samples: int) -> torch.Tensor:
     return found
 
 
-def panels(sums: torch.Tensor) -> Iterator[slice]:
-    """Rows of (features, features) that are worked on at a time."""
-    step = _PANEL_ON_DEVICE if sums.device.type == "cuda" else _PANEL
+def panels(sums: torch.Tensor, rows: int = _PANEL) -> Iterator[slice]:
+    """Rows of (features, features) that are worked on at a time; more of them on a GPU."""
+    step = max(rows, _PANEL_ON_DEVICE) if sums.device.type == "cuda" else rows
     for start in range(0, len(sums), step):
         yield slice(start, start + step)
 
