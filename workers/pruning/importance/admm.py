@@ -68,7 +68,7 @@ class AdmmCriterion(Criterion):
         target, dense_share, damping = self._solver.target(weight, statistic)
         check_finite(target)
         mask, values = self._mask(problem, target, selection)
-        weight.copy_(problem.unscaled(values))
+        weight.copy_(problem.unscaled(values, weight))
         zero(weight, mask)
         del values
         total, gone = _scores(target, mask)

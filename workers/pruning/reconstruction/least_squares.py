@@ -79,7 +79,7 @@ class LeastSquaresSolver:
         problem = self.problem(statistic)
         start = problem.scaled(weight)
         found, before = minimum(problem, start, target, ~mask.T, self._settings.steps)
-        stored = problem.unscaled(found).to(weight.dtype)
+        stored = problem.unscaled(found, weight)
         zero(stored, mask)
         after = problem.errors(target - problem.scaled(stored))
         better = after < before
@@ -125,6 +125,7 @@ def minimum(
     residual = problem.times(away)
     damped = torch.linalg.vecdot(away, residual, dim=0)
     before = damped - problem.damping * torch.linalg.vecdot(away, away, dim=0)
+    before.clamp_(min=0)  # as `errors` is
     error = damped.sum()
     del away
     residual.mul_(moving)

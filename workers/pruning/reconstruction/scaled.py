@@ -2,7 +2,7 @@
 
 H = sum x x^T / N over the inputs x, D = diag(sqrt(H_jj)), A = D^-1 H D^-1 + damping I. Tensors of
 weights are (in, out) and scaled by D: D W^T, whose magnitude is Wanda's score. Inputs that are
-always zero have weights of zero here.
+always zero have weights of zero here, and say nothing of the weights they have elsewhere.
 """
 
 import torch
@@ -37,13 +37,18 @@ class ScaledProblem:
         """D W^T of (out, in)."""
         return weight.float().T.mul(self._scale[:, None])
 
-    def unscaled(self, values: Tensor) -> Tensor:
-        """(out, in) of values that were scaled."""
-        return values.mul(self._inverse).T
+    def unscaled(self, values: Tensor, weight: Tensor) -> Tensor:
+        """(out, in) of values that were scaled, as the weight is stored.
+
+        Of inputs that are always zero, the weight's own.
+        """
+        found = values.mul(self._inverse).T.to(weight.dtype)
+        return torch.where(self._scale == 0, weight, found, out=found)
 
     def errors(self, values: Tensor) -> Tensor:
         """Squared output of the scaled weights, per sample, for each output: (out,)."""
-        return (values * (self._moments @ values)).sum(0)
+        # Rounding may leave what is nearly zero below zero.
+        return (values * (self._moments @ values)).sum(0).clamp_(min=0)
 
     def times(self, values: Tensor) -> Tensor:
         """A V."""

@@ -125,3 +125,18 @@ def test_least_squares_go_on_from_what_the_rounds_came_to(pattern):
         return error(dense, weight, inputs)
 
     assert left(1) < 1.1 * left(300)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_no_more_go_where_more_inputs_are_always_zero_than_weights_go(pattern):
+    dense, inputs, _ = problem(0)
+    inputs[:, ::2] = 0
+    inputs[:, 1] = 0
+    statistic = Hessian(24, inputs.device)
+    statistic.add(inputs, 4)
+    share = 0.5 if isinstance(pattern, NM) else 0.25
+    selection = Selection(pattern, int(share * dense.numel()))
+    weight = dense.clone()
+    outcome = AdmmCriterion(Admm()).prune(weight, statistic, selection)
+    assert torch.equal(weight == 0, outcome.mask)
+    assert int(outcome.mask.sum()) == selection.count

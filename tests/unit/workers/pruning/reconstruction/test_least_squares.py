@@ -81,6 +81,25 @@ def test_no_output_gets_worse_and_no_zero_comes_back(seed, share, damping, steps
     assert all(a <= b * (1 + 1e-4) + 1e-6 for a, b in zip(after, before, strict=True))
 
 
+def test_weights_of_inputs_that_are_always_zero_stay_as_they_are():
+    dense, inputs, _ = problem(3)
+    inputs[:, [3, 7]] = 0
+    mask = Selection(Unstructured(), dense.numel() // 2).mask(dense.abs())
+    weight = dense.masked_fill(mask, 0)
+    solve(LeastSquares(), weight, dense, mask, statistic_of(inputs))
+    assert torch.equal(weight == 0, mask)
+    assert torch.equal(weight[:, [3, 7]], dense.masked_fill(mask, 0)[:, [3, 7]])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_error_that_is_nearly_zero_is_not_below_it(seed):
+    dense, inputs, _ = problem(seed, tokens=2)  # two weights would do for each output
+    mask = Selection(Unstructured(), dense.numel() // 2).mask(dense.abs())
+    weight = dense.masked_fill(mask, 0)
+    found = solve(LeastSquares(damping=0, steps=200), weight, dense, mask, statistic_of(inputs))
+    assert 0 <= found.error < 0.01 * found.energy
+
+
 def test_half_precision_is_solved_in_float32_and_rounded_once():
     dense, inputs, _ = problem(1)
     mask = Selection(Unstructured(), dense.numel() // 2).mask(dense.abs())
@@ -147,7 +166,7 @@ def test_the_mixture_is_the_best_on_what_was_held_out():
     seen = paired(pruned[:120], inputs[:120])
     towards = LeastSquaresSolver(settings.model_copy(update={"objective": "dense-inputs"}))
     problem_seen = towards.problem(seen)
-    goal = problem_seen.unscaled(towards.target(dense, seen).values)
+    goal = problem_seen.unscaled(towards.target(dense, seen).values, dense)
 
     def missed(at):
         weight = dense + at * (goal - dense)
@@ -183,7 +202,7 @@ def test_of_several_dampings_the_best_on_what_was_held_out_is_taken():
         alone = LeastSquaresSolver(
             LeastSquares(objective="dense-inputs", damping=target.damping or damping)
         )
-        towards = alone.problem(seen).unscaled(alone.target(dense, seen).values)
+        towards = alone.problem(seen).unscaled(alone.target(dense, seen).values, dense)
         weight = dense + target.dense_share * (towards - dense)
         return float((goal - pruned[120:].double() @ weight.T.double()).square().sum()), target
 
