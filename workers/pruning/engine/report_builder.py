@@ -210,7 +210,9 @@ class ReportBuilder:
     def close(self) -> PruningReport:
         """The finished report, totals included."""
         self.note_starved()
-        matrices = list(self._matrices.values())
+        # In the model's order, whatever the turn in which each of them was pruned.
+        known = self._matrices
+        matrices = [known[matrix] for matrix in self._targets.blocks if matrix in known]
         targets = tuple(self._target(each) for each in scopes(self._recipe, self._matrices))
         for each in targets:
             if each.target == 0:

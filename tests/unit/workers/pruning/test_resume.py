@@ -12,6 +12,7 @@ import torch
 from app.errors import NonFiniteError
 from app.recipes.methods import WEIGHT_METHODS
 from app.recipes.recipe import build_recipe
+from app.recipes.recovery import Recovery
 from tests.families import BY_NAME, records
 from tests.tiny_models import stored_as
 from workers.pipeline.checkpoints import DiskCheckpoints
@@ -58,7 +59,16 @@ class Cut:
 def attempt(family_directory, tmp_path):
     """One attempt at a family's job: the digests of what it makes, and its report."""
 
-    def run(family, method, number, kept, pattern="unstructured", dtype=torch.float32, **more):
+    def run(
+        family,
+        method,
+        number,
+        kept,
+        pattern="unstructured",
+        dtype=torch.float32,
+        parts=None,
+        **more,
+    ):
         source = stored_as(family_directory(family), tmp_path / "source", dtype)
         out = tmp_path / str(number)
         copy_checkpoint(source, out)
@@ -69,7 +79,7 @@ def attempt(family_directory, tmp_path):
             batches = list(adapter.batches(rows, batch_size=3, max_length=24))
         if "stages" in WEIGHT_METHODS[method].model_fields:
             more.setdefault("stages", 2)
-        recipe = build_recipe(method, more, pattern, sparsity=0.5)
+        recipe = build_recipe(method, more, pattern, sparsity=0.5, **(parts or {}))
         report = prune(adapter, recipe, batches, checkpoints=kept)
         write_back(out, adapter.matrices, adapter.memory)
         files = sorted(out.glob("*.safetensors"))
@@ -124,6 +134,13 @@ def test_a_survey_of_the_dense_model_goes_on_too(attempt, tmp_path):
 
 def test_patterns_go_on_too(attempt, tmp_path):
     cut_at(attempt, tmp_path, "gpt2", "sparsegpt", [(4, True)], pattern="2:4")
+
+
+@pytest.mark.parametrize("family", ["siglip", "paligemma"])  # activations lie in another order
+def test_blocks_pruned_in_turns_and_trained_go_on_too(family, attempt, tmp_path):
+    parts = {"walk": "one-pass", "recovery": Recovery(steps=2, learning_rate=0.1)}
+    moments = [(3, True), (4, True), (5, True)]
+    cut_at(attempt, tmp_path, family, "admm", moments, parts=parts)
 
 
 def test_ten_deaths_in_a_row_at_any_moment(attempt, tmp_path):

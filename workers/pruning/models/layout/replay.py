@@ -172,14 +172,14 @@ class TowerPass:
         hidden: Tensor | None = None
         if self._direct:
             hidden = hidden_of(output)
-            kept = self._memory.keep(hidden)
+            kept = self._memory.keep(hidden.contiguous())
             if kept is not hidden:
                 output = with_hidden(output, kept)
             self._hidden = hidden = kept
             following = self._calls.get(index + 1)
             if following is not None and following.changed:
                 found = self.run.changed(self._tower, self._number, index, output)
-                self._hidden = self._memory.keep(found)
+                self._hidden = self._memory.keep(found.contiguous())
         else:  # of any form: the model's own code takes it up
             self._hidden = None
         self._output = output
@@ -390,11 +390,15 @@ class BatchRun:
 
 
 def _keep(calls: Sequence[Call], memory: Memory) -> None:
-    """Put the tensors of the calls where they wait best; one that several share stays one."""
+    """Put the tensors of the calls where they wait best; one that several share stays one.
+
+    Activations lie in order, as copies on disk do: sums in another order have other last bits.
+    """
     kept: dict[int, tuple[Tensor, Tensor]] = {}
     for call in calls:
         for slot, value in list(call.slots()):
             if isinstance(value, Tensor):
                 if id(value) not in kept:
-                    kept[id(value)] = value, memory.keep(value)
+                    ordered = value.contiguous() if value.is_floating_point() else value
+                    kept[id(value)] = value, memory.keep(ordered)
                 call.put(slot, kept[id(value)][1])
