@@ -204,11 +204,19 @@ def _round(
     generator = torch.Generator(adapter.model.device).manual_seed(seed)
     pairs, apart, best, worst = 0, 0, 0.0, 0.0
     search = Search(routing.candidates, routing.noise)
-    mined = mine(adapter, router, training, rules=rules, search=search, generator=generator)
+    mined = mine(
+        adapter,
+        router,
+        training,
+        rules=rules,
+        search=search,
+        generator=generator,
+        number=number,
+    )
     for done, batch in enumerate(mined, start=1):
         store.add(batch.pairs)
-        pairs += int(batch.pairs.differ.sum())
-        apart += int(batch.pairs.differ[0].sum())
+        pairs += int(batch.pairs.gaps.count_nonzero())
+        apart += int(batch.pairs.gaps[0].count_nonzero())
         best += float(batch.best.sum())
         worst += float(batch.worst.sum())
         listener(TrainingProgress("mining", number, done, len(training)))

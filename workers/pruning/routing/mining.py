@@ -1,6 +1,8 @@
-"""Stage one: noisy decisions, run through the physical runtime, the best and the worst kept.
+"""Stage one: noisy decisions, run through the physical runtime and paired, a good and a bad one.
 
-Source: arXiv 2412.06458; candidates by noise, pairs by output KL are the paper's. Ours: where
+Source: arXiv 2412.06458; candidates by noise, pairs by output KL are the paper's. It keeps the best
+and the worst; ours pairs the second best with the second worst as well, and so on: the forwards are
+paid for, and more pairs tell better which of the tokens was the one that mattered. Ours, too: where
 tokens are pruned, the search goes on within the best set, for the best half and the best quarter of
 it. A budget that holds everything there is to see in a picture cannot tell which part of it the
 question needs; a quarter of that budget can.
@@ -24,6 +26,8 @@ _TIGHTER = (1.0, 0.5, 0.25)
 """Shares of the token budget at which a prompt is searched, one after the other."""
 _NEGLIGIBLE = 1e-4
 """Nats. Pairs nearer than this teach nothing."""
+_CLEAR = 1.0
+"""Nats. Pairs further apart than this count the same: the answer is lost, however far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Mined:
     """One batch.
 
     Attributes:
-        pairs: of the records whose best and worst candidate differ.
+        pairs: of the records that have candidates worth telling apart.
         best: (B,) KL of each record's best candidate.
         worst: (B,) KL of its worst.
     """
@@ -62,8 +66,11 @@ def mine(
     rules: Rules,
     search: Search,
     generator: torch.Generator,
+    number: int = 0,
 ) -> Iterator[Mined]:
     """Pairs of every batch: in turn with tokens alone pruned, layers alone, and both.
+
+    The round moves the turns on, so that in three rounds every prompt is mined in every way.
 
     Args:
         adapter: the dense model.
@@ -72,10 +79,11 @@ def mine(
         rules: the target budget.
         search: how candidates are made.
         generator: of all noise, on the model's device.
+        number: of the round.
     """
     kinds = _kinds(rules, len(router.layer_tokens))
     for index, batch in enumerate(answered):
-        found = kinds[index % len(kinds)]
+        found = kinds[(index + number) % len(kinds)]
         yield _mine(adapter, router, batch, rules=found, search=search, generator=generator)
 
 
@@ -107,17 +115,18 @@ def _mine(
         drawn = Candidates(router, narrow, noise, length=batch.length, among=among)
         count = search.candidates if not levels else max(2, search.candidates // 2)
         levels.append(_level(adapter, batch, drawn, dense=dense, count=count))
-        among = levels[-1].kept[0]
-    differ = torch.stack([level.worst - level.best > _NEGLIGIBLE for level in levels])
-    chosen = differ.any(0).nonzero().squeeze(1)
+        among = levels[-1].kept[0, 0]
+    found = torch.cat([level.worse - level.better for level in levels])
+    gaps = found.masked_fill(found <= _NEGLIGIBLE, 0).clamp(max=_CLEAR)
+    chosen = gaps.any(0).nonzero().squeeze(1)
     pairs = Pairs(
         embeddings=drawn.embeddings[chosen],
         segments=drawn.segments[chosen],
-        kept=torch.stack([level.kept for level in levels], dim=1)[:, :, chosen],
-        run=torch.stack([level.run for level in levels], dim=1)[:, :, chosen],
-        differ=differ[:, chosen],
+        kept=torch.cat([level.kept for level in levels], dim=1)[:, :, chosen],
+        run=torch.cat([level.run for level in levels], dim=1)[:, :, chosen],
+        gaps=gaps[:, chosen],
     )
-    return Mined(pairs, levels[0].best, levels[0].worst)
+    return Mined(pairs, levels[0].better[0], levels[0].worse[0])
 
 
 def _levels(rules: Rules) -> list[Rules]:
@@ -130,19 +139,19 @@ def _levels(rules: Rules) -> list[Rules]:
 
 
 class _Level(NamedTuple):
-    """The best and the worst candidate of every record at one budget.
+    """The candidates of every record at one budget in k pairs, the clearest first.
 
     Attributes:
-        kept: (2, B, P) image tokens of the best and of the worst.
-        run: (2, B, N) their layers.
-        best: (B,) KL.
-        worst: (B,).
+        kept: (2, k, B, P) image tokens of the better and of the worse.
+        run: (2, k, B, N) their layers.
+        better: (k, B) KL.
+        worse: (k, B).
     """
 
     kept: Tensor
     run: Tensor
-    best: Tensor
-    worst: Tensor
+    better: Tensor
+    worse: Tensor
 
 
 def _level(
@@ -153,7 +162,8 @@ def _level(
             closeness(dense, log_probs(adapter, batch), batch.answers).kl for _ in range(count)
         ]
     kl = torch.stack(losses)  # (candidates, B)
-    ends = torch.stack([kl.argmin(0), kl.argmax(0)])
+    order = kl.sort(dim=0, stable=True).indices
+    ends = torch.stack([order[: count // 2], order.flip(0)[: count // 2]])  # (2, k, B)
     rows = torch.arange(kl.shape[1], device=kl.device)
     kept, run = torch.stack(drawn.kept), torch.stack(drawn.run)
-    return _Level(kept[ends, rows], run[ends, rows], *kl.gather(0, ends))
+    return _Level(kept[ends, rows], run[ends, rows], *kl[ends, rows])

@@ -18,14 +18,15 @@ class Pairs:
         segments: (B, P).
         kept: (2, K, B, P) bool, image tokens of the better and of the worse decision.
         run: (2, K, B, N) bool, layers of the better and of the worse decision.
-        differ: (K, B) bool, whether the two decisions are worth telling apart.
+        gaps: (K, B) float32, how much nearer to the dense answer the better one is: nats of KL, at
+            most 1. 0 where the two are not worth telling apart.
     """
 
     embeddings: Tensor
     segments: Tensor
     kept: Tensor
     run: Tensor
-    differ: Tensor
+    gaps: Tensor
 
     def __len__(self) -> int:
         """B."""

@@ -8,8 +8,10 @@ not DPO's log-ratio. With d_v = mean s over V+ less V- minus mean s over V- less
 layers:
 L = -log sigmoid(beta [(d_v - d_v_ref) + alpha (d_l - d_l_ref)])
   + lam (mean sigmoid(s_v) - T / N_v)^2 + lam (mean sigmoid(s_l) - L / N)^2 + 0.1 BCE(s, +).
+In a batch a pair weighs as much as its two decisions differ in KL: two that lose next to nothing of
+the answer differ by what does not matter.
 DPO and the sparsity terms are the paper's (arXiv 2412.06458; Rafailov et al., arXiv 2305.18290);
-its equations are not public, so the normalised margin, the weights and the BCE term are ours.
+its equations are not public, so the normalised margin, all weights and the BCE term are ours.
 """
 
 import math
@@ -103,20 +105,21 @@ def _difference(logits: Tensor, sets: Tensor) -> Tensor:
     return _mean(logits, better & ~worse) - _mean(logits, worse & ~better)
 
 
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of each row under its mask; 0 where it is empty."""
-    return (values * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean of each row under its mask or weights; 0 where these are."""
+    total = weights.sum(-1)
+    return (values * weights).sum(-1) / torch.where(total == 0, 1, total)
 
 
 def _loss(router: Router, pairs: Pairs, reference: Tensor, schedule: Schedule) -> Tensor:
     margins, scores = _margins(router, pairs)
     vision, every = pairs.segments == VISION, torch.ones_like(scores.layers, dtype=torch.bool)
-    told = pairs.differ.flatten()
-    preference = -_mean(functional.logsigmoid(BETA * (margins - reference)).flatten(), told)
+    weights = pairs.gaps.flatten()
+    preference = -_mean(functional.logsigmoid(BETA * (margins - reference)).flatten(), weights)
     tokens = _mean(scores.tokens.sigmoid(), vision) - schedule.tokens
     layers = _mean(scores.layers.sigmoid(), every) - schedule.layers
     imitation = _bce(scores.tokens, pairs.kept, vision) + _bce(scores.layers, pairs.run, every)
-    imitation = _mean(imitation.flatten(), told)
+    imitation = _mean(imitation.flatten(), weights)
     sparsity = tokens.square().mean() + layers.square().mean()
     return preference + SPARSITY * sparsity + IMITATION * imitation
 

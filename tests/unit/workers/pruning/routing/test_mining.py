@@ -13,12 +13,20 @@ ROUTING = Routing(budget=TokensAndLayers(tokens=0.5, layers=5))
 SEARCH = Search(candidates=6, noise=1.0)
 
 
-def mined(adapter, answered, rules, seed=0):
+def mined(adapter, answered, rules, seed=0, number=0):
     generator = torch.Generator().manual_seed(seed)
     router = new_router(adapter, ROUTING)
     with torch.no_grad():
         return list(
-            mine(adapter, router, answered, rules=rules, search=SEARCH, generator=generator)
+            mine(
+                adapter,
+                router,
+                answered,
+                rules=rules,
+                search=SEARCH,
+                generator=generator,
+                number=number,
+            )
         )
 
 
@@ -26,7 +34,7 @@ def test_tokens_alone_then_layers_alone_then_both(adapter, answered, rules):
     six = [answered[0]] * 3
     tokens, layers, both = (batch.pairs for batch in mined(adapter, six, rules))
     assert tokens.run.all()
-    assert (tokens.kept[0] != tokens.kept[1]).any(-1)[tokens.differ].all()
+    assert (tokens.kept[0] != tokens.kept[1]).any(-1)[tokens.gaps > 0].all()
     assert torch.equal(layers.kept[0], layers.kept[1])
     assert torch.equal(layers.kept[0, 0], layers.segments == VISION)
     for pairs in (layers, both):
@@ -34,22 +42,38 @@ def test_tokens_alone_then_layers_alone_then_both(adapter, answered, rules):
         assert pairs.run[..., [0, 1, 2, 5]].all()
 
 
+def test_every_round_mines_a_batch_in_another_way(adapter, answered, rules):
+    ways = set()
+    for number in range(3):
+        pairs = mined(adapter, answered[:1], rules, number=number)[0].pairs
+        ways.add((bool(pairs.run.all()), torch.equal(*pairs.kept)))
+    assert ways == {(True, False), (False, True), (False, False)}
+
+
 def test_tokens_are_searched_at_the_budget_its_half_and_its_quarter(adapter, answered, rules):
     for pairs in (batch.pairs for batch in mined(adapter, [answered[0]] * 3, rules)):
         counts = (pairs.segments == VISION).sum(1)
-        if pairs.run.all() or len(pairs.differ) > 1:
-            wanted = [(counts * share).round().long() for share in (0.5, 0.25, 0.125)]
+        if len(pairs.gaps) > 3:
+            # Of six candidates three pairs, of three at each tighter budget one.
+            shares = (0.5, 0.5, 0.5, 0.25, 0.125)
+            wanted = [(counts * share).round().long() for share in shares]
             assert torch.equal(pairs.kept.sum(-1), torch.stack(wanted).expand(2, -1, -1))
-            for wider, narrower in ((0, 1), (1, 2)):  # within the best set of the level before
+            for wider, narrower in ((0, 3), (3, 4)):  # within the best set of the level before
                 assert not (pairs.kept[:, narrower] & ~pairs.kept[0, wider]).any()
         else:
-            assert pairs.kept.shape[1] == 1
+            assert torch.equal(*pairs.kept)
+            assert len(pairs.gaps) == 3
 
 
 def test_the_better_decision_is_nearer_to_the_dense_answer(adapter, answered, rules):
     for batch in mined(adapter, answered, rules):
         assert (batch.best <= batch.worst).all()
-        assert batch.pairs.differ.any(0).all()
+        gaps = batch.pairs.gaps
+        assert gaps.any(0).all()
+        assert (gaps >= 0).all()
+        assert (gaps <= 1).all()
+        assert (gaps[0] >= gaps[1]).all()  # the best with the worst, then the second of both
+        assert (gaps[1] >= gaps[2]).all()
         assert len(batch.pairs) >= int((batch.worst - batch.best > 1e-4).sum())
 
 

@@ -27,7 +27,7 @@ def made(seed=0):
     kept[1, 0].scatter_(1, order[:, 3:7], value=True)
     run = torch.ones(2, 1, ROWS, LAYERS, dtype=torch.bool)
     run[0, ..., 3], run[1, ..., 4] = False, False
-    return Pairs(embeddings, segments, kept, run, torch.ones(1, ROWS, dtype=torch.bool))
+    return Pairs(embeddings, segments, kept, run, torch.ones(1, ROWS))
 
 
 def router(seed=0):
@@ -87,13 +87,28 @@ def test_pairs_that_hardly_differ_are_left_out_of_the_loss():
         pairs.segments,
         torch.cat([pairs.kept, swapped.kept], dim=1),
         torch.cat([pairs.run, swapped.run], dim=1),
-        torch.tensor([[True] * ROWS, [False] * ROWS]),
+        torch.tensor([[1.0] * ROWS, [0.0] * ROWS]),
     )
     one, two = (
-        training._loss(subject, each, torch.zeros(len(each.differ), ROWS), SCHEDULE).item()
+        training._loss(subject, each, torch.zeros(len(each.gaps), ROWS), SCHEDULE).item()
         for each in (pairs, both)
     )
     assert two == pytest.approx(one, rel=1e-6)
+
+
+def test_a_pair_weighs_what_its_decisions_differ_by():
+    subject, pairs = router(), made()
+    reference = torch.zeros(1, ROWS)
+
+    def loss(gaps):
+        return training._loss(
+            subject, replace(pairs, gaps=torch.tensor([gaps])), reference, SCHEDULE
+        ).item()
+
+    first, second = loss([1.0, 0, 0, 0]), loss([0, 1.0, 0, 0])
+    assert first != pytest.approx(second, rel=1e-4)
+    mixed = loss([0.02, 0.01, 0, 0])  # the scale of all gaps together is no matter
+    assert mixed == pytest.approx((2 * first + second) / 3, rel=1e-5)
 
 
 def test_it_learns_to_prefer_what_was_better(store):
