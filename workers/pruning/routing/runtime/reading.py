@@ -70,4 +70,6 @@ def read_router(directory: Path, config: Mapping[str, Any], subject: Anatomy) ->
 def build_router(shape: Mapping[str, Any], subject: Anatomy) -> Router:
     """A fresh router of the given `Router.shape()`, for the given model."""
     sizes = {name: value for name, value in shape.items() if name != "kind"}
-    return FullRouter(subject, **sizes) if shape["kind"] == "full" else SlimRouter(**sizes)
+    if shape["kind"] == "full":
+        return FullRouter(subject, **sizes)
+    return SlimRouter(**{"text_heads": 0, **sizes})  # none in artifacts that do not name them

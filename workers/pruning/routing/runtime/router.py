@@ -28,14 +28,14 @@ class Scores(NamedTuple):
 class AttentionBias:
     """Additive bias of one router's attention logits."""
 
-    padding: Tensor  # (B, 1, 1, S + N)
+    keys: Tensor  # (B, 1 or heads, 1, S + N), least where a key is not read
     noise: float
     generator: torch.Generator | None
 
     def bias(self, heads: int) -> Tensor:
         """(B, 1 or heads, S + N, S + N), drawn anew at every call if there is noise."""
-        batch, _, _, length = self.padding.shape
-        square = self.padding.expand(-1, -1, length, -1)
+        batch, _, _, length = self.keys.shape
+        square = self.keys.expand(-1, -1, length, -1)
         if not self.noise:
             return square
         logits = square.new_empty(batch, heads, length, length)

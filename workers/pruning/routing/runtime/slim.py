@@ -1,10 +1,13 @@
 """The slim router: two narrow blocks of its own."""
 
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workers.pruning.routing.runtime.anatomy import VISION
 from workers.pruning.routing.runtime.router import AttentionBias, Router, sinusoids
 
 
@@ -46,6 +49,8 @@ class SlimRouter(Router):
         width: of the router; where not given D / 8, at least 64 and at most 256, but not above D.
         blocks: transformer blocks.
         heads: attention heads.
+        text_heads: how many of them read no image tokens. A fresh router attends to everything
+            alike, and would hardly hear a question of ten tokens among hundreds of an image.
     """
 
     kind = "slim"
@@ -54,13 +59,15 @@ class SlimRouter(Router):
         self,
         hidden_size: int,
         layers: int,
+        *,
         width: int | None = None,
         blocks: int = 2,
         heads: int = 4,
+        text_heads: int = 3,
     ) -> None:
         width = width or _width(hidden_size, 2 * heads)
         super().__init__(width, layers)
-        self.hidden_size = hidden_size
+        self.hidden_size, self.heads, self.text_heads = hidden_size, heads, text_heads
         self.project = nn.Linear(hidden_size, width)
         self.norm_in = nn.RMSNorm(width)
         self.segment = nn.Embedding(4, width)
@@ -69,10 +76,10 @@ class SlimRouter(Router):
 
     def shape(self) -> dict[str, Any]:
         """Arguments of the constructor."""
-        blocks = len(self.blocks)
-        heads = self.blocks[0].heads
         sizes = {"hidden_size": self.hidden_size, "layers": len(self.layer_tokens)}
-        return {"kind": self.kind, **sizes, "width": self.width, "blocks": blocks, "heads": heads}
+        shape = {"width": self.width, "blocks": len(self.blocks)}
+        heads = {"heads": self.heads, "text_heads": self.text_heads}
+        return {"kind": self.kind, **sizes, **shape, **heads}
 
     def embed(self, embeddings: Tensor) -> Tensor:
         """Project to the router's width."""
@@ -84,6 +91,13 @@ class SlimRouter(Router):
     ) -> Tensor:
         """Segment embedding and positions, then the blocks."""
         hidden = hidden + self.segment(segments) + sinusoids(positions, self.width).to(hidden)
+        attention = replace(attention, keys=self._keys(segments, attention.keys))
         for block in self.blocks:
             hidden = block(hidden, attention)
         return hidden
+
+    def _keys(self, segments: Tensor, seen: Tensor) -> Tensor:
+        """(B, heads, 1, S + N): image tokens are closed to the text heads."""
+        heads = torch.arange(self.heads, device=segments.device) < self.text_heads
+        closed = heads[:, None, None] & (segments == VISION)[:, None, None]
+        return seen.masked_fill(closed, torch.finfo(seen.dtype).min)

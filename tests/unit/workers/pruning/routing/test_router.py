@@ -65,6 +65,28 @@ def test_image_scores_see_the_question_after_them(kind):
     assert (before - after).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize(("text_heads", "sees"), [(4, False), (2, True), (0, True)])
+@torch.no_grad()
+def test_text_heads_read_no_image_tokens(text_heads, sees):
+    torch.manual_seed(1)
+    embeddings, segments = prompt_of("llava", texts=((3, 5),))
+    router = SlimRouter(embeddings.shape[-1], LAYERS, text_heads=text_heads).eval()
+    other = embeddings.clone()
+    first = int((segments[0] == VISION).long().argmax())
+    other[:, first] += 1
+    before, after = (router(x, segments).tokens[0] for x in (embeddings, other))
+    rest = torch.arange(len(before)) != first
+    assert bool((before - after)[rest].abs().max() > 1e-5) is sees
+    assert abs(before[first] - after[first]) > 1e-5
+
+
+@torch.no_grad()
+def test_a_shape_that_names_no_text_heads_has_none():
+    shape = router_of("llava", "slim").shape()
+    assert shape.pop("text_heads") == 3
+    assert build_router(shape, anatomy(model_of("llava"))).shape()["text_heads"] == 0
+
+
 @pytest.mark.parametrize("kind", ["slim", "full"])
 @torch.no_grad()
 def test_noise_is_reproducible_and_off_by_default(kind):
