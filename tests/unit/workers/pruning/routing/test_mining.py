@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from app.recipes.routing import Routing, TokensAndLayers
+from workers.pruning.routing import mining
 from workers.pruning.routing.learning import new_router
 from workers.pruning.routing.mining import Search, mine
 from workers.pruning.routing.policies import Rules
@@ -71,10 +72,17 @@ def test_the_better_decision_is_nearer_to_the_dense_answer(adapter, answered, ru
         gaps = batch.pairs.gaps
         assert gaps.any(0).all()
         assert (gaps >= 0).all()
-        assert (gaps <= 1).all()
         assert (gaps[0] >= gaps[1]).all()  # the best with the worst, then the second of both
         assert (gaps[1] >= gaps[2]).all()
         assert len(batch.pairs) >= int((batch.worst - batch.best > 1e-4).sum())
+
+
+def test_answers_that_are_lost_count_the_same_however_far(adapter, answered, rules, monkeypatch):
+    (free,) = mined(adapter, answered[:1], rules)
+    monkeypatch.setattr(mining, "_CLEAR", 1e-3)
+    (bounded,) = mined(adapter, answered[:1], rules)
+    assert free.pairs.gaps.max() > 1e-3
+    assert torch.equal(bounded.pairs.gaps, free.pairs.gaps.clamp(max=1e-3))
 
 
 def test_the_same_generator_finds_the_same_pairs(adapter, answered, rules):
