@@ -26,8 +26,10 @@ class ScaledProblem:
             roots: of the mean squares of the inputs, (in,), float32.
             damping: see above.
         """
+        dead = roots == 0
         self._scale = roots
-        inverse = roots.masked_fill(roots == 0, 1).reciprocal()
+        self._dead = dead.nonzero().flatten()
+        inverse = roots.masked_fill(dead, 1).reciprocal()
         self._inverse = inverse[:, None]
         self._moments = mirrored(moments).mul_(inverse).mul_(self._inverse)
         self.damping = damping
@@ -43,7 +45,8 @@ class ScaledProblem:
         Of inputs that are always zero, the weight's own.
         """
         found = values.mul(self._inverse).T.to(weight.dtype)
-        return torch.where(self._scale == 0, weight, found, out=found)
+        found[:, self._dead] = weight[:, self._dead]
+        return found
 
     def errors(self, values: Tensor) -> Tensor:
         """Squared output of the scaled weights, per sample, for each output: (out,)."""
