@@ -168,13 +168,18 @@ def most_changed(
 
 
 def _attention(step: Step, each: TowerPass, stream: Stream) -> Tensor | None:
-    """What the last token of every sample pays to each token, mean over heads; (batch, tokens)."""
+    """What the last token of every sample pays to each token, mean over heads; (batch, tokens).
+
+    None: the block has other tokens, and may read those of the stream beside them.
+    """
     args, kwargs = each.inputs(step.index)
     if _hidden(args, kwargs, stream) is None:
         return None
     seen = _AttentionOfLast(_last(stream.real), stream.real)
     with seen:
-        step.block.module(*args, **kwargs)
+        after = hidden_of(step.block.module(*args, **kwargs))
+    if after.shape[:-1] != stream.image.shape:
+        return None
     if seen.scores is None:
         raise CalibrationDataError(
             f"amia goes by what the last token attends to, and {step.block.name} has no attention "
@@ -209,7 +214,8 @@ class _AttentionOfLast(TorchFunctionMode):
         return result
 
     def _from_products(self, query: Tensor, key: Tensor, **settings: Any) -> None:
-        if key.ndim != 4 or key.shape[-2] != self._real.shape[1]:  # noqa: PLR2004 - heads
+        tokens = self._real.shape[1]
+        if key.ndim != 4 or not query.shape[-2] == key.shape[-2] == tokens:  # noqa: PLR2004 - heads
             return
         scale = settings.get("scale") or query.shape[-1] ** -0.5
         row = query[torch.arange(len(query)), :, self._last].float()  # (batch, heads, features)

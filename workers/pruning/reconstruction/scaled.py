@@ -42,9 +42,10 @@ class ScaledProblem:
     def unscaled(self, values: Tensor, weight: Tensor) -> Tensor:
         """(out, in) of values that were scaled, as the weight is stored.
 
-        Of inputs that are always zero, the weight's own.
+        Of inputs that are always zero, the weight's own. What a float16 cannot hold is cut.
         """
-        found = values.mul(self._inverse).T.to(weight.dtype)
+        most = torch.finfo(weight.dtype).max
+        found = values.mul(self._inverse).clamp_(-most, most).T.to(weight.dtype)
         found[:, self._dead] = weight[:, self._dead]
         return found
 

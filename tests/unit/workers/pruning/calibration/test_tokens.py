@@ -189,6 +189,16 @@ def test_a_model_without_a_stream_of_both_is_refused(ready):
         prune(adapter, dense, batches)
 
 
+@pytest.mark.parametrize("tokens", ["atv", "amia"])
+def test_a_decoder_that_reads_the_stream_beside_its_own_tokens_counts_all_of_these(tokens, ready):
+    adapter, _ = ready("blip2_t5")
+    batches = list(adapter.batches(records("pair"), batch_size=1, max_length=24))
+    report = prune(
+        adapter, build_recipe("wanda", {}, "unstructured", sparsity=0.5), batches, tokens=tokens
+    )
+    assert all(matrix.zeros == matrix.asked for matrix in report.matrices)
+
+
 def test_padding_is_never_chosen():
     image = torch.tensor([[1, 1, 0, 0, 0]]).bool()
     text = torch.tensor([[0, 0, 1, 1, 0]]).bool()

@@ -156,6 +156,20 @@ def test_towards_the_dense_model_it_finds_what_solving_on_both_inputs_does():
     assert found == pytest.approx(best, rel=1e-2)
 
 
+def test_weights_that_float16_cannot_hold_are_cut():
+    dense, inputs, _ = problem(5)
+    pruned = inputs.clone()
+    pruned[:, :4] *= 1e-7  # what is all but gone would have to be brought back by huge weights
+    mask = Selection(Unstructured(), dense.numel() // 2).mask(dense.abs())
+    weight = dense.half().masked_fill(mask, 0)
+    solver = LeastSquaresSolver(LeastSquares(objective="dense-inputs"))
+    statistic = paired(pruned, inputs)
+    target = solver.target(dense, statistic).values
+    found = solver.solve(weight, target, mask, statistic)
+    assert torch.isfinite(weight).all()
+    assert 0 < found.error < found.energy
+
+
 def test_the_mixture_is_the_best_on_what_was_held_out():
     dense, inputs, draw = problem(4, columns=110, tokens=160)
     inputs = torch.randn(inputs.shape, generator=draw)
