@@ -21,6 +21,7 @@ from app.recipes.reconstruction import LeastSquares
 from app.recipes.structure import Depth, Step, Width, taken_of
 
 _EFFICIENCY = 0.9  # of a model's products, against one large product
+_HALF = 1.6  # of products in half precision: CPUs with instructions for it do thrice as many
 _BANDWIDTH = {"cpu": 2e10, "cuda": 1e12}  # bytes of weights read in a second
 _CALL = 2e-4  # seconds until a matrix is called, and what a block does beside its products
 _LOGIT = 4e-9  # seconds for one value of the output: exponents, logarithms, copies
@@ -40,6 +41,7 @@ _STEPPING = 5e-9  # seconds to take a weight one step of training further
 _CHECKED = 5e8  # bytes read back, hashed, counted and packed in a second
 _START = 0.2  # seconds of every job: configuration, tokenizer, report
 _RATE_FLOOR = 1e-9
+_FLOAT, _HALVES = 4, ("bfloat16", "float16")
 _CHILD = 6.0  # seconds until a process has imported what loads a model
 _TRIED_RATES, _TRIED_STEPS = 3, 0.2  # of training, and the share of its steps that each is tried
 _HELD_OUT = 0.25  # of the set, for training
@@ -86,6 +88,12 @@ class Forwards:
     def head(self, records: float) -> float:
         """Seconds of what a language model predicts for every token."""
         return records * self._head
+
+    def walk(self, records: float, spec: JobSpec) -> float:
+        """The same in the type that the job computes in; losses and gradients are in float32."""
+        stored = self.layout.width < _FLOAT and spec.dtype == "auto"
+        half = _HALF if stored or spec.dtype in _HALVES else 1.0
+        return self.blocks(records) - records * self._blocks * (1 - 1 / half)
 
     def whole(self, records: float) -> float:
         """Seconds of blocks and predictions."""
@@ -139,20 +147,24 @@ def _pruning(forwards: Forwards, spec: JobSpec, calibration: CalibrationSpec) ->
         pace = Pace(vision, decoder, forwards.batch)
         counts = {"samples": calibration.samples, "text": calibration.max_length}
         return estimate_routing(forwards.layout, pace, recipe, **counts)
-    seconds = _reducing(forwards, recipe, calibration.samples)
+    dense = forwards.walk(calibration.samples, spec)
+    seconds = _reducing(forwards, recipe, calibration.samples, dense)
     if recipe.zeroes:
-        seconds += _zeroing(forwards, recipe, calibration)
+        seconds += _zeroing(forwards, recipe, calibration, dense)
     return seconds + _recovering(forwards, recipe, calibration.samples)
 
 
-def _zeroing(forwards: Forwards, recipe: Recipe, spec: CalibrationSpec) -> float:
-    """Scores, statistics or gradients, and what is chosen and solved by them."""
+def _zeroing(forwards: Forwards, recipe: Recipe, spec: CalibrationSpec, dense: float) -> float:
+    """Scores, statistics or gradients, and what is chosen and solved by them.
+
+    `dense` is the time of a dense forward of the set.
+    """
     layout, samples, importance = forwards.layout, spec.samples, recipe.importance
-    dense, weights = forwards.blocks(samples), _weights(forwards.layout)
+    weights = _weights(layout)
     seconds = _CHOOSING * weights + _scoring(forwards, recipe, samples)
     seconds += importance.forwards * dense + importance.backwards * forwards.backward(samples)
     if importance.schedule == "joint":  # the gradients of one block after the other
-        again = _PARTIAL * (dense + forwards.head(samples))
+        again = _PARTIAL * forwards.whole(samples)
         seconds += len(layout.blocks) * again + _SEARCHING * weights
     second_order = _second_order(forwards, samples)
     if importance.statistic == "second-moments" or recipe.solves:
@@ -228,9 +240,9 @@ def _likenesses(forwards: Forwards, samples: int) -> float:
     return samples * operations / forwards.rate
 
 
-def _reducing(forwards: Forwards, recipe: Recipe, samples: int) -> float:
+def _reducing(forwards: Forwards, recipe: Recipe, samples: int, dense: float) -> float:
     """Walks for each step; for width, moments of the widest inputs, inverses and solves too."""
-    seconds = sum(_walking(forwards, step, samples) for step in recipe.structure)
+    seconds = sum(_walking(forwards, step, samples, dense) for step in recipe.structure)
     if any(isinstance(step, Width) for step in recipe.structure):
         for block in forwards.layout.blocks:
             tokens = samples * forwards.tokens(block.modality)
@@ -240,11 +252,11 @@ def _reducing(forwards: Forwards, recipe: Recipe, samples: int) -> float:
     return seconds
 
 
-def _walking(forwards: Forwards, step: Step, samples: int) -> float:
+def _walking(forwards: Forwards, step: Step, samples: int, dense: float) -> float:
     """What a step measures of the set; blocks that are named need nothing."""
     if isinstance(step, Depth) and step.keep is not None:
         return 0.0
-    seconds = _WALK * forwards.blocks(samples)
+    seconds = _WALK * dense
     if isinstance(step, Depth) and step.score == "gradient-norm":
         seconds += forwards.backward(samples)
     if isinstance(step, Depth) and step.score == "output":

@@ -104,3 +104,11 @@ def test_a_router_is_mined_with_candidates_and_hardly_trained():
 def test_reading_weights_takes_longer_on_a_cpu():
     gpu = replace(MACHINE, device="cuda", devices=1, device_bytes=1 << 34)
     assert pruning("wanda", machine=gpu) < pruning("wanda")
+
+
+def test_walks_are_faster_in_half_precision_and_gradients_are_not():
+    stored = replace(LAYOUT, width=2)
+    assert pruning("wanda", layout=stored) < 0.9 * pruning("wanda")
+    assert pruning("wanda", dtype="bfloat16") < 0.9 * pruning("wanda")
+    assert pruning("wanda", layout=stored, dtype="float32") > pruning("wanda", layout=stored)
+    assert pruning("snip", dtype="bfloat16") == pruning("snip")
