@@ -262,8 +262,8 @@ class SweepRequest(Compute, Judged, JobOptions, ModelChoice):
     def _objective_is_measured(self) -> None:
         if self.objective is None:
             return
-        metrics = self.evaluation.metrics if self.evaluation else ()
-        if self.evaluation is None or (metrics and self.objective.metric not in metrics):
+        spec = self.evaluation if self.evaluation and self.evaluation.set else None  # not by tasks
+        if spec is None or (spec.metrics and self.objective.metric not in spec.metrics):
             raise PydanticCustomError(
                 "objective_not_measured", "the objective's metric needs an evaluation of it"
             )

@@ -123,8 +123,7 @@ def inputs_of(config: Mapping[str, Any]) -> Inputs | None:
         config: of config.json, parts of a composite model nested in it.
     """
     keys = set(_keys(config))
-    architectures = config.get("architectures")
-    name = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+    name = architecture_of(config)
     sees = any("vision" in key for key in keys) or bool(keys & {"image_size", "patch_size"})
     reads = bool(keys & {"vocab_size", "text_config"})
     if any("mel_bins" in key or key == "feat_extract_norm" for key in keys) and not sees:
@@ -136,6 +135,12 @@ def inputs_of(config: Mapping[str, Any]) -> Inputs | None:
     if reads and "TextModel" in name:
         return Inputs(texts=True, images=False)
     return Inputs(reads, sees) if reads or sees else None
+
+
+def architecture_of(config: Mapping[str, Any]) -> str:
+    """Name of the model's class; empty where the configuration does not tell."""
+    architectures = config.get("architectures")
+    return str(architectures[0]) if isinstance(architectures, list) and architectures else ""
 
 
 def _keys(config: Mapping[str, Any]) -> Iterator[str]:

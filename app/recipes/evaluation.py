@@ -1,5 +1,6 @@
 """What a model can do, measured before and after pruning."""
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Self
 
@@ -29,6 +30,43 @@ class MetricName(StrEnum):
     def lower_is_better(self) -> bool:
         """Perplexity and divergence are losses, the others scores."""
         return self in {MetricName.PERPLEXITY, MetricName.KL}
+
+
+_READS = {
+    MetricName.PERPLEXITY: {"text"},
+    MetricName.ACCURACY: {"prompt", "answer"},
+    MetricName.CLASSIFICATION: {"label"},
+    MetricName.TEXT_RECALL_1: {"image", "text"},
+    MetricName.TEXT_RECALL_5: {"image", "text"},
+    MetricName.IMAGE_RECALL_1: {"image", "text"},
+    MetricName.IMAGE_RECALL_5: {"image", "text"},
+}
+_OF_WRITERS = {MetricName.PERPLEXITY, MetricName.ACCURACY, MetricName.KL, MetricName.AGREEMENT}
+_OF_CLASSIFIERS = {MetricName.CLASSIFICATION, MetricName.KL, MetricName.AGREEMENT}
+_BY_HEAD = {
+    "ForCausalLM": _OF_WRITERS,
+    "ForConditionalGeneration": _OF_WRITERS,
+    "LMHeadModel": _OF_WRITERS,
+    "ForImageClassification": _OF_CLASSIFIERS,
+    "ForSequenceClassification": _OF_CLASSIFIERS,
+    "CLIPModel": set(MetricName) - _OF_WRITERS,
+    "SiglipModel": set(MetricName) - _OF_WRITERS,
+    "Siglip2Model": set(MetricName) - _OF_WRITERS,
+    "BertModel": {MetricName.SIMILARITY},
+}
+"""What may be measured of models by the end of their class's name; of others, anything."""
+
+
+def measurable(architecture: str, fields: Collection[str]) -> set[MetricName]:
+    """What may be measured as far as names tell; a worker that has the model may know better.
+
+    Args:
+        architecture: name of the model's class.
+        fields: of the evaluation's records.
+    """
+    heads = (found for head, found in _BY_HEAD.items() if architecture.endswith(head))
+    known = next(heads, set(MetricName))
+    return {metric for metric in known if _READS.get(metric, set()) <= set(fields)}
 
 
 SAMPLE_ANSWERS = 8  # that a result shows where nobody says how many
@@ -196,6 +234,28 @@ class MetricNotApplicableError(UserError):
     """A metric was asked for that this model, or these records, do not allow."""
 
     code = "metric_not_applicable"
+
+
+def check_metrics(
+    architecture: str, name: str, fields: Collection[str], asked: Collection[MetricName]
+) -> None:
+    """Refuse metrics that cannot be measured.
+
+    Args:
+        architecture: name of the model's class.
+        name: of the evaluation set.
+        fields: of its records.
+        asked: the metrics.
+
+    Raises:
+        MetricNotApplicableError: the message says which, and what can be.
+    """
+    known = measurable(architecture, fields)
+    if missing := sorted(set(asked) - known):
+        raise MetricNotApplicableError(
+            f"{', '.join(missing)} cannot be measured for {architecture or 'this model'} on the "
+            f"records of {name}; what may be: {', '.join(sorted(known)) or 'nothing'}"
+        )
 
 
 class QualityGateError(UserError):

@@ -54,12 +54,14 @@ from app.recipes.data import (
     FIELDS,
     Builtin,
     Uploaded,
+    architecture_of,
     check_calibration,
     check_evaluation,
     check_modalities,
     inputs_of,
     parse_dataset,
 )
+from app.recipes.evaluation import MetricName, check_metrics
 from app.recipes.recipe import Recipe
 from app.recipes.routing import Routing
 from app.recipes.search import AUTO, Search
@@ -404,13 +406,14 @@ def _check_sets(
         DatasetNotFoundError: one is not there.
         CalibrationDataError: the model cannot take the calibration set.
         EvaluationDataError: the model cannot take the evaluation set.
+        MetricNotApplicableError: a metric, or that of the gate, cannot be measured there.
         RecipeError: a sparsity is given for a part that the model does not have.
     """
     evaluation = request.evaluation.set if request.evaluation else None
     named = {request.calibration.set, evaluation, *_sets(spec)}
     fields = {name: _fields(connection, caller, store, name) for name in named if name}
     takes = None if outline is None else inputs_of(outline.config)
-    if takes is None:
+    if outline is None or takes is None:
         return
     asked = set(request.sparsity) if isinstance(request.sparsity, dict) else set()
     if isinstance(spec.recipe, Recipe) and spec.recipe.structure:
@@ -421,6 +424,13 @@ def _check_sets(
         check_calibration(takes, spec.model, calibrated, known)
     if evaluated and (known := fields[evaluated]) is not None:
         check_evaluation(takes, spec.model, evaluated, known)
+        check_metrics(architecture_of(outline.config), evaluated, known, _metrics(spec))
+
+
+def _metrics(spec: JobSpec) -> set[MetricName]:
+    """Those that are asked for, and that of the gate."""
+    asked = spec.evaluation.metrics if spec.evaluation else ()
+    return {*asked, *([spec.quality_gate.metric] if spec.quality_gate else [])}
 
 
 def _sets(spec: JobSpec) -> tuple[str | None, str | None]:

@@ -81,6 +81,10 @@ class TestSubmit:
             ({"recipes": [{"pattern": "4:2"}]}, "pattern_invalid"),
             ({"recipes": [{"seed": i} for i in range(34)]}, "sweep_too_large"),
             ({"objective": {"metric": "accuracy"}}, "objective_not_measured"),
+            (
+                JUDGED | {"evaluation": {"tasks": [{"harness": "lm-eval", "task": "mine"}]}},
+                "objective_not_measured",
+            ),
             ({"model": "absent"}, "model_not_found"),
         ],
     )

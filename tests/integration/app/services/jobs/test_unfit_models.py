@@ -54,6 +54,37 @@ def test_what_cannot_feed_the_model(refused, configured, config, change, code, w
     refused(change, code, words)
 
 
+CLIP = {"architectures": ["CLIPModel"], "vision_config": {}, "text_config": {}}
+BERT = {"architectures": ["BertModel"], "vocab_size": 100}
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "metric", "words"),
+    [
+        (LLAVA, "scenes", "perplexity", "what may be: accuracy, agreement, kl"),
+        (LLAVA, "scene-captions", "accuracy", "agreement, kl, perplexity"),
+        (LLAVA, "scene-captions", "text_recall@1", "LlavaForConditionalGeneration"),
+        (CLIP, "scene-captions", "perplexity", "CLIPModel"),
+        (BERT, "sentences", "perplexity", "similarity"),
+        (LLAMA, "sentences", "classification", "LlamaForCausalLM"),
+    ],
+)
+def test_a_metric_that_cannot_be_measured(refused, configured, config, name, metric, words):
+    configured(config)
+    code, judged = "metric_not_applicable", {"set": name}
+    refused({"evaluation": {**judged, "metrics": [metric]}}, code, words)
+    gate = {"metric": metric, "max_drop": 1}
+    refused({"evaluation": judged, "quality_gate": gate}, code, words)
+    refused({"evaluation": judged, "quality_gate": gate, "sparsity": "auto"}, code, words)
+
+
+def test_a_metric_that_records_of_an_uploaded_set_do_not_allow(client, refused, configured):
+    configured(LLAMA)
+    made = client.post("/v1/datasets", content=b'{"text": "one"}\n{"text": "two"}\n').json()
+    judged = {"set": made["id"], "metrics": ["accuracy"]}
+    refused({"evaluation": judged}, "metric_not_applicable", "agreement, kl, perplexity")
+
+
 def test_a_set_that_was_uploaded_is_held_against_the_model(client, refused, configured):
     configured(LLAVA)
     rows = b'{"text": "one"}\n\n{"text": "two"}\n'
