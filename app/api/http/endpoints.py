@@ -297,7 +297,8 @@ class _Visit:
 class _Door(SecurityBase):
     """Asks for an API key, as `bearer` does; every dependency of a dependency costs its share."""
 
-    model, scheme_name = bearer.model, bearer.scheme_name
+    model = bearer.model
+    scheme_name = bearer.scheme_name
 
     async def __call__(self, request: Request) -> _Visit:
         resources = await _resources(request)
