@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, make_url
 
-from app.db import artifacts, clock, leases, outbox, projects, quarantine, shards, webhooks
+from app.db import clock, leases, outbox, projects, quarantine, shards, webhooks
 from app.db import retention as old
 from app.db.engine import AWAY as DATABASE_AWAY
 from app.db.engine import make_engine
@@ -220,7 +220,7 @@ def retire(
 
 
 _RETIRED = {
-    Loop.EXPIRE: (artifacts.all_outlived, retention.expire, "the files of %d jobs have expired"),
+    Loop.EXPIRE: (old.jobs_with_old_files, retention.expire, "the files of %d jobs have expired"),
     Loop.DELETE_JOBS: (old.old_jobs, retention.delete_job, "deleted %d jobs for their age"),
     Loop.DELETE_SWEEPS: (old.old_sweeps, retention.delete_sweep, "deleted %d sweeps for age"),
 }

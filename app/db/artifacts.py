@@ -1,12 +1,10 @@
 """Rows of published files, and who still needs them."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
     and_,
     delete,
     exists,
@@ -16,11 +14,9 @@ from sqlalchemy import (
     tuple_,
 )
 
-from app.db import quarantine
 from app.db.tables import artifacts, jobs, model_versions, publications
 from app.domain.jobs import Artifact
 from app.domain.publications import PublicationState
-from app.domain.quarantine import Loop
 
 
 def add(connection: Connection, new: Sequence[Artifact]) -> None:
@@ -117,26 +113,3 @@ def unneeded(connection: Connection) -> ColumnElement[bool]:
     )
     sources = [(owner, source) for owner, _, source in _sources(connection)]
     return and_(~versions, ~pending, tuple_(jobs.c.project_id, jobs.c.id).not_in(sources))
-
-
-def _outlived_query(connection: Connection, age: timedelta) -> Select[tuple[str, str]]:
-    published = exists().where(artifacts.c.job_id == jobs.c.id)
-    return (
-        select(jobs.c.id, jobs.c.project_id)
-        .where(jobs.c.finished_at < func.now() - age, published, unneeded(connection))
-        .where(jobs.c.files_expired_at.is_(None), jobs.c.result.is_not(None))
-    )
-
-
-def all_outlived(connection: Connection, age: timedelta, *, limit: int) -> Sequence[str]:
-    """Ids of jobs with files that ended longer ago and that nobody needs, the oldest first."""
-    query = _outlived_query(connection, age).where(~quarantine.waits(Loop.EXPIRE, jobs.c.id))
-    rows = connection.execute(query.order_by(jobs.c.finished_at).limit(limit))
-    return [row.id for row in rows]
-
-
-def outlived(connection: Connection, age: timedelta, job_id: str) -> str | None:
-    """The project of such a job, whose row is locked; None where it is none, or others hold it."""
-    query = _outlived_query(connection, age).where(jobs.c.id == job_id)
-    row = connection.execute(query.with_for_update(skip_locked=True, of=jobs)).one_or_none()
-    return row.project_id if row else None

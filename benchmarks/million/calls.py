@@ -136,10 +136,10 @@ def upkeep(seen: Seen) -> Mapping[str, Call]:
     return {
         "delete a job": lambda c: jobs.delete(c, CALLER, at),
         "delete a sweep": lambda c: sweeps.delete(c, CALLER, seen.sweep),
-        "retention: what has expired, nothing": lambda c: artifacts.all_outlived(
+        "retention: what has expired, nothing": lambda c: old.jobs_with_old_files(
             c, KEPT + timedelta(days=1), limit=BATCH
         ),
-        "retention: what has expired": lambda c: artifacts.all_outlived(
+        "retention: what has expired": lambda c: old.jobs_with_old_files(
             c, KEPT - timedelta(days=1), limit=BATCH
         ),
         "retention: one job": lambda c: retention.expire(c, age, at),

@@ -42,7 +42,7 @@ def expire(connection: Connection, age: timedelta, job_id: str) -> bool:
 
     The files themselves are discarded after the commit, like everything that nobody owns.
     """
-    project_id = artifacts.outlived(connection, age, job_id)
+    project_id = old.job_with_old_files(connection, age, job_id)
     if project_id is None:
         return False
     size = artifacts.total_size(connection, [job_id])

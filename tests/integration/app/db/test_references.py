@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from app.db import artifacts
+from app.db import retention as rules
 from app.db.tables import model_versions, models, publications
 from app.db.tables import projects as project_table
 from app.domain.jobs import Artifact, JobStatus
@@ -56,7 +57,7 @@ def needed(rows, *job_ids, project=DEFAULT):
 
 
 def old(rows, limit=9):
-    return artifacts.all_outlived(rows.connection, AGE, limit=limit)
+    return rules.jobs_with_old_files(rows.connection, AGE, limit=limit)
 
 
 def test_files_that_nobody_needs_go_after_their_time(rows, ended):
@@ -153,8 +154,8 @@ def test_a_row_that_another_process_holds_is_left_to_it(rows, ended, engine):
     rows.connection.commit()
     try:
         with engine.connect() as other:
-            assert artifacts.outlived(other, AGE, job_id) == DEFAULT
-            assert artifacts.outlived(rows.connection, AGE, job_id) is None
+            assert rules.job_with_old_files(other, AGE, job_id) == DEFAULT
+            assert rules.job_with_old_files(rows.connection, AGE, job_id) is None
     finally:
         rows.connection.rollback()
         retention.remove(rows.connection, DEFAULT, [job_id])
