@@ -21,6 +21,9 @@ from app.packed.unpack import MAGIC, MAX_HEADER, DamagedError, chunks
 
 # Higher levels are slower and gain one percent: the values' mantissas are noise.
 LEVEL = 1
+# Elements that are worked on at once. What is made of them stays in the cache and below the size
+# from which malloc asks the system for fresh pages, which take longer than the work itself.
+_PART = 1 << 15
 
 Piece = bytes | memoryview
 # Is shown the elements of each chunk as unsigned integers of their size.
@@ -72,19 +75,33 @@ def _chunk(stored: Any, item: int, look: Look | None) -> deque[Piece]:
     values = np.frombuffer(stored, f"<u{item}")
     if look is not None:
         look(values)
-    mask = values != 0
-    # Half as much again as fast as values.compress(mask), eight times as fast as values[mask].
-    kept = np.flatnonzero(mask)
-    bits = np.packbits(mask, bitorder="little")
-    if pays := bits.nbytes < (values.size - kept.size) * values.itemsize:
-        values = values.take(kept, mode="wrap")  # all are within; the check would cost a fifth
-    pieces: deque[Piece] = deque([values.size.to_bytes(4, "little")])
-    if pays:
+    size = sum(int(np.count_nonzero(part != 0)) for part in _parts(values))
+    bits = np.empty((values.size + 7) // 8, np.uint8)
+    pieces: deque[Piece] = deque()
+    if pays := bits.nbytes < (values.size - size) * item:
         pieces.append(bits.data)
-    for byte in range(values.itemsize):
-        # Shifting is five times as fast as transposing the bytes.
-        pieces.append((values >> (8 * byte)).astype(np.uint8).data)
-    return pieces
+    else:
+        size = values.size
+    planes = [np.empty(size, np.uint8) for _ in range(item)]
+    done = 0
+    for number, part in enumerate(_parts(values)):
+        if pays:
+            mask = part != 0
+            packed = np.packbits(mask, bitorder="little")
+            bits[number * _PART // 8 :][: packed.size] = packed
+            # Twice as fast as part.compress(mask), eight times as fast as part[mask]. All indices
+            # are within; the check of it would cost a fifth.
+            part = part.take(np.flatnonzero(mask), mode="wrap")
+        for byte, plane in enumerate(planes):
+            # Shifting is five times as fast as transposing the bytes.
+            plane[done : done + part.size] = part >> (8 * byte)
+        done += part.size
+    pieces.extend(plane.data for plane in planes)
+    return deque([size.to_bytes(4, "little"), *pieces])
+
+
+def _parts(values: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    return (values[start : start + _PART] for start in range(0, values.size, _PART))
 
 
 def compress(pieces: Iterable[Piece]) -> Iterator[bytes]:
