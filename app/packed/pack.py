@@ -91,7 +91,7 @@ def _chunk(stored: Any, item: int, look: Look | None) -> deque[Piece]:
             bits[number * _PART // 8 :][: packed.size] = packed
             # Twice as fast as part.compress(mask), eight times as fast as part[mask]. All indices
             # are within; the check of it would cost a fifth.
-            part = part.take(np.flatnonzero(mask), mode="wrap")
+            part = part.take(np.flatnonzero(mask), mode="wrap")  # noqa: PLW2901
         for byte, plane in enumerate(planes):
             # Shifting is five times as fast as transposing the bytes.
             plane[done : done + part.size] = part >> (8 * byte)
