@@ -20,6 +20,7 @@ from app.recipes.modality import Modality
 from app.recipes.pattern import FEWEST_INPUTS
 from app.recipes.performance import PROMPT
 from app.recipes.recipe import Recipe
+from app.recipes.routing import Routing
 from app.recipes.structure import Depth, Width
 
 _BLOCK = re.compile(r"^(?P<tower>.*?)\.\d+\.")
@@ -260,7 +261,7 @@ def estimate_memory(
         if isinstance(spec.recipe, Recipe):
             stages |= _of_recipe(held, spec.recipe)
         else:
-            stages["training"] = held.differentiating(spec.calibration.batch_size)
+            stages["training"] = held.routing(spec.recipe)
     if spec.evaluation is not None:
         rows, length = spec.evaluation.batch_size, spec.evaluation.max_length
         stages["evaluating"] = 2 * _logits(layout, rows, length)
@@ -435,6 +436,11 @@ class _Held:
         loss = 4 * _logits(self.layout, rows, self.spec.max_length)
         held = self.bounded(inputs) + min(_KEPT, _ACTIVATIONS * inputs)
         return self._inputs() + held + max(2 * working + gradient, loss)
+
+    def routing(self, routing: Routing) -> int:
+        """The same; a picture that is trained on is held once for each of two questions."""
+        again = round((1 - routing.held_out) * self._inputs())
+        return self.differentiating(self.spec.batch_size) + again
 
     def perturbing(self, rows: int) -> int:
         """Forwards with one matrix shaken: what every block returned, the noise, the loss."""

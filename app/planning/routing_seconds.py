@@ -7,6 +7,7 @@ from app.recipes.modality import Modality
 from app.recipes.routing import FlopsRatio, Routing
 
 _TIGHTER = (0.5, 0.25)  # of the token budget, at which half as many candidates are tried
+_QUESTIONS = 2  # that a picture is asked which is trained on
 _CONTESTANTS = 8  # the router and its baselines
 _KINDS = 3  # of candidates, in turn: tokens alone, layers alone, both
 _DECODER_LAYERS = 2  # of the full router
@@ -46,13 +47,14 @@ def estimate_routing(
         text: most tokens of a prompt beside those of its picture.
     """
     held_out = max(1.0, routing.held_out / 2 * samples)  # to choose by, and to judge by
-    trained = max(1.0, samples - 2 * held_out)
+    trained = _QUESTIONS * max(1.0, samples - 2 * held_out)
+    answered = 2 * held_out + trained
     pruned = _Pruned(layout, pace, routing, text + routing.answer_tokens)
     mining = pace.whole + pruned.candidates()
     training = 0.0
     if routing.router == "full":
         training = routing.epochs * _TRAINED * _DECODER_LAYERS * pace.decoder / pruned.layers
-    seconds = samples * (pace.whole + routing.answer_tokens * pace.batch) + trained * pace.whole
+    seconds = answered * (pace.whole + routing.answer_tokens * pace.batch) + trained * pace.whole
     seconds += routing.rounds * trained * (mining + training)
     seconds += routing.rounds * held_out * (pace.whole + pruned.seconds())
     return seconds + held_out * (pace.whole + _CONTESTANTS * pruned.seconds())

@@ -13,6 +13,7 @@ from workers.pruning.models.loading import load_model
 from workers.pruning.routing.answers import Answered, answer
 from workers.pruning.routing.learning import Learned, learn
 from workers.pruning.routing.policies import Rules
+from workers.pruning.routing.questions import asked_twice
 from workers.pruning.routing.runtime import Profile, anatomy, layer_candidates
 from workers.scenes.questions import KINDS
 from workers.scenes.samples import Sample, samples
@@ -83,11 +84,18 @@ def asked(split: Split, seed: int, count: int) -> list[Sample]:
     return list(islice((sample for row in zip(*streams, strict=True) for sample in row), count))
 
 
-def answered(
-    adapter: Adapter, questions: list[Sample], batch_size: int = _JUDGED
-) -> list[Answered]:
+def answered(adapter: Adapter, questions: list[Sample]) -> list[Answered]:
     """With dense answers."""
-    records = [CalibrationRecord(each.question, each.image) for each in questions]
+    return _answered(adapter, _records(questions), _JUDGED)
+
+
+def _records(questions: list[Sample]) -> list[CalibrationRecord]:
+    return [CalibrationRecord(each.question, each.image) for each in questions]
+
+
+def _answered(
+    adapter: Adapter, records: list[CalibrationRecord], batch_size: int
+) -> list[Answered]:
     made = answer(adapter, records, batch_size=batch_size, max_length=128, answer_tokens=32)
     return list(made)
 
@@ -96,12 +104,14 @@ def train(subject: Subject) -> Learned:
     """A slim router, with a job's defaults."""
     routing = Routing(budget=TokensAndLayers(tokens=subject.joint.profile.tokens))
     questions = asked(Split.CALIBRATION, 0, TRAINING + CHOOSING)
+    unlike = [str(place) for place in range(TRAINING)]  # each is about a picture of its own
+    training = asked_twice(_records(questions[:TRAINING]), unlike)
     with TemporaryDirectory() as scratch:
         return learn(
             subject.adapter,
             routing,
             subject.joint,
-            training=answered(subject.adapter, questions[:TRAINING], _TRAINED),
+            training=_answered(subject.adapter, training, _TRAINED),
             choosing=answered(subject.adapter, questions[TRAINING:]),
             scratch=Path(scratch),
             listener=lambda step: print(step.report, flush=True) if step.report else None,

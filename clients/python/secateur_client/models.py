@@ -762,7 +762,7 @@ class RoundReport(TypedDict):
 
     Attributes:
         pairs: preference pairs whose two decisions differ.
-        best: mean KL to the dense answers of each record's best candidate, in nats.
+        best: mean KL to the dense answers of each prompt's best candidate, in nats.
         worst: of its worst.
         losses: mean training loss of each epoch.
         held_out_kl: of the router after this round, on the records that choose among the rounds.

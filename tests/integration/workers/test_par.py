@@ -7,16 +7,26 @@ from app.domain.jobs import JobStatus, NewJob
 from app.domain.projects import DEFAULT_PROJECT
 from app.domain.submission import JobRequest, resolve
 from benchmarks.families import processors
+from workers.pipeline.run import route
+from workers.pruning.routing import learning
 
 LAYERS = {
     "text_config.num_hidden_layers": 6,
     "text_config.layer_types": ["full_attention"] * 6,
     "text_config.sliding_window": None,
 }
+PARTS = ("training", "choosing")
 
 
 @pytest.mark.parametrize("kind", ["llava_onevision", "mistral3"])
-def test_a_router_is_trained_and_shipped(kind, engine, runner, tmp_path):
+def test_a_router_is_trained_and_shipped(kind, engine, runner, tmp_path, monkeypatch):
+    given = {}
+
+    def learn(*args, **options):
+        given.update(options)
+        return learning.learn(*args, **options)
+
+    monkeypatch.setattr(route, "learn", learn)
     processors.write(kind, tmp_path / "models" / kind, LAYERS)
     request = JobRequest(
         model=kind,
@@ -42,3 +52,7 @@ def test_a_router_is_trained_and_shipped(kind, engine, runner, tmp_path):
     assert done.status is JobStatus.SUCCEEDED, done.error
     found = done.result.routing
     assert (found.tokens, found.layers, found.of_layers) == (0.5, 5, 6)
+    assert found.records == {"train": 10, "choose": 1, "judge": 1}
+    # Only the pictures that are trained on are asked a second question.
+    prompts = {part: sum(len(batch.places) for batch in given[part]) for part in PARTS}
+    assert prompts == {"training": 20, "choosing": 1}

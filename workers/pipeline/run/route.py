@@ -44,9 +44,17 @@ from workers.pruning.models.inputs.inputs import CalibrationRecord
 from workers.pruning.routing.answers import Answered, answer
 from workers.pruning.routing.flops import Costs
 from workers.pruning.routing.judging import averaged, contestants, judge
-from workers.pruning.routing.learning import Learned, TrainingProgress, learn, new_router, split
+from workers.pruning.routing.learning import (
+    Learned,
+    Split,
+    TrainingProgress,
+    learn,
+    new_router,
+    split,
+)
 from workers.pruning.routing.policies import Rules, deciding, remaining_layers, routed
 from workers.pruning.routing.profiles import budget_of, standard_profiles, typical_prompt
+from workers.pruning.routing.questions import asked_twice
 from workers.pruning.routing.runtime import (
     ParError,
     Profile,
@@ -63,17 +71,16 @@ _MINING = 0.8  # of a round
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Prompts:
-    """Calibration records with their dense answers: to train on, to choose by, to judge by."""
+    """Prompts with their dense answers: to train on, to choose by, to judge by.
 
+    Attributes:
+        records: of the set, that they come from.
+    """
+
+    records: Split
     train: list[Answered]
     choose: list[Answered]
     judge: list[Answered]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Records of each part."""
-        parts = {"train": self.train, "choose": self.choose, "judge": self.judge}
-        return {name: sum(len(batch.places) for batch in part) for name, part in parts.items()}
 
 
 def route(context: RunContext, routing: Routing) -> RunResult:
@@ -129,7 +136,7 @@ def route(context: RunContext, routing: Routing) -> RunResult:
             costs,
             learned,
             profiles={"asked": rules.profile, **_standard(adapter, routing)},
-            records=prompts.counts,
+            records={name: len(part) for name, part in prompts.records._asdict().items()},
             closeness=averaged(found),
             evaluation=evaluated,
         )
@@ -147,29 +154,36 @@ def route(context: RunContext, routing: Routing) -> RunResult:
 
 
 def _answer(context: RunContext, adapter: Adapter, dataset: Dataset) -> _Prompts:
-    """Let the dense model answer; a record that comes twice counts once."""
+    """Let the dense model answer; a record that comes twice counts once.
+
+    Pictures that are trained on are asked a second question.
+    """
     context.report.phase(Phase.CALIBRATING)
     spec, routing = context.spec.calibration, context.spec.recipe
     if spec is None or not isinstance(routing, Routing):
         raise TypeError("a PAR job has a routing and a calibration set")
     unlike = dict(zip(dataset.digests, dataset.records, strict=True)).values()
     asked = [_asked(record) for record in unlike]
-    parts = split([_digest(each.image) for each in asked], routing.held_out, routing.seed)
+    pictures = [_digest(each.image) for each in asked]
+    records = split(pictures, routing.held_out, routing.seed)
+    train, choose, judge = ([asked[place] for place in part] for part in records)
+    train = asked_twice(train, [pictures[place] for place in records.train])
+    total = len(train) + len(choose) + len(judge)
     found: list[list[Answered]] = []
     done = 0
-    for part in parts:
+    for part in (train, choose, judge):
         found.append([])
         for batch in answer(
             adapter,
-            [asked[place] for place in part],
+            part,
             batch_size=spec.batch_size,
             max_length=spec.max_length,
             answer_tokens=routing.answer_tokens,
         ):
             found[-1].append(batch)
             done += len(batch.places)
-            context.report.progress(LOADED + (ANSWERED - LOADED) * done / len(asked))
-    return _Prompts(*found)
+            context.report.progress(LOADED + (ANSWERED - LOADED) * done / total)
+    return _Prompts(records, *found)
 
 
 def _asked(record: Record) -> CalibrationRecord:

@@ -43,3 +43,14 @@ SPECS = {
 )
 def test_a_model_that_runs_often_is_held_whole_and_others_block_by_block(method, layout, gpu, held):
     assert estimate_memory(layout, resolve(SPECS[method]), gpu=gpu).weights == held
+
+
+def test_pictures_that_a_router_is_trained_on_are_held_for_each_of_two_questions():
+    def training(layout, held_out):
+        request = SPECS["par"].model_copy(update={"parameters": {"held_out": held_out}})
+        return estimate_memory(layout, resolve(request), gpu=False).stages["training"]
+
+    seen = replace(FULL, pixels=1_000_000)
+    for held_out, pictures in ((0.25, 8 + 6), (0.5, 8 + 4)):
+        held = training(seen, held_out) - training(FULL, held_out)
+        assert held == pictures * 4 * 1_000_000

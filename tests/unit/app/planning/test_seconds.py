@@ -9,7 +9,9 @@ from app.domain.submission import JobRequest, resolve
 from app.planning.machines import Machine
 from app.planning.memory import ModelLayout
 from app.planning.model_files.headers import StoredTensor
+from app.planning.routing_seconds import Pace, estimate_routing
 from app.planning.seconds import estimate_seconds
+from app.recipes.routing import Routing, TokensAndLayers
 
 WIDTH, INNER, BLOCKS = 512, 1408, 8
 MACHINE = Machine("slow", 1 << 34, 1, "cpu", 0, None, gflops=50.0, disk_rate=1e9)
@@ -99,6 +101,18 @@ def test_a_router_is_mined_with_candidates_and_hardly_trained():
     assert par(candidates=16) > 1.3 * par()
     assert par(rounds=4) > 2 * par()
     assert par(profile="turbo") < par(profile="quality")
+
+
+def test_pictures_that_a_router_is_trained_on_are_asked_twice():
+    routing = Routing(budget=TokensAndLayers(tokens=0.5), candidates=8, held_out=0.2, rounds=1)
+    pace = Pace(vision=0, decoder=0, batch=1)  # every forward pass is a second
+
+    def seconds(rounds):
+        longer = routing.model_copy(update={"rounds": rounds})
+        return estimate_routing(LAYOUT, pace, longer, samples=100, text=0)
+
+    candidates = (16 + 8 + 16) / 3  # with tokens, half of them at half and at a quarter
+    assert seconds(2) - seconds(1) == pytest.approx(2 * 80 * (1 + candidates) + 10 * 2)
 
 
 def test_reading_weights_takes_longer_on_a_cpu():
