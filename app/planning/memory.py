@@ -37,6 +37,24 @@ _MODALITIES = (
 )
 
 
+# Models whose class has no `logits_to_keep`, or makes a loss of all logits itself.
+LOGITS_OF_IMAGES = {
+    "blip-2",
+    "instructblip",
+    "instructblipvideo",
+    "kosmos-2",
+    "kosmos-2.5",
+    "minicpm_ocr",
+    "minicpmv4_6",
+    "nemotron_h_omni",
+    "qwen2_5_omni",
+    "qwen2_5_omni_thinker",
+    "qwen3_omni_moe",
+    "qwen3_omni_moe_thinker",
+    "video_llama_3",
+}
+
+
 TEXT_TOKENS = 512
 """Of the input whose operations are counted."""
 
@@ -89,6 +107,7 @@ class ModelLayout:
         positions: longest text.
         patches: tokens of an image; 0 where the model sees none.
         pixels: values of an image.
+        predicts_images: the model makes logits of image tokens, too.
     """
 
     blocks: tuple[BlockSize, ...]
@@ -100,6 +119,7 @@ class ModelLayout:
     positions: int
     patches: int
     pixels: int
+    predicts_images: bool
 
     @classmethod
     def of(cls, tensors: Mapping[str, StoredTensor], config: Mapping[str, Any]) -> Self:
@@ -117,6 +137,7 @@ class ModelLayout:
             positions=number(text, "max_position_embeddings") or 1 << 30,
             patches=patches,
             pixels=pixels,
+            predicts_images=config.get("model_type") in LOGITS_OF_IMAGES,
         )
 
     @property
@@ -135,6 +156,10 @@ class ModelLayout:
         if modality is Modality.VISION:
             return self.patches
         return text + self.patches if modality is Modality.LANGUAGE else text
+
+    def predicted(self, max_length: int) -> int:
+        """Most tokens of one record that the language model makes logits of."""
+        return self.tokens(Modality.LANGUAGE if self.predicts_images else Modality.TEXT, max_length)
 
 
 def _blocks(tensors: Mapping[str, StoredTensor], config: Mapping[str, Any]) -> list[BlockSize]:
@@ -492,8 +517,7 @@ def _moments(block: BlockSize) -> int:
 
 
 def _logits(layout: ModelLayout, rows: int, length: int) -> int:
-    tokens = layout.tokens(Modality.LANGUAGE, length)
-    return _FLOAT * rows * tokens * layout.vocabulary
+    return _FLOAT * rows * layout.predicted(length) * layout.vocabulary
 
 
 def _largest(layout: ModelLayout) -> int:

@@ -61,7 +61,7 @@ class Forwards:
         self.batch = _CALL * matrices + read / _BANDWIDTH[machine.device]
         self._blocks = 2 * sum(map(self.products, layout.blocks)) / self.rate
         spoken = [block for block in layout.blocks if block.modality is Modality.LANGUAGE]
-        values = layout.vocabulary * self.tokens(Modality.LANGUAGE) if spoken else 0
+        values = layout.vocabulary * layout.predicted(length) if spoken else 0
         hidden = max((block.hidden for block in spoken), default=0)
         self._head = values * (2 * hidden / self.rate + _LOGIT)
 

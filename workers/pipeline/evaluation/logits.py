@@ -36,7 +36,9 @@ def predict(subject: Subject, batch: Batch) -> Predictions:
     Raises:
         MetricNotApplicableError: the model has no logits of these shapes.
     """
-    logits = getattr(subject.adapter.call(batch), "logits", None)
+    real, targets = _real(subject, batch)
+    output, real = subject.adapter.call_at(batch, real)
+    logits = getattr(output, "logits", None)
     if not isinstance(logits, Tensor):
         raise MetricNotApplicableError(f"{subject.architecture} has no logits to look at.")
     if logits.shape[-1] < 2:  # noqa: PLR2004 (of one class, every prediction is the same)
@@ -46,21 +48,26 @@ def predict(subject: Subject, batch: Batch) -> Predictions:
     if logits.ndim == 2:  # noqa: PLR2004 (records, classes)
         rows = torch.arange(len(logits))
         return _gathered(logits, torch.full_like(rows, IGNORED_LABEL), rows)
-    if "labels" in batch:
-        real = batch["labels"] != IGNORED_LABEL
-        targets = batch["labels"]
-    else:
-        image_token = getattr(subject.adapter.model.config, "image_token_id", None)
-        tokens = next_token_labels(batch, image_token)
-        real = tokens != IGNORED_LABEL
-        targets = torch.full_like(tokens, IGNORED_LABEL)
-        targets[:, :-1] = tokens[:, 1:]
     if logits.shape[:2] != real.shape:
         raise MetricNotApplicableError(
             f"{subject.architecture} gives logits {tuple(logits.shape)} for {tuple(real.shape)} "
             "tokens; metrics of single tokens do not apply."
         )
-    return _gathered(logits[real], targets[real], real.nonzero()[:, 0])
+    return _gathered(logits[real], targets, real.nonzero()[:, 0])
+
+
+def _real(subject: Subject, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The real tokens, (batch, tokens) bool, and of each of them the one that follows."""
+    if "labels" in batch:
+        real = batch["labels"] != IGNORED_LABEL
+        return real, batch["labels"][real]
+    if "input_ids" not in batch:
+        return torch.zeros(0, 0, dtype=torch.bool), torch.zeros(0)
+    tokens = next_token_labels(batch, getattr(subject.adapter.model.config, "image_token_id", None))
+    real = tokens != IGNORED_LABEL
+    following = torch.full_like(tokens, IGNORED_LABEL)
+    following[:, :-1] = tokens[:, 1:]
+    return real, following[real]
 
 
 def _gathered(logits: Tensor, targets: Tensor, rows: Tensor) -> Predictions:

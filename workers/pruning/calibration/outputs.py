@@ -99,10 +99,13 @@ def distance(adapter: Adapter, known: Known) -> Tensor:
 
 def _outputs(adapter: Adapter, lesson: Lesson) -> dict[str, Tensor]:
     """What counts of a forward: log-probabilities of predictions, and other outputs."""
-    found = adapter.call(in_float32(lesson.inputs))
-    logits = getattr(found, "logits", None)
-    if lesson.counted is not None and isinstance(logits, Tensor):
-        return {"logits": logits[lesson.counted].float().log_softmax(-1)}
+    inputs = in_float32(lesson.inputs)
+    if lesson.counted is None:
+        found = adapter.call(inputs)
+    else:
+        found, counted = adapter.call_at(inputs, lesson.counted)
+        if isinstance(logits := getattr(found, "logits", None), Tensor):
+            return {"logits": logits[counted].float().log_softmax(-1)}
     real = lesson.inputs.get("attention_mask")
     outputs = {}
     for name, value in found.items():

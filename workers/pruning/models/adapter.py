@@ -197,6 +197,25 @@ class Adapter(RecordEncoder):
             torch.manual_seed(0)
             return self.model(**batch, **extra)
 
+    def call_at(self, batch: Batch, wanted: Tensor) -> tuple[Any, Tensor]:
+        """Run the model for what it predicts at some tokens, without the logits of all others.
+
+        Nothing is asked of hundreds of image tokens, and logits are the largest activation there
+        is: with 152,000 entries in the vocabulary, those of 600 tokens are 365 MB.
+
+        Args:
+            batch: inputs of the model.
+            wanted: (batch, tokens), bool.
+
+        Returns:
+            The output, and `wanted` of the tokens that it may have logits of: all, where the class
+            cannot be told to leave some out or makes a loss of labels.
+        """
+        if "logits_to_keep" not in self.accepted or "labels" in batch:
+            return self.call(batch), wanted
+        places = wanted.any(0).nonzero().flatten()
+        return self.call(batch, logits_to_keep=places), wanted[:, places]
+
     # -- construction ----------------------------------------------------------------------
 
     def _declared(self) -> list[tuple[Stack, TowerSpec]]:

@@ -1,6 +1,8 @@
 """Training losses: what the gradient-based allocations and importances differentiate."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import cross_entropy as _cross_entropy
 from transformers import PreTrainedModel
+from transformers.loss.loss_utils import ForCausalLMLoss
 
 from app.errors import CalibrationDataError, RecipeError
 from workers.pruning.models.inputs.inputs import IGNORED_LABEL
@@ -122,12 +125,45 @@ def _masked(adapter: Trainable, batch: Batch) -> Tensor:
 def _next_token(adapter: Trainable, batch: Batch) -> Tensor:
     image_token = getattr(adapter.model.config, "image_token_id", None)
     labels = next_token_labels(batch, image_token)
-    if not (labels[:, 1:] != IGNORED_LABEL).any():
+    predicted = labels[:, 1:] != IGNORED_LABEL
+    if not predicted.any():
         raise CalibrationDataError(
             "The records of a batch leave no text to predict: raise max_length, or give longer "
             "texts."
         )
-    return _loss_of(adapter.call(batch, labels=labels))
+    if not _can_keep_few_logits(adapter):
+        return _loss_of(adapter.call(batch, labels=labels))
+    places = predicted.any(0).nonzero().flatten()
+    with _predicting_at(adapter.model, places):
+        return _loss_of(adapter.call(batch, labels=labels, logits_to_keep=places))
+
+
+def _can_keep_few_logits(adapter: Trainable) -> bool:
+    """Whether the model makes logits where it is told to, and leaves the loss to transformers."""
+    model = adapter.model
+    names = inspect.unwrap(type(model).forward).__code__.co_names
+    return (
+        "logits_to_keep" in adapter.accepted
+        and "loss_function" in names
+        and model.loss_function is ForCausalLMLoss
+    )
+
+
+@contextmanager
+def _predicting_at(model: PreTrainedModel, places: Tensor) -> Iterator[None]:
+    """The loss is that of predictions at these places; there are no logits of others."""
+    before = model.loss_function
+
+    def loss(logits: Tensor, labels: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if logits.shape[1] == len(places):
+            kwargs["shift_labels"] = labels[:, places + 1].contiguous()
+        return before(logits, labels, *args, **kwargs)
+
+    model.loss_function = loss
+    try:
+        yield
+    finally:
+        model.loss_function = before
 
 
 def _contrastive(adapter: Trainable, batch: Batch) -> Tensor | None:

@@ -16,9 +16,11 @@ from tests.models_without_adapter import UNSEEN
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.export import export_checkpoint
 from workers.pruning.models.families.registry import adapt
+from workers.pruning.models.inputs.inputs import IGNORED_LABEL
 from workers.pruning.models.layout.forwards import hidden_of
 from workers.pruning.models.layout.replay import BatchRun, TowerPass
 from workers.pruning.models.loading import load_model
+from workers.pruning.models.losses import next_token_labels
 
 Directory = Callable[[str], Path]
 Dense = Callable[[str], Adapter]
@@ -198,6 +200,36 @@ def test_loss_is_finite_and_reaches_every_tower(name: str, dense: Dense) -> None
     assert torch.isfinite(loss)
     for tower in adapter.towers:
         assert any(m.parameter.grad is not None for m in tower.blocks[0].matrices), tower.name
+
+
+@EVERY_FAMILY
+def test_the_loss_is_that_of_all_logits(name: str, dense: Dense) -> None:
+    adapter = dense(name)
+    model, batch = adapter.model, batches_of(name, adapter)[0]
+    if "labels" in batch or not model.can_generate() or "labels" not in adapter.accepted:
+        return  # no next token is predicted
+    labels = next_token_labels(batch, getattr(model.config, "image_token_id", None))
+    with torch.no_grad():
+        whole = adapter.call(batch, labels=labels).loss
+        assert adapter.loss(batch).item() == pytest.approx(whole.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["llama", "llava", "qwen2_5_vl", "gemma3", "mllama", "smolvlm"])
+def test_logits_are_made_where_something_is_predicted(name: str, dense: Dense) -> None:
+    adapter = dense(name)
+    batch = batches_of(name, adapter)[0]
+    labels = next_token_labels(batch, getattr(adapter.model.config, "image_token_id", None))
+    predicted = (labels[:, 1:] != IGNORED_LABEL).any(0).sum()
+    made = []
+    head = adapter.model.get_output_embeddings()
+    handle = head.register_forward_hook(lambda _, args, logits: made.append(logits.shape[1]))
+    try:
+        adapter.loss(batch)
+        adapter.call(batch)
+    finally:
+        handle.remove()
+    assert made == [predicted, labels.shape[1]]
+    assert made[0] < made[1]
 
 
 @EVERY_FAMILY
