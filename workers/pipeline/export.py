@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from app.domain.bill_of_materials import BILL_FILE, Findings, bill_of_materials
@@ -24,6 +25,7 @@ from workers.pruning.memory import stored
 from workers.pruning.models.adapter import Adapter
 from workers.pruning.models.files import header_of
 from workers.pruning.selection import keep_sparse
+from workers.pruning.selection.selection import nonzero
 
 if TYPE_CHECKING:
     from workers.pruning.models.layout.structure import Matrix
@@ -172,9 +174,10 @@ def write_masks(directory: Path, adapter: Adapter, pruned: Iterable[MatrixReport
             kept = torch.ones(shape, dtype=torch.bool)
             for first, matrix in places[key]:
                 rows = kept[first : first + len(matrix.parameter)]
-                matrix.place.put(rows, matrix.weight != 0)
+                matrix.place.put(rows, nonzero(matrix.weight))
                 adapter.memory.release()
-            stream.write(keep_sparse.pack(kept).numpy().data)
+            # The bits of `keep_sparse.pack`, which needs no numpy and thirty times as long.
+            stream.write(np.packbits(kept.numpy()).data)
     shutil.copyfile(keep_sparse.__file__, directory / Path(keep_sparse.__file__).name)
 
 

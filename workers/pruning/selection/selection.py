@@ -192,6 +192,15 @@ def zeros(weight: torch.Tensor) -> int:
     return int(np.count_nonzero(weight.numpy() == 0))
 
 
+def nonzero(weight: torch.Tensor) -> torch.Tensor:
+    """Mask of the weights that are not zero, of either sign."""
+    if weight.device.type != "cpu":
+        return weight != 0
+    if weight.element_size() == torch.int16.itemsize:
+        return torch.from_numpy(weight.view(torch.int16).numpy() << 1 != 0)
+    return torch.from_numpy(weight.numpy() != 0)
+
+
 def zero(weight: torch.Tensor, mask: torch.Tensor) -> None:
     """Set `weight` to +0.0 where `mask` is True, in place; any layout, any float dtype.
 

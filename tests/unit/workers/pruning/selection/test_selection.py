@@ -16,6 +16,7 @@ from workers.pruning.selection.kth import kth_smallest, pool_counts
 from workers.pruning.selection.selection import (
     Selection,
     budget,
+    nonzero,
     share,
     smallest,
     smallest_of_group,
@@ -206,6 +207,8 @@ def test_zeros_of_either_sign_are_counted():
     weight = torch.tensor([[0.0, -0.0, 1.0], [float("nan"), 2.0, 0.0]])
     assert zeros(weight) == 3
     assert zeros(weight.bfloat16().T) == 3
+    for each in (weight, weight.bfloat16(), weight.bfloat16().T):
+        assert torch.equal(nonzero(each), each != 0)
 
 
 def test_a_mask_is_made_by_the_pattern():
