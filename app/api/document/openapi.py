@@ -92,7 +92,7 @@ def complete(document: Json) -> Json:
     for path, method, operation in _operations(document):
         _describe(operation, schemas)
         if operation.get("security"):
-            operation["security"].append({TOKEN: []})
+            operation["security"] = [*operation["security"], {TOKEN: []}]
             _add_headers(operation)
             for status in _refusals(path, method, operation):
                 refused[status.name] = _problem(status)

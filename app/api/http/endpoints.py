@@ -20,7 +20,6 @@ from fastapi import Depends, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from fastapi.security.base import SecurityBase
 from pydantic import BaseModel
 from sqlalchemy import Connection, Engine
 
@@ -294,19 +293,19 @@ class _Visit:
             }
 
 
-class _Door(SecurityBase):
-    """Asks for an API key, as `bearer` does; every dependency of a dependency costs its share."""
+async def _arrive(request: Request) -> _Visit:
+    """Take what the request brings.
 
-    model = bearer.model
-    scheme_name = bearer.scheme_name
+    Raises:
+        AccessError: as for `prove`.
+        DatabaseUnavailableError: there is no point in waiting for a thread, which asks again.
+    """
+    resources = await _resources(request)
+    resources.breaker.check()
+    return _Visit(request, resources, await prove(resources, await bearer(request)))
 
-    async def __call__(self, request: Request) -> _Visit:
-        resources = await _resources(request)
-        resources.breaker.check()  # before it waits for a thread, and in the thread again
-        return _Visit(request, resources, await prove(resources, await bearer(request)))
 
-
-_at_the_door = _Door()
+_SECURED: dict[str, Any] = {"security": [{bearer.scheme_name: []}]}  # in the API document
 
 
 class TransactionRoute(APIRoute):
@@ -319,6 +318,7 @@ class TransactionRoute(APIRoute):
         if self._needs is not None:
             status = options.get("status_code") or HTTPStatus.OK
             endpoint = _admitting(endpoint, marks, self._needs, status)
+            options["openapi_extra"] = _SECURED | (options.get("openapi_extra") or {})
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -329,12 +329,13 @@ class TransactionRoute(APIRoute):
         has_body = self.body_field is not None
 
         async def handler(request: Request) -> Response:
+            visit = request.state.visit = await _arrive(request)
             if has_body:
-                await _read_body(request, needs)
+                await _read_body(visit, needs)
             try:
                 return await handle(request)
             except RequestValidationError:
-                await run_sync(_check, await _at_the_door(request), needs)
+                await run_sync(_check, visit, needs)
                 raise
 
         return handler
@@ -357,15 +358,15 @@ def _check(visit: _Visit, needs: Needs) -> None:
         pass
 
 
-async def _read_body(request: Request, needs: Needs) -> None:
+async def _read_body(visit: _Visit, needs: Needs) -> None:
     """Read the body for FastAPI, which takes what goes wrong on the way for a body that is no JSON.
 
     One of more than a few bytes is read once it is clear that the caller may send it.
     """
-    announced = announced_bytes(request.headers)
+    announced = announced_bytes(visit.request.headers)
     if announced is None or announced > SMALL:
-        await run_sync((await _at_the_door(request)).known, needs)
-    await request.body()
+        await run_sync(visit.known, needs)
+    await visit.request.body()
 
 
 def _marks(endpoint: Callable[..., Any]) -> dict[str, Any]:
@@ -384,11 +385,15 @@ def _admitting(
     needs: Needs,
     status: int,
 ) -> Callable[..., Any]:
-    """The endpoint with one parameter, the visit, in place of those marked."""
+    """The endpoint with one parameter, the request, in place of those marked.
+
+    The visit is no dependency of FastAPI's: each costs its share of every request.
+    """
     queues = _Transaction(queues=True) in marks.values()
 
     @functools.wraps(endpoint)
-    def run(*, visit: _Visit, **values: Any) -> Any:
+    def run(*, request_: Request, **values: Any) -> Any:
+        visit: _Visit = request_.state.visit
         with visit.admitted(needs) as found:
             given = {name: found[type(mark)] for name, mark in marks.items()}
             answer = endpoint(**values, **given)
@@ -398,10 +403,9 @@ def _admitting(
 
     signature = inspect.signature(endpoint)
     kept = [parameter for name, parameter in signature.parameters.items() if name not in marks]
-    visiting = Annotated[_Visit, Depends(_at_the_door)]
-    visit = inspect.Parameter("visit", inspect.Parameter.KEYWORD_ONLY, annotation=visiting)
+    added = inspect.Parameter("request_", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]  # as inspect documents
-        parameters=[*(each.replace(kind=visit.kind) for each in kept), visit]
+        parameters=[*(each.replace(kind=added.kind) for each in kept), added]
     )
     return run
 
