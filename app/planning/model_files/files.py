@@ -239,7 +239,7 @@ def locate(path: str, roots: Sequence[Path]) -> tuple[Path, Entries]:
     if ".." in PurePosixPath(path).parts:
         raise ModelPathError(f"{path!r} has '..'; name the directory itself")
     with _readable(path):
-        return _directory(path, [Path(os.path.realpath(root)) for root in roots])
+        return _directory(path, roots)
 
 
 @contextmanager
@@ -250,21 +250,22 @@ def _readable(path: str) -> Iterator[None]:
         raise ModelPathError(f"{path!r} is not a path that can be read") from error
 
 
-def _directory(path: str, allowed: Sequence[Path]) -> tuple[Path, Entries]:
+def _directory(path: str, roots: Sequence[Path]) -> tuple[Path, Entries]:
     """The directory and what lies in it."""
-    candidates = [Path(os.path.realpath(root / path)) for root in allowed]
-    inside = [candidate for candidate in candidates if _is_under(candidate, allowed)]
+    candidates = [os.path.realpath(root / path) for root in roots]
+    inside = [candidate for candidate in candidates if _is_under(candidate, roots)]
     if not inside:
         raise ModelPathError(
-            f"{path!r} is not under a directory that models may come from; {_known('', allowed)}"
+            f"{path!r} is not under a directory that models may come from; {_known('', roots)}"
         )
     # Path.is_dir would raise where a name is longer than the file system takes.
-    found = next((each for each in inside if os.path.isdir(each)), None)  # noqa: PTH112  see above
-    if found is None:
-        raise ModelNotFoundError(f"there is no model {path!r}; {_known(path, allowed)}")
+    place = next((each for each in inside if os.path.isdir(each)), None)  # noqa: PTH112  see above
+    if place is None:
+        raise ModelNotFoundError(f"there is no model {path!r}; {_known(path, roots)}")
+    found = Path(place)
     entries = _entries(found)
     for entry in entries:
-        if entry.is_symlink() and not _is_under(Path(entry.path).resolve(), allowed):
+        if entry.is_symlink() and not _is_under(str(Path(entry.path).resolve()), roots):
             raise ModelPathError(
                 f"{entry.name} in {path!r} is a link to where models may not come from"
             )
@@ -295,13 +296,21 @@ def local_models(roots: Sequence[Path]) -> list[str]:
             for root in allowed
             for place in ("*", "*/*")
             for file in islice(root.glob(f"{place}/{CONFIG_FILE}"), _SOUGHT)
-            if _is_under(file.resolve(), allowed)
+            if _is_under(str(file.resolve()), allowed)
         }
     )
 
 
-def _is_under(path: Path, roots: Sequence[Path]) -> bool:
-    return any(path.is_relative_to(root) for root in roots)
+def _is_under(path: str, roots: Sequence[Path]) -> bool:
+    """Whether a path without links lies in one of the roots; they may have links in theirs.
+
+    What begins with a root as it is given shows that this one has none, and is not looked up.
+    """
+    return any(_begins(path, str(root)) or _begins(path, os.path.realpath(root)) for root in roots)
+
+
+def _begins(path: str, root: str) -> bool:
+    return path == root or path.startswith(os.path.join(root, ""))  # noqa: PTH118  as texts
 
 
 def file_names(directory: Path) -> set[str]:
