@@ -3,6 +3,7 @@
 What an attempt changes of its job is in `leases`.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
@@ -12,7 +13,6 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import (
     Connection,
-    Interval,
     RowMapping,
     Select,
     Text,
@@ -22,13 +22,13 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    literal,
     literal_column,
     null,
     or_,
     select,
     update,
 )
+from sqlalchemy import column as named
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.db.events import remove_logs
@@ -264,13 +264,17 @@ _OF_REQUEST = {
 }
 _GIVEN = [field.name for field in fields(NewJob)]
 
+# All of them as one JSON: a value each would cost the client more than the rest of the statement.
+_STORED = ("id", *_OF_REQUEST, *_GIVEN)
+_given = (
+    func.jsonb_to_record(bindparam("job", type_=JSONB))
+    .table_valued(*(named(name, jobs.c[name].type) for name in _STORED))
+    .render_derived(name="given", with_types=True)
+)
+_pending = _given.c.max_pending * literal_column("interval '1 second'")
 _job = (
     insert(jobs)
-    .values({column: bindparam(column) for column in (*_OF_REQUEST, *_GIVEN)})
-    .values(
-        id=bindparam("id"),
-        deadline=func.now() + bindparam("pending", type_=Interval),
-    )
+    .from_select([*_STORED, "deadline"], select(*_given.c, func.now() + _pending))
     .returning(
         *(jobs.c.id, jobs.c.project_id, jobs.c.priority, jobs.c.worker_class, jobs.c.leader_id),
         jobs.c.created_at,
@@ -296,7 +300,7 @@ _entry = (
             _job.c.id,
             *(literal_column("0"), literal_column(f"'{_EVENT.level}'")),
             *(literal_column(f"'{_EVENT.type}'"), literal_column(f"'{_EVENT.message}'")),
-            literal(_EVENT.data, JSONB),
+            literal_column(f"'{json.dumps(_EVENT.data)}'::jsonb"),
         ),
     )
     .cte("entry")
@@ -317,7 +321,7 @@ _interested = (
     .where(
         webhooks.c.project_id == _job.c.project_id,
         webhooks.c.enabled,
-        webhooks.c.events.contains([WebhookEvent.QUEUED.value]),
+        webhooks.c.events.contains(literal_column(f"'{{{WebhookEvent.QUEUED}}}'::text[]")),
     )
     .scalar_subquery()
 )
@@ -341,13 +345,10 @@ def queue(
     values |= {column: getattr(new.request, name) for column, name in _OF_REQUEST.items()}
     values["spec"] = to_stored(new.spec)
     values["request"] = new.request.model_dump(mode="json", exclude_unset=True)
-    job_id, seconds = new_id("job"), new.request.max_pending_seconds
-    pending = None if seconds is None else timedelta(seconds=seconds)
-    others = {"id": job_id, "pending": pending, "key_id": key_id, "action": action}
-    row = connection.execute(_ADD, values | others).one()
+    values["id"] = new_id("job")
+    row = connection.execute(_ADD, {"job": values, "key_id": key_id, "action": action}).one()
     stored = {name: values[column] for name, column in _COLUMNS.items() if column in values}
     job = Job(
-        id=job_id,
         created_at=row.created_at,
         model=new.spec.model,
         method=new.spec.method,
@@ -371,9 +372,10 @@ def _asked(value: Any, dumped: Any) -> Any:
     if isinstance(value, BaseModel):
         known = type(value).model_fields
         return {
-            name: _asked(getattr(value, name), each)
+            name: _asked(getattr(value, name), each) if isinstance(each, (dict, list)) else each
             for name, each in dumped.items()
-            if not _nothing(each)
+            if each
+            or not _nothing(each)
             or name not in known
             or getattr(value, name) != known[name].default
         }
