@@ -424,11 +424,13 @@ def _first(asked: Any) -> Any:
     return Ladder().first if asked == AUTO else asked
 
 
+_PARTS = {"pattern", "reconstruction", "structure", "recovery"}  # of a recipe
+_COMMON = set(RecipeOptions.model_fields) - set(SizeTarget.model_fields) - _PARTS
+
+
 def _recipe(request: JobRequest) -> Recipe:
     sparsity = _first(request.sparsity)
-    own = {"pattern", "reconstruction", "structure", "recovery"}  # parts of a recipe
-    own |= set(SizeTarget.model_fields)
-    common = request.model_dump(include=set(RecipeOptions.model_fields) - own)
+    common = request.model_dump(include=_COMMON)
     common["sparsity"] = request.implied_sparsity() or 0 if sparsity is None else sparsity
     if request.recipe is not None:
         return complete(request.recipe, **common)

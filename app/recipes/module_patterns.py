@@ -26,7 +26,8 @@ Matches = Callable[[str], bool]
 
 def _readable(patterns: tuple[str, ...]) -> tuple[str, ...]:
     for pattern in patterns:
-        matcher(pattern)
+        if pattern.startswith(REGEX):  # anything else is a pattern of fnmatch
+            matcher(pattern)
     return patterns
 
 

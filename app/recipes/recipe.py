@@ -239,8 +239,10 @@ def find_method(name: str) -> type[Method]:
     Raises:
         UnknownMethodError: there is none; near names are suggested.
     """
+    if name in METHODS:
+        return METHODS[name]
     for method in METHODS.values():
-        if name == method.name or name in method.former_names:
+        if name in method.former_names:
             return method
     near = difflib.get_close_matches(name, METHODS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(METHODS))}"

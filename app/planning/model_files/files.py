@@ -236,7 +236,7 @@ def locate(path: str, roots: Sequence[Path]) -> tuple[Path, Entries]:
         ModelPathError: as for `resolve_local_model`.
         ModelNotFoundError: no directory is there.
     """
-    if ".." in PurePosixPath(path).parts:
+    if ".." in path.split("/"):
         raise ModelPathError(f"{path!r} has '..'; name the directory itself")
     with _readable(path):
         return _directory(path, roots)
@@ -252,7 +252,7 @@ def _readable(path: str) -> Iterator[None]:
 
 def _directory(path: str, roots: Sequence[Path]) -> tuple[Path, Entries]:
     """The directory and what lies in it."""
-    candidates = [os.path.realpath(root / path) for root in roots]
+    candidates = [os.path.realpath(os.path.join(root, path)) for root in roots]  # noqa: PTH118
     inside = [candidate for candidate in candidates if _is_under(candidate, roots)]
     if not inside:
         raise ModelPathError(
