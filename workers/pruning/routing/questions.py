@@ -1,9 +1,9 @@
-"""A second question about every picture, so that a router comes to read the question.
+"""A second question about every picture: twice as many prompts of one set.
 
-Ours; the paper asks each picture its own. Where a picture is asked one thing only, it is nearly
-right to keep whatever stands out in it. Two questions about one picture need other tokens, and
-nothing but the question says which. Pairs are made from what the dense model answers, so a question
-needs no label, and one from another record does as well.
+Ours; the paper asks each picture its own. From few prompts a router learns what stands out in
+pictures; to read the question it needs more of them. Pairs are made from what the dense model
+answers, so a question needs no label, and one of another record will do. That is as good as twice
+as many pictures (`benchmarks/README.md`).
 """
 
 from collections.abc import Sequence
