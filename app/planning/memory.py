@@ -460,7 +460,8 @@ class _Held:
         gradient = _FLOAT * _largest(self.layout)
         loss = 4 * _logits(self.layout, rows, self.spec.max_length)
         held = self.bounded(inputs) + min(_KEPT, _ACTIVATIONS * inputs)
-        return self._inputs() + held + max(2 * working + gradient, loss)
+        block = 4 * working  # what matrices read and give, what lies between, gradients of both
+        return self._inputs() + held + max(block + gradient, loss)
 
     def routing(self, routing: Routing) -> int:
         """The same; a picture that is trained on is held once for each of two questions."""
