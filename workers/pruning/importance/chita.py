@@ -32,7 +32,7 @@ from workers.pruning.importance.gradient import telling
 from workers.pruning.importance.quadratic import TRIALS, Quadratic, shortened
 from workers.pruning.models.layout.structure import Matrix
 from workers.pruning.selection.kth import kth_smallest
-from workers.pruning.selection.selection import Selection
+from workers.pruning.selection.selection import Selection, nonzero
 
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -64,7 +64,7 @@ class ChitaCriterion(Criterion):
         found = telling(backward.sums(matrices, per_sample=True))
         alphas = {m: found.get(m, torch.zeros(m.weight.shape)) for m in matrices}
         for matrix, alpha in alphas.items():
-            alpha.mul_((matrix.fetch() != 0).to(alpha.device))
+            alpha.mul_(nonzero(matrix.fetch()).to(alpha.device))
         search = _GlobalSearch(backward, alphas, pruned, self._ridge(len(backward.batches)))
         step, ranked = search.step() if pruned else (0.0, False)
         return {matrix: Moved(alpha, step, ranked) for matrix, alpha in alphas.items()}
@@ -72,7 +72,7 @@ class ChitaCriterion(Criterion):
     def scores(self, weight: Tensor, digest: Any) -> Tensor:
         """|w| or |w - step * alpha| in float32; zero where a weight is pruned already."""
         step = digest.step if digest.ranked else 0.0
-        return _moved(weight, digest.alpha, step).abs_().clamp_(min=_TINY).mul_(weight != 0)
+        return _moved(weight, digest.alpha, step).abs_().clamp_(min=_TINY).mul_(nonzero(weight))
 
     def solve(
         self, weight: Tensor, rows: Tensor, digest: Moved, selection: Selection
@@ -184,7 +184,7 @@ class _GlobalSearch:
         result = torch.zeros(len(self._backward.batches), len(directions), dtype=torch.float64)
 
         def project(number: int, matrix: Matrix, gradient: Tensor) -> None:
-            live = gradient.float() * (matrix.fetch() != 0)
+            live = gradient.float() * nonzero(matrix.fetch())
             for index, direction in enumerate(directions):
                 result[number, index] += float((live * direction(matrix)).sum(dtype=torch.float64))
 

@@ -13,7 +13,7 @@ from app.recipes.method import Importance
 from workers.pruning.calibration.backward import Backward
 from workers.pruning.calibration.statistics import Statistic
 from workers.pruning.models.layout.structure import Matrix
-from workers.pruning.selection.selection import Selection, zero, zeros
+from workers.pruning.selection.selection import Selection, nonzero, zero, zeros
 
 _SMALLEST = 1.5e-45  # above zero, in float32
 _FEW = 64
@@ -116,7 +116,7 @@ class Criterion(ABC):
         """
         scores = self.scores(weight, digest)
         if zeros(weight):
-            scores.clamp_(min=_SMALLEST).mul_(weight != 0)
+            scores.clamp_(min=_SMALLEST).mul_(nonzero(weight))
         return scores
 
     def drop(self, weight: torch.Tensor, digest: Any, selection: Selection) -> Outcome:

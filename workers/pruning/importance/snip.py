@@ -10,6 +10,7 @@ from workers.pruning.calibration.backward import Backward
 from workers.pruning.importance.criterion import Criterion
 from workers.pruning.importance.gradient import telling
 from workers.pruning.models.layout.structure import Matrix
+from workers.pruning.selection.selection import nonzero
 
 _BELOW_ALL = 2.0**-100
 _TINY = torch.finfo(torch.float32).tiny
@@ -36,4 +37,4 @@ class SnipCriterion(Criterion):
     def scores(self, weight: torch.Tensor, digest: Any) -> torch.Tensor:
         """|g w| in float32; without a gradient, magnitude far below all other scores."""
         gradient = _BELOW_ALL if digest is None else digest.to(weight.device)
-        return weight.float().mul(gradient).abs_().clamp_(min=_TINY).mul_(weight != 0)
+        return weight.float().mul(gradient).abs_().clamp_(min=_TINY).mul_(nonzero(weight))

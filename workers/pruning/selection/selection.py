@@ -185,18 +185,17 @@ def smallest_of_lanes(lanes: NDArray[np.float32], count: int) -> NDArray[np.bool
 # without widening them as a whole.
 def zeros(weight: torch.Tensor) -> int:
     """Number of weights that are zero, of either sign."""
+    stays = nonzero(weight)
     if weight.device.type != "cpu":
-        return int((weight == 0).sum())
-    if weight.element_size() == torch.int16.itemsize:  # numpy knows no bfloat16
-        return int(np.count_nonzero(weight.view(torch.int16).numpy() << 1 == 0))
-    return int(np.count_nonzero(weight.numpy() == 0))
+        return weight.numel() - int(stays.sum())
+    return weight.numel() - int(np.count_nonzero(stays.numpy()))
 
 
 def nonzero(weight: torch.Tensor) -> torch.Tensor:
     """Mask of the weights that are not zero, of either sign."""
     if weight.device.type != "cpu":
         return weight != 0
-    if weight.element_size() == torch.int16.itemsize:
+    if weight.element_size() == torch.int16.itemsize:  # numpy knows no bfloat16
         return torch.from_numpy(weight.view(torch.int16).numpy() << 1 != 0)
     return torch.from_numpy(weight.numpy() != 0)
 
