@@ -63,7 +63,7 @@ def _real(subject: Subject, batch: Batch) -> tuple[Tensor, Tensor]:
         return real, batch["labels"][real]
     if "input_ids" not in batch:
         return torch.zeros(0, 0, dtype=torch.bool), torch.zeros(0)
-    tokens = next_token_labels(batch, getattr(subject.adapter.model.config, "image_token_id", None))
+    tokens = next_token_labels(subject.adapter.model, batch)
     real = tokens != IGNORED_LABEL
     following = torch.full_like(tokens, IGNORED_LABEL)
     following[:, :-1] = tokens[:, 1:]

@@ -51,8 +51,7 @@ def lessons_of(adapter: Adapter, batches: Iterable[Batch]) -> list[Lesson]:
         if "labels" in batch:
             counted = batch["labels"] != IGNORED_LABEL
         elif adapter.model.can_generate() and "input_ids" in batch:
-            image_token = getattr(adapter.model.config, "image_token_id", None)
-            counted = next_token_labels(batch, image_token) != IGNORED_LABEL
+            counted = next_token_labels(adapter.model, batch) != IGNORED_LABEL
         found.append(Lesson(batch, counted))
     return found
 

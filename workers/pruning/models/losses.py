@@ -89,12 +89,11 @@ def training_loss(adapter: Trainable, batch: Batch) -> Tensor:
     )
 
 
-def next_token_labels(batch: Batch, image_token_id: int | None = None) -> Tensor:
+def next_token_labels(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Labels of next-token prediction: the input, padding and image placeholders ignored."""
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED_LABEL)
-    return (
-        labels if image_token_id is None else labels.where(labels != image_token_id, IGNORED_LABEL)
-    )
+    mark = getattr(model.config, "image_token_id", None)
+    return labels if mark is None else labels.where(labels != mark, IGNORED_LABEL)
 
 
 def symmetric_contrastive(left: Tensor, right: Tensor, temperature: float | Tensor) -> Tensor:
@@ -123,8 +122,7 @@ def _masked(adapter: Trainable, batch: Batch) -> Tensor:
 
 
 def _next_token(adapter: Trainable, batch: Batch) -> Tensor:
-    image_token = getattr(adapter.model.config, "image_token_id", None)
-    labels = next_token_labels(batch, image_token)
+    labels = next_token_labels(adapter.model, batch)
     predicted = labels[:, 1:] != IGNORED_LABEL
     if not predicted.any():
         raise CalibrationDataError(

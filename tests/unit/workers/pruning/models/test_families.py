@@ -208,7 +208,7 @@ def test_the_loss_is_that_of_all_logits(name: str, dense: Dense) -> None:
     model, batch = adapter.model, batches_of(name, adapter)[0]
     if "labels" in batch or not model.can_generate() or "labels" not in adapter.accepted:
         return  # no next token is predicted
-    labels = next_token_labels(batch, getattr(model.config, "image_token_id", None))
+    labels = next_token_labels(model, batch)
     with torch.no_grad():
         whole = adapter.call(batch, labels=labels).loss
         assert adapter.loss(batch).item() == pytest.approx(whole.item(), rel=1e-6)
@@ -218,7 +218,7 @@ def test_the_loss_is_that_of_all_logits(name: str, dense: Dense) -> None:
 def test_logits_are_made_where_something_is_predicted(name: str, dense: Dense) -> None:
     adapter = dense(name)
     batch = batches_of(name, adapter)[0]
-    labels = next_token_labels(batch, getattr(adapter.model.config, "image_token_id", None))
+    labels = next_token_labels(adapter.model, batch)
     predicted = (labels[:, 1:] != IGNORED_LABEL).any(0).sum()
     made = []
     head = adapter.model.get_output_embeddings()
