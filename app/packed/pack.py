@@ -91,11 +91,13 @@ def _chunk(stored: Any, item: int, look: Look | None) -> deque[Piece]:
             bits[number * _PART // 8 :][: packed.size] = packed
             # Twice as fast as part.compress(mask), eight times as fast as part[mask]. All indices
             # are within; the check of it would cost a fifth.
-            part = part.take(np.flatnonzero(mask), mode="wrap")  # noqa: PLW2901
+            left = part.take(np.flatnonzero(mask), mode="wrap")
+        else:
+            left = part
         for byte, plane in enumerate(planes):
             # Shifting is five times as fast as transposing the bytes.
-            plane[done : done + part.size] = part >> (8 * byte)
-        done += part.size
+            plane[done : done + left.size] = left >> (8 * byte)
+        done += left.size
     pieces.extend(plane.data for plane in planes)
     return deque([size.to_bytes(4, "little"), *pieces])
 

@@ -252,7 +252,7 @@ def _readable(path: str) -> Iterator[None]:
 
 def _directory(path: str, roots: Sequence[Path]) -> tuple[Path, Entries]:
     """The directory and what lies in it."""
-    candidates = [os.path.realpath(os.path.join(root, path)) for root in roots]  # noqa: PTH118
+    candidates = [os.path.realpath(os.path.join(root, path)) for root in roots]  # noqa: PTH118  as texts
     inside = [candidate for candidate in candidates if _is_under(candidate, roots)]
     if not inside:
         raise ModelPathError(
